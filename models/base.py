@@ -1,0 +1,77 @@
+"""What every value type of lifeboat shares: frozen, closed to unknown fields, and times in UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[wdhms])")
+_ISO_DURATION = re.compile(
+    r"P(?:(?P<w>\d+(?:\.\d+)?)W)?(?:(?P<d>\d+(?:\.\d+)?)D)?"
+    r"(?:T(?:(?P<h>\d+(?:\.\d+)?)H)?(?:(?P<m>\d+(?:\.\d+)?)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?"
+)
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `30m`, `2h`, `1d12h`, `500ms` or ISO 8601 `PT2H30M`. Raises ValueError on anything else."""
+    compact = text.strip()
+    parts = _DURATION_PART.findall(compact)
+    if parts and "".join(number + unit for number, unit in parts) == compact.replace(" ", ""):
+        return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+    iso = _ISO_DURATION.fullmatch(compact)
+    if iso and any(iso.groupdict().values()):
+        return timedelta(seconds=sum(float(v) * _UNIT_SECONDS[k] for k, v in iso.groupdict().items() if v))
+    raise ValueError(f"{text!r} is not a duration like 30m, 2h, 7d or PT2H")
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest exact form that `parse_duration` reads back: `30m`, `2h`, `1d12h`, `1500ms`."""
+    left = round(duration.total_seconds() * 1000)
+    if left == 0:
+        return "0s"
+    parts: list[str] = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts)
+
+
+def _to_timedelta(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _to_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs a zone, such as 2026-11-23T04:00:00Z")
+    return value.astimezone(UTC)
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_to_timedelta),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "description": "a duration such as 30m, 2h, 7d or PT2H"}),
+]
+"""A length of time; in files `30m`, `2h`, `7d` or ISO 8601."""
+
+UtcTime = Annotated[datetime, AfterValidator(_to_utc)]
+"""A moment, kept in UTC; in files RFC 3339 with a zone."""
+
+
+class Value(BaseModel):
+    """An immutable value. Unknown fields are an error: a misspelt key must not pass silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def __copy__(self) -> Self:
+        """A copy without what was cached: `model_copy(update=…)` would otherwise keep answers about the old fields."""
+        copied = super().__copy__()
+        cached = vars(copied)
+        for name in cached.keys() - type(self).model_fields.keys():
+            del cached[name]
+        return copied

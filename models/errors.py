@@ -1,0 +1,144 @@
+"""Every error lifeboat raises on purpose.
+
+    LifeboatError
+    ├── BadInput                     exit 2   a file, option or label is wrong; nothing was changed
+    │   ├── PolicyInvalid
+    │   ├── FleetInvalid
+    │   ├── DatasetInvalid
+    │   └── ModelInvalid             a forecast model file from another version, truncated or tampered with
+    ├── SourceError                  exit 1   something lifeboat reads from did not answer usefully
+    │   ├── MetricsUnavailable       Prometheus unreachable, refusing or empty
+    │   ├── HardwareLogUnavailable
+    │   └── NodeUnreachable          libvirt on a node does not answer: unreachable, which is not stopped
+    ├── Refused                      exit 3   policy or a precheck said no; nothing was changed
+    │   ├── PlanRefused              the guard's verdict failed
+    │   ├── ApprovalMissing          nobody approved, or the approval expired or was voided by drift
+    │   └── PrecheckFailed           one action's precondition does not hold (memory, CPU, disk space, name…)
+    ├── ActionFailed                 exit 1   an attempt failed and the vm was left as it was found
+    │   ├── MigrationFailed
+    │   └── ArchiveFailed
+    ├── Indeterminate                exit 4   lifeboat can't tell where a vm runs; it is frozen, a human must look
+    ├── PlannerFailed                exit 1   the language model gave no usable plan (the solver takes over)
+    ├── AuditBroken                  exit 1   the audit log's hash chain does not hold
+    └── LabError                     exit 1   the test bench could not be brought up, changed or taken down
+
+Every message says what happened, to which node or vm, what is left in which state, and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LifeboatError(Exception):
+    """Root of the tree.
+
+    `code` is stable across releases and safe to match on; `exit_code` is what the command line returns.
+    `hint` says what to do next; it is shown on the same line, after the message.
+    """
+
+    code: ClassVar[str] = "lifeboat"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} — {self.hint}" if self.hint else self.message
+
+
+class BadInput(LifeboatError):
+    """A file, option, URL or label is wrong. Names the file, the field and what was expected."""
+
+    code = "bad-input"
+    exit_code = 2
+
+
+class PolicyInvalid(BadInput):
+    code = "policy-invalid"
+
+
+class FleetInvalid(BadInput):
+    code = "fleet-invalid"
+
+
+class DatasetInvalid(BadInput):
+    code = "dataset-invalid"
+
+
+class ModelInvalid(BadInput):
+    code = "model-invalid"
+
+
+class SourceError(LifeboatError):
+    """Something lifeboat reads from gave no usable answer. What it would have said is unknown, never healthy."""
+
+    code = "source"
+
+
+class MetricsUnavailable(SourceError):
+    code = "metrics-unavailable"
+
+
+class HardwareLogUnavailable(SourceError):
+    code = "hardware-log-unavailable"
+
+
+class NodeUnreachable(SourceError):
+    """libvirt on a node does not answer. Its vms may well be running: unreachable is not stopped."""
+
+    code = "node-unreachable"
+
+
+class Refused(LifeboatError):
+    """Policy, the guard or a precheck said no, before anything was changed."""
+
+    code = "refused"
+    exit_code = 3
+
+
+class PlanRefused(Refused):
+    code = "plan-refused"
+
+
+class ApprovalMissing(Refused):
+    code = "approval-missing"
+
+
+class PrecheckFailed(Refused):
+    code = "precheck-failed"
+
+
+class ActionFailed(LifeboatError):
+    """An attempt failed. The vm is as it was found."""
+
+    code = "action-failed"
+
+
+class MigrationFailed(ActionFailed):
+    code = "migration-failed"
+
+
+class ArchiveFailed(ActionFailed):
+    code = "archive-failed"
+
+
+class Indeterminate(LifeboatError):
+    """lifeboat can't tell where a vm runs. The vm is frozen and stays locked; a human must look."""
+
+    code = "indeterminate"
+    exit_code = 4
+
+
+class PlannerFailed(LifeboatError):
+    code = "planner-failed"
+
+
+class AuditBroken(LifeboatError):
+    code = "audit-broken"
+
+
+class LabError(LifeboatError):
+    code = "lab"

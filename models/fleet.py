@@ -1,0 +1,168 @@
+"""The fleet: one snapshot of all nodes and their vms (`fleet.json`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Self, cast
+
+from pydantic import ConfigDict, Field, model_validator
+
+from models.base import UtcTime, Value
+
+Bytes = Annotated[int, Field(ge=0)]
+
+
+class NodeState(StrEnum):
+    ACTIVE = "active"
+    """takes vms"""
+    DRAINING = "draining"
+    """keeps its vms until they are moved; takes none"""
+    OFFLINE = "offline"
+    """libvirt does not answer; its vms may still be running"""
+
+
+class VmState(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTOFF = "shutoff"
+
+
+class Priority(StrEnum):
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class _FromOutside(Value):
+    """Read from files that others write: fields lifeboat does not know are left aside, not refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_not_told(cls, given: Any) -> Any:
+        """Writers of JSON put null where they know nothing: the default stands, as if the field were left out."""
+        if not isinstance(given, dict):
+            return given
+        fields = cast("dict[str, Any]", given)
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class Node(_FromOutside):
+    """A physical machine running libvirt."""
+
+    name: str = Field(min_length=1)
+    memory_bytes: Bytes
+    """physical memory"""
+    memory_reserved_bytes: Bytes = 0
+    """kept for the host itself; vms never use it"""
+    cpus: int = Field(ge=1)
+    """logical processors"""
+    cpu_overcommit: float = Field(default=1.0, gt=0)
+    """how many vcpus may share one logical processor"""
+    cpu_model: str = ""
+    """libvirt's CPU model name; empty when not known"""
+    failure_domain: str = ""
+    """rack, power feed or room: what fails together; empty when not known"""
+    state: NodeState = NodeState.ACTIVE
+    migration_bytes_per_second: float = Field(default=125_000_000.0, gt=0)
+    """what this node's migration link carries, each way; streams at the same time share it. 1 Gbit/s unless told"""
+    archive_bytes_per_second: float = Field(default=100_000_000.0, gt=0)
+    """how fast this node's disks are read, compressed, archived and read back; archives at the same time share it"""
+
+    @property
+    def vm_memory_bytes(self) -> int:
+        """What vms may use in all, bytes."""
+        return max(0, self.memory_bytes - self.memory_reserved_bytes)
+
+    @property
+    def vcpu_capacity(self) -> float:
+        return self.cpus * self.cpu_overcommit
+
+
+class Vm(_FromOutside):
+    """A libvirt domain."""
+
+    uuid: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    node: str
+    """the node it is defined on"""
+    memory_bytes: Bytes
+    vcpus: int = Field(default=1, ge=1)
+    state: VmState = VmState.RUNNING
+    priority: Priority = Priority.NORMAL
+    workload: str = ""
+    """free text from the label, such as `inference` or `batch`"""
+    dirty_bytes_per_second: float | None = Field(default=None, ge=0)
+    """memory rewritten per second; None when it was never measured"""
+    disk_bytes: Bytes = 0
+    """what the disks hold, summed: what a copy has to read"""
+    shared_storage: bool = True
+    """every disk is reachable from every node; otherwise the disks move with the vm"""
+    anti_affinity_group: str | None = None
+    """vms of one group must not share a node"""
+    migratable: bool = True
+    """False with passthrough devices and the like: it can't be live-migrated"""
+    hugepage_bytes: Bytes = 0
+    """size of the hugepages behind its memory; 0 for normal pages"""
+    cold_archive_allowed: bool | None = None
+    """the owner's consent to be stopped and archived; None when the label is missing (policy decides)"""
+    probe: str | None = None
+    """where the guest answers, such as `udp://10.0.0.5:7000`; None when nothing is configured"""
+    label_warning: str = ""
+    """what in its label could not be read and was left aside; empty when nothing"""
+
+
+class Fleet(_FromOutside):
+    """Nodes and vms as they were at `observed_at`."""
+
+    observed_at: UtcTime
+    nodes: tuple[Node, ...]
+    vms: tuple[Vm, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for what, names in (("node name", [n.name for n in self.nodes]), ("vm uuid", [v.uuid for v in self.vms])):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"{what} {twice[0]!r} appears twice")
+        known = {node.name for node in self.nodes}
+        for vm in self.vms:
+            if vm.node not in known:
+                raise ValueError(f"vm {vm.name!r} is on node {vm.node!r}, which is not in nodes")
+        return self
+
+    @cached_property
+    def node_by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def vm_by_uuid(self) -> dict[str, Vm]:
+        return {vm.uuid: vm for vm in self.vms}
+
+    @cached_property
+    def _vms_by_node(self) -> dict[str, tuple[Vm, ...]]:
+        grouped: dict[str, list[Vm]] = {node.name: [] for node in self.nodes}
+        for vm in self.vms:
+            grouped[vm.node].append(vm)
+        return {node: tuple(vms) for node, vms in grouped.items()}
+
+    def vms_on(self, node: str) -> tuple[Vm, ...]:
+        """Every vm defined on a node, running or not; none for a node nobody knows."""
+        return self._vms_by_node.get(node, ())
+
+    def digest(self) -> str:
+        """SHA-256 over the facts an approval depends on: everything but `observed_at` and what running guests change by
+        themselves: dirty rates, and what their disks hold.
+
+        Two snapshots a second apart are the same fleet unless a node or vm really changed.
+        """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        passing: dict[str, Any] = {"observed_at": True, "vms": {"__all__": {"dirty_bytes_per_second", "disk_bytes"}}}
+        return hashlib.sha256(self.model_dump_json(exclude=passing).encode()).hexdigest()

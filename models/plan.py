@@ -1,0 +1,144 @@
+"""Plans: ordered actions on vms, and the guard's verdict on them (`plan.json`)."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from models.base import UtcTime, Value
+
+
+class ActionKind(StrEnum):
+    LIVE_MIGRATE = "live_migrate"
+    """moves while it runs"""
+    COLD_MIGRATE = "cold_migrate"
+    """stopped, copied, started on the target"""
+    COLD_ARCHIVE = "cold_archive"
+    """stopped, copied into the archive store, verified; does not run again until restored"""
+    STAY = "stay"
+    """left where it is, and why"""
+
+
+class Action(Value):
+    """What is to happen to one vm."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    kind: ActionKind
+    vm: str
+    """uuid"""
+    vm_name: str = ""
+    source: str = ""
+    """the node it is on when the plan is made; empty in a hand-made plan: wherever the fleet has it"""
+    target: str | None = None
+    """the node it goes to; None for cold_archive and stay"""
+    reason: str = ""
+    """one sentence a person reads"""
+    wave: int = Field(default=0, ge=0)
+    """actions of one wave may run together; a wave starts when every action of the wave before is over"""
+    estimated_start_seconds: float = Field(default=0.0, ge=0)
+    """from the start of the evacuation"""
+    estimated_seconds: float = Field(default=0.0, ge=0)
+    """how long it takes"""
+    estimated_downtime_seconds: float = Field(default=0.0, ge=0)
+    """how long the vm does not answer; for cold_archive, from its stop on"""
+    risk_before_safe: float = Field(default=0.0, ge=0, le=1)
+    """P(the source fails before this action is done)"""
+
+    @model_validator(mode="after")
+    def _target_fits(self) -> Self:
+        moves = self.kind in (ActionKind.LIVE_MIGRATE, ActionKind.COLD_MIGRATE)
+        if moves and not self.target:
+            raise ValueError(f"{self.kind} of vm {self.vm} names no target")
+        if not moves and self.target:
+            raise ValueError(f"{self.kind} of vm {self.vm} names a target, {self.target!r}")
+        return self
+
+
+class PlannedBy(Value):
+    """Who made a plan."""
+
+    planner: str
+    """`solver`, `llm`, or `unknown` for a plan from elsewhere"""
+    fallback_reason: str | None = None
+    """why the solver stood in for the language model; None when it did not"""
+    model: str | None = None
+    prompt_sha256: str | None = None
+    """of the prompt file that helped to make it"""
+    notes: str = ""
+    """what the planner wants the approver to read"""
+
+
+class Plan(Value):
+    """What lifeboat proposes. Changes nothing by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    created_at: UtcTime
+    fleet_sha256: str = ""
+    """`Fleet.digest()` of the snapshot it was made for; empty in a hand-made plan, which a human has to agree to"""
+    evacuating: tuple[str, ...] = ()
+    """nodes whose vms are to leave"""
+    asked: tuple[str, ...] = ()
+    """those of them that a person named, whatever their risk; a human has to agree to these"""
+    actions: tuple[Action, ...]
+    """in the order they start"""
+    expected_loss: float = Field(default=0.0, ge=0)
+    """sum over the vms on evacuating nodes of weight × P(the node fails before the vm is safe) with this plan, within the
+    policy's horizon"""
+    expected_loss_if_nothing_is_done: float = Field(default=0.0, ge=0)
+    """the same, with every vm left where it is"""
+    planned_by: PlannedBy = PlannedBy(planner="unknown")
+    simulated: bool = False
+    """True when any fact behind it was simulated"""
+
+    def digest(self) -> str:
+        """SHA-256 of the plan; with the fleet's digest inside it, this is what an approval is bound to."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def moves(self) -> tuple[Action, ...]:
+        """Every action but `stay`."""
+        return tuple(action for action in self.actions if action.kind is not ActionKind.STAY)
+
+
+class RuleResult(Value):
+    """One rule's answer."""
+
+    rule: str
+    """stable id, such as `target-memory`"""
+    passed: bool
+    why: str
+    """what was found, with the figures"""
+    invariant: int | None = None
+    """the number of the invariant in the design that the rule stands for; None for policy alone"""
+    vms: tuple[str, ...] = ()
+    """uuids it is about; empty when it is about the whole plan"""
+    judged: bool = True
+    """False when the facts for it were not given (such as no risks): a human has to agree"""
+
+
+class Approval(StrEnum):
+    """What a plan that passed still needs."""
+
+    NONE = "none"
+    HUMAN = "human"
+
+
+class Verdict(Value):
+    """The guard's answer: every rule, pass or fail, and why."""
+
+    plan_sha256: str
+    passed: bool
+    """True only when every rule passed"""
+    approval: Approval
+    """who must agree before it is carried out"""
+    approval_why: str = ""
+    results: tuple[RuleResult, ...]
+
+    @property
+    def failures(self) -> tuple[RuleResult, ...]:
+        return tuple(result for result in self.results if not result.passed)

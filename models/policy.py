@@ -1,0 +1,154 @@
+"""Policy: what the operator allows (`policy.yaml`). Every field has a careful default; an empty file is a policy."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import Field
+
+from models.base import Duration, Value, parse_duration
+from models.fleet import Priority
+
+
+class TriggerPolicy(Value):
+    """When a node is evacuated."""
+
+    horizon: Duration = Field(default=parse_duration("2h"), gt=timedelta(0))
+    """how far ahead; also the window over which expected loss is counted"""
+    probability: float = Field(default=0.5, gt=0, le=1)
+    """evacuate when P(fails within horizon) reaches this"""
+
+
+class TargetPolicy(Value):
+    """Where vms may go."""
+
+    max_probability: float = Field(default=0.1, ge=0, le=1)
+    """a node whose own P(fails within the trigger's horizon) is above this takes no vm"""
+    memory_headroom: float = Field(default=0.05, ge=0, lt=1)
+    """share of a target's vm memory that stays free after every move"""
+    avoid_same_failure_domain: bool = True
+    """prefer targets that share no failure domain with the source; a preference, never a refusal"""
+    count_stopped_vms: bool = True
+    """a stopped vm defined on a target holds its memory and vcpus there: it may be started at any time"""
+    cpu_models: dict[str, tuple[str, ...]] = Field(default={})
+    """source's CPU model → other CPU models its vms may also move to; the same model always may"""
+
+
+class LimitPolicy(Value):
+    """How much may move at once."""
+
+    outbound_per_node: int = Field(default=2, ge=1)
+    inbound_per_node: int = Field(default=2, ge=1)
+    per_link: int = Field(default=2, ge=1)
+    """between one pair of nodes"""
+    per_fleet: int = Field(default=8, ge=1)
+    archives_per_node: int = Field(default=1, ge=1)
+
+
+class StormPolicy(Value):
+    """When too much looks risky at once, suspect the monitoring: halt and call a human."""
+
+    max_risky_fraction: float = Field(default=0.34, gt=0, le=1)
+    """share of active nodes"""
+    min_nodes: int = Field(default=2, ge=1)
+    """below this many risky nodes it is never a storm"""
+
+
+class DataPolicy(Value):
+    max_age: Duration = parse_duration("5m")
+    """older telemetry is unknown: it neither triggers an evacuation nor makes a node a target"""
+
+
+class ApprovalMode(StrEnum):
+    AUTO = "auto"
+    """policy is the approval"""
+    ASK = "ask"
+    """a human agrees first"""
+
+
+class ApprovalPolicy(Value):
+    """What a human must agree to."""
+
+    live_migrate: ApprovalMode = ApprovalMode.ASK
+    cold_migrate: ApprovalMode = ApprovalMode.ASK
+    cold_archive: ApprovalMode = ApprovalMode.ASK
+    expires_after: Duration = parse_duration("15m")
+    max_auto_vms: int = Field(default=20, ge=0)
+    """a plan that moves more vms always asks"""
+
+
+class MigrationPolicy(Value):
+    tls_required: bool = True
+    max_downtime: Duration = parse_duration("300ms")
+    """a live migration expected to pause the vm longer is not planned"""
+    timeout: Duration = parse_duration("15m")
+    """one attempt; past this it is aborted and the vm stays where it is"""
+    parallel_connections: int = Field(default=0, ge=0, le=16)
+    """0: one stream"""
+    auto_converge: bool = True
+    """let QEMU slow the guest when it dirties memory faster than the link carries it"""
+    post_copy: bool = False
+    """a point of no return; off unless you say so"""
+    bandwidth_bytes_per_second: int | None = Field(default=None, gt=0)
+    """cap of one stream; None: none"""
+
+
+class ColdMigratePolicy(Value):
+    """Which vms may be moved while they are stopped."""
+
+    priorities: tuple[Priority, ...] = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
+    """running vms that may be stopped for it when they can't move live; empty: none"""
+    stopped_vms: bool = True
+    """vms found shut off move too; they stay shut off"""
+    other_cpu_model: bool = False
+    """a stopped vm may start on a node of another CPU model"""
+
+
+class SourceRelease(StrEnum):
+    KEEP = "keep"
+    """the stopped vm and its disks stay on the source after the archive is verified"""
+    UNDEFINE = "undefine"
+    """the definition goes, the disks stay"""
+
+
+class ArchivePolicy(Value):
+    priorities: tuple[Priority, ...] = (Priority.LOW,)
+    """who may be archived cold"""
+    allow_without_label: bool = False
+    """archive a vm whose owner said neither yes nor no"""
+    shutdown_timeout: Duration = parse_duration("60s")
+    """how long a guest may take to stop by itself"""
+    force_off: bool = False
+    """pull its plug after that; otherwise the action fails and the vm goes on running"""
+    release_source: SourceRelease = SourceRelease.KEEP
+
+
+class Weights(Value):
+    """What losing one vm of each priority costs, relative to the others."""
+
+    high: float = Field(default=100.0, ge=0, le=1_000_000)
+    normal: float = Field(default=10.0, ge=0, le=1_000_000)
+    low: float = Field(default=1.0, ge=0, le=1_000_000)
+
+    def of(self, priority: Priority) -> float:
+        return {Priority.HIGH: self.high, Priority.NORMAL: self.normal, Priority.LOW: self.low}[priority]
+
+
+class Policy(Value):
+    """What the operator allows."""
+
+    trigger: TriggerPolicy = TriggerPolicy()
+    target: TargetPolicy = TargetPolicy()
+    limits: LimitPolicy = LimitPolicy()
+    storm: StormPolicy = StormPolicy()
+    data: DataPolicy = DataPolicy()
+    approval: ApprovalPolicy = ApprovalPolicy()
+    migration: MigrationPolicy = MigrationPolicy()
+    cold_migrate: ColdMigratePolicy = ColdMigratePolicy()
+    archive: ArchivePolicy = ArchivePolicy()
+    weights: Weights = Weights()
+    protected: tuple[str, ...] = ()
+    """vm names or uuids lifeboat never touches; `*` stands for any run of characters"""
+    cooldown: Duration = parse_duration("30m")
+    """after an evacuation of a node, none of the same node is started by the background agent for this long"""

@@ -1,0 +1,74 @@
+"""Risk: for one node, the probability that it fails within each horizon, and why (`risks.json`)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import pairwise
+
+from pydantic import ConfigDict, Field, field_validator
+
+from models.base import UtcTime, Value, parse_duration
+
+HORIZONS = ("30m", "2h", "24h", "7d")
+"""The horizons lifeboat's own forecasts give. Files from elsewhere may carry others."""
+
+
+class Driver(Value):
+    """One signal's part in a risk."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    signal: str
+    why: str
+    """what a person reads: `PSU1 12 V: 11.52 V, falling 0.04 V/h, limit 11.40 V`"""
+
+
+class Risk(Value):
+    """P(the node fails within h), for several h."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    node: str
+    probability: dict[str, float] = Field(min_length=1)
+    """horizon (`30m`, `2h`, …) → probability in [0, 1]; never falls as the horizon grows"""
+    drivers: tuple[Driver, ...] = ()
+    """strongest first"""
+    data_age_seconds: float | None = Field(default=None, ge=0)
+    """age of the newest sample the risk stands on; None: no data at all, the risk is unknown"""
+    model: str = ""
+    """which model said so, and its version"""
+    basis: str = ""
+    """what the model stands on: documented limits, this fleet's own failures, …"""
+    unknown: tuple[str, ...] = ()
+    """signals that could not be read, each with why; unknown is never healthy"""
+    assessed_at: UtcTime | None = None
+    simulated: bool = False
+    """True when the telemetry behind it was simulated"""
+
+    @field_validator("probability")
+    @classmethod
+    def _is_curve(cls, probability: dict[str, float]) -> dict[str, float]:
+        curve = sorted((parse_duration(h).total_seconds(), p, h) for h, p in probability.items())
+        for at, p, horizon in curve:
+            if at <= 0:
+                raise ValueError(f"horizon {horizon} is not longer than nothing")
+            if not 0.0 <= p <= 1.0:  # NaN fails this too
+                raise ValueError(f"probability for {horizon} is {p}, expected 0 to 1")
+        for (_, p, h), (_, q, k) in pairwise(curve):
+            if q < p:
+                raise ValueError(f"probability falls from {p} for {h} to {q} for {k}")
+        return {h: p for _, p, h in curve}
+
+    @cached_property
+    def curve(self) -> tuple[tuple[float, float], ...]:
+        """(seconds, probability), ascending."""
+        return tuple((parse_duration(h).total_seconds(), p) for h, p in self.probability.items())
+
+    def within(self, seconds: float) -> float:
+        """P(fails within `seconds`), read off the curve: linear from (0, 0), level after the last horizon."""
+        before, low = 0.0, 0.0
+        for at, p in self.curve:
+            if seconds <= at:
+                return low + (p - low) * max(0.0, seconds - before) / (at - before)
+            before, low = at, p
+        return low

@@ -1,0 +1,183 @@
+"""Signals: named, unit-carrying quantities per node, defined as data, and their summaries over time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from models.base import Duration, UtcTime, Value
+
+Floats = NDArray[np.float64]
+
+
+class Component(StrEnum):
+    POWER = "power"
+    THERMAL = "thermal"
+    MEMORY = "memory"
+    STORAGE = "storage"
+    NETWORK = "network"
+    CPU = "cpu"
+    NODE = "node"
+
+
+class SignalKind(StrEnum):
+    GAUGE = "gauge"
+    """a level, such as volts"""
+    COUNTER = "counter"
+    """only grows, except at a reset; its rate is what counts"""
+
+
+class Limits(Value):
+    """Documented limits of a signal, in the signal's unit. A None side has no limit."""
+
+    low: float | None = None
+    """below this the component is out of specification"""
+    high: float | None = None
+    """above this the component is out of specification"""
+    nominal: float | None = None
+    """the value it is built for; None where the standard names none"""
+    relative: bool = False
+    """low and high are distances from the part's own healthy median (low negative), for counts that differ from part
+    to part and only matter when they grow"""
+    source: str = ""
+    """where the figures stand: a specification, data sheet or paper"""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Limits:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        if self.relative and ((self.low is not None and self.low >= 0) or (self.high is not None and self.high <= 0)):
+            raise ValueError("relative limits need low below 0 and high above 0: they are distances from the median")
+        return self
+
+
+class Signal(Value):
+    """One quantity per node, as data: how to ask for it, its unit and limits, and what it means."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """such as `psu_12v_volts`"""
+    component: Component
+    kind: SignalKind = SignalKind.GAUGE
+    unit: str
+    """as a person writes it: V, A, °C, rpm, errors/h"""
+    promql: str
+    """gives one series per node and instance of the part; `$node_label` stands for the label that names nodes"""
+    part_label: str | None = None
+    """the label that tells parts of one node apart (sensor name, disk, DIMM); None when there is one per node"""
+    title: str = "{part}"
+    """how a driver names it: `{part}` stands for the part, such as `pending sectors of {part}`"""
+    limits: Limits
+    noise: float = Field(default=0.0, ge=0)
+    """the smallest spread worth believing, in the signal's unit: the sensor's step, or one count"""
+    follows_load: bool = False
+    """it moves with the workload: spread and short climbs say nothing, only a level well on its way to the limit does"""
+    failure_weight: float = Field(default=1.0, ge=0, le=1)
+    """P(the node fails | this limit is crossed): one dead fan of six is not a dead node"""
+    failure_delay: Duration = timedelta(0)
+    """mean time from crossing the limit to the failure, for those that fail; exponential"""
+    weight_reason: str = ""
+    """why failure_weight and failure_delay are what they are; `judgement` where no figure was found"""
+    meaning: str
+    """one sentence an operator reads in a driver"""
+
+    @field_validator("title")
+    @classmethod
+    def _only_part(cls, title: str) -> str:
+        try:
+            title.format(part="x")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError("only {part} may stand in braces") from error
+        return title
+
+    @field_validator("promql")
+    @classmethod
+    def _names_nodes(cls, promql: str) -> str:
+        if not promql.strip():
+            raise ValueError("expected a PromQL expression")
+        return promql
+
+    def query(self, node_label: str) -> str:
+        """The PromQL to send, with `$node_label` filled in."""
+        return self.promql.replace("$node_label", node_label)
+
+
+class SignalHistory:
+    """What a signal did on one part of one node: times (unix seconds, ascending) and values, float64, NaN = unknown.
+
+    Not a pydantic type: it carries arrays, made new at each pass and never written to a file.
+    """
+
+    __slots__ = ("node", "part", "signal", "times", "values")
+
+    def __init__(self, signal: Signal, node: str, part: str, times: Floats, values: Floats) -> None:
+        """Raises ValueError when times and values differ in shape."""
+        if times.shape != values.shape or times.ndim != 1:
+            raise ValueError(f"{signal.name} on {node}: times {times.shape} and values {values.shape} differ")
+        self.signal = signal
+        self.node = node
+        self.part = part
+        self.times = times
+        self.values = values
+
+    def __repr__(self) -> str:
+        return f"SignalHistory({self.signal.name}, {self.node}, {self.part!r}, {self.times.size} samples)"
+
+    @property
+    def newest(self) -> float | None:
+        """Unix time of the newest sample that holds a number; None when none does."""
+        known = np.flatnonzero(np.isfinite(self.values))
+        return float(self.times[known[-1]]) if known.size else None
+
+    def since(self, start: float) -> SignalHistory:
+        """The part of it at or after `start` (unix seconds)."""
+        first = int(np.searchsorted(self.times, start, side="left"))
+        return SignalHistory(self.signal, self.node, self.part, self.times[first:], self.values[first:])
+
+    def until(self, end: float) -> SignalHistory:
+        """The part of it at or before `end` (unix seconds)."""
+        after = int(np.searchsorted(self.times, end, side="right"))
+        return SignalHistory(self.signal, self.node, self.part, self.times[:after], self.values[:after])
+
+
+class HardwareEventKind(StrEnum):
+    VOLTAGE = "voltage"
+    CURRENT = "current"
+    TEMPERATURE = "temperature"
+    FAN = "fan"
+    POWER_SUPPLY = "power-supply"
+    MEMORY_CORRECTED = "memory-corrected"
+    MEMORY_UNCORRECTED = "memory-uncorrected"
+    MACHINE_CHECK = "machine-check"
+    PCIE = "pcie"
+    DISK_IO = "disk-io"
+    DISK_SMART = "disk-smart"
+    LINK_DOWN = "link-down"
+    LINK_UP = "link-up"
+    THROTTLE = "throttle"
+    POWER_LOST = "power-lost"
+    BOOT = "boot"
+    OTHER = "other"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class HardwareEvent(Value):
+    """A typed record read from a log. Carries no raw log text: that may hold anything."""
+
+    node: str
+    time: UtcTime
+    kind: HardwareEventKind
+    component: Component
+    severity: Severity
+    part: str = Field(default="", pattern=r"^[A-Za-z0-9_.:/-]{0,64}$")
+    """which one: `PSU1`, `DIMM_A2`, `sda`, `eth0`; only letters, digits, `_ . : / -`"""
+    asserted: bool = True
+    """False when the record says the condition went away"""

@@ -1,0 +1,77 @@
+"""Where a node stands under the policy: risky, raised, sound or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from models.policy import Policy
+from models.risk import Risk
+
+
+class Standing(StrEnum):
+    RISKY = "risky"
+    """P(fails within the trigger's horizon) has reached the trigger: its vms should leave"""
+    RAISED = "raised"
+    """not that high, but too high to take vms"""
+    SOUND = "sound"
+    """may take vms"""
+    UNKNOWN = "unknown"
+    """no risk, no data, or data too old: neither a trigger nor a target"""
+
+
+@dataclass(frozen=True)
+class NodeStanding:
+    node: str
+    standing: Standing
+    probability: float | None
+    """P(fails within the trigger's horizon); None when unknown"""
+    why: str
+    """what a person reads, with the figures"""
+    risk: Risk | None
+    """None when no risk was given; kept when it is merely too old, so that it can be shown"""
+
+    @property
+    def usable_risk(self) -> Risk | None:
+        """The risk when it is known well enough to reckon with."""
+        return None if self.standing is Standing.UNKNOWN else self.risk
+
+
+def data_age_seconds(risk: Risk, now: datetime) -> float | None:
+    """Age now of the newest sample behind a risk: its age when assessed and the time since. None: no data."""
+    if risk.data_age_seconds is None:
+        return None
+    since = 0.0 if risk.assessed_at is None else (now - risk.assessed_at).total_seconds()
+    return risk.data_age_seconds + max(0.0, since)
+
+
+def node_standing(node: str, risk: Risk | None, policy: Policy, now: datetime) -> NodeStanding:
+    """Where one node stands. Missing or stale data is unknown, whatever the probability says."""
+    if risk is None:
+        return NodeStanding(node, Standing.UNKNOWN, None, "no risk is known", None)
+    age = data_age_seconds(risk, now)
+    limit = policy.data.max_age.total_seconds()
+    if age is None:
+        return NodeStanding(node, Standing.UNKNOWN, None, "its risk stands on no data", risk)
+    if age > limit:
+        return NodeStanding(node, Standing.UNKNOWN, None, f"its data is {age:.0f} s old, more than {limit:.0f} s", risk)
+    p = risk.within(policy.trigger.horizon.total_seconds())
+    if p >= policy.trigger.probability:
+        return NodeStanding(node, Standing.RISKY, p, f"P(fails) {p:.2g} reaches {policy.trigger.probability:g}", risk)
+    if p > policy.target.max_probability:
+        return NodeStanding(
+            node, Standing.RAISED, p, f"P(fails) {p:.2g} is over {policy.target.max_probability:g}", risk
+        )
+    return NodeStanding(node, Standing.SOUND, p, f"P(fails) {p:.2g}", risk)
+
+
+def standings(nodes: Iterable[str], risks: Iterable[Risk], policy: Policy, now: datetime) -> dict[str, NodeStanding]:
+    """Where each of `nodes` stands. Raises ValueError when two risks speak of one node."""
+    by_node: dict[str, Risk] = {}
+    for risk in risks:
+        if risk.node in by_node:
+            raise ValueError(f"two risks for node {risk.node!r}")
+        by_node[risk.node] = risk
+    return {node: node_standing(node, by_node.get(node), policy, now) for node in nodes}
