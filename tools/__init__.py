@@ -1,0 +1,1 @@
+"""The hands: one adapter per outside thing, each behind a Protocol of `tools.ports`."""

@@ -1,0 +1,63 @@
+"""The time: the machine's own, and a virtual one that passes only when somebody sleeps."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(max(0.0, seconds))
+
+
+class VirtualClock:
+    """Time that passes only while threads sleep on it; then it jumps to the earliest of their wake-up times.
+
+    With one thread it is deterministic. Threads that sleep at the same time share the passing time instead of adding
+    theirs up: a sleeper that is not the next to wake waits, and the next one gives the others `grace_seconds` of real
+    time to go to sleep too before it lets the clock jump.
+    """
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC), *, grace_seconds: float = 0.001) -> None:
+        self._start = start
+        self._elapsed = 0.0
+        self._grace = grace_seconds
+        self._changed = threading.Condition()
+        self._wake_times: list[float] = []
+        self._threads: set[int] = set()
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._elapsed)
+
+    def monotonic(self) -> float:
+        return self._elapsed
+
+    def sleep(self, seconds: float) -> None:
+        with self._changed:
+            self._threads.add(threading.get_ident())
+            wake = self._elapsed + max(0.0, seconds)
+            self._wake_times.append(wake)
+            self._changed.notify_all()
+            try:
+                while self._elapsed < wake:
+                    if wake > min(self._wake_times):
+                        self._changed.wait(1.0)
+                        continue
+                    asleep = len(self._wake_times)
+                    if len(self._threads) > asleep and self._changed.wait(self._grace):
+                        continue  # somebody else went to sleep: look again who is next
+                    self._threads = {threading.get_ident()} if asleep == 1 else self._threads
+                    self._elapsed = max(self._elapsed, wake)
+            finally:
+                self._wake_times.remove(wake)
+                self._changed.notify_all()

@@ -1,0 +1,223 @@
+"""Hardware events out of collected log files, as rsyslog lays them out: RFC 3339 time, host, tag, message.
+
+Files are read from where the last look ended, also after they were renamed; what was truncated is read again. Events
+are recognised by what they say and when, so that a rotation that copies gives none twice.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from models.errors import HardwareLogUnavailable
+from models.signal import HardwareEvent
+from tools.hardware_patterns import Match, match_kernel, match_sel
+
+FIRST_READ_BYTES = 64 << 20
+"""Of a file seen for the first time only so much of its end is read; what was left out is counted."""
+_CHUNK = 1 << 20
+_LONGEST_LINE = 8192
+_CHECKED = 256
+"""Bytes before the place reached whose hash says that the file is still the same one."""
+_KEPT = timedelta(days=7)
+_NAMES = re.compile(r"(?:.*\.log|syslog|messages|kern|bmc|smartd)(?:[.-]\d+)?(?:\.gz)?")
+_LINE = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?\d*(?:Z|[+-]\d\d:?\d\d)) (?P<host>\S+) "
+    r"(?P<tag>[^:\s\[]{1,48})(?:\[\d+\])?: ?(?P<message>.*)"
+)
+_UPTIME = re.compile(r"^\[ *\d+\.\d+\] ")
+_REPEATED = re.compile(r"^message repeated (\d+) times: \[ ?(.*)\]$")
+_KERNEL_TAGS, _BMC_TAGS = frozenset({"kernel", "smartd"}), frozenset({"ipmievd", "ipmiseld"})
+
+
+@dataclass
+class _Place:
+    """How far one file was read."""
+
+    offset: int
+    check: bytes
+    """SHA-256 over the `_CHECKED` bytes before `offset`"""
+
+
+@dataclass
+class Counts:
+    """What became of the lines read so far."""
+
+    lines: int = 0
+    events: int = 0
+    unknown: int = 0
+    """of the kernel, smartd or the BMC, that no pattern names"""
+    unreadable: int = 0
+    """without a time, host and tag"""
+    foreign: int = 0
+    """of another host or program"""
+    skipped_bytes: int = 0
+    """at the start of files too long to read in full"""
+
+
+class LogFiles:
+    """A `HardwareLog` over files and directories that hold one node's collected logs. Safe to use from several threads."""
+
+    def __init__(self, node: str, paths: Sequence[Path], *, other_nodes: Iterable[str] = ()) -> None:
+        """`other_nodes`: lines of these hosts are left aside, for files that several nodes write to."""
+        self._node = node
+        self._paths = tuple(paths)
+        self._others = frozenset(other_nodes) - {node}
+        self._places: dict[tuple[int, int], _Place] = {}
+        self._events: dict[HardwareEvent, None] = {}
+        self._lock = threading.Lock()
+        self.counts = Counts()
+
+    def events(self, *, since: datetime) -> list[HardwareEvent]:
+        """Events at or after `since`, oldest first.
+
+        Raises HardwareLogUnavailable when one of the configured paths is missing or can't be read.
+        """
+        with self._lock:
+            for path in self._files(since):
+                self._read(path)
+            forgotten = min(since, datetime.now(UTC) - _KEPT)
+            self._events = {event: None for event in self._events if event.time >= forgotten}
+            return sorted((e for e in self._events if e.time >= since), key=lambda event: event.time)
+
+    def _files(self, since: datetime) -> list[Path]:
+        """The files to look into, oldest first."""
+        found: list[tuple[float, Path]] = []
+        for path in self._paths:
+            try:
+                if not path.is_dir():
+                    found.append((path.stat().st_mtime, path))
+                    continue
+                for file in path.iterdir():
+                    with suppress(FileNotFoundError):  # rotated away just now
+                        written = file.stat().st_mtime
+                        if _NAMES.fullmatch(file.name) and file.is_file() and written >= since.timestamp():
+                            found.append((written, file))
+            except OSError as error:
+                raise HardwareLogUnavailable(
+                    f"hardware log {path} of node {self._node!r}: {error.strerror or error}",
+                    hint="mend hardware_logs in the settings, or the log collection",
+                ) from error
+        return [file for _, file in sorted(found)]
+
+    def _read(self, path: Path) -> None:
+        try:
+            if path.suffix == ".gz":
+                self._read_packed(path)
+                return
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                key = (status.st_dev, status.st_ino)
+                place = self._places.get(key)
+                if place is not None and not _is_same(file.fileno(), place, status.st_size):
+                    place = None  # truncated and written anew
+                start = place.offset if place is not None else max(0, status.st_size - FIRST_READ_BYTES)
+                if place is None:
+                    self.counts.skipped_bytes += start
+                file.seek(start)
+                reached = start
+                for line, end in _lines(iter(lambda: file.read(_CHUNK), b""), start):
+                    reached = end
+                    self._take(line)
+                self._places[key] = _Place(reached, _check(file.fileno(), reached))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise HardwareLogUnavailable(
+                f"hardware log {path} of node {self._node!r}: {error.strerror or error}",
+                hint="mend its permissions, or the log collection",
+            ) from error
+
+    def _read_packed(self, path: Path) -> None:
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key in self._places:
+            return
+        self._places[key] = _Place(status.st_size, b"")
+        try:
+            with gzip.open(path, "rb") as file:
+                for line, _ in _lines(iter(lambda: file.read(_CHUNK), b""), 0):
+                    self._take(line)
+        except (EOFError, gzip.BadGzipFile):
+            del self._places[key]  # still being written
+
+    def _take(self, line: bytes) -> None:
+        self.counts.lines += 1
+        found = _LINE.match(line.decode("utf-8", "replace"))
+        if found is None:
+            self.counts.unreadable += 1
+            return
+        tag, host = found["tag"], found["host"]
+        if (tag not in _KERNEL_TAGS and tag not in _BMC_TAGS) or host in self._others:
+            self.counts.foreign += 1
+            return
+        message = _UPTIME.sub("", found["message"])
+        repeated = _REPEATED.match(message)
+        if repeated is not None:
+            message = _UPTIME.sub("", repeated[2])
+        said = match_sel(message) if tag in _BMC_TAGS else match_kernel(message)
+        if said is None:
+            self.counts.unknown += 1
+            return
+        try:
+            at = datetime.fromisoformat(found["time"][:26] + _zone(found["time"])).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.counts.unreadable += 1
+            return
+        self.counts.events += 1
+        self._events.setdefault(event_of(self._node, at, said))
+
+
+def event_of(node: str, at: datetime, said: Match) -> HardwareEvent:
+    """The event of a matched line. Times are cut to the second: a burst within one second is one event."""
+    pattern = said.pattern
+    return HardwareEvent(
+        node=node,
+        time=at.replace(microsecond=0),
+        kind=pattern.kind,
+        component=pattern.component,
+        severity=pattern.severity,
+        part=said.part,
+        asserted=said.asserted,
+    )
+
+
+def _zone(stamp: str) -> str:
+    found = re.search(r"(?:Z|[+-]\d\d:?\d\d)$", stamp)
+    return "" if found is None or found.end() <= 26 else found[0]
+
+
+def _lines(chunks: Iterator[bytes], start: int) -> Iterator[tuple[bytes, int]]:
+    """Each whole line and where it ends. A last line without its end is left for the next look."""
+    rest = b""
+    at = start
+    dropping = False
+    for chunk in chunks:
+        pieces = (rest + chunk).split(b"\n")
+        rest = pieces.pop()
+        for piece in pieces:
+            at += len(piece) + 1
+            if not dropping:
+                yield piece[:_LONGEST_LINE], at
+            dropping = False
+        if len(rest) > _CHUNK:  # no line at all: binary rubbish, or a hole
+            at += len(rest)
+            rest = b""
+            dropping = True
+
+
+def _check(descriptor: int, offset: int) -> bytes:
+    begin = max(0, offset - _CHECKED)
+    return hashlib.sha256(os.pread(descriptor, offset - begin, begin)).digest()
+
+
+def _is_same(descriptor: int, place: _Place, size: int) -> bool:
+    return size >= place.offset and _check(descriptor, place.offset) == place.check

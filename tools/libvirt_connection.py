@@ -1,0 +1,257 @@
+"""One node's libvirt connections: opened in bounded time, kept alive, opened anew when lost, and never hanging.
+
+libvirt's calls block without a limit of their own: `open` for as long as the kernel tries to connect, others for as
+long as the far end keeps the connection. Two things bound them here: keepalive breaks a connection whose far end is
+gone, and each call runs in a thread that is waited for only so long. A call given up on may still take effect later;
+callers observe, as they have to anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+import libvirt
+
+from models.errors import BadInput, NodeUnreachable
+
+Answer = TypeVar("Answer")
+
+_SCHEMES = ("qemu", "qemu+tls", "qemu+ssh", "qemu+unix", "qemu+tcp", "qemu+libssh", "qemu+libssh2")
+_PORTS = {"qemu+tls": 16514, "qemu+tcp": 16509}
+_KEEPALIVE_SECONDS = 2
+_KEEPALIVE_COUNT = 3
+"""a connection without any sign of life for 2 s × (3 + 1) is broken"""
+
+_event_loop_lock = threading.Lock()
+_event_loop: threading.Thread | None = None
+
+
+def host_of(uri: str) -> str:
+    """The host part of a libvirt URI, empty for a local one."""
+    return urlsplit(uri).hostname or ""
+
+
+def port_of(uri: str) -> int:
+    """The TCP port a `qemu+tls` (or `qemu+tcp`) URI leads to."""
+    parts = urlsplit(uri)
+    return parts.port or _PORTS.get(parts.scheme, _PORTS["qemu+tls"])
+
+
+def pki_directory(uri: str) -> Path | None:
+    """Where the client certificate for this URI lies, when the URI says so."""
+    paths = parse_qs(urlsplit(uri).query).get("pkipath")
+    return Path(paths[0]) if paths else None
+
+
+def one_line(error: libvirt.libvirtError) -> str:
+    """libvirt's message, on one line."""
+    return " ".join(str(error).split())
+
+
+def _quiet(_context: object, _error: object) -> None:
+    """libvirt prints errors to stderr unless told; ours travel as exceptions."""
+
+
+def _turn_event_loop() -> None:
+    while True:
+        with suppress(libvirt.libvirtError):
+            libvirt.virEventRunDefaultImpl()
+
+
+def _start_event_loop() -> None:
+    global _event_loop  # noqa: PLW0603 — libvirt has one event loop per process
+    with _event_loop_lock:
+        if _event_loop is None:
+            libvirt.registerErrorHandler(_quiet, None)
+            libvirt.virEventRegisterDefaultImpl()
+            _event_loop = threading.Thread(target=_turn_event_loop, name="libvirt-events", daemon=True)
+            _event_loop.start()
+
+
+class Call:
+    """A function running in a thread of its own, waited for only so long."""
+
+    def __init__(self, name: str, function: Callable[[], Any]) -> None:
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.over = threading.Event()
+        self._function = function
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.result = self._function()
+        except BaseException as error:  # it is raised again in the thread that waits
+            self.error = error
+        finally:
+            self.over.set()
+
+    def wait(self, seconds: float) -> bool:
+        return self.over.wait(seconds)
+
+
+class LibvirtConnection:
+    """The way to one node's libvirt.
+
+    `connect_seconds` bounds opening, `answer_seconds` any one call. Thread-safe. Raises BadInput for a URI that can't
+    be one, or names certificates that are not there.
+    """
+
+    def __init__(self, node: str, uri: str, *, connect_seconds: float = 5.0, answer_seconds: float = 15.0) -> None:
+        self.node = node
+        self.uri = _checked_uri(node, uri)
+        self.connect_seconds = connect_seconds
+        self.answer_seconds = answer_seconds
+        self._lock = threading.Lock()
+        self._shared: libvirt.virConnect | None = None
+        self._opening: Call | None = None
+
+    def call(
+        self, what: str, function: Callable[[libvirt.virConnect], Answer], *, seconds: float | None = None
+    ) -> Answer:
+        """`function` applied to the node's connection. `what` says in messages what was asked.
+
+        Raises NodeUnreachable when the node does not answer in time or the connection breaks meanwhile; libvirtError,
+        and whatever `function` raises, pass through.
+        """
+        connection = self._connected()
+        limit = self.answer_seconds if seconds is None else seconds
+        call = Call(f"libvirt-{self.node}", lambda: function(connection))
+        if not call.wait(limit):
+            self._forget(connection)
+            raise self.unreachable(f"gave no answer to {what} within {limit:g} s")
+        if isinstance(call.error, libvirt.libvirtError) and not alive(connection):
+            self._forget(connection)
+            raise self.unreachable(f"{what}: {one_line(call.error)}") from call.error
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    @contextmanager
+    def dedicated(self) -> Generator[libvirt.virConnect]:
+        """A connection of its own, for calls that take long: a node serves few requests per connection at once."""
+        connection = self._open()
+        try:
+            yield connection
+        finally:
+            _close(connection)
+
+    def unreachable(self, why: str) -> NodeUnreachable:
+        return NodeUnreachable(
+            f"node {self.node} ({_without_query(self.uri)}): {why}",
+            hint="its vms may still be running; check the node, its libvirtd and the network",
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            connection, self._shared = self._shared, None
+        if connection is not None:
+            _close(connection)
+
+    def _connected(self) -> libvirt.virConnect:
+        with self._lock:
+            if self._shared is not None and alive(self._shared):
+                return self._shared
+            self._shared = None
+        opened = self._open()
+        with self._lock:
+            if self._shared is None:
+                self._shared = opened
+                return opened
+            shared = self._shared
+        _close(opened)
+        return shared
+
+    def _forget(self, connection: libvirt.virConnect) -> None:
+        with self._lock:
+            if self._shared is connection:
+                self._shared = None
+        Call(f"libvirt-close-{self.node}", lambda: _close(connection))  # closing may block as long as the call does
+
+    def _open(self) -> libvirt.virConnect:
+        _start_event_loop()
+        with self._lock:
+            stuck = self._opening
+        if stuck is not None and not stuck.over.is_set():  # don't pile up threads on a node that hangs
+            raise self.unreachable("an earlier attempt to connect still hangs")
+        self._knock()
+        given_up = threading.Event()
+
+        def connect() -> libvirt.virConnect | None:
+            connection = libvirt.open(self.uri)
+            if given_up.is_set():
+                _close(connection)
+                return None
+            return connection
+
+        call = Call(f"libvirt-open-{self.node}", connect)
+        if not call.wait(self.connect_seconds):
+            given_up.set()
+            with self._lock:
+                self._opening = call
+            raise self.unreachable(f"no connection within {self.connect_seconds:g} s")
+        if call.error is not None:
+            if isinstance(call.error, libvirt.libvirtError):
+                raise self.unreachable(one_line(call.error)) from call.error
+            raise call.error
+        connection: libvirt.virConnect = call.result
+        with suppress(libvirt.libvirtError):  # a local driver has nothing to keep alive
+            connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
+        return connection
+
+    def _knock(self) -> None:
+        """A plain TCP connection first: it fails fast and in words where libvirt would wait for the kernel."""
+        parts = urlsplit(self.uri)
+        if parts.scheme not in _PORTS or not parts.hostname:
+            return
+        try:
+            socket.create_connection((parts.hostname, port_of(self.uri)), timeout=self.connect_seconds).close()
+        except OSError as error:
+            raise self.unreachable(error.strerror or str(error)) from error
+
+
+def alive(connection: libvirt.virConnect) -> bool:
+    """Whether the connection itself still stands; says nothing about what was asked over it."""
+    try:
+        return connection.isAlive() == 1
+    except libvirt.libvirtError:
+        return False
+
+
+def _close(connection: libvirt.virConnect) -> None:
+    with suppress(libvirt.libvirtError):
+        connection.close()
+
+
+def _without_query(uri: str) -> str:
+    return uri.partition("?")[0]
+
+
+def _checked_uri(node: str, uri: str) -> str:
+    parts = urlsplit(uri)
+    if parts.scheme not in _SCHEMES or not re.fullmatch(r"/(system|session)?", parts.path):
+        raise BadInput(
+            f"node {node}: libvirt_uri {uri!r} is not a QEMU connection",
+            hint="write it like qemu+tls://node-a/system or qemu+ssh://root@node-a/system",
+        )
+    directory = pki_directory(uri)
+    if directory is not None:
+        for file in ("cacert.pem", "clientcert.pem", "clientkey.pem"):
+            if not os.access(directory / file, os.R_OK):
+                raise BadInput(
+                    f"node {node}: libvirt_uri names pkipath {directory}, and {file} can't be read there",
+                    hint="put the CA and client certificates there, or correct the path",
+                )
+    if parts.scheme == "qemu+ssh":  # ssh must never stop to ask: nobody is there to answer
+        query = parse_qs(parts.query)
+        query.setdefault("no_tty", ["1"])
+        return urlunsplit(parts._replace(query=urlencode(query, doseq=True)))
+    return uri

@@ -1,0 +1,105 @@
+"""The catalogue: which signals lifeboat reads, as data. One YAML file a component, beside this module.
+
+A user's own file adds signals, changes fields of shipped ones (`name` says which) and leaves signals out:
+
+    signals:
+      - name: fan_speed_rpm
+        limits: {low: 900, source: data sheet of our chassis}
+    without: [inlet_temperature_celsius]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import ValidationError
+
+from models.errors import BadInput
+from models.signal import Component, Signal
+
+SHIPPED = Path(__file__).parent
+"""Where the shipped files lie."""
+
+
+def load_catalogue(user_file: Path | None = None) -> tuple[Signal, ...]:
+    """The shipped signals with the user's changes, in the order of the files.
+
+    Raises BadInput naming the file, the signal and the field.
+    """
+    signals: dict[str, dict[str, Any]] = {}
+    origin: dict[str, Path] = {}
+    for component in Component:
+        path = SHIPPED / f"{component.value}.yaml"
+        content = _mapping(path)
+        if content.get("component") != component.value:
+            raise BadInput(f"signals file {path}: component: expected {component.value!r}", hint="mend the file")
+        for entry in _entries(content, path):
+            _merge(signals, {"component": component.value, **entry}, path)
+            origin[entry["name"]] = path
+    if user_file is not None:
+        content = _mapping(user_file)
+        unknown = set(content) - {"signals", "without"}
+        if unknown:
+            raise BadInput(
+                f"signals file {user_file}: {min(unknown)}: not known here", hint="it may hold `signals` and `without`"
+            )
+        for entry in _entries(content, user_file):
+            _merge(signals, entry, user_file)
+            origin[entry["name"]] = user_file
+        for name in cast("list[Any]", content.get("without") or []):
+            if signals.pop(name, None) is None:
+                raise BadInput(f"signals file {user_file}: without: there is no signal {name!r}", hint="mend the name")
+    return tuple(_signal(entry, origin[name]) for name, entry in signals.items())
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"signals file {path}: {error.strerror or error}", hint="give the path of a readable file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"signals file {path} is not YAML: {' '.join(str(error).split())}", hint="mend the file") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"signals file {path}: expected a mapping with `signals`", hint="mend the file")
+    return cast("dict[str, Any]", content)
+
+
+def _entries(content: Mapping[str, Any], path: Path) -> Iterable[dict[str, Any]]:
+    entries: object = content.get("signals") or []
+    if not isinstance(entries, list):
+        raise BadInput(f"signals file {path}: signals: expected a list", hint="mend the file")
+    names: set[str] = set()
+    for place, entry in enumerate(cast("list[object]", entries)):
+        if not isinstance(entry, dict) or not isinstance(cast("dict[str, Any]", entry).get("name"), str):
+            raise BadInput(f"signals file {path}: signals.{place}: expected a mapping with a name", hint="mend the file")
+        named = cast("dict[str, Any]", entry)
+        if named["name"] in names:
+            raise BadInput(f"signals file {path}: signal {named['name']!r} appears twice", hint="leave one out")
+        names.add(named["name"])
+        yield named
+
+
+def _merge(signals: dict[str, dict[str, Any]], entry: dict[str, Any], path: Path) -> None:
+    """Put a new signal in, or the given fields over a known one's; limits side by side."""
+    known = signals.get(entry["name"], {})
+    merged = known | entry
+    if isinstance(entry.get("limits"), dict) and "limits" in known:
+        merged["limits"] = known["limits"] | entry["limits"]
+    elif entry.get("limits", {}) is None:
+        raise BadInput(f"signals file {path}: signal {entry['name']}: limits: expected a mapping", hint="mend the file")
+    signals[entry["name"]] = merged
+
+
+def _signal(entry: dict[str, Any], path: Path) -> Signal:
+    try:
+        return Signal.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:60]!r})"
+        raise BadInput(
+            f"signals file {path}: signal {entry['name']}: {where}: {first['msg']}{found}", hint="mend the file"
+        ) from error

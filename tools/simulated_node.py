@@ -1,0 +1,447 @@
+"""`SimulatedNode`: one node of a simulated fleet, behind the Hypervisor port. Answers as LibvirtNode does."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from models.errors import ActionFailed, ArchiveFailed, BadInput, MigrationFailed, NodeUnreachable, PrecheckFailed
+from models.fleet import Node, Vm, VmState
+from tools.domain_xml import DomainDisk, parse_domain
+from tools.labels import read_labels
+from tools.ports import DiskObservation, JobProgress, MigrationOptions, MigrationStatistics, VmObservation
+from tools.simulated_migration import End, Migration, Phase
+
+if TYPE_CHECKING:
+    from tools.simulated import Image, Machine, SimulatedDomain, SimulatedFleet
+
+UNREACHABLE_SECONDS = 5.0
+"""how long it takes to find out that a node does not answer, as with the real ones"""
+_POLL_SECONDS = 0.1
+
+
+class SimulatedNode:
+    """One simulated node."""
+
+    def __init__(self, fleet: SimulatedFleet, name: str) -> None:
+        self._fleet = fleet
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def node(self) -> Node:
+        with self._answering() as machine:
+            return machine.node
+
+    def vms(self) -> list[Vm]:
+        with self._answering() as machine:
+            return [
+                self._vm(uuid, domain)
+                for uuid, domain in sorted(machine.domains.items(), key=lambda item: item[1].described.name)
+                if not domain.incoming
+            ]
+
+    def _vm(self, uuid: str, domain: SimulatedDomain) -> Vm:
+        labels, described, disks = read_labels(domain.xml), domain.described, self._disks(domain)
+        guest = self._fleet.guests.get(uuid)
+        return Vm(
+            uuid=uuid,
+            name=described.name,
+            node=self._name,
+            memory_bytes=described.memory_bytes,
+            vcpus=described.vcpus,
+            state=domain.state,
+            priority=labels.priority,
+            workload=labels.workload,
+            dirty_bytes_per_second=guest.dirty_bytes_per_second if guest else None,
+            disk_bytes=sum(disk.allocated_bytes for disk in disks),
+            shared_storage=all(disk.shared for disk in disks),
+            anti_affinity_group=labels.anti_affinity_group,
+            migratable=not described.bound,
+            cold_archive_allowed=labels.cold_archive_allowed,
+            probe=labels.probe,
+            label_warning=labels.warning,
+        )
+
+    def observe(self, uuid: str) -> VmObservation | None:
+        with self._answering() as machine:
+            domain = machine.domains.get(uuid)
+            if domain is None:
+                return None
+            return VmObservation(
+                uuid=uuid,
+                name=domain.described.name,
+                node=self._name,
+                state=domain.state,
+                persistent=domain.persistent,
+                disks=self._disks(domain),
+                incoming=domain.incoming,
+                attempt=domain.attempt,
+                state_reason=domain.reason,
+                saved_memory=domain.saved_memory,
+                snapshots=domain.snapshots,
+            )
+
+    def uuid_of(self, name: str) -> str | None:
+        with self._answering() as machine:
+            return next((uuid for uuid, d in machine.domains.items() if d.described.name == name), None)
+
+    def free_memory_bytes(self, *, hugepage_bytes: int = 0) -> int:
+        with self._answering() as machine:
+            if hugepage_bytes:
+                return 0
+            used = sum(d.described.memory_bytes for d in machine.domains.values() if d.active)
+            return max(0, machine.node.vm_memory_bytes - used)
+
+    def free_disk_bytes(self, path: str) -> int:
+        with self._answering() as machine:
+            return machine.disk_bytes - sum(image.allocated_bytes for image in self._images(path).values())
+
+    def disk_exists(self, path: str) -> bool:
+        with self._answering():
+            return path in self._images(path)
+
+    def domain_xml(self, uuid: str) -> str:
+        with self._domain(uuid) as domain:
+            if not domain.persistent:
+                raise ActionFailed(
+                    f"vm {uuid} on node {self._name} is transient", hint="define it first, or move it live"
+                )
+            return domain.xml
+
+    def running_xml(self, uuid: str) -> str:
+        with self._domain(uuid) as domain:
+            return domain.xml
+
+    def host_cpu(self) -> str:
+        with self._answering() as machine:
+            return f"<cpu><model>{machine.node.cpu_model}</model></cpu>"
+
+    def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
+        with self._answering() as machine:
+            cpu = parse_domain(domain_xml).cpu_xml
+            if cpu is None or f">{machine.node.cpu_model}<" in cpu:
+                return None
+            return cpu.partition("<model>")[2].partition("<")[0] or "what its host has"
+
+    def machine_compatible(self, domain_xml: str) -> str | None:
+        with self._answering() as machine:
+            wanted = parse_domain(domain_xml).machine
+            return None if not wanted or wanted in machine.machine_types else f"machine type {wanted}"
+
+    def tls_fingerprint(self) -> str:
+        with self._answering() as machine:
+            if not machine.tls:
+                raise PrecheckFailed(
+                    f"node {self._name}: its certificate does not hold: it has expired", hint="renew it"
+                )
+            return hashlib.sha256(self._name.encode()).hexdigest()
+
+    def stamp_attempt(self, uuid: str, attempt: str | None) -> None:
+        with self._domain(uuid) as domain:
+            domain.attempt = attempt
+
+    def migrate_live(self, uuid: str, target: str, options: MigrationOptions) -> None:
+        fleet, clock = self._fleet, self._fleet.clock
+        if target not in fleet.machines or target == self._name:
+            raise BadInput(f"node {self._name} has no way to {target!r}", hint="add the target under `nodes`")
+        with self._domain(uuid) as domain:
+            migration = self._migration(uuid, domain, target, options)
+            fleet.begin(migration)
+        timed_out = False
+        while True:
+            with fleet.lock:
+                fleet.catch_up()
+                end, error = migration.end, migration.error
+                connected = self._connected()
+                late = clock.monotonic() - migration.started >= options.timeout_seconds
+                if connected and end is None and late and not timed_out:
+                    timed_out = True
+                    if options.post_copy:
+                        migration.switch_to_post_copy(clock.monotonic())
+                    else:
+                        fleet.fail(migration, "operation aborted: migration out: canceled by client")
+                    continue
+            if not connected or end is End.SOURCE_LOST:
+                raise self._unreachable("while a vm was migrating")
+            if end is End.FAILED:
+                raise MigrationFailed(
+                    f"vm {uuid}: libvirt on {self._name} says: {error}", hint="both nodes are looked at next"
+                )
+            if end is End.DONE:
+                return
+            clock.sleep(_POLL_SECONDS)
+
+    def _migration(self, uuid: str, domain: SimulatedDomain, target: str, options: MigrationOptions) -> Migration:
+        fleet, there = self._fleet, self._fleet.machines[target]
+        refusal = ""
+        if not domain.active:
+            refusal = "domain is not running"
+        elif fleet.job(uuid, self._name) is not None:
+            refusal = "another job is active"
+        elif not there.powered or not there.libvirtd or not fleet.linked(self._name, target):
+            refusal = f"unable to connect to server at '{target}:16514'"
+        elif options.tls and not there.tls:
+            refusal = "the certificate of the target has expired"
+        elif uuid in there.domains:
+            refusal = f"domain is already defined on {target}"
+        elif domain.described.bound:
+            refusal = domain.described.bound[0]
+        if refusal:
+            raise MigrationFailed(
+                f"vm {uuid}: libvirt on {self._name} says: {refusal}", hint="both nodes are looked at next"
+            )
+        guest = fleet.guests.get(uuid)
+        rate = min(fleet.machines[name].node.migration_bytes_per_second for name in (self._name, target))
+        if options.bandwidth_bytes_per_second is not None:
+            rate = min(rate, options.bandwidth_bytes_per_second)
+        return Migration(
+            uuid=uuid,
+            source=self._name,
+            target=target,
+            options=options,
+            started=fleet.clock.monotonic(),
+            memory_bytes=domain.described.memory_bytes,
+            disk_bytes=sum(d.allocated_bytes for d in self._disks(domain) if d.device in options.copy_disks),
+            dirty_bytes_per_second=guest.dirty_bytes_per_second
+            if guest is not None and domain.state is VmState.RUNNING
+            else 0.0,
+            bytes_per_second=rate,
+        )
+
+    def job(self, uuid: str) -> JobProgress | None:
+        with self._answering():
+            migration = self._fleet.job(uuid, self._name)
+            return migration.progress(self._fleet.clock.monotonic()) if migration is not None else None
+
+    def completed_job(self, uuid: str) -> MigrationStatistics | None:
+        with self._answering() as machine:
+            migration = machine.completed.get(uuid)
+            return migration.statistics() if migration is not None else None
+
+    def abort_job(self, uuid: str) -> None:
+        with self._answering():
+            migration = self._fleet.job(uuid, self._name)
+            if migration is None:
+                return
+            if migration.post_copy or migration.has(Phase.HANDED_OVER):
+                raise ActionFailed(
+                    f"vm {uuid} on node {self._name}: its job can't be ended",
+                    hint="the guest runs at the target already",
+                )
+            self._fleet.fail(migration, "operation aborted: migration out: canceled by client")
+
+    def shut_down(self, uuid: str) -> None:
+        with self._domain(uuid) as domain:
+            if domain.state is VmState.PAUSED:
+                raise ActionFailed(f"vm {uuid} on node {self._name} is paused and can't hear a request to stop")
+            guest = self._fleet.guests.get(uuid)
+            seconds = guest.stop_seconds if guest is not None else 2.0
+            if domain.state is VmState.RUNNING and seconds is not None and domain.stops_at is None:
+                domain.stops_at = self._fleet.clock.monotonic() + seconds
+
+    def power_off(self, uuid: str) -> None:
+        with self._domain(uuid) as domain:
+            if domain.active:
+                domain.state, domain.reason, domain.stops_at = VmState.SHUTOFF, "destroyed", None
+
+    def start(self, uuid: str) -> None:
+        with self._domain(uuid) as domain:
+            why = ""
+            if domain.active:
+                why = "domain is already running"
+            elif any(not self._has_image(disk) for disk in domain.described.disks):
+                why = "a disk image is missing"
+            if why:
+                raise ActionFailed(
+                    f"starting vm {uuid} on node {self._name} failed: {why}", hint="look at the vm first"
+                )
+            domain.state, domain.reason, domain.saved_memory = VmState.RUNNING, "", False
+            self._fleet.note_running(uuid)
+
+    def resume(self, uuid: str) -> None:
+        with self._domain(uuid) as domain:
+            if domain.state is not VmState.PAUSED:
+                raise ActionFailed(f"resuming vm {uuid} on node {self._name} failed: it is not paused")
+            domain.state, domain.reason, domain.incoming = VmState.RUNNING, "", False
+            self._fleet.note_running(uuid)
+
+    def define(self, xml: str) -> str:
+        from tools.simulated import SimulatedDomain
+
+        described = parse_domain(xml)
+        with self._answering() as machine:
+            for uuid, domain in machine.domains.items():
+                if uuid == described.uuid or domain.described.name == described.name:
+                    raise PrecheckFailed(
+                        f"node {self._name} has a vm {domain.described.name} ({uuid}) already",
+                        hint="find out which one is the right one; nothing was changed",
+                    )
+            machine.domains[described.uuid] = SimulatedDomain(xml, described)
+            return described.uuid
+
+    def undefine(self, uuid: str) -> None:
+        with self._domain(uuid) as domain:
+            if domain.active or domain.saved_memory or domain.snapshots:
+                raise ActionFailed(
+                    f"vm {uuid} on node {self._name} is not shut off, or something would be lost: its definition stays",
+                    hint="look who started it",
+                )
+            del self._fleet.machines[self._name].domains[uuid]
+
+    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Iterator[bytes]:
+        return self._read(path, chunk_bytes)
+
+    def _read(self, path: str, chunk_bytes: int) -> Generator[bytes]:
+        what = f"disk {path} on node {self._name}"
+        with self._answering() as machine:
+            image = self._existing(path)
+            rate = machine.node.archive_bytes_per_second
+        content = image.content
+        for start in range(0, len(content), chunk_bytes):
+            chunk = content[start : start + chunk_bytes]
+            self._fleet.clock.sleep(image.allocated_bytes / rate * len(chunk) / len(content))
+            with self._answering():
+                if self._existing(path).content is not content or self._in_use(path):
+                    raise ArchiveFailed(f"{what} was written to while it was read", hint="make sure that no vm uses it")
+            yield chunk
+
+    def create_disk(
+        self,
+        path: str,
+        *,
+        format: str,  # noqa: A002 — the port's word
+        virtual_bytes: int,
+        needed_bytes: int | None = None,
+    ) -> None:
+        from tools.simulated import Image
+
+        needed = virtual_bytes if needed_bytes is None else needed_bytes
+        with self._answering():
+            if path in self._images(path):
+                raise PrecheckFailed(f"disk {path} exists on node {self._name} already", hint="find out whose it is")
+            free = self.free_disk_bytes(path)
+            if free < needed:
+                raise PrecheckFailed(
+                    f"node {self._name} has {free} bytes free, disk {path} needs {needed}", hint="choose another node"
+                )
+            self._images(path)[path] = Image(b"", format, virtual_bytes)
+
+    def write_disk(self, path: str, chunks: Iterator[bytes], *, total_bytes: int | None = None) -> int:
+        what = f"disk {path} on node {self._name}"
+        with self._answering():
+            image = self._existing(path)
+        content = bytearray()
+        for chunk in chunks:
+            content += chunk
+            with self._answering():
+                pass
+        with self._answering():
+            self._images(path)[path] = replace(image, content=bytes(content))
+        if total_bytes is not None and total_bytes != len(content):
+            raise ArchiveFailed(
+                f"{what}: {len(content)} bytes came, {total_bytes} were announced", hint="the image there is incomplete"
+            )
+        return len(content)
+
+    def delete_disk(self, path: str) -> None:
+        with self._answering():
+            self._images(path).pop(path, None)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _connected(self) -> bool:
+        machine = self._fleet.machines[self._name]
+        return machine.powered and machine.libvirtd and machine.reachable
+
+    def _unreachable(self, when: str = "") -> NodeUnreachable:
+        return NodeUnreachable(
+            f"node {self._name} (simulated): does not answer{f' {when}' if when else ''}",
+            hint="its vms may still be running; check the node, its libvirtd and the network",
+        )
+
+    @contextmanager
+    def _answering(self) -> Generator[Machine]:
+        """The node's truth, brought up to now; finding out that it does not answer takes as long as it really does."""
+        with self._fleet.lock:
+            self._fleet.catch_up()
+            connected = self._connected()
+        if not connected:
+            self._fleet.clock.sleep(UNREACHABLE_SECONDS)
+        with self._fleet.lock:
+            self._fleet.catch_up()
+            if not self._connected() or not connected:
+                raise self._unreachable()
+            yield self._fleet.machines[self._name]
+
+    @contextmanager
+    def _domain(self, uuid: str) -> Generator[SimulatedDomain]:
+        with self._answering() as machine:
+            domain = machine.domains.get(uuid)
+            if domain is None:
+                raise ActionFailed(f"vm {uuid} is not known on node {self._name}", hint="it moved or was removed")
+            yield domain
+
+    def _images(self, path: str) -> dict[str, Image]:
+        from tools.simulated import LOCAL_DIRECTORY, SHARED_DIRECTORY
+
+        directory = path.rpartition("/")[0]
+        if directory == SHARED_DIRECTORY:
+            return self._fleet.shared_images
+        if directory == LOCAL_DIRECTORY:
+            return self._fleet.machines[self._name].images
+        raise PrecheckFailed(
+            f"no running storage pool on node {self._name} holds {path}", hint="define a pool over that directory"
+        )
+
+    def _existing(self, path: str) -> Image:
+        try:
+            return self._images(path)[path]
+        except (KeyError, PrecheckFailed):
+            raise ArchiveFailed(
+                f"disk {path} on node {self._name}: no running storage pool holds it", hint="refresh the pool"
+            ) from None
+
+    def _has_image(self, disk: DomainDisk) -> bool:
+        try:
+            return disk.path in self._images(disk.path)
+        except PrecheckFailed:
+            return False
+
+    def _in_use(self, path: str) -> bool:
+        """Whether a running guest writes to the image, from any node that reaches it."""
+        from tools.simulated import SHARED_DIRECTORY
+
+        shared = path.startswith(SHARED_DIRECTORY)
+        return any(
+            domain.state is VmState.RUNNING and any(disk.path == path for disk in domain.described.writable_disks)
+            for name, machine in self._fleet.machines.items()
+            if machine.powered and (shared or name == self._name)
+            for domain in machine.domains.values()
+        )
+
+    def _disks(self, domain: SimulatedDomain) -> tuple[DiskObservation, ...]:
+        return tuple(self._disk(disk) for disk in domain.described.writable_disks)
+
+    def _disk(self, disk: DomainDisk) -> DiskObservation:
+        from tools.simulated import SHARED_DIRECTORY
+
+        image = self._images(disk.path).get(disk.path) if self._has_image(disk) else None
+        return DiskObservation(
+            device=disk.device,
+            path=disk.path,
+            format=disk.format,
+            virtual_bytes=image.virtual_bytes if image else 0,
+            allocated_bytes=image.allocated_bytes if image else 0,
+            shared=disk.path.startswith(f"{SHARED_DIRECTORY}/"),
+            image_bytes=len(image.content) if image else 0,
+            backing=image.backing if image else "",
+        )
