@@ -1,0 +1,92 @@
+"""Approval: who agreed to which plan for which fleet, and until when. Drift voids it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timedelta
+
+from models.base import UtcTime, Value, format_duration
+from models.errors import ApprovalMissing, PlanRefused
+from models.fleet import Fleet
+from models.plan import Approval, Plan, Verdict
+from tools.ports import ApprovalAnswer, Approver
+
+
+class Agreement(Value):
+    """One approval, bound to the hash of the plan, which holds the hash of the fleet."""
+
+    plan_sha256: str
+    by: str
+    at: UtcTime
+    expires_at: UtcTime
+
+
+class PolicyApprover:
+    """Agrees to nothing: for a background agent with nobody to ask. What policy itself approves never gets here."""
+
+    def ask(self, question: str) -> ApprovalAnswer:
+        del question
+        return ApprovalAnswer(approved=False, by="nobody was there to ask")
+
+
+class TerminalApprover:
+    """Asks the person at the terminal. Without a terminal the answer is no."""
+
+    def ask(self, question: str) -> ApprovalAnswer:
+        import getpass
+
+        if not sys.stdin.isatty():
+            return ApprovalAnswer(approved=False, by="no terminal to ask on")
+        from rich.prompt import Confirm
+
+        return ApprovalAnswer(approved=Confirm.ask(question, default=False), by=f"terminal:{getpass.getuser()}")
+
+
+class StandingApprover:
+    """Agrees on behalf of a named person who said so beforehand (`--yes`, the demo)."""
+
+    def __init__(self, by: str) -> None:
+        self.by = by
+
+    def ask(self, question: str) -> ApprovalAnswer:
+        del question
+        return ApprovalAnswer(approved=True, by=self.by)
+
+
+def approve(plan: Plan, verdict: Verdict, approver: Approver, *, now: datetime, expires_after: timedelta) -> Agreement:
+    """Get agreement to a plan. Raises PlanRefused when the guard said no, ApprovalMissing when nobody agreed."""
+    if not verdict.passed or verdict.plan_sha256 != plan.digest():
+        failures = (
+            "; ".join(f"{result.rule}: {result.why}" for result in verdict.failures) or "the verdict is on another plan"
+        )
+        raise PlanRefused(
+            f"the plan for {', '.join(plan.evacuating) or 'no node'} is refused: {failures}", hint="nothing was changed"
+        )
+    by = "policy"
+    if verdict.approval is Approval.HUMAN:
+        answer = approver.ask(
+            f"Carry out {len(plan.moves)} moves off {', '.join(plan.evacuating)}? {verdict.approval_why}"
+        )
+        if not answer.approved:
+            raise ApprovalMissing(
+                f"the plan for {', '.join(plan.evacuating)} needs a human, and was not approved ({answer.by})",
+                hint="nothing was changed; `lifeboat apply PLAN` asks again",
+            )
+        by = answer.by
+    return Agreement(plan_sha256=plan.digest(), by=by, at=now, expires_at=now + expires_after)
+
+
+def check_agreement(agreement: Agreement, plan: Plan, fleet: Fleet, *, now: datetime) -> None:
+    """Right before execution. Raises ApprovalMissing when it expired, is for another plan, or the fleet has changed."""
+    if agreement.plan_sha256 != plan.digest():
+        raise ApprovalMissing("the approval is for another plan", hint="nothing was changed; ask again")
+    if now >= agreement.expires_at:
+        late = format_duration(timedelta(seconds=round((now - agreement.expires_at).total_seconds())))
+        raise ApprovalMissing(
+            f"the approval by {agreement.by} expired {late} ago", hint="nothing was changed; plan again and ask again"
+        )
+    if fleet.digest() != plan.fleet_sha256:
+        raise ApprovalMissing(
+            "the fleet has changed since the plan was made, so the approval no longer holds",
+            hint="nothing was changed; plan again and ask again",
+        )

@@ -1,0 +1,100 @@
+"""`lifeboat archive` and `lifeboat audit`: what was put away, and what was written down."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agent.act_cli import ConfigOption, JsonOption
+
+archive = typer.Typer(help="Cold archives: list, verify, restore.", no_args_is_help=True, rich_markup_mode=None)
+audit = typer.Typer(help="The audit log.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@archive.command("list")
+def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every archive in the store."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent.connect import open_archives
+    from agent.console import console, write_json
+    from agent.settings import load_settings
+
+    entries = open_archives(load_settings(config)).entries()
+    if as_json:
+        write_json([asdict(entry) for entry in entries])
+        return
+    table = Table("archive", "vm", "from", "made", "stored", "original", box=None, padding=(0, 1))
+    for entry in entries:
+        sizes = (f"{entry.stored_bytes / 1e6:.1f} MB", f"{entry.original_bytes / 1e6:.1f} MB")
+        row = (entry.id, entry.vm_name, entry.source, f"{entry.created_at:%Y-%m-%d %H:%M:%SZ}", *sizes)
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table if entries else "the store holds no archive")
+
+
+@archive.command()
+def verify(
+    archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read every byte of an archive again and check it against its signed manifest."""
+    from dataclasses import asdict
+
+    from agent.connect import open_archives
+    from agent.console import console, write_json
+    from agent.settings import load_settings
+
+    entry = open_archives(load_settings(config)).verify(archive_id)
+    if as_json:
+        write_json({**asdict(entry), "verified": True})
+    else:
+        console().print(f"{entry.id}: every byte matches the signed manifest (sha256 {entry.sha256})", markup=False)
+
+
+@archive.command()
+def restore(
+    archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
+    node: Annotated[str, typer.Argument(help="The node it is to live on.")],
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it once it is defined.")] = True,
+    gone: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="A dead node that you have seen off for good; may repeat.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring an archived vm back on any node. Refused while any node knows that vm, or does not answer."""
+    from agent.connect import connect
+    from agent.console import console, write_json
+    from agent.restore import restore as bring_back
+    from agent.settings import load_settings
+
+    with connect(load_settings(config), None) as session:
+        sight = bring_back(session.hands, archive_id, node, start=start, gone=frozenset(gone or ()))
+    if as_json:
+        write_json({"archive": archive_id, "node": sight.node, "state": sight.seen})
+    else:
+        console().print(f"{archive_id} is back on {sight.node}: {sight.seen}", markup=False)
+
+
+@audit.command("verify")
+def audit_verify(
+    head: Annotated[str | None, typer.Option(help="The head noted elsewhere, such as in a report.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the hash chain over everything that was decided and done."""
+    from agent.connect import open_journal
+    from agent.console import console, write_json
+    from agent.settings import load_settings
+
+    journal = open_journal(load_settings(config))
+    count = journal.verify(expected_head=head)
+    if as_json:
+        write_json({"records": count, "head": journal.head(), "intact": True})
+    else:
+        console().print(f"{count} records, the chain holds; head {journal.head()}", markup=False)

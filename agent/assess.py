@@ -1,0 +1,47 @@
+"""Assess: from an observation to one risk per node. Pure: the same observation gives the same risks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+
+from agent.observe import Observation
+from models.forecast.limits import assess_node
+from models.risk import Risk
+from models.signal import Component, HardwareEvent, Signal, SignalHistory
+
+WATCHED = (Component.POWER, Component.THERMAL, Component.MEMORY, Component.STORAGE, Component.NETWORK)
+"""Components whose complete silence is worth saying: a node without one word about its power supply is not known well."""
+
+
+def assess(observation: Observation, signals: Sequence[Signal], now: datetime, *, simulated: bool = False) -> list[Risk]:
+    """One risk per node of the fleet, in its order, at `now`. Never raises for missing data: it is named in `unknown`."""
+    histories: dict[str, list[SignalHistory]] = defaultdict(list)
+    for history in observation.histories:
+        histories[history.node].append(history)
+    events: dict[str, list[HardwareEvent]] = defaultdict(list)
+    for event in observation.events:
+        events[event.node].append(event)
+    risks: list[Risk] = []
+    for node in observation.fleet.nodes:
+        unread: dict[str, str] = {}
+        for failed in observation.unread:
+            if failed.node in (None, node.name):
+                unread[failed.what] = failed.error.message
+        spoken = {history.signal.component for history in histories[node.name]}
+        if signals and "metrics" not in unread:
+            for component in WATCHED:
+                wanted = any(s.component is component and s.failure_weight > 0 for s in signals)
+                if wanted and component not in spoken:
+                    unread[component.value] = "no signal of it was reported within the last day" + _label_hint(observation)
+        risk = assess_node(node.name, histories[node.name], events[node.name], now=now.timestamp(), unread=unread)
+        risks.append(risk.model_copy(update={"assessed_at": now, "simulated": simulated}))
+    return risks
+
+
+def _label_hint(observation: Observation) -> str:
+    """A wrong node label makes every node silent: the names that did come tell."""
+    if observation.histories or not observation.strangers:
+        return ""
+    return f"; the metrics name {', '.join(observation.strangers[:3])} instead: check prometheus.node_label"

@@ -1,0 +1,120 @@
+"""One attempt: one try at one action, with an id that is used once. What the three kinds of move have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from agent.hands import Hands
+from agent.settle import Sight
+from models.errors import PrecheckFailed
+from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
+from models.fleet import Vm, VmState
+from models.plan import Action
+from models.policy import Policy
+from tools.ports import VmObservation
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of an attempt, as a person watching wants it."""
+
+    attempt: str
+    action: Action
+    phase: str
+    """`checking`, `copying`, `switching over`, `verifying`, …"""
+    fraction: float | None = None
+    """0 to 1; None when it can't be told"""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended, as observed."""
+
+    outcome: AttemptOutcome
+    message: str
+    error_code: str | None = None
+    measured: Measured = field(default_factory=Measured)
+    archive: ArchiveFacts | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def keeps_lock(self) -> bool:
+        return self.outcome is AttemptOutcome.INDETERMINATE
+
+
+@dataclass(frozen=True)
+class AttemptContext:
+    """What one attempt works with. `record` writes to the journal and returns when it is on disk."""
+
+    id: str
+    evacuation: str
+    action: Action
+    vm: Vm
+    """as the fleet snapshot had it"""
+    policy: Policy
+    hands: Hands
+    tell: Callable[[Progress], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def record(self, kind: str, **data: Any) -> None:
+        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=self.evacuation, attempt=self.id)
+
+    def record_intent(self, before: VmObservation) -> None:
+        """On disk before the first side effect, with all that recovery needs to judge what it finds."""
+        self.record("intent", action=self.action.model_dump(mode="json"), before=asdict(before))
+
+    def progress(self, phase: str, fraction: float | None = None, detail: str = "") -> None:
+        self.tell(Progress(self.id, self.action, phase, fraction, detail))
+
+    @property
+    def label(self) -> str:
+        """How messages name the vm."""
+        return f"vm {self.vm.name} ({self.vm.uuid})"
+
+    def find_on_source(self, *states: VmState) -> VmObservation:
+        """The vm as the source shows it now. Raises PrecheckFailed when it is gone or in another state, and
+        NodeUnreachable."""
+        found = self.hands.node(self.action.source).observe(self.vm.uuid)
+        if found is None:
+            raise PrecheckFailed(
+                f"{self.label} is no longer on node {self.action.source}",
+                hint="it moved or was removed since the plan was made; plan again",
+            )
+        if found.state not in states:
+            raise PrecheckFailed(
+                f"{self.label} on node {self.action.source} is {found.state}, the plan needs it {' or '.join(states)}",
+                hint="plan again with the fleet as it is now",
+            )
+        if found.attempt is not None and found.attempt != self.id:
+            raise PrecheckFailed(
+                f"{self.label} on node {self.action.source} carries the mark of another attempt, {found.attempt}",
+                hint="another lifeboat may be moving it; see `lifeboat status`, or remove the mark once none is",
+            )
+        return found
+
+    def require_nobody_else_runs_it(self) -> None:
+        """Raises PrecheckFailed when any other node that answers knows this uuid."""
+        for sight in self.hands.look_everywhere(self.vm.uuid, except_for=frozenset({self.action.source})):
+            if sight.observation is not None:
+                raise PrecheckFailed(
+                    f"{self.label} is known on node {sight.node} as well ({sight.seen})",
+                    hint="find out which copy is the right one and undefine the other; nothing was changed",
+                )
+
+    def evidence(self, *sights: Sight, at: datetime | None = None) -> tuple[Evidence, ...]:
+        moment = at or self.hands.clock.now()
+        return tuple(
+            Evidence(node=sight.node, seen=sight.seen, observed_at=moment, detail=_detail(sight)) for sight in sights
+        )
+
+
+def _detail(sight: Sight) -> str:
+    if sight.observation is None:
+        return ""
+    disks = f"{len(sight.observation.disks)} disk{'' if len(sight.observation.disks) == 1 else 's'}"
+    return f"same uuid, {disks}{', arriving' if sight.arriving else ''}"

@@ -1,0 +1,34 @@
+"""Every command of `lifeboat`, put together. Each group's own module says what its commands do."""
+
+from __future__ import annotations
+
+import typer
+
+from agent.act_cli import app as act
+from agent.archive_cli import archive, audit
+from agent.assess_cli import app as assess
+from agent.forecast_cli import app as forecast
+from agent.plan_cli import app as plan
+
+app = typer.Typer(
+    name="lifeboat",
+    help="Gets virtual machines off a server before the server dies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in (assess, plan, act, forecast):
+    app.add_typer(group)
+app.add_typer(archive, name="archive")
+app.add_typer(audit, name="audit")
+
+
+@app.command(
+    "lab", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def lab(context: typer.Context) -> None:
+    """The test bench: three real libvirt nodes with simulated hardware on this machine."""
+    from lab.cli import app as lab_app
+
+    lab_app(args=context.args, prog_name="lifeboat lab")

@@ -1,0 +1,103 @@
+"""From settings to hands: open what a command needs, close it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.cycle import Look, Planner
+from agent.files import read_policy
+from agent.hands import BlackoutMeter, Hands
+from agent.journal import Journal
+from models.errors import BadInput, PlannerFailed
+from models.fleet import Fleet, Vm
+from models.plan import Plan
+from models.policy import Policy
+from models.risk import Risk
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
+    from tools.ports import ArchiveStore, Hypervisor
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command that acts works with."""
+
+    settings: Settings
+    hands: Hands
+    policy: Policy
+    look: Look
+    planner: Planner
+
+
+def open_journal(settings: Settings) -> Journal:
+    return Journal(settings.state_dir / "journal.sqlite")
+
+
+def open_archives(settings: Settings) -> ArchiveStore:
+    """The archive store. Raises BadInput when none is configured."""
+    if not settings.archive_url:
+        raise BadInput("no archive store is configured", hint="set `archive_url` in the settings")
+    from tools.archive_store import FsspecArchiveStore
+
+    return FsspecArchiveStore(settings.archive_url, key_file=settings.state_dir / "archive-signing.key")
+
+
+@contextmanager
+def connect(
+    settings: Settings,
+    policy_file: Path | None = None,
+    *,
+    planner: str = "solver",
+    watch: Callable[[Vm], AbstractContextManager[BlackoutMeter]] | None = None,
+) -> Generator[Session]:
+    """Open the nodes, the telemetry, the archive store and the journal of these settings.
+
+    Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
+    """
+    from agent.live import Eyes
+    from tools.clock import SystemClock
+    from tools.libvirt_node import connect_nodes
+
+    policy_path = policy_file or settings.policy_file
+    policy = read_policy(policy_path) if policy_path is not None else Policy()
+    journal = open_journal(settings)
+    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
+    try:
+        archives = open_archives(settings) if settings.archive_url else None
+        hands = Hands(nodes, SystemClock(), journal, archives, watch)
+        eyes = Eyes(settings, nodes)
+        yield Session(settings, hands, policy, eyes.look, planner_named(planner, settings))
+    finally:
+        for node in nodes.values():
+            node.close()
+        journal.close()
+
+
+def planner_named(name: str, settings: Settings) -> Planner:
+    """The solver, or the language model with the solver behind it. Raises BadInput for another name."""
+    from agent import plan as solver
+
+    if name == "solver":
+        return solver.plan
+    if name != "llm":
+        raise BadInput(f"planner {name!r} is not known", hint="solver or llm")
+
+    def with_fallback(
+        fleet: Fleet, risks: list[Risk], policy: Policy, now: datetime, evacuating: tuple[str, ...]
+    ) -> Plan:
+        from agent.llm_planner import propose
+
+        if settings.llm is None:
+            raise BadInput("no language model is configured", hint="set `llm` in the settings")
+        try:
+            return propose(fleet, risks, policy, settings.llm, now, evacuating)
+        except PlannerFailed as error:
+            return solver.plan(fleet, risks, policy, now, evacuating, fallback_reason=str(error))
+
+    return with_fallback

@@ -1,0 +1,134 @@
+"""One pass of the loop: observe → assess → plan → guard → approve → execute → verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from agent.approve import approve, check_agreement
+from agent.execute import Watcher, execute, new_evacuation_id
+from agent.guard import judge
+from agent.hands import Hands
+from agent.plan import nodes_to_evacuate
+from agent.verify import Verification, verify
+from models.errors import Refused
+from models.evacuation import Evacuation, RiskSample
+from models.fleet import Fleet
+from models.plan import Plan, Verdict
+from models.policy import Policy
+from models.risk import Risk
+from tools.ports import Approver
+
+Look = Callable[[], tuple[Fleet, list[Risk]]]
+Planner = Callable[[Fleet, list[Risk], Policy, datetime, tuple[str, ...]], Plan]
+
+
+class PassOutcome(StrEnum):
+    QUIET = "quiet"
+    """no node has to be evacuated"""
+    REFUSED = "refused"
+    """the guard or the approver said no; nothing was changed"""
+    NOTHING_TO_MOVE = "nothing-to-move"
+    """a node is at risk and holds no vm that could be moved"""
+    EVACUATED = "evacuated"
+    """an evacuation ran; its own outcome says how it went"""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    outcome: PassOutcome
+    why: str
+    started_at: datetime
+    fleet: Fleet
+    risks: list[Risk]
+    plan: Plan | None = None
+    verdict: Verdict | None = None
+    evacuation: Evacuation | None = None
+    fleet_after: Fleet | None = None
+    verification: Verification | None = None
+    refusal: Refused | None = None
+    """the error behind REFUSED"""
+
+
+@dataclass
+class Cycle:
+    """What a pass needs, and what it remembers between passes: cooldowns and the run of the risk."""
+
+    hands: Hands
+    policy: Policy
+    look: Look
+    """observe and assess; raises SourceError when it can't"""
+    planner: Planner
+    approver: Approver
+    watcher: Watcher = field(default_factory=Watcher)
+    timeline: list[RiskSample] = field(default_factory=list[RiskSample])
+    _cooling: dict[str, datetime] = field(default_factory=dict[str, datetime])
+
+    def run_pass(self) -> PassResult:
+        """Look once, and act when policy says so.
+
+        Raises SourceError when the fleet or the telemetry can't be read: unknown, so nothing is done.
+        """
+        started_at = self.hands.clock.now()
+        fleet, risks = self.look()
+        now = self.hands.clock.now()
+        self.timeline += [RiskSample(time=now, node=risk.node, probability=risk.probability) for risk in risks]
+        wanted = tuple(
+            node for node in nodes_to_evacuate(fleet, risks, self.policy) if self._cooling.get(node, now) <= now
+        )
+        if not wanted:
+            return PassResult(PassOutcome.QUIET, "no node has to be evacuated", started_at, fleet, risks)
+        plan = self.planner(fleet, risks, self.policy, now, wanted)
+        for node in wanted:
+            self._cooling[node] = now + self.policy.cooldown
+        return self.act(plan, judge(plan, fleet, risks, self.policy, now), fleet, risks, started_at)
+
+    def act(self, plan: Plan, verdict: Verdict, fleet: Fleet, risks: list[Risk], started_at: datetime) -> PassResult:
+        """Approve a judged plan, carry it out and verify. A refusal is in the result, not raised."""
+        evacuation = new_evacuation_id(self.hands)
+        self._record("planned", evacuation, plan=plan.model_dump(mode="json"), verdict=verdict.model_dump(mode="json"))
+        so_far = PassResult(PassOutcome.NOTHING_TO_MOVE, "", started_at, fleet, risks, plan, verdict)
+        if not plan.moves:
+            why = f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be"
+            return replace(so_far, why=why)
+        try:
+            done = self._carry_out(plan, verdict, fleet, evacuation)
+        except Refused as error:
+            self._record("refused", evacuation, code=error.code, why=str(error))
+            return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
+        verification = verify(done, fleet, self.hands)
+        self._record("verified", evacuation, checks=verification.model_dump(mode="json"))
+        fleet_after, _ = self.look()
+        return replace(
+            so_far,
+            outcome=PassOutcome.EVACUATED,
+            why=f"evacuation {evacuation}: {done.outcome}",
+            evacuation=done.model_copy(update={"risk_timeline": tuple(self.timeline)}),
+            fleet_after=fleet_after,
+            verification=verification,
+        )
+
+    def _carry_out(self, plan: Plan, verdict: Verdict, fleet: Fleet, evacuation: str) -> Evacuation:
+        clock = self.hands.clock
+        agreement = approve(
+            plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
+        )
+        self._record("approved", evacuation, **agreement.model_dump(mode="json"))
+        if agreement.by != "policy":
+            fleet, _ = self.look()  # a person takes time: the fleet must still be the one they agreed about
+        check_agreement(agreement, plan, fleet, now=clock.now())
+        return execute(
+            plan,
+            fleet,
+            verdict,
+            self.policy,
+            self.hands,
+            evacuation=evacuation,
+            agreement=agreement,
+            watcher=self.watcher,
+        )
+
+    def _record(self, kind: str, evacuation: str, **data: object) -> None:
+        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=evacuation)

@@ -1,0 +1,271 @@
+"""`lifeboat train`, `score`, `backtest`: forecasts from dataset folders (docs/forecast.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from models.forecast.dataset import Dataset
+
+app = typer.Typer(rich_markup_mode=None)
+
+Folder = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with units, telemetry, events … .parquet.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=-1, help="Processor cores to use; -1: all.")]
+Backend = Annotated[
+    str, typer.Option("--backend", help="Where fits run: threads (this machine) or ray (a Ray cluster).")
+]
+
+
+@app.command()
+def train(
+    dataset: Folder,
+    horizon: Annotated[
+        list[str], typer.Option("--horizon", help="How far ahead: 30m, 7d, 30d …; give it again for more horizons.")
+    ] = ["7d"],  # noqa: B006
+    until: Annotated[
+        str | None, typer.Option("--until", help="Use nothing after this moment (RFC 3339); default: everything.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the model.")] = Path("model.lifeboat"),
+    sign_key: Annotated[
+        Path | None, typer.Option("--sign-key", help="Ed25519 private key (PEM) to sign the model with.")
+    ] = None,
+    jobs: Jobs = -1,
+    backend: Backend = "threads",
+    as_json: AsJson = False,
+) -> None:
+    """Train a forecast. Without failures.parquet, an anomaly score is learnt from the part before healthy_until."""
+    from agent.console import console, write_json
+    from models.errors import BadInput
+    from models.forecast.anomaly import train_anomaly
+    from models.forecast.train import Settings
+    from models.forecast.train import train as fit
+    from tools.model_store import save_model
+
+    horizons = [_micros(text) for text in horizon]
+    moment = None if until is None else _moment(until, "--until")
+    if not output.parent.is_dir():
+        raise BadInput(f"--output {output}: the folder {output.parent} does not exist")
+    data = _read(dataset)
+    if data.failures is None and data.healthy_until is not None:
+        model = train_anomaly(data, until=moment)
+    else:
+        with _running_on(backend):
+            model = fit(data, horizons, until=moment, settings=Settings(jobs=_cores(jobs)))
+    save_model(output, model, key=sign_key)
+    if as_json:
+        write_json({"model": str(output), **model.about})
+        return
+    console().print(
+        f"wrote {output}: {model.about['kind']} from {model.about['data_from']} to {model.about['data_until']}"
+    )
+    held_out = model.about.get("held_out")
+    if isinstance(held_out, dict):
+        for name, numbers in held_out.items():  # pyright: ignore[reportUnknownVariableType]
+            console().print(
+                f"  {name}: on units and times it had not seen, average precision "
+                f"{numbers['average_precision']:.3f} (base rate {numbers['base_rate']:.4f}, "
+                f"{numbers['failures']} failures in {numbers['pairs']} scores), recall at 0.1 % false alarms "
+                f"{numbers['recall_at_fpr_0.1%']:.2f}, calibration error {numbers['ece']:.5f}"
+            )
+
+
+@app.command()
+def score(
+    dataset: Folder,
+    model: Annotated[Path, typer.Option("--model", help="A model `lifeboat train` wrote.")],
+    start: Annotated[str, typer.Option("--from", help="First scoring time (RFC 3339).")],
+    until: Annotated[str, typer.Option("--until", help="Last scoring time (RFC 3339), included when it is hit.")],
+    every: Annotated[str, typer.Option("--every", help="Step between scoring times: 5m, 1d, 30d …")] = "1d",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet to write: unit, time, probability.")] = Path(
+        "scores.parquet"
+    ),
+    horizon: Annotated[
+        str | None, typer.Option("--horizon", help="Which of the model's horizons; default: the longest.")
+    ] = None,
+    trusted_key: Annotated[
+        Path | None, typer.Option("--trusted-key", help="Ed25519 public key (PEM): refuse a model it did not sign.")
+    ] = None,
+    drivers: Annotated[int, typer.Option("--drivers", help="Explain the N highest scores of the last time.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score every unit under observation at each time, from what was known at that time and nothing later."""
+    import numpy as np
+
+    from agent.console import console, write_json
+    from models.errors import BadInput
+    from models.forecast import labels
+    from models.forecast.anomaly import AnomalyModel, score_anomaly
+    from models.forecast.asof import span_name
+    from models.forecast.dataset import known_at
+    from models.forecast.explain import drivers_of
+    from models.forecast.predict import score as curve_of
+    from tools.datasets import write_scores
+    from tools.model_store import load_model
+
+    first, last, step = _moment(start, "--from"), _moment(until, "--until"), _micros(every)
+    if last < first:
+        raise BadInput(f"--until {until} is before --from {start}")
+    loaded = load_model(model, trusted_key=trusted_key)
+    data = known_at(_read(dataset), last)
+    pairs = labels.at_risk(data, labels.grid(first, last, step))
+    if not len(pairs):
+        raise BadInput(f"no unit is under observation at any of the times from {start} until {until}")
+    columns: dict[str, object] = {
+        "unit": np.array(data.units, dtype=object)[pairs.unit].tolist(),
+        "time": pairs.time,
+    }
+    if isinstance(loaded, AnomalyModel):
+        values = score_anomaly(loaded, data, pairs.unit, pairs.time, baseline_until=first)
+        columns["probability"] = values
+        explained: list[dict[str, object]] = []
+    else:
+        place = loaded.place(None if horizon is None else _micros(horizon))
+        curve = curve_of(loaded, data, pairs.unit, pairs.time)
+        values = curve[:, place]
+        columns["probability"] = values
+        if len(loaded.horizons) > 1:
+            columns |= {f"probability_{span_name(h)}": curve[:, k] for k, h in enumerate(loaded.horizons)}
+        explained = []
+        if drivers:
+            latest = np.flatnonzero(pairs.time == pairs.time.max())
+            top = latest[np.argsort(-values[latest], kind="stable")[:drivers]]
+            explained = drivers_of(loaded, data, pairs.unit[top], pairs.time[top], place)
+    write_scores(output, columns)
+    if as_json:
+        write_json(
+            {"scores": str(output), "rows": len(pairs), "units": len(np.unique(pairs.unit)), "drivers": explained}
+        )
+        return
+    console().print(f"wrote {output}: {len(pairs)} scores of {len(np.unique(pairs.unit))} units")
+    for entry in explained:
+        console().print(f"{entry['unit']}: {entry['probability']:.1%}")
+        for driver in entry["drivers"]:  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
+            console().print(f"    {driver['why']} (without it {driver['without']:.1%})")
+
+
+@app.command()
+def backtest(
+    dataset: Folder,
+    train_until: Annotated[
+        str | None,
+        typer.Option("--train-until", help="Train up to here, test after (RFC 3339). Anomaly sets: ignored."),
+    ] = None,
+    horizon: Annotated[str, typer.Option("--horizon", help="How far ahead: 30m, 7d, 30d …")] = "7d",
+    until: Annotated[str | None, typer.Option("--until", help="Use nothing after this moment; default: all.")] = None,
+    every: Annotated[
+        str | None, typer.Option("--every", help="Step between scores; default: a day, beyond 7d the horizon.")
+    ] = None,
+    unseen: Annotated[
+        float, typer.Option("--unseen", min=0.0, max=0.9, help="Share of units kept out of training; 0: time alone.")
+    ] = 0.3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat with this many splits.")] = 1,
+    rounds: Annotated[int, typer.Option("--bootstrap", min=0, help="Bootstrap rounds for the 90 % intervals.")] = 200,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Canary: shuffled labels; all must fall to chance.")
+    ] = False,
+    jobs: Jobs = -1,
+    backend: Backend = "threads",
+    as_json: AsJson = False,
+) -> None:
+    """Measure the forecast on units and times it has not seen, beside the baselines, with intervals by unit."""
+    from agent.console import console, write_json
+    from agent.forecast_report import backtest_table
+    from models.errors import BadInput
+    from models.forecast import backtest as trials
+    from models.forecast.train import Settings
+
+    data = _read(dataset)
+    reports: list[dict[str, object]] = []
+    if data.failures is None:
+        for trial in trials.run_anomaly(data):
+            reports.append({"unit": data.units[int(trial.unit[0])], "methods": trials.summarise(trial, rounds=0)})
+    else:
+        if train_until is None:
+            raise BadInput("--train-until is needed: training stops there and testing begins")
+        span = _micros(horizon)
+        with _running_on(backend):
+            for seed in range(seeds):
+                trial = trials.run(
+                    data,
+                    span,
+                    _moment(train_until, "--train-until"),
+                    trials.every_default(span) if every is None else _micros(every),
+                    until=None if until is None else _moment(until, "--until"),
+                    unseen=unseen,
+                    seed=seed,
+                    settings=Settings(jobs=_cores(jobs)),
+                    shuffle=shuffle,
+                )
+                counts = {"pairs": int(trial.failed.size), "failures": int(trial.failed.sum())}
+                reports.append({"seed": seed, **counts, "methods": trials.summarise(trial, rounds=rounds)})
+    if as_json:
+        write_json({"dataset": str(dataset), "horizon": horizon, "train_until": train_until, "trials": reports})
+        return
+    for report in reports:
+        console().print(backtest_table(report))
+
+
+def _micros(text: str) -> int:
+    from models.base import parse_duration
+    from models.errors import BadInput
+
+    try:
+        span = parse_duration(text)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    if span.total_seconds() <= 0:
+        raise BadInput(f"{text!r} is not longer than nothing")
+    return round(span.total_seconds() * 1_000_000)
+
+
+def _moment(text: str, option: str) -> int:
+    from datetime import UTC, datetime
+
+    from models.errors import BadInput
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"{option} {text!r} is not a time like 2026-03-01 or 2026-03-01T06:00:00Z") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return round(moment.timestamp() * 1_000_000)
+
+
+def _cores(jobs: int) -> int:
+    import os
+
+    return jobs if jobs > 0 else len(os.sched_getaffinity(0))
+
+
+def _read(folder: Path) -> Dataset:
+    from agent.console import note
+    from tools.datasets import read_dataset
+
+    data = read_dataset(folder)
+    for line in data.notes:
+        note(f"lifeboat: {line}")
+    return data
+
+
+def _running_on(backend: str) -> AbstractContextManager[object]:
+    """Where joblib runs the fits: threads here, or the Ray cluster that `ray.init()` finds."""
+    from joblib import parallel_config
+
+    from models.errors import BadInput
+
+    if backend == "threads":
+        return parallel_config(backend="threading")
+    if backend != "ray":
+        raise BadInput(f"--backend {backend} is neither threads nor ray")
+    try:
+        from ray.util.joblib import register_ray  # pyright: ignore
+    except ImportError:
+        raise BadInput("--backend ray needs the ray package", hint="install ray, or leave --backend out") from None
+    register_ray()
+    return parallel_config(backend="ray")

@@ -1,0 +1,49 @@
+"""The backtest's table for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+from rich.table import Table
+
+COLUMNS = (
+    ("AP", "average_precision"),
+    ("90 % (by unit)", "average_precision_90%"),
+    ("recall@FPR 0.1 %", "recall_at_fpr_0.1%"),
+    ("@1 %", "recall_at_fpr_1%"),
+    ("top 0.1 %: precision", "precision_top_0.1%"),
+    ("unit recall", "unit_recall_top_0.1%"),
+    ("top 1 %: precision", "precision_top_1%"),
+    ("unit recall", "unit_recall_top_1%"),
+    ("ECE", "ece"),
+    ("lead days 10/50/90 %", "lead_days_top_1%"),
+    ("cost at 10/30/100/300", "cost_by_price_ratio"),
+)
+
+
+def backtest_table(report: Mapping[str, object]) -> Table:
+    """One trial, a row a method. Costs are shares of the better of never and always acting: below 1 pays."""
+
+    methods = cast("Mapping[str, Mapping[str, Any]]", report["methods"])
+    base = next(iter(methods.values()))["base_rate"]
+    said = ", ".join(f"{name} {value}" for name, value in report.items() if name != "methods")
+    table = Table(title=f"{said}, base rate {base:.4f}", title_justify="left")
+    table.add_column("method", overflow="fold")
+    for title, _ in COLUMNS:
+        table.add_column(title, justify="right")
+    for name, row in methods.items():
+        table.add_row(name, *(_cell(row.get(key), key) for _, key in COLUMNS))
+    return table
+
+
+def _cell(value: Any, key: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return "/".join(f"{v:.2f}" for v in cast("Mapping[str, float]", value).values())
+    if isinstance(value, list | tuple):
+        numbers = cast("list[float]", value)
+        return "–".join(f"{v:.3f}" for v in numbers) if "90%" in key else "/".join(f"{v:.1f}" for v in numbers)
+    return "–" if math.isnan(value) else f"{value:.5f}" if key == "ece" else f"{value:.3f}"

@@ -1,0 +1,126 @@
+"""Observe and assess as the settings say: opens Prometheus and the hardware logs, and keeps what one look can reuse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from models.errors import BadInput, Indeterminate
+
+if TYPE_CHECKING:
+    from agent.observe import Observation
+    from agent.settings import Settings
+    from models.fleet import Fleet
+    from models.risk import Risk
+    from tools.ports import HardwareLog, Hypervisor
+
+
+class Eyes:
+    """Looks again and again, each time remembering the last fleet, the healthy pasts and how far each log was read."""
+
+    def __init__(self, settings: Settings, nodes: Mapping[str, Hypervisor]) -> None:
+        """Connects to nothing yet. Raises BadInput when the settings or the signals file can't be used."""
+        from agent.observe import Memory
+        from tools.clock import SystemClock
+        from tools.prometheus import PrometheusMetrics
+        from tools.signals import load_catalogue
+
+        self._settings = settings
+        self._nodes = nodes
+        self._clock = SystemClock()
+        self._memory = Memory()
+        self._previous: Fleet | None = None
+        self.signals = load_catalogue(settings.signals_file)
+        self._logs = hardware_logs(settings)
+        prometheus = settings.prometheus
+        self._metrics = (
+            PrometheusMetrics(
+                prometheus.url,
+                node_label=prometheus.node_label,
+                timeout_seconds=prometheus.timeout_seconds,
+                headers=prometheus.headers,
+            )
+            if prometheus is not None
+            else None
+        )
+
+    def observe(self) -> Observation:
+        """One look at everything. Raises BadInput only for a broken vm label; whatever does not answer is in `unread`."""
+        from agent.observe import observe
+
+        prometheus = self._settings.prometheus
+        observation = observe(
+            self._nodes,
+            now=self._clock.now(),
+            metrics=self._metrics,
+            signals=self.signals,
+            scrape_interval_seconds=prometheus.scrape_interval_seconds if prometheus else 15.0,
+            logs=self._logs,
+            previous=self._previous,
+            memory=self._memory,
+        )
+        self._previous = observation.fleet
+        return observation
+
+    def assess(self, observation: Observation) -> list[Risk]:
+        """One risk per node, as of the observation."""
+        from agent.assess import assess
+
+        return assess(observation, self.signals, observation.at, simulated=self._settings.simulated)
+
+    def look(self) -> tuple[Fleet, list[Risk]]:
+        """Observe and assess.
+
+        Raises MetricsUnavailable when no telemetry could be read at all, BadInput when a signal is broken (two series for
+        one node, PromQL that Prometheus refuses), and Indeterminate when a vm is seen running on two nodes.
+        """
+        observation = self.observe()
+        if observation.twice:
+            vm, nodes = observation.twice[0]
+            raise Indeterminate(
+                f"vm {vm.name!r} ({vm.uuid}) is running on {' and '.join(nodes)} at once",
+                hint="its disks are in danger: stop one copy by hand; nothing was changed",
+            )
+        for failed in observation.unread:
+            if failed.what == "metrics" or isinstance(failed.error, BadInput):
+                raise failed.error
+        return observation.fleet, self.assess(observation)
+
+    def close(self) -> None:
+        """Close the telemetry's connections; the nodes stay the caller's."""
+        if self._metrics is not None:
+            self._metrics.close()
+
+
+def hardware_logs(settings: Settings) -> dict[str, list[HardwareLog]]:
+    """Each node's collected logs and BMC, as the settings name them."""
+    from tools.hardware_logs import LogFiles
+    from tools.sel import SystemEventLog
+
+    logs: dict[str, list[HardwareLog]] = {}
+    for node in settings.nodes:
+        sources: list[HardwareLog] = []
+        if node.hardware_logs:
+            sources.append(LogFiles(node.name, node.hardware_logs))
+        if node.bmc is not None:
+            sources.append(SystemEventLog(node.name, node.bmc.address, port=node.bmc.port, user=node.bmc.user,
+                                          password_file=node.bmc.password_file))  # fmt: skip
+        logs[node.name] = sources
+    return logs
+
+
+def observe_and_assess(settings: Settings) -> tuple[Fleet, list[Risk]]:
+    """One look, everything opened for it and closed after it. Raises as `Eyes.look` does."""
+    from tools.libvirt_node import connect_nodes
+
+    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
+    eyes = Eyes(settings, nodes)
+    try:
+        return eyes.look()
+    finally:
+        eyes.close()
+        for node in nodes.values():
+            node.close()
+
+
+

@@ -1,0 +1,155 @@
+"""Where lifeboat reads and acts: `lifeboat.yaml`; what it leaves out may come from `LIFEBOAT_…` variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.base import Duration, Value, parse_duration
+from models.errors import BadInput
+
+
+class PrometheusSettings(Value):
+    url: str
+    """such as `http://127.0.0.1:9090`"""
+    node_label: str = "instance"
+    """the label that names nodes; a `:port` at its end is left off"""
+    scrape_interval_seconds: float = Field(default=15.0, gt=0)
+    timeout_seconds: float = Field(default=10.0, gt=0)
+    headers: dict[str, str] = Field(default_factory=dict)
+    """sent along, such as a tenant id or an authorisation"""
+
+
+class BmcSettings(Value):
+    """IPMI over LAN, for the SEL."""
+
+    address: str
+    port: int = 623
+    user: str = ""
+    password_file: Path | None = None
+
+
+class NodeSettings(Value):
+    """One libvirt node."""
+
+    name: str
+    libvirt_uri: str
+    """as lifeboat connects to it, such as `qemu+tls://node-a/system` or `qemu+ssh://root@node-a/system`"""
+    migration_uri: str | None = None
+    """as the other nodes connect to it for peer-to-peer migration; None: the same as libvirt_uri"""
+    migration_address: str | None = None
+    """host name or address that takes the guests' memory, such as one on a migration network; None: the host of
+    migration_uri. The certificate QEMU shows there must carry it"""
+    hardware_logs: tuple[Path, ...] = ()
+    """files or directories with this node's collected logs"""
+    bmc: BmcSettings | None = None
+    failure_domain: str = ""
+    memory_reserved_bytes: int = 1 << 30
+    cpu_overcommit: float = 4.0
+    migration_bytes_per_second: float = 125_000_000.0
+    archive_bytes_per_second: float = 100_000_000.0
+
+
+class LlmSettings(Value):
+    """Any OpenAI-compatible endpoint."""
+
+    base_url: str
+    model: str
+    api_key_file: Path | None = None
+    timeout_seconds: float = 60.0
+
+
+class Settings(BaseSettings):
+    """What `lifeboat.yaml` holds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LIFEBOAT_", env_nested_delimiter="__", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    prometheus: PrometheusSettings | None = None
+    nodes: tuple[NodeSettings, ...] = ()
+    archive_url: str = ""
+    """where cold archives go, as fsspec writes it: `file:///srv/archives`, `s3://bucket/path`"""
+    archive_key_file: Path | None = None
+    """32 bytes or 64 hex digits; archives are sealed with it (AES-256-GCM). Who loses it loses the archives"""
+    archive_options: dict[str, Any] = {}
+    """passed on to fsspec, such as `endpoint_url` for an S3-compatible store"""
+    shared_paths: tuple[str, ...] = ()
+    """directories that every node reaches under the same path (NFS, a cluster file system): disks there need no copy.
+    Disks and pools over the network count as shared without being named"""
+    shared_pools: tuple[str, ...] = ()
+    """names of storage pools of which the same holds"""
+    state_dir: Path = Path("/var/lib/lifeboat")
+    """journal, audit log and signing key"""
+    policy_file: Path | None = None
+    signals_file: Path | None = None
+    """signals added to, or put in place of, the shipped catalogue"""
+    llm: LlmSettings | None = None
+    interval: Duration = parse_duration("30s")
+    """how often the background agent looks"""
+    simulated: bool = False
+    """the nodes behind this file are simulated; every report says so"""
+
+    @field_validator("nodes")
+    @classmethod
+    def _unique(cls, nodes: tuple[NodeSettings, ...]) -> tuple[NodeSettings, ...]:
+        names = [node.name for node in nodes]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"node {name!r} appears twice")
+        return nodes
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Read a settings file. Raises BadInput with the file, the field and what was expected."""
+        try:
+            return cls(**read_yaml_mapping(path, what="settings"))
+        except ValidationError as error:
+            raise BadInput(f"settings file {path}: {explain(error)}", hint="mend the field") from error
+
+
+DEFAULT_PATHS = (Path("lifeboat.yaml"), Path("/etc/lifeboat/lifeboat.yaml"))
+
+
+def load_settings(path: Path | None) -> Settings:
+    """The settings at `path`, or at the first of DEFAULT_PATHS that exists. Raises BadInput."""
+    if path is not None:
+        return Settings.load(path)
+    for candidate in DEFAULT_PATHS:
+        if candidate.exists():
+            return Settings.load(candidate)
+    raise BadInput(
+        f"no settings file: neither {' nor '.join(str(candidate) for candidate in DEFAULT_PATHS)} is there",
+        hint="write one (see the README), or name it with --config",
+    )
+
+
+def read_yaml_mapping(path: Path, *, what: str) -> dict[str, Any]:
+    """The mapping in a YAML (or JSON) file. Raises BadInput when it can't be read or is something else."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(
+            f"{what} file {path}: {error.strerror or error}", hint="give the path of a readable file"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise BadInput(f"{what} file {path} is not YAML: {line}", hint="mend the file") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise BadInput(f"{what} file {path}: expected a mapping, found {type(content).__name__}", hint="mend the file")
+    return content
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error as one line: the first field at fault, what was expected, how many more."""
+    first, *more = error.errors()
+    where = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:80]!r})"
+    rest = f"; {len(more)} more" if more else ""
+    return f"{where}: {first['msg']}{found}{rest}"

@@ -1,0 +1,101 @@
+"""Stopping a vm for a cold move, and putting it back when the move fails. What both cold moves share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from agent.attempt import AttemptContext, Ending
+from agent.settle import Sight
+from models.errors import ActionFailed, LifeboatError
+from models.evacuation import AttemptOutcome, SeenState
+from models.fleet import VmState
+from tools.ports import Hypervisor
+
+_LOOK_SECONDS = 0.5
+_FORCED_SECONDS = 10.0
+START_SECONDS = 30.0
+"""how long libvirt may take to show a vm running after it was asked to start it"""
+
+
+def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
+    """Have the guest stop and see it shut off. None when it did; else how the attempt ends, the vm left running."""
+    clock, policy = ctx.hands.clock, ctx.policy.archive
+    ctx.record("shut-down")
+    source.shut_down(ctx.vm.uuid)
+    deadline = clock.monotonic() + policy.shutdown_timeout.total_seconds()
+    forced = False
+    while True:
+        sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
+        if sight.seen is SeenState.SHUTOFF:
+            return None
+        if sight.seen is SeenState.ABSENT:
+            return indeterminate(ctx, f"it vanished from {ctx.action.source} while it was asked to stop")
+        if ctx.cancelled.is_set() or clock.monotonic() >= deadline:
+            if sight.seen is SeenState.UNREACHABLE:
+                return indeterminate(ctx, f"{ctx.action.source} stopped answering while the vm was asked to stop")
+            if policy.force_off and not forced and not ctx.cancelled.is_set():
+                forced = True
+                deadline = clock.monotonic() + _FORCED_SECONDS
+                ctx.record("power-off")
+                source.power_off(ctx.vm.uuid)
+                continue
+            return _still_running(ctx, sight)
+        ctx.progress("stopping", None, f"waiting for the guest, {deadline - clock.monotonic():.0f} s left")
+        clock.sleep(_LOOK_SECONDS)
+
+
+def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, was: VmState) -> Ending:
+    """After a failure with the vm stopped: start it where it was when it ran before, and look."""
+    wanted = SeenState(was.value)
+    if was is VmState.RUNNING and ctx.hands.look(ctx.action.source, ctx.vm.uuid).seen is SeenState.SHUTOFF:
+        ctx.record("start-again", node=ctx.action.source, because=cause)
+        with suppress(LifeboatError):
+            source.start(ctx.vm.uuid)
+    clock = ctx.hands.clock
+    deadline = clock.monotonic() + START_SECONDS
+    while True:
+        sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
+        if sight.seen is wanted:
+            cancelled = ctx.cancelled.is_set()
+            return Ending(
+                AttemptOutcome.CANCELLED if cancelled else AttemptOutcome.FAILED,
+                f"{ctx.label}: {cause}; it is {sight.seen} on {ctx.action.source}, as it was found",
+                code,
+                evidence=ctx.evidence(sight),
+            )
+        if clock.monotonic() >= deadline:
+            return indeterminate(
+                ctx, f"{cause}; it could not be brought back and shows {sight.seen} on {ctx.action.source}"
+            )
+        clock.sleep(_LOOK_SECONDS)
+
+
+def indeterminate(ctx: AttemptContext, why: str) -> Ending:
+    """The ending that freezes a vm, saying what to look at on which node."""
+    nodes = [ctx.action.source, *([ctx.action.target] if ctx.action.target else [])]
+    return Ending(
+        AttemptOutcome.INDETERMINATE,
+        f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(nodes)}, "
+        "and start it nowhere before exactly one copy is left",
+        "indeterminate",
+        evidence=ctx.evidence(*_looks(ctx, nodes)),
+    )
+
+
+def _looks(ctx: AttemptContext, nodes: Sequence[str]) -> list[Sight]:
+    return [ctx.hands.look(node, ctx.vm.uuid) for node in nodes]
+
+
+def _still_running(ctx: AttemptContext, sight: Sight) -> Ending:
+    if ctx.cancelled.is_set():
+        outcome, why = AttemptOutcome.CANCELLED, "cancelled"
+    else:
+        seconds = ctx.policy.archive.shutdown_timeout.total_seconds()
+        outcome, why = AttemptOutcome.FAILED, f"the guest did not stop within {seconds:.0f} s"
+    return Ending(
+        outcome,
+        f"{ctx.label}: {why}; it was left {sight.seen} on {ctx.action.source}, and may still stop by itself",
+        ActionFailed.code,
+        evidence=ctx.evidence(sight),
+    )
