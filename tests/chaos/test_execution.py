@@ -1,0 +1,357 @@
+"""Carrying out a plan on a simulated fleet in which everything that can break does.
+
+After each scenario: no vm ever ran twice, every vm or its verified archive exists, the journal's chain holds and agrees
+with what the nodes show, and locks are left only where a human must look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.approve import Agreement, PolicyApprover, StandingApprover, approve, check_agreement
+from agent.execute import Watcher, execute
+from agent.guard import judge
+from agent.hands import Hands
+from agent.journal import Journal
+from agent.plan import plan as solve
+from agent.restore import restore
+from agent.run_attempt import recover_attempts
+from agent.verify import verify
+from models.errors import ApprovalMissing, LifeboatError, MigrationFailed, PrecheckFailed
+from models.evacuation import AttemptOutcome, Evacuation, EvacuationOutcome
+from models.fleet import Fleet, Priority, VmState
+from models.plan import ActionKind, Plan, Verdict
+from models.policy import ApprovalMode, ApprovalPolicy, Policy
+from models.risk import Risk
+from tools.archive_store import FsspecArchiveStore
+from tools.labels import Labels
+from tools.simulated import SimulatedFleet
+from tools.simulated_migration import Phase
+
+POLICY = Policy(
+    approval=ApprovalPolicy(
+        live_migrate=ApprovalMode.AUTO, cold_archive=ApprovalMode.AUTO, cold_migrate=ApprovalMode.AUTO
+    )
+)
+BATCH = Labels(priority=Priority.LOW, cold_archive_allowed=True)
+INFERENCE = Labels(priority=Priority.HIGH)
+
+
+@dataclass
+class World:
+    """Three simulated nodes, two inference vms and a batch vm on the first, and everything needed to evacuate it."""
+
+    directory: Path
+    fleet: SimulatedFleet = field(default_factory=SimulatedFleet)
+
+    def __post_init__(self) -> None:
+        for name in ("a", "b", "c"):
+            self.fleet.add_node(name)
+        self.web = self.fleet.add_vm("a", "web", labels=INFERENCE, shared=True, memory_bytes=1 << 30)
+        self.db = self.fleet.add_vm("a", "db", labels=INFERENCE, memory_bytes=1 << 30)
+        self.batch = self.fleet.add_vm("a", "batch", labels=BATCH)
+        self.store = FsspecArchiveStore(
+            (self.directory / "archives").as_uri(), key_file=self.directory / "key", clock=self.fleet.clock
+        )
+        self.reopen()
+
+    def reopen(self) -> None:
+        """A new lifeboat process on the same state directory."""
+        self.journal = Journal(self.directory / "journal.sqlite")
+        self.hands = Hands(self.fleet.hypervisors(), self.fleet.clock, self.journal, self.store)
+
+    def snapshot(self) -> Fleet:
+        nodes = self.fleet.hypervisors().values()
+        return Fleet(
+            observed_at=self.fleet.clock.now(),
+            nodes=tuple(node.node() for node in nodes),
+            vms=tuple(vm for node in nodes for vm in node.vms()),
+        )
+
+    def plan(self, policy: Policy = POLICY) -> tuple[Plan, Fleet, Verdict]:
+        fleet, now = self.snapshot(), self.fleet.clock.now()
+        risks = [
+            Risk(node=n, probability={"2h": 0.95 if n == "a" else 0.001}, data_age_seconds=1.0, assessed_at=now)
+            for n in ("a", "b", "c")
+        ]
+        made = solve(fleet, risks, policy, now)
+        return made, fleet, judge(made, fleet, risks, policy, now)
+
+    def evacuate(self, policy: Policy = POLICY, watcher: Watcher | None = None) -> Evacuation:
+        made, fleet, verdict = self.plan(policy)
+        assert verdict.passed, verdict.failures
+        now = self.fleet.clock.now()
+        agreement = approve(made, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
+        return execute(
+            made, fleet, verdict, policy, self.hands, evacuation="evac-1", agreement=agreement, watcher=watcher
+        )
+
+    def outcome(self, evacuation: Evacuation, vm: str) -> AttemptOutcome:
+        attempt = evacuation.attempt_for(vm)
+        assert attempt is not None and attempt.outcome is not None
+        return attempt.outcome
+
+    def check_nothing_lost_or_doubled(self, *, locked: set[str] | None = None) -> None:
+        assert not self.fleet.ran_twice
+        archived = {entry.vm_uuid for entry in self.store.entries()}
+        for entry in self.store.entries():
+            self.store.verify(entry.id)
+        for vm in (self.web, self.db, self.batch):
+            assert len(self.fleet.running_on(vm)) <= 1
+            assert self.fleet.known_on(vm) or vm in archived
+        assert self.journal.verify() > 0
+        assert set(self.journal.locks()) == (locked or set())
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()
+
+
+def kinds(plan: Plan) -> dict[str, ActionKind]:
+    return {action.vm: action.kind for action in plan.actions}
+
+
+def test_an_evacuation_moves_archives_and_verifies(world: World) -> None:
+    before = world.snapshot()
+    evacuation = world.evacuate()
+    assert kinds(evacuation.plan) == {
+        world.web: ActionKind.LIVE_MIGRATE,
+        world.db: ActionKind.LIVE_MIGRATE,
+        world.batch: ActionKind.COLD_ARCHIVE,
+    }
+    assert evacuation.outcome is EvacuationOutcome.DONE, [a.message for a in evacuation.attempts]
+    assert world.fleet.running_on(world.web) != ["a"]
+    assert world.fleet.running_on(world.batch) == []
+    world.fleet.kill_node("a")
+    world.check_nothing_lost_or_doubled()
+    assert verify(evacuation, before, world.hands).passed
+
+
+def test_nothing_is_left_stamped_after_a_move(world: World) -> None:
+    world.evacuate()
+    for vm in (world.web, world.db):
+        (node,) = world.fleet.running_on(vm)
+        seen = world.fleet.node(node).observe(vm)
+        assert seen is not None
+        assert seen.attempt is None
+
+
+PHASES = [Phase.BEGIN, Phase.COPYING, Phase.SWITCHOVER, Phase.HANDED_OVER, Phase.DONE]
+
+
+def _fail() -> None:
+    raise MigrationFailed("libvirt says no")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_error_that_libvirt_reports_never_decides_where_the_vm_is(world: World, phase: Phase) -> None:
+    world.fleet.when(world.web, phase, _fail)
+    evacuation = world.evacuate()
+    (node,) = world.fleet.running_on(world.web) or ["nowhere"]
+    expected = AttemptOutcome.FAILED if node == "a" else AttemptOutcome.DONE
+    outcome = world.outcome(evacuation, world.web)
+    assert outcome in (expected, AttemptOutcome.INDETERMINATE)
+    if phase in (Phase.BEGIN, Phase.COPYING):
+        assert (node, outcome) == ("a", AttemptOutcome.FAILED)
+    if phase is Phase.DONE:
+        assert outcome is AttemptOutcome.DONE
+    assert world.outcome(evacuation, world.db) is AttemptOutcome.DONE, "one failure stops no other"
+    assert world.outcome(evacuation, world.batch) is AttemptOutcome.DONE
+    world.check_nothing_lost_or_doubled(locked={world.web} if outcome is AttemptOutcome.INDETERMINATE else None)
+
+
+def _faults() -> dict[str, Callable[[World], object]]:
+    return {
+        "source dies": lambda w: w.fleet.kill_node("a"),
+        "target dies": lambda w: [w.fleet.kill_node(n) for n in ("b", "c")],
+        "link cut": lambda w: [w.fleet.cut_link("a", n) for n in ("b", "c")],
+        "source libvirtd restarts": lambda w: w.fleet.restart_libvirtd("a"),
+        "target libvirtd restarts": lambda w: [w.fleet.restart_libvirtd(n) for n in ("b", "c")],
+        "source out of lifeboat's reach": lambda w: w.fleet.cut_off("a"),
+        "targets out of lifeboat's reach": lambda w: w.fleet.cut_off("b", "c"),
+    }
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("fault", list(_faults()))
+def test_a_fault_at_any_phase_neither_loses_nor_doubles_and_is_never_called_done(
+    world: World, phase: Phase, fault: str
+) -> None:
+    world.fleet.when(world.web, phase, lambda: _faults()[fault](world))
+    evacuation = world.evacuate()
+    world.fleet.reconnect()
+    attempt = evacuation.attempt_for(world.web)
+    assert attempt is not None
+    running = world.fleet.running_on(world.web)
+    if attempt.outcome is AttemptOutcome.DONE:
+        assert running == [attempt.action.target]
+    elif attempt.outcome is AttemptOutcome.FAILED and fault != "source dies":
+        assert running == ["a"], attempt.message
+    elif attempt.outcome is AttemptOutcome.INDETERMINATE:
+        assert "virsh domstate" in attempt.message or "stays locked" in attempt.message
+    assert not world.fleet.ran_twice
+    frozen = {a.action.vm for a in evacuation.attempts if a.outcome is AttemptOutcome.INDETERMINATE}
+    assert set(world.journal.locks()) == frozen
+    assert world.journal.verify() > 0
+
+
+def test_lifeboat_killed_in_the_middle_of_a_move_finds_out_how_it_ended(world: World) -> None:
+    class Killed(BaseException):
+        """Stands for SIGKILL: nothing of lifeboat runs after it."""
+
+    original = world.fleet.node("a").migrate_live
+
+    def die(*args: object, **kwargs: object) -> None:
+        original(*args, **kwargs)  # type: ignore[arg-type]
+        raise Killed
+
+    world.fleet.node("a").migrate_live = die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        world.evacuate()
+    del world.fleet.node("a").migrate_live
+    world.journal.close()
+    world.reopen()
+    assert world.journal.locks()
+    recovered = recover_attempts(world.hands, POLICY)
+    assert {attempt.outcome for attempt in recovered} <= {AttemptOutcome.DONE, AttemptOutcome.FAILED}
+    world.check_nothing_lost_or_doubled()
+    assert recover_attempts(world.hands, POLICY) == [], "what was settled stays settled"
+
+
+def test_a_guest_that_does_not_stop_goes_on_running_and_is_not_archived(world: World) -> None:
+    world.fleet.guests[world.batch].stop_seconds = None
+    evacuation = world.evacuate()
+    assert world.outcome(evacuation, world.batch) is AttemptOutcome.FAILED
+    assert world.fleet.running_on(world.batch) == ["a"]
+    assert world.store.entries() == []
+    world.check_nothing_lost_or_doubled()
+
+
+def test_a_copy_that_fails_starts_the_vm_again_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise PrecheckFailed("the store is full")
+
+    monkeypatch.setattr(world.store, "write", full)
+    evacuation = world.evacuate()
+    attempt = evacuation.attempt_for(world.batch)
+    assert attempt is not None
+    assert attempt.outcome is AttemptOutcome.FAILED
+    assert "as it was found" in attempt.message
+    assert world.fleet.running_on(world.batch) == ["a"]
+    world.check_nothing_lost_or_doubled()
+
+
+def test_a_vm_shut_off_by_somebody_else_meanwhile_is_left_alone(world: World) -> None:
+    made, fleet, verdict = world.plan()
+    world.fleet.node("a").power_off(world.web)
+    agreement = _agreement(world, made)
+    evacuation = execute(made, fleet, verdict, POLICY, world.hands, evacuation="evac-1", agreement=agreement)
+    assert world.outcome(evacuation, world.web) is AttemptOutcome.REFUSED
+    assert world.fleet.running_on(world.web) == []
+    world.check_nothing_lost_or_doubled()
+
+
+def test_a_vm_that_another_attempt_holds_is_refused(world: World) -> None:
+    world.journal.lock(world.web, "somebody-else", now=world.fleet.clock.now())
+    evacuation = world.evacuate()
+    assert world.outcome(evacuation, world.web) is AttemptOutcome.REFUSED
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_a_vm_that_another_lifeboat_is_moving_is_refused(world: World) -> None:
+    world.fleet.node("a").stamp_attempt(world.web, "attempt-of-another-host")
+    evacuation = world.evacuate()
+    assert world.outcome(evacuation, world.web) is AttemptOutcome.REFUSED
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_a_node_that_recovers_withdraws_what_has_not_begun(world: World) -> None:
+    evacuation = world.evacuate(watcher=Watcher(withdraw=lambda action: "the node recovered"))
+    assert evacuation.outcome is EvacuationOutcome.CANCELLED
+    assert all(world.fleet.running_on(vm) == ["a"] for vm in (world.web, world.db, world.batch))
+    world.check_nothing_lost_or_doubled()
+
+
+def test_a_paused_vm_arrives_paused(world: World) -> None:
+    paused = world.fleet.add_vm("a", "held", labels=INFERENCE, shared=True, state=VmState.PAUSED)
+    evacuation = world.evacuate()
+    attempt = evacuation.attempt_for(paused)
+    assert attempt is not None
+    assert attempt.outcome is AttemptOutcome.DONE
+    assert world.fleet.running_on(paused) == []
+    seen = world.fleet.node(str(attempt.action.target)).observe(paused)
+    assert seen is not None
+    assert seen.state is VmState.PAUSED
+
+
+def test_restore_brings_an_archived_vm_back_once_and_only_once(world: World) -> None:
+    evacuation = world.evacuate()
+    attempt = evacuation.attempt_for(world.batch)
+    assert attempt is not None
+    assert attempt.archive is not None
+    with pytest.raises(PrecheckFailed, match="has it already"):
+        restore(world.hands, attempt.archive.id, "b", start=True)
+    world.fleet.kill_node("a")
+    with pytest.raises(PrecheckFailed, match="does not answer"):
+        restore(world.hands, attempt.archive.id, "b", start=True)
+    restore(world.hands, attempt.archive.id, "b", start=True, gone=frozenset({"a"}))
+    assert world.fleet.running_on(world.batch) == ["b"]
+    with pytest.raises(PrecheckFailed, match="has it already"):
+        restore(world.hands, attempt.archive.id, "c", start=True, gone=frozenset({"a"}))
+
+
+def _agreement(world: World, plan: Plan) -> Agreement:
+    now = world.fleet.clock.now()
+    return Agreement(plan_sha256=plan.digest(), by="policy", at=now, expires_at=now + timedelta(minutes=15))
+
+
+def test_an_approval_is_void_once_the_fleet_has_changed_or_time_has_passed(world: World) -> None:
+    made, fleet, _ = world.plan()
+    agreement, now = _agreement(world, made), world.fleet.clock.now()
+    check_agreement(agreement, made, fleet, now=now)
+    with pytest.raises(ApprovalMissing, match="expired"):
+        check_agreement(agreement, made, fleet, now=now + timedelta(hours=1))
+    world.fleet.node("a").power_off(world.web)
+    with pytest.raises(ApprovalMissing, match="fleet has changed"):
+        check_agreement(agreement, made, world.snapshot(), now=now)
+    other = made.model_copy(update={"expected_loss": made.expected_loss + 1})
+    with pytest.raises(ApprovalMissing, match="another plan"):
+        check_agreement(agreement, other, fleet, now=now)
+
+
+def test_what_policy_asks_a_human_for_is_not_done_without_one(world: World) -> None:
+    made, _, verdict = world.plan(Policy())
+    now = world.fleet.clock.now()
+    with pytest.raises(ApprovalMissing, match="needs a human"):
+        approve(made, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=1))
+    agreed = approve(made, verdict, StandingApprover("ana"), now=now, expires_after=timedelta(minutes=1))
+    assert agreed.by == "ana"
+
+
+def test_every_intent_is_on_disk_before_the_first_side_effect(world: World) -> None:
+    seen: list[list[str]] = []
+    original = world.fleet.node("a").shut_down
+
+    def watched(uuid: str) -> None:
+        other = Journal(world.journal.path)
+        seen.append([record.kind for record in other.records() if record.data.get("action", {}).get("vm") == uuid])
+        other.close()
+        original(uuid)
+
+    world.fleet.node("a").shut_down = watched  # type: ignore[method-assign]
+    world.evacuate()
+    assert seen == [["intent"]]
+
+
+def test_errors_carry_what_to_do(world: World) -> None:
+    with pytest.raises(LifeboatError) as caught:
+        world.hands.node("nowhere")
+    assert "add it under `nodes`" in str(caught.value)

@@ -1,0 +1,57 @@
+"""One suite for every implementation of a port."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from scenes.hypervisor_worlds import LabWorld, SimulatedWorld, World
+
+from tools.ports import MigrationOptions
+
+
+@pytest.fixture(scope="session")
+def lab_world() -> Iterator[LabWorld]:
+    from lab.down import down
+    from lab.preflight import preflight
+    from lab.up import up
+
+    missing = preflight()
+    if missing:
+        pytest.skip(f"no lab here: {'; '.join(str(thing) for thing in missing)}")
+    name = "port" + os.environ.get("PYTEST_XDIST_WORKER", "")
+    down(name)
+    world = LabWorld(up(name, print, bare=True))
+    yield world
+    world.close()
+    down(name)
+
+
+@pytest.fixture(params=["simulated", pytest.param("libvirt", marks=pytest.mark.lab)])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "simulated":
+        yield SimulatedWorld()
+        return
+    lab_world: LabWorld = request.getfixturevalue("lab_world")
+    lab_world.settle()
+    yield lab_world
+
+
+@pytest.fixture
+def options() -> Callable[..., MigrationOptions]:
+    def make(**changed: Any) -> MigrationOptions:
+        defaults: dict[str, Any] = {
+            "tls": True,
+            "max_downtime_seconds": 0.5,
+            "timeout_seconds": 180.0,
+            "auto_converge": True,
+            "post_copy": False,
+            "parallel_connections": 0,
+            "bandwidth_bytes_per_second": None,
+            "copy_disks": (),
+        }
+        return MigrationOptions(**(defaults | changed))
+
+    return make
