@@ -14,12 +14,15 @@ from agent.hands import Hands
 from agent.plan import nodes_to_evacuate
 from agent.verify import Verification, verify
 from models.errors import Refused
-from models.evacuation import Evacuation, RiskSample
-from models.fleet import Fleet
+from models.evacuation import Evacuation, NodeLoss, RiskSample
+from models.fleet import Fleet, NodeState
 from models.plan import Plan, Verdict
 from models.policy import Policy
 from models.risk import Risk
 from tools.ports import Approver
+
+_TIMELINE_MOST = 20_000
+"""samples kept for reports: hours of a small fleet, minutes of a large one"""
 
 Look = Callable[[], tuple[Fleet, list[Risk]]]
 Planner = Callable[[Fleet, list[Risk], Policy, datetime, tuple[str, ...]], Plan]
@@ -75,8 +78,9 @@ class Cycle:
         fleet, risks = self.look()
         now = self.hands.clock.now()
         self.timeline += [RiskSample(time=now, node=risk.node, probability=risk.probability) for risk in risks]
+        del self.timeline[:-_TIMELINE_MOST]
         wanted = tuple(
-            node for node in nodes_to_evacuate(fleet, risks, self.policy) if self._cooling.get(node, now) <= now
+            node for node in nodes_to_evacuate(fleet, risks, self.policy, now) if self._cooling.get(node, now) <= now
         )
         if not wanted:
             return PassResult(PassOutcome.QUIET, "no node has to be evacuated", started_at, fleet, risks)
@@ -101,11 +105,16 @@ class Cycle:
         verification = verify(done, fleet, self.hands)
         self._record("verified", evacuation, checks=verification.model_dump(mode="json"))
         fleet_after, _ = self.look()
+        silent = tuple(
+            NodeLoss(node=node.name, at=fleet_after.observed_at, detail="did not answer afterwards")
+            for node in fleet_after.nodes
+            if node.state is NodeState.OFFLINE and fleet.node_by_name[node.name].state is not NodeState.OFFLINE
+        )
         return replace(
             so_far,
             outcome=PassOutcome.EVACUATED,
             why=f"evacuation {evacuation}: {done.outcome}",
-            evacuation=done.model_copy(update={"risk_timeline": tuple(self.timeline)}),
+            evacuation=done.model_copy(update={"risk_timeline": tuple(self.timeline), "nodes_lost": silent}),
             fleet_after=fleet_after,
             verification=verification,
         )

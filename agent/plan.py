@@ -282,7 +282,11 @@ def _finite(seconds: float, policy: Policy) -> float:
 
 
 def _losses(
-    fleet: Fleet, leaving: Sequence[str], timings: Mapping[str, Timing], standing: dict[str, NodeStanding], policy: Policy
+    fleet: Fleet,
+    leaving: Sequence[str],
+    timings: Mapping[str, Timing],
+    standing: dict[str, NodeStanding],
+    policy: Policy,
 ) -> tuple[float, float]:
     """(with the plan, with nothing done): both over the vms of the nodes that are evacuated, within the horizon."""
     horizon = policy.trigger.horizon.total_seconds()

@@ -61,6 +61,7 @@ class LlmSettings(Value):
     model: str
     api_key_file: Path | None = None
     timeout_seconds: float = 60.0
+    """for the whole conversation; after it the solver plans"""
 
 
 class Settings(BaseSettings):

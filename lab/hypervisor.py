@@ -90,6 +90,11 @@ def wait_ready(lab: Lab, node: LabNode, seconds: float = 60) -> None:
         raise LabError(str(error), hint=processes.tail(node.run_dir / "log/libvirtd.log")) from None
 
 
+def probe_emulator(lab: Lab, node: LabNode, emulator: Path) -> None:
+    """Let libvirtd find out now what an emulator can do, rather than when the first guest is defined with it."""
+    virsh(lab, node.name, "domcapabilities", "--virttype", "qemu", "--emulatorbin", str(emulator))
+
+
 def copy_capabilities(source: LabNode, target: LabNode) -> None:
     """Give a node what libvirtd found out about QEMU on another one, so that it need not probe for seconds again."""
     cache = "fs/var/cache/libvirt"

@@ -7,105 +7,24 @@ with what the nodes show, and locks are left only where a human must look.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from scenes.world import INFERENCE, POLICY, World
 
 from agent.approve import Agreement, PolicyApprover, StandingApprover, approve, check_agreement
 from agent.execute import Watcher, execute
-from agent.guard import judge
-from agent.hands import Hands
 from agent.journal import Journal
-from agent.plan import plan as solve
 from agent.restore import restore
 from agent.run_attempt import recover_attempts
 from agent.verify import verify
 from models.errors import ApprovalMissing, LifeboatError, MigrationFailed, PrecheckFailed
-from models.evacuation import AttemptOutcome, Evacuation, EvacuationOutcome
-from models.fleet import Fleet, Priority, VmState
-from models.plan import ActionKind, Plan, Verdict
-from models.policy import ApprovalMode, ApprovalPolicy, Policy
-from models.risk import Risk
-from tools.archive_store import FsspecArchiveStore
-from tools.labels import Labels
-from tools.simulated import SimulatedFleet
+from models.evacuation import AttemptOutcome, EvacuationOutcome
+from models.fleet import VmState
+from models.plan import ActionKind, Plan
+from models.policy import Policy
 from tools.simulated_migration import Phase
-
-POLICY = Policy(
-    approval=ApprovalPolicy(
-        live_migrate=ApprovalMode.AUTO, cold_archive=ApprovalMode.AUTO, cold_migrate=ApprovalMode.AUTO
-    )
-)
-BATCH = Labels(priority=Priority.LOW, cold_archive_allowed=True)
-INFERENCE = Labels(priority=Priority.HIGH)
-
-
-@dataclass
-class World:
-    """Three simulated nodes, two inference vms and a batch vm on the first, and everything needed to evacuate it."""
-
-    directory: Path
-    fleet: SimulatedFleet = field(default_factory=SimulatedFleet)
-
-    def __post_init__(self) -> None:
-        for name in ("a", "b", "c"):
-            self.fleet.add_node(name)
-        self.web = self.fleet.add_vm("a", "web", labels=INFERENCE, shared=True, memory_bytes=1 << 30)
-        self.db = self.fleet.add_vm("a", "db", labels=INFERENCE, memory_bytes=1 << 30)
-        self.batch = self.fleet.add_vm("a", "batch", labels=BATCH)
-        self.store = FsspecArchiveStore(
-            (self.directory / "archives").as_uri(), key_file=self.directory / "key", clock=self.fleet.clock
-        )
-        self.reopen()
-
-    def reopen(self) -> None:
-        """A new lifeboat process on the same state directory."""
-        self.journal = Journal(self.directory / "journal.sqlite")
-        self.hands = Hands(self.fleet.hypervisors(), self.fleet.clock, self.journal, self.store)
-
-    def snapshot(self) -> Fleet:
-        nodes = self.fleet.hypervisors().values()
-        return Fleet(
-            observed_at=self.fleet.clock.now(),
-            nodes=tuple(node.node() for node in nodes),
-            vms=tuple(vm for node in nodes for vm in node.vms()),
-        )
-
-    def plan(self, policy: Policy = POLICY) -> tuple[Plan, Fleet, Verdict]:
-        fleet, now = self.snapshot(), self.fleet.clock.now()
-        risks = [
-            Risk(node=n, probability={"2h": 0.95 if n == "a" else 0.001}, data_age_seconds=1.0, assessed_at=now)
-            for n in ("a", "b", "c")
-        ]
-        made = solve(fleet, risks, policy, now)
-        return made, fleet, judge(made, fleet, risks, policy, now)
-
-    def evacuate(self, policy: Policy = POLICY, watcher: Watcher | None = None) -> Evacuation:
-        made, fleet, verdict = self.plan(policy)
-        assert verdict.passed, verdict.failures
-        now = self.fleet.clock.now()
-        agreement = approve(made, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
-        return execute(
-            made, fleet, verdict, policy, self.hands, evacuation="evac-1", agreement=agreement, watcher=watcher
-        )
-
-    def outcome(self, evacuation: Evacuation, vm: str) -> AttemptOutcome:
-        attempt = evacuation.attempt_for(vm)
-        assert attempt is not None and attempt.outcome is not None
-        return attempt.outcome
-
-    def check_nothing_lost_or_doubled(self, *, locked: set[str] | None = None) -> None:
-        assert not self.fleet.ran_twice
-        archived = {entry.vm_uuid for entry in self.store.entries()}
-        for entry in self.store.entries():
-            self.store.verify(entry.id)
-        for vm in (self.web, self.db, self.batch):
-            assert len(self.fleet.running_on(vm)) <= 1
-            assert self.fleet.known_on(vm) or vm in archived
-        assert self.journal.verify() > 0
-        assert set(self.journal.locks()) == (locked or set())
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""One pass of the loop, and what it remembers between passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from scenes.world import POLICY, World
+
+from agent.approve import PolicyApprover
+from agent.connect import planner_named
+from agent.cycle import Cycle, PassOutcome
+from agent.service import serve
+from agent.settings import Settings
+from agent.status import read_status
+from models.errors import BadInput, MetricsUnavailable
+from models.evacuation import EvacuationOutcome
+from models.fleet import Fleet
+from models.policy import Policy
+from models.risk import Risk
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()
+
+
+def cycle(world: World, *, failing: tuple[str, ...], policy: Policy = POLICY) -> Cycle:
+    def look() -> tuple[Fleet, list[Risk]]:
+        return world.snapshot(), world.risks(failing)
+
+    return Cycle(world.hands, policy, look, planner_named("solver", Settings()), PolicyApprover())
+
+
+def test_a_healthy_fleet_is_left_alone(world: World) -> None:
+    result = cycle(world, failing=()).run_pass()
+    assert result.outcome is PassOutcome.QUIET
+    assert all(world.fleet.running_on(vm) == ["a"] for vm in (world.web, world.db, world.batch))
+
+
+def test_a_failing_node_is_evacuated_verified_and_then_left_to_cool_down(world: World) -> None:
+    loop = cycle(world, failing=("a",))
+    first = loop.run_pass()
+    assert first.outcome is PassOutcome.EVACUATED
+    assert first.evacuation is not None
+    assert first.evacuation.outcome is EvacuationOutcome.DONE
+    assert first.verification is not None
+    assert first.verification.passed, first.verification
+    assert {sample.node for sample in first.evacuation.risk_timeline} == {"a", "b", "c"}
+    assert loop.run_pass().outcome is PassOutcome.QUIET
+    world.fleet.clock.sleep(POLICY.cooldown.total_seconds())
+    assert loop.run_pass().outcome is not PassOutcome.QUIET
+    world.check_nothing_lost_or_doubled()
+
+
+def test_when_too_much_looks_risky_at_once_it_halts_and_touches_nothing(world: World) -> None:
+    result = cycle(world, failing=("a", "b")).run_pass()
+    assert result.outcome is PassOutcome.REFUSED
+    assert "storm" in result.why
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_what_policy_asks_a_human_for_waits_for_one(world: World) -> None:
+    result = cycle(world, failing=("a",), policy=Policy()).run_pass()
+    assert result.outcome is PassOutcome.REFUSED
+    assert "needs a human" in result.why
+    assert world.fleet.running_on(world.web) == ["a"]
+    (shown,) = read_status(world.journal).evacuations
+    assert shown.outcome == "refused"
+
+
+def test_telemetry_that_cant_be_read_is_unknown_and_moves_nothing(world: World) -> None:
+    loop = cycle(world, failing=("a",))
+
+    def blind() -> tuple[Fleet, list[Risk]]:
+        raise MetricsUnavailable("Prometheus does not answer")
+
+    loop.look = blind
+    with pytest.raises(MetricsUnavailable):
+        loop.run_pass()
+    assert world.fleet.running_on(world.web) == ["a"]
+    assert world.journal.records() == []
+
+
+def test_status_shows_what_a_human_must_look_at(world: World) -> None:
+    from tools.simulated_migration import Phase
+
+    world.fleet.when(world.web, Phase.HANDED_OVER, lambda: world.fleet.kill_node("a"))
+    world.evacuate()
+    status = read_status(world.journal)
+    (frozen,) = [attempt for attempt in status.needs_human if attempt.vm == world.web]
+    assert frozen.locked
+    assert "virsh domstate" in frozen.message
+
+
+def test_one_pass_of_the_service_recovers_first_and_reports(world: World) -> None:
+    seen: list[PassOutcome] = []
+    serve(
+        cycle(world, failing=("a",)),
+        interval=timedelta(seconds=30),
+        on_pass=lambda result: seen.append(result.outcome),
+        once=True,
+    )
+    assert seen == [PassOutcome.EVACUATED]
+
+
+def test_an_unknown_planner_and_a_missing_model_are_bad_input(world: World) -> None:
+    with pytest.raises(BadInput, match="solver or llm"):
+        planner_named("oracle", Settings())
+    propose = planner_named("llm", Settings())
+    with pytest.raises(BadInput, match="no language model"):
+        propose(world.snapshot(), world.risks(), POLICY, world.fleet.clock.now(), ("a",))
