@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -30,6 +29,7 @@ from models.signal import HardwareEvent, Signal, SignalHistory
 from tools.archive_store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.labels import Labels
+from tools.ports import Clock
 from tools.signals import load_catalogue
 from tools.simulated import SimulatedFleet
 
@@ -88,18 +88,18 @@ class _SimulatedWatch:
         threading.Thread(target=self._run, daemon=True, name=f"watch {vm}").start()
 
     def mark(self) -> float:
-        return time.monotonic()
+        return self._stage.clock.monotonic()
 
     def seen_since(self, mark: float) -> _SimulatedView:
         seen = [each for each in list(self._seen) if each[0] >= mark]
-        times = [mark, *(at for at, _ in seen), time.monotonic()]
+        times = [mark, *(at for at, _ in seen), self._stage.clock.monotonic()]
         gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
         return _SimulatedView(tuple(dict.fromkeys(boot for _, boot in seen)), max(gaps))
 
     def _run(self) -> None:
         while not self._stage.closed.wait(_SAMPLE_SECONDS):
             if self._stage.fleet.running_on(self._vm):
-                self._seen.append((time.monotonic(), self._stage.boot_of(self._vm)))
+                self._seen.append((self._stage.clock.monotonic(), self._stage.boot_of(self._vm)))
 
 
 class SimulatedStage:
@@ -107,9 +107,9 @@ class SimulatedStage:
 
     simulated = True
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, clock: Clock) -> None:
         self.closed = threading.Event()
-        self.fleet = SimulatedFleet(SystemClock())
+        self.fleet = SimulatedFleet(clock)
         self._boots: dict[str, int] = {}
         for number, node in enumerate(("node-a", "node-b", "node-c"), start=1):
             self.fleet.add_node(node, memory_bytes=8 << 30)
@@ -118,7 +118,8 @@ class SimulatedStage:
                 update={"failure_domain": f"rack-{number}", "migration_bytes_per_second": 60e6}
             )
         self._add_guests()
-        now = time.time()
+        self.clock = clock
+        now = clock.now().timestamp()
         self._signals = load_catalogue(None)
         self._metrics = SimulatedMetrics(tuple(self.fleet.machines), self._signals, seed=7, epoch=now - 2 * 86_400)
         self._memory = Memory()
@@ -126,9 +127,9 @@ class SimulatedStage:
         settings = Settings(simulated=True, state_dir=directory / "state", archive_url=(directory / "archives").as_uri())
         hands = Hands(
             self.fleet.hypervisors(),
-            SystemClock(),
+            clock,
             Journal(settings.state_dir / "journal.sqlite"),
-            FsspecArchiveStore(settings.archive_url, key_file=settings.state_dir / "archive-signing.key"),
+            FsspecArchiveStore(settings.archive_url, key_file=settings.state_dir / "archive-signing.key", clock=clock),
             self._meter,
         )
         self.session = Session(
@@ -142,10 +143,10 @@ class SimulatedStage:
         return self._watches[vm.name]
 
     def break_psu(self, node: str) -> None:
-        self._metrics.faults.append(Fault(node, "psu", time.time(), SECONDS_TO_ERRORS, None))
+        self._metrics.faults.append(Fault(node, "psu", self.clock.now().timestamp(), SECONDS_TO_ERRORS, None))
 
     def kill(self, node: str) -> None:
-        self._metrics.dead[node] = time.time()
+        self._metrics.dead[node] = self.clock.now().timestamp()
         self.fleet.kill_node(node)
 
     def alarms(self, node: str, since: datetime) -> list[HardwareEvent]:
@@ -211,10 +212,10 @@ class SimulatedStage:
 
 
 @contextmanager
-def simulated_stage(report: Report) -> Generator[SimulatedStage]:
-    """Simulated nodes in a directory of their own, removed at the end."""
+def simulated_stage(report: Report, clock: Clock | None = None) -> Generator[SimulatedStage]:
+    """Simulated nodes in a directory of their own, removed at the end. `clock`: a virtual one, to see it all at once."""
     with tempfile.TemporaryDirectory(prefix="lifeboat-simulated-") as directory:
-        stage = SimulatedStage(Path(directory))
+        stage = SimulatedStage(Path(directory), clock or SystemClock())
         report("three simulated nodes and seven simulated guests")
         try:
             yield stage
