@@ -15,7 +15,9 @@ WATCHED = (Component.POWER, Component.THERMAL, Component.MEMORY, Component.STORA
 """Components whose complete silence is worth saying: a node without one word about its power supply is not known well."""
 
 
-def assess(observation: Observation, signals: Sequence[Signal], now: datetime, *, simulated: bool = False) -> list[Risk]:
+def assess(
+    observation: Observation, signals: Sequence[Signal], now: datetime, *, simulated: bool = False
+) -> list[Risk]:
     """One risk per node of the fleet, in its order, at `now`. Never raises for missing data: it is named in `unknown`."""
     histories: dict[str, list[SignalHistory]] = defaultdict(list)
     for history in observation.histories:
@@ -34,7 +36,9 @@ def assess(observation: Observation, signals: Sequence[Signal], now: datetime, *
             for component in WATCHED:
                 wanted = any(s.component is component and s.failure_weight > 0 for s in signals)
                 if wanted and component not in spoken:
-                    unread[component.value] = "no signal of it was reported within the last day" + _label_hint(observation)
+                    unread[component.value] = "no signal of it was reported within the last day" + _label_hint(
+                        observation
+                    )
         risk = assess_node(node.name, histories[node.name], events[node.name], now=now.timestamp(), unread=unread)
         risks.append(risk.model_copy(update={"assessed_at": now, "simulated": simulated}))
     return risks

@@ -112,6 +112,10 @@ def _write(path: Path, risks: list[Risk]) -> None:
     from models.errors import BadInput
 
     try:
-        path.write_text(json.dumps([risk.model_dump(mode="json") for risk in risks], indent=2, ensure_ascii=False) + "\n")
+        path.write_text(
+            json.dumps([risk.model_dump(mode="json") for risk in risks], indent=2, ensure_ascii=False) + "\n"
+        )
     except OSError as error:
-        raise BadInput(f"risks file {path}: {error.strerror or error}", hint="give a path that can be written") from error
+        raise BadInput(
+            f"risks file {path}: {error.strerror or error}", hint="give a path that can be written"
+        ) from error

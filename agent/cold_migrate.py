@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from tools.prechecks import check_cold_migration
-
 from agent.attempt import AttemptContext, Ending
 from agent.stop import indeterminate, put_back, stop
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError
 from models.evacuation import AttemptOutcome, Measured, SeenState
 from models.fleet import VmState
 from tools.ports import DiskObservation, Hypervisor, VmObservation
+from tools.prechecks import check_cold_migration
 
 
 def cold_migrate(ctx: AttemptContext) -> Ending:

@@ -45,7 +45,12 @@ def open_archives(settings: Settings) -> ArchiveStore:
         raise BadInput("no archive store is configured", hint="set `archive_url` in the settings")
     from tools.archive_store import FsspecArchiveStore
 
-    return FsspecArchiveStore(settings.archive_url, key_file=settings.state_dir / "archive-signing.key")
+    return FsspecArchiveStore(
+        settings.archive_url,
+        key_file=settings.state_dir / "archive-signing.key",
+        encryption_key_file=settings.archive_key_file,
+        options=settings.archive_options,
+    )
 
 
 @contextmanager

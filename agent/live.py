@@ -121,6 +121,3 @@ def observe_and_assess(settings: Settings) -> tuple[Fleet, list[Risk]]:
         eyes.close()
         for node in nodes.values():
             node.close()
-
-
-

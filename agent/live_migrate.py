@@ -6,8 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import nullcontext, suppress
 
-from tools.prechecks import check_live_migration
-
 from agent.attempt import AttemptContext, Ending
 from agent.hands import BlackoutMeter
 from agent.settle import Settlement, Sight, Step, settle_live
@@ -15,7 +13,8 @@ from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
 from models.evacuation import AttemptOutcome, Measured, SeenState
 from models.fleet import VmState
 from models.policy import MigrationPolicy
-from tools.ports import JobProgress, MigrationOptions, MigrationStatistics, VmObservation
+from tools.ports import Hypervisor, JobProgress, MigrationOptions, MigrationStatistics, VmObservation
+from tools.prechecks import check_live_migration
 
 SETTLE_SECONDS = 30.0
 """how long both ends may disagree before a human is called: libvirt's own finish phase and a daemon restart fit in"""
@@ -39,6 +38,12 @@ def live_migrate(ctx: AttemptContext) -> Ending:
 
     ctx.record_intent(before)
     source.stamp_attempt(before.uuid, ctx.id)
+    try:
+        _make_images(ctx, target, before)
+    except LifeboatError:
+        _remove_images(ctx)
+        _remove_stamp(ctx, action.source)
+        raise
     started = clock.monotonic()
     watching = ctx.hands.watch(ctx.vm) if ctx.hands.watch is not None and ctx.vm.probe else nullcontext(None)
     with watching as meter:
@@ -84,11 +89,33 @@ def _settle(ctx: AttemptContext, before: VmObservation) -> tuple[Settlement, tup
             else:
                 source.resume(before.uuid)
         settlement, at_source, at_target = look_until_settled(ctx, before)
+    if settlement.step is Step.AS_FOUND and at_target.seen is SeenState.ABSENT:
+        _remove_images(ctx)
     if settlement.step in (Step.DONE, Step.AS_FOUND):
         where = ctx.action.target if settlement.step is Step.DONE else ctx.action.source
         assert where is not None
         _remove_stamp(ctx, where)
     return settlement, (at_source, at_target)
+
+
+def _make_images(ctx: AttemptContext, target: Hypervisor, before: VmObservation) -> None:
+    """Make room for the disks that move along. libvirt would too, but never removes it again when the move fails, and
+    only what the journal calls ours may be removed."""
+    for disk in before.disks:
+        if not disk.shared:
+            ctx.record("create-disk", node=target.name, path=disk.path)
+            target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
+            ctx.record("created-disk", node=target.name, path=disk.path)
+
+
+def _remove_images(ctx: AttemptContext) -> None:
+    """Of a move that did not happen: the target was observed without the vm."""
+    for record in ctx.hands.journal.records(attempt=ctx.id):
+        if record.kind == "created-disk":
+            try:
+                ctx.hands.node(record.data["node"]).delete_disk(record.data["path"])
+            except LifeboatError as error:
+                ctx.record("disk-left", node=record.data["node"], path=record.data["path"], error=str(error))
 
 
 def migration_options(policy: MigrationPolicy, before: VmObservation) -> MigrationOptions:

@@ -194,9 +194,7 @@ def _in_real_names(text: str, facts: FleetFacts, limit: int) -> str:
     return visible(named, limit)
 
 
-def _accept(
-    plan: Plan, by_solver: Plan, fleet: Fleet, risks: Sequence[Risk], policy: Policy, now: datetime
-) -> None:
+def _accept(plan: Plan, by_solver: Plan, fleet: Fleet, risks: Sequence[Risk], policy: Policy, now: datetime) -> None:
     """Raise PlannerFailed unless the guard passes the plan and it loses little more than the solver's."""
     verdict = judge(plan, fleet, risks, policy, now)
     if not verdict.passed:
@@ -261,9 +259,7 @@ def _converse(
         middleware=_middleware(deadline),
         response_format=ToolStrategy(PlanDraft, handle_errors=_patience()),
     )
-    state = agent.invoke(
-        {"messages": [{"role": "user", "content": task}]}, config={"recursion_limit": RECURSION_LIMIT}
-    )
+    state = agent.invoke({"messages": [{"role": "user", "content": task}]}, config={"recursion_limit": RECURSION_LIMIT})
     draft = state.get("structured_response")
     if not isinstance(draft, PlanDraft):  # it stops without an exception when the model just talks
         raise PlannerFailed("the language model answered without a plan")
@@ -318,7 +314,9 @@ def _middleware(deadline: float) -> list[AgentMiddleware[Any, Any, Any]]:
         _Budget(deadline),
         ModelCallLimitMiddleware(run_limit=MAX_MODEL_CALLS, exit_behavior="error"),
         ToolCallLimitMiddleware(run_limit=MAX_TOOL_CALLS, exit_behavior="error"),
-        ModelRetryMiddleware(max_retries=1, retry_on=_worth_retrying, on_failure="error", initial_delay=0.2, jitter=False),
+        ModelRetryMiddleware(
+            max_retries=1, retry_on=_worth_retrying, on_failure="error", initial_delay=0.2, jitter=False
+        ),
         ToolErrorMiddleware(_tell),
         _OnlyAliases(),
     ]

@@ -23,6 +23,8 @@ from tools.ports import HardwareLog, Hypervisor, MetricsSource
 
 RECENT = timedelta(minutes=30)
 """Read at the scrape interval."""
+BRIEF = timedelta(minutes=5)
+"""In place of RECENT for signals without limits: their newest value is all that counts."""
 DAY = timedelta(hours=24)
 DAY_STEP_SECONDS = 300.0
 """How finely the healthy past is read."""
@@ -32,7 +34,7 @@ DAYS_AT_ONCE = 3
 """Healthy pasts read again in one look, so that no look takes much longer than the others."""
 EVENTS = timedelta(days=3)
 SAME_EVENT_SECONDS = 15.0
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 4.0
 """How long nodes and logs may take to answer."""
 KNOWN_OFFLINE_SECONDS = 1.0
 """How long a look waits for a node that was offline in the one before: a dead node must not slow down the others' rescue."""
@@ -180,11 +182,15 @@ def _fleet(
             was = previous.vm_by_uuid.get(uuid) if previous else None
             if was is not None and was.node in offline:
                 continue  # what is left here does not run, and where it last ran can't be seen: kept below
-            vms.append(min(copies, key=lambda vm: (vm.state is VmState.SHUTOFF, was is None or vm.node != was.node, vm.node)))
+            vms.append(
+                min(copies, key=lambda vm: (vm.state is VmState.SHUTOFF, was is None or vm.node != was.node, vm.node))
+            )
     settled = {vm.uuid for vm in vms} | {vm.uuid for vm, _ in twice}
     if previous is not None:
         vms += [vm for vm in previous.vms if vm.node in offline and vm.uuid not in settled]
-    return Fleet(observed_at=now, nodes=tuple(nodes), vms=tuple(sorted(vms, key=lambda vm: (vm.node, vm.name)))), tuple(twice)
+    return Fleet(observed_at=now, nodes=tuple(nodes), vms=tuple(sorted(vms, key=lambda vm: (vm.node, vm.name)))), tuple(
+        twice
+    )
 
 
 def _still_runs(hypervisor: Hypervisor, uuid: str) -> bool:
@@ -258,29 +264,32 @@ def _recent(
     metrics: MetricsSource, signal: Signal, now: datetime, interval: float, memory: Memory
 ) -> list[SignalHistory]:
     """The last half hour, of which only what is newer than the last look is asked for."""
-    asked, known = memory.recent.get(signal.name, (now - RECENT, []))
-    if not now - RECENT <= asked < now:
-        asked, known = now - RECENT, []
+    length = RECENT if _is_limited(signal) else BRIEF
+    asked, known = memory.recent.get(signal.name, (now - length, []))
+    if not now - length <= asked < now:
+        asked, known = now - length, []
     # Counted back from now, so that the newest sample is never a step old.
     steps = int((now - asked).total_seconds() / interval)
     start = now - timedelta(seconds=max(1, steps) * interval)
     fresh = metrics.histories(signal, start=start, end=now, step_seconds=interval)
-    begin = (now - RECENT).timestamp()
+    begin = (now - length).timestamp()
     recent = [history.since(begin) for history in _join(known, fresh)]
     memory.recent[signal.name] = now, recent
     return recent
 
 
-def _day(
-    metrics: MetricsSource, signal: Signal, now: datetime, memory: Memory, *, again: bool
-) -> list[SignalHistory]:
+def _day(metrics: MetricsSource, signal: Signal, now: datetime, memory: Memory, *, again: bool) -> list[SignalHistory]:
     """The day before the last half hour; nothing where no limit needs a healthy past to be judged by."""
-    if signal.failure_weight == 0 or (signal.limits.low is None and signal.limits.high is None):
+    if not _is_limited(signal):
         return []
     if signal.name not in memory.days or again:
         day = metrics.histories(signal, start=now - DAY, end=now - RECENT, step_seconds=DAY_STEP_SECONDS)
         memory.days[signal.name] = now, day
     return memory.days[signal.name][1]
+
+
+def _is_limited(signal: Signal) -> bool:
+    return signal.failure_weight > 0 and not (signal.limits.low is None and signal.limits.high is None)
 
 
 def _join(earlier: Iterable[SignalHistory], later: Sequence[SignalHistory]) -> list[SignalHistory]:

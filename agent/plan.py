@@ -213,15 +213,23 @@ def _build(
 
     waves = best_waves(moves, fleet, policy, danger, loss)
     timings = schedule(waves, fleet, policy)
+    rooms = {name: room_on(fleet.node_by_name[name], fleet, policy) for name in {m.target for m in moves if m.target}}
+    for move in moves:
+        if move.target:
+            rooms[move.target].take(move.vm, 0.0, policy)
     given = {d.vm: d.reason for d in decisions}
     actions: list[Action] = []
     for wave in waves:
-        for move in wave:
+        # Within a wave all may start at once; the heaviest is named first, for those who start one after the other.
+        for move in sorted(
+            wave, key=lambda m: (-policy.weights.of(m.vm.priority), timings[m.vm.uuid].seconds, m.vm.uuid)
+        ):
             timing = timings[move.vm.uuid]
             # A migration that never converges is aborted at the policy's limit.
             seconds = _finite(timing.seconds, policy)
             risk = hazard(move.source, timing.start + seconds, standing, policy)
-            late = MoveReason(move, timing, risk, hazard(move.source, horizon, standing, policy))
+            room_left = rooms[move.target].memory if move.target else None
+            facts = MoveReason(move, timing, risk, hazard(move.source, horizon, standing, policy), room_left)
             actions.append(
                 Action(
                     kind=move.kind,
@@ -229,7 +237,7 @@ def _build(
                     vm_name=move.vm.name,
                     source=move.source,
                     target=move.target,
-                    reason=given[move.vm.uuid] or describe_move(late, options.get(move.vm.uuid)),
+                    reason=given[move.vm.uuid] or describe_move(facts, options.get(move.vm.uuid)),
                     wave=timing.wave,
                     estimated_start_seconds=round(timing.start, 1),
                     estimated_seconds=round(seconds, 1),

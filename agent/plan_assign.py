@@ -17,7 +17,7 @@ from models.plan import ActionKind
 from models.policy import Policy
 from models.standing import NodeStanding
 
-SHORTLIST = 24
+SHORTLIST = 64
 """targets CP-SAT looks at for each vm, beside greedy's choice; more change little and cost time"""
 DETERMINISTIC_SECONDS = 3.0
 """CP-SAT's own deterministic time, about seconds of one core here: the same on every machine and every run"""

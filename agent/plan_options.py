@@ -17,6 +17,7 @@ from models.migration import (
 from models.plan import ActionKind
 from models.policy import Policy
 from models.standing import NodeStanding, Standing
+from models.text import seconds_in_words
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _live_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy)
     found: list[Option] = []
     obstacle = "no node may take it"
     estimates: dict[float, LiveEstimate] = {}
+    limit = policy.migration.timeout.total_seconds()
     for target in targets:
         if not cpu_accepts(source, target, policy):
             obstacle = f"no sound node has its CPU model {source.cpu_model}" if not found else obstacle
@@ -117,13 +119,13 @@ def _live_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy)
         estimate = estimates.get(bandwidth) or live_migration(vm, bandwidth, policy)
         estimates[bandwidth] = estimate
         if not estimate.converges:
-            obstacle = (
-                f"a live migration would not converge: it dirties {estimate.ratio:.1f} times what the link carries"
-            )
+            obstacle = f"it dirties {estimate.ratio:.2g} times what the link carries, so it can't move live"
         elif estimate.downtime_seconds > policy.migration.max_downtime.total_seconds():
-            obstacle = f"a live migration would pause it {estimate.downtime_seconds * 1000:.0f} ms"
-        elif estimate.seconds > policy.migration.timeout.total_seconds():
-            obstacle = f"a live migration needs {estimate.seconds:.0f} s, over the policy's timeout"
+            obstacle = f"moving live would pause it {seconds_in_words(estimate.downtime_seconds)}"
+        elif estimate.seconds > limit:
+            obstacle = (
+                f"moving live takes {seconds_in_words(estimate.seconds)}, policy allows {seconds_in_words(limit)}"
+            )
         else:
             found.append(Option(ActionKind.LIVE_MIGRATE, target.name, estimate.seconds))
     return found, obstacle
@@ -162,7 +164,7 @@ def options_of(vm: Vm, source: Node, targets: tuple[Node, ...], policy: Policy) 
             live, obstacle = _live_options(vm, source, targets, policy)
             moves += live
         else:
-            obstacle = "it can't move live (passthrough devices or the like)"
+            obstacle = "passthrough devices or the like keep it from moving live"
     if not live:
         no_cold = cold_obstacle(vm, policy)
         cold = [] if no_cold else _cold_options(vm, source, targets, policy)

@@ -27,6 +27,8 @@ class MoveReason:
     timing: Timing
     risk_before_safe: float
     risk_within_horizon: float
+    room_left: int | None
+    """bytes that vms may still take on the target when every move is done; None for an archive"""
 
 
 def describe_move(reason: MoveReason, options: Options | None) -> str:
@@ -36,27 +38,31 @@ def describe_move(reason: MoveReason, options: Options | None) -> str:
     parts: list[str] = []
     if move.kind is ActionKind.COLD_ARCHIVE:
         consent = "its owner consents" if vm.cold_archive_allowed else "policy needs no consent"
-        parts.append(f"{vm.priority} priority and {consent}: archived cold, off until restored")
+        parts.append(f"{vm.priority} priority, {consent}; off until restored")
     elif move.kind is ActionKind.COLD_MIGRATE:
         if vm.state is VmState.SHUTOFF:
-            where = "only its definition moves" if vm.shared_storage else "its disks move with it"
-            parts.append(f"shut off: {where}, and it stays off")
+            parts.append("shut off, and stays off")
+            if not vm.shared_storage and vm.disk_bytes:
+                parts.append(f"{bytes_in_words(vm.disk_bytes)} of disk move too")
         else:
             why = options.obstacle if options and options.obstacle else "it does not move live"
-            parts.append(f"{why}: stopped, moved and started again")
+            parts.append(f"{why}: stopped, moved, started")
     elif timing.live is None or not timing.live.converges:
-        parts.append("moves live, and is not expected to converge")
+        parts.append("not expected to converge")
     else:
         live = timing.live
-        parts.append("moves live" if vm.state is VmState.RUNNING else "moves while paused, and stays paused")
+        if vm.state is not VmState.RUNNING:
+            parts.append("moves while paused, and stays paused")
         if live.post_copy:
             parts.append("ends only by post-copy, a point of no return")
         elif live.throttle:
             parts.append(f"slowed by {live.throttle:.0%} to converge")
         if live.dirty_assumed:
-            parts.append("dirty rate never measured, assumed")
+            parts.append("dirty rate not measured, assumed")
         if not vm.shared_storage and vm.disk_bytes:
             parts.append(f"{bytes_in_words(vm.disk_bytes)} of disk move too")
+    if reason.room_left is not None:
+        parts.append(f"{move.target} keeps {bytes_in_words(max(0, reason.room_left))} free")
     if reason.risk_before_safe > TOO_LATE_SHARE * reason.risk_within_horizon and reason.risk_before_safe > 0.01:
         done = seconds_in_words(timing.done) if timing.done < float("inf") else "never"
         parts.append(f"may be too late: done after {done}, P(fails before) {reason.risk_before_safe:.2f}")

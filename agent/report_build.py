@@ -66,7 +66,9 @@ def build_report(
     lost = frozenset(loss.node for loss in evacuation.nodes_lost) if evacuation else frozenset[str]()
     actions = {action.vm: action for action in plan.actions}
     rows = [
-        _vm_row(vm, actions.get(vm.uuid), standing[vm.node].usable_risk, trigger, evacuating, evacuation, fleet_after, lost)
+        _vm_row(
+            vm, actions.get(vm.uuid), standing[vm.node].usable_risk, trigger, evacuating, evacuation, fleet_after, lost
+        )
         for vm in fleet_before.vms
     ]
     order = {action.vm: index for index, action in enumerate(plan.actions)}
@@ -302,9 +304,7 @@ def _longest_blackout(rows: list[VmRow]) -> tuple[float | None, str]:
     return (max(stood), "hypervisor") if stood else (None, "")
 
 
-def _risk_lines(
-    evacuation: Evacuation | None, evacuating: frozenset[str], trigger: Trigger
-) -> tuple[RiskLine, ...]:
+def _risk_lines(evacuation: Evacuation | None, evacuating: frozenset[str], trigger: Trigger) -> tuple[RiskLine, ...]:
     points: dict[str, list[RiskPoint]] = {}
     for sample in evacuation.risk_timeline if evacuation else ():
         probability = Risk(node=sample.node, probability=sample.probability).within(trigger.horizon_seconds)

@@ -74,30 +74,34 @@ def render_html(report: Report) -> str:
     risk = report_charts.risk_chart(report)
     saved = [vm for vm in report.vms if vm.fate in (Fate.MOVED, Fate.ARCHIVED) and _was_lost(vm, report)]
     places = _places_after(report, dry)
-    return _environment().get_template("report.html.j2").render(
-        r=report,
-        title=f"{'SIMULATED: ' if report.simulated else ''}lifeboat: {report.headline}",
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 -- our own file
-        dry=dry,
-        horizons=sorted(
-            {h for node in shown for h in node.probability}, key=lambda h: parse_duration(h).total_seconds()
-        )[:6],
-        shown_nodes=shown,
-        hidden_nodes=len(report.nodes) - len(shown),
-        moves=moves,
-        stays=[vm for vm in report.concerned if vm.planned in (None, ActionKind.STAY)],
-        max_rows=report_charts.MAX_ROWS,
-        # The charts escape what they were given themselves.
-        risk_chart=Markup(risk),  # noqa: S704
-        horizon_chart=Markup("" if risk else report_charts.horizon_chart(report)),  # noqa: S704
-        moves_chart=Markup(report_charts.moves_chart(report)),  # noqa: S704
-        rules=sorted(report.rules, key=lambda rule: (rule.passed, rule.judged)),
-        before={n.name: [(vm, "") for vm in report.vms if vm.node_before == n.name] for n in shown},
-        after={n.name: places.get(n.name, []) for n in shown},
-        after_archive=places.get(_ARCHIVE, []),
-        after_unknown=places.get(_UNKNOWN, []),
-        lost_nodes=[node.name for node in report.nodes if node.lost],
-        saved=len(saved),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            r=report,
+            title=f"{'SIMULATED: ' if report.simulated else ''}lifeboat: {report.headline}",
+            css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 -- our own file
+            dry=dry,
+            horizons=sorted(
+                {h for node in shown for h in node.probability}, key=lambda h: parse_duration(h).total_seconds()
+            )[:6],
+            shown_nodes=shown,
+            hidden_nodes=len(report.nodes) - len(shown),
+            moves=moves,
+            stays=[vm for vm in report.concerned if vm.planned in (None, ActionKind.STAY)],
+            max_rows=report_charts.MAX_ROWS,
+            # The charts escape what they were given themselves.
+            risk_chart=Markup(risk),  # noqa: S704
+            horizon_chart=Markup("" if risk else report_charts.horizon_chart(report)),  # noqa: S704
+            moves_chart=Markup(report_charts.moves_chart(report)),  # noqa: S704
+            rules=sorted(report.rules, key=lambda rule: (rule.passed, rule.judged)),
+            before={n.name: [(vm, "") for vm in report.vms if vm.node_before == n.name] for n in shown},
+            after={n.name: places.get(n.name, []) for n in shown},
+            after_archive=places.get(_ARCHIVE, []),
+            after_unknown=places.get(_UNKNOWN, []),
+            lost_nodes=[node.name for node in report.nodes if node.lost],
+            saved=len(saved),
+        )
     )
 
 

@@ -48,9 +48,7 @@ def alerts(report: Report) -> tuple[str, ...]:
         for vm in report.vms
         if vm.outcome in (AttemptOutcome.FAILED, AttemptOutcome.REFUSED) and vm.fate is Fate.UNTOUCHED
     ]
-    found += [
-        f"rule {result.rule} failed: {visible(result.why)}" for result in report.rules if not result.passed
-    ]
+    found += [f"rule {result.rule} failed: {visible(result.why)}" for result in report.rules if not result.passed]
     return tuple(found)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 def demo(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")] = None,
-    report_file: Annotated[
-        Path, typer.Option("--report", metavar="FILE", help="Where the HTML report goes.")
-    ] = Path("out/demo-report.html"),
+    report_file: Annotated[Path, typer.Option("--report", metavar="FILE", help="Where the HTML report goes.")] = Path(
+        "out/demo-report.html"
+    ),
     simulated: Annotated[bool, typer.Option("--simulated", help="Simulated nodes: needs no root and no QEMU.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up afterwards, to look around.")] = False,
     name: Annotated[str, typer.Option("--name", help="Which lab.")] = "default",
@@ -33,7 +32,7 @@ def demo(
     started = time.monotonic()
     missing = [] if simulated else _missing()
     for line in missing:
-        print(f"lifeboat: the real lab can't run here: {line}", file=sys.stderr)
+        typer.echo(f"lifeboat: the real lab can't run here: {line}", err=True)
     simulated = simulated or bool(missing)
     title = "lifeboat demo — " + ("SIMULATED nodes" if simulated else "three real libvirt nodes, real QEMU guests")
     with Screen(console(), title, TriggerPolicy()) as screen:
@@ -52,7 +51,7 @@ def preflight() -> None:
     """Whether the real lab can run here: exit code 0 and nothing said, or what is missing, a line each."""
     missing = _missing()
     for line in missing:
-        print(line)
+        typer.echo(line)
     raise SystemExit(1 if missing else 0)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ class _SimulatedWatch:
     def seen_since(self, mark: float) -> _SimulatedView:
         seen = [each for each in list(self._seen) if each[0] >= mark]
         times = [mark, *(at for at, _ in seen), self._stage.clock.monotonic()]
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         return _SimulatedView(tuple(dict.fromkeys(boot for _, boot in seen)), max(gaps))
 
     def _run(self) -> None:
@@ -124,7 +125,9 @@ class SimulatedStage:
         self._metrics = SimulatedMetrics(tuple(self.fleet.machines), self._signals, seed=7, epoch=now - 2 * 86_400)
         self._memory = Memory()
         self._previous: Fleet | None = None
-        settings = Settings(simulated=True, state_dir=directory / "state", archive_url=(directory / "archives").as_uri())
+        settings = Settings(
+            simulated=True, state_dir=directory / "state", archive_url=(directory / "archives").as_uri()
+        )
         hands = Hands(
             self.fleet.hypervisors(),
             clock,
@@ -132,9 +135,7 @@ class SimulatedStage:
             FsspecArchiveStore(settings.archive_url, key_file=settings.state_dir / "archive-signing.key", clock=clock),
             self._meter,
         )
-        self.session = Session(
-            settings, hands, read_policy(DEMO_POLICY), self._look, planner_named("solver", settings)
-        )
+        self.session = Session(settings, hands, read_policy(DEMO_POLICY), self._look, planner_named("solver", settings))
         self._watches: Mapping[str, _SimulatedWatch] = {
             vm.name: _SimulatedWatch(self, vm.uuid) for node in self.fleet.hypervisors().values() for vm in node.vms()
         }

@@ -25,7 +25,7 @@ class ActionKind(StrEnum):
 class Action(Value):
     """What is to happen to one vm."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
 
     kind: ActionKind
     vm: str
@@ -75,7 +75,7 @@ class PlannedBy(Value):
 class Plan(Value):
     """What lifeboat proposes. Changes nothing by itself."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
 
     created_at: UtcTime
     fleet_sha256: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from enum import StrEnum
 
@@ -55,6 +56,9 @@ class Limits(Value):
         return self
 
 
+_MATCHERS = re.compile(r"\{[^{}]*\}")
+
+
 class Signal(Value):
     """One quantity per node, as data: how to ask for it, its unit and limits, and what it means."""
 
@@ -99,6 +103,11 @@ class Signal(Value):
         if not promql.strip():
             raise ValueError("expected a PromQL expression")
         return promql
+
+    @property
+    def looks_back(self) -> bool:
+        """Computed over a range of time, such as a rate: it goes on for a while after the last sample."""
+        return "[" in _MATCHERS.sub("", self.promql)
 
     def query(self, node_label: str) -> str:
         """The PromQL to send, with `$node_label` filled in."""

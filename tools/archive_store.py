@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -140,7 +140,7 @@ class FsspecArchiveStore:
         self._sync_directory(directory)
         progress.halfway()
         for disk in archived:
-            for chunk in self._read(archive_id, disk):
+            for chunk in self._read(archive_id, disk, self._cipher):
                 progress.add(len(chunk))
         manifest = Manifest(
             id=archive_id,
@@ -199,17 +199,17 @@ class FsspecArchiveStore:
         manifest, content = self._require(archive_id)
         with self._explained(f"archive {archive_id}"):
             for disk in manifest.disks:
-                for _ in self._read(archive_id, disk):
+                for _ in self._read(archive_id, disk, self._cipher_for(manifest)):
                     pass
             self.domain_xml(archive_id)
         return _entry(manifest, content)
 
     def domain_xml(self, archive_id: str) -> str:
         manifest, _ = self._require(archive_id)
-        if manifest.encryption is None:
+        cipher = self._cipher_for(manifest)
+        if cipher is None:
             return manifest.domain_xml
-        sealed = base64.b64decode(manifest.domain_xml)
-        return self._cipher_for(manifest).open(sealed, f"archive {archive_id} definition").decode()
+        return cipher.open(base64.b64decode(manifest.domain_xml), f"archive {archive_id} definition").decode()
 
     def disks(self, archive_id: str) -> list[tuple[DiskObservation, int, Callable[[], Iterator[bytes]]]]:
         """As the port says; a reader that meets a wrong byte raises ArchiveFailed, so take it to its end."""
@@ -226,7 +226,7 @@ class FsspecArchiveStore:
                     image_bytes=disk.image_bytes,
                 ),
                 disk.image_bytes,
-                self._reader(archive_id, disk),
+                self._reader(archive_id, disk, self._cipher_for(manifest)),
             )
             for disk in manifest.disks
         ]
@@ -240,14 +240,14 @@ class FsspecArchiveStore:
         figures = os.statvfs(directory)
         return figures.f_bavail * figures.f_frsize
 
-    def _reader(self, archive_id: str, disk: ArchivedDisk) -> Callable[[], Iterator[bytes]]:
+    def _reader(self, archive_id: str, disk: ArchivedDisk, cipher: Cipher | None) -> Callable[[], Iterator[bytes]]:
         def read() -> Iterator[bytes]:
             with self._explained(f"archive {archive_id}"):
-                yield from self._read(archive_id, disk)
+                yield from self._read(archive_id, disk, cipher)
 
         return read
 
-    def _read(self, archive_id: str, disk: ArchivedDisk) -> Iterator[bytes]:
+    def _read(self, archive_id: str, disk: ArchivedDisk, cipher: Cipher | None) -> Iterator[bytes]:
         directory = self._directory(archive_id)
         expected = Stored(
             disk.image_bytes, disk.image_sha256, disk.stored_bytes, disk.stored_sha256, disk.index_sha256, disk.chunks
@@ -256,7 +256,7 @@ class FsspecArchiveStore:
             self._fs.open(f"{directory}/{disk.file}", "rb", block_size=CHUNK_BYTES) as stored,
             self._fs.open(f"{directory}/{disk.index}", "rb") as index,
             closing(
-                read_image(stored, index, expected, context=f"archive {archive_id} {disk.device}", cipher=self._cipher)
+                read_image(stored, index, expected, context=f"archive {archive_id} {disk.device}", cipher=cipher)
             ) as image,
         ):
             yield from image
@@ -289,19 +289,19 @@ class FsspecArchiveStore:
         self._signer.verify(content, signature, what=f"archive {archive_id}")
         return parse_manifest(content, archive_id=archive_id), content
 
-    def _cipher_for(self, manifest: Manifest) -> Cipher:
+    def _cipher_for(self, manifest: Manifest) -> Cipher | None:
+        """None for an archive that is not encrypted, whether or not a key is set now. Raises ArchiveFailed."""
         if manifest.encryption is None:
-            if self._cipher is not None:
-                self._cipher_mismatch(manifest.id, "is not encrypted, and archive_key_file is set")
-            return cast("Cipher", None)
+            return None
         if self._cipher is None:
-            self._cipher_mismatch(manifest.id, "is encrypted, and no archive_key_file is set")
+            why = "and no archive_key_file is set"
         elif self._cipher.key_id != manifest.encryption.key_id:
-            self._cipher_mismatch(manifest.id, f"is encrypted with key {manifest.encryption.key_id}, not with this one")
-        return cast("Cipher", self._cipher)
-
-    def _cipher_mismatch(self, archive_id: str, why: str) -> None:
-        raise ArchiveFailed(f"archive {archive_id} {why}", hint="set archive_key_file to the key it was made with")
+            why = f"with key {manifest.encryption.key_id}, not with this one"
+        else:
+            return self._cipher
+        raise ArchiveFailed(
+            f"archive {manifest.id} is encrypted {why}", hint="set archive_key_file to the key it was made with"
+        )
 
     def _seal(self, domain_xml: str, archive_id: str) -> str:
         if self._cipher is None:

@@ -34,7 +34,8 @@ class VirtualClock:
         self._grace = grace_seconds
         self._changed = threading.Condition()
         self._wake_times: list[float] = []
-        self._threads: set[int] = set()
+        self._sleepers: set[threading.Thread] = set()
+        """threads that have ever slept here"""
 
     def now(self) -> datetime:
         return self._start + timedelta(seconds=self._elapsed)
@@ -44,7 +45,7 @@ class VirtualClock:
 
     def sleep(self, seconds: float) -> None:
         with self._changed:
-            self._threads.add(threading.get_ident())
+            self._sleepers.add(threading.current_thread())
             wake = self._elapsed + max(0.0, seconds)
             self._wake_times.append(wake)
             self._changed.notify_all()
@@ -53,10 +54,9 @@ class VirtualClock:
                     if wake > min(self._wake_times):
                         self._changed.wait(1.0)
                         continue
-                    asleep = len(self._wake_times)
-                    if len(self._threads) > asleep and self._changed.wait(self._grace):
+                    self._sleepers = {thread for thread in self._sleepers if thread.is_alive()}
+                    if len(self._sleepers) > len(self._wake_times) and self._changed.wait(self._grace):
                         continue  # somebody else went to sleep: look again who is next
-                    self._threads = {threading.get_ident()} if asleep == 1 else self._threads
                     self._elapsed = max(self._elapsed, wake)
             finally:
                 self._wake_times.remove(wake)

@@ -191,6 +191,7 @@ KERNEL: tuple[Pattern, ...] = (
 )  # fmt: skip
 """Of kernel and smartd messages."""
 
+
 def _threshold(
     sensor: str, kind: HardwareEventKind, component: Component, number: str, unit: str
 ) -> tuple[Pattern, ...]:
@@ -218,7 +219,9 @@ def _threshold(
 def _discrete(
     sensor: str, event: str, kind: HardwareEventKind, component: Component, severity: Severity, *examples: str
 ) -> Pattern:
-    return _pattern(rf"^{sensor}(?: sensor)? +(?P<part>[^|]*?)(?: -)? +(?:{event})", kind, component, severity, *examples)
+    return _pattern(
+        rf"^{sensor}(?: sensor)? +(?P<part>[^|]*?)(?: -)? +(?:{event})", kind, component, severity, *examples
+    )
 
 
 SEL: tuple[Pattern, ...] = (

@@ -198,7 +198,7 @@ def create_volume(
     node: str,
     path: str,
     *,
-    format: str,  # noqa: A002 — the field's word
+    format: str,
     virtual_bytes: int,
     needed_bytes: int,
 ) -> None:

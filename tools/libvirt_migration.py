@@ -17,6 +17,7 @@ from tools.ports import JobProgress, MigrationOptions, MigrationStatistics
 ABORT_SECONDS = 60.0
 """how long libvirt may take to end a job it was told to end"""
 _ASK_AGAIN_SECONDS = 5.0
+_POST_COPY_SECONDS = 30.0
 _MIB = 1 << 20
 _ARRIVING = (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
 
@@ -115,9 +116,7 @@ def _watch(node: LibvirtConnection, uuid: str, call: Call, options: MigrationOpt
     """Until the call is over; at the timeout it is told to end, or to switch to post-copy."""
     if call.wait(options.timeout_seconds):
         return
-    if options.post_copy:
-        with suppress(LifeboatError, libvirt.libvirtError):
-            node.call("post-copy", lambda c: c.lookupByUUIDString(uuid).migrateStartPostCopy(0))
+    if options.post_copy and _start_post_copy(node, uuid, call):
         while not call.wait(60.0):  # no way back, and no hurry: the guest runs at the target
             pass
         return
@@ -131,6 +130,20 @@ def _watch(node: LibvirtConnection, uuid: str, call: Call, options: MigrationOpt
         f"{what}: the migration did not end within {ABORT_SECONDS:g} s of being told to",
         hint=f"look with `virsh domjobinfo {uuid}` on {node.node}",
     )
+
+
+def _start_post_copy(node: LibvirtConnection, uuid: str, call: Call) -> bool:
+    """Whether the guest was switched over, or the call ended by itself. A job still in its preparations refuses."""
+    deadline = time.monotonic() + _POST_COPY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            node.call("post-copy", lambda c: c.lookupByUUIDString(uuid).migrateStartPostCopy(0))
+        except (libvirt.libvirtError, NodeUnreachable):
+            if call.wait(1.0):
+                return True
+        else:
+            return True
+    return False
 
 
 def _set_downtime(node: LibvirtConnection, uuid: str, milliseconds: int) -> int | None:

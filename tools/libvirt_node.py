@@ -128,8 +128,10 @@ class LibvirtNode:
 
     def observe(self, uuid: str) -> VmObservation | None:
         def look(connection: libvirt.virConnect) -> VmObservation | None:
+            domain = _find(connection, uuid)
+            if domain is None:
+                return None
             try:
-                domain = connection.lookupByUUIDString(uuid)
                 xml = domain.XMLDesc(0)
                 state, reason = read_state(domain)
                 incoming = is_incoming(domain)
@@ -202,10 +204,10 @@ class LibvirtNode:
                 )
             return without_attempt(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
 
-        return self._with_domain("the definition", uuid, read)
+        return self._read_domain("the definition of", uuid, read)
 
     def running_xml(self, uuid: str) -> str:
-        return self._with_domain("the running definition", uuid, lambda d: d.XMLDesc(0))
+        return self._read_domain("the running definition of", uuid, lambda d: d.XMLDesc(0))
 
     def host_cpu(self) -> str:
         capabilities = self._ask("its capabilities", lambda c: c.getCapabilities())
@@ -263,10 +265,9 @@ class LibvirtNode:
             raise self._unknown(uuid)
         staying = [disk for disk in before.disks if disk.device not in options.copy_disks]
         with self._connection.dedicated() as connection:
-            try:
-                domain = connection.lookupByUUIDString(uuid)
-            except libvirt.libvirtError as error:
-                raise self._unknown(uuid) from error
+            domain = _find(connection, uuid)
+            if domain is None:
+                raise self._unknown(uuid)
             run_migration(
                 self._connection,
                 domain,
@@ -285,8 +286,11 @@ class LibvirtNode:
 
     def _job(self, uuid: str, flags: int) -> Mapping[str, Any]:
         def read(connection: libvirt.virConnect) -> Mapping[str, Any]:
+            domain = _find(connection, uuid)
+            if domain is None:
+                return {}
             try:
-                return cast("Any", connection.lookupByUUIDString(uuid).jobStats(flags))
+                return cast("Any", domain.jobStats(flags))
             except libvirt.libvirtError as error:
                 if error.get_error_code() in (*_GONE, *_NO_SUCH_JOB):
                     return {}
@@ -296,20 +300,20 @@ class LibvirtNode:
 
     def abort_job(self, uuid: str) -> None:
         def abort(connection: libvirt.virConnect) -> None:
+            domain = _find(connection, uuid)
+            if domain is None:
+                return
             try:
-                connection.lookupByUUIDString(uuid).abortJob()
+                domain.abortJob()
             except libvirt.libvirtError as error:
                 if error.get_error_code() in _GONE:
                     return
-                if error.get_error_code() in _NO_SUCH_JOB:
-                    with suppress(libvirt.libvirtError):
-                        if _job_stats(connection.lookupByUUIDString(uuid)).get("type"):
-                            raise
+                if error.get_error_code() in _NO_SUCH_JOB and not _job_stats(domain).get("type"):
                     return
                 raise
 
         try:
-            self._ask("an abort", abort)
+            self._connection.call("an abort", abort)
         except libvirt.libvirtError as error:
             raise ActionFailed(
                 f"vm {uuid} on node {self._name}: its job can't be ended: {one_line(error)}",
@@ -365,7 +369,7 @@ class LibvirtNode:
             return connection.defineXML(xml).UUIDString()
 
         try:
-            return self._ask("defining a vm", define)
+            return self._connection.call("defining a vm", define)
         except libvirt.libvirtError as error:
             raise ActionFailed(
                 f"vm {described.name} could not be defined on node {self._name}: {one_line(error)}",
@@ -397,7 +401,7 @@ class LibvirtNode:
         self,
         path: str,
         *,
-        format: str,  # noqa: A002 — the port's word
+        format: str,
         virtual_bytes: int,
         needed_bytes: int | None = None,
     ) -> None:
@@ -419,7 +423,7 @@ class LibvirtNode:
 
     def delete_disk(self, path: str) -> None:
         try:
-            self._ask(f"removing disk {path}", lambda c: disks.delete_volume(c, path), seconds=60.0)
+            self._connection.call(f"removing disk {path}", lambda c: disks.delete_volume(c, path), seconds=60.0)
         except libvirt.libvirtError as error:
             raise ActionFailed(
                 f"disk {path} could not be removed from node {self._name}: {one_line(error)}", hint="remove it by hand"
@@ -431,21 +435,28 @@ class LibvirtNode:
     def _ask(
         self, what: str, function: Callable[[libvirt.virConnect], Answer], *, seconds: float | None = None
     ) -> Answer:
-        return self._connection.call(what, function, seconds=seconds)
+        """An answer, or NodeUnreachable: an error where only an answer was wanted tells nothing either."""
+        try:
+            return self._connection.call(what, function, seconds=seconds)
+        except libvirt.libvirtError as error:
+            raise self._connection.unreachable(f"{what}: {one_line(error)}") from error
 
     def _with_domain(
         self, what: str, uuid: str, function: Callable[[libvirt.virDomain], Answer], *, seconds: float | None = None
     ) -> Answer:
         def run(connection: libvirt.virConnect) -> Answer:
-            try:
-                domain = connection.lookupByUUIDString(uuid)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() in _GONE:
-                    raise self._unknown(uuid) from error
-                raise
+            domain = _find(connection, uuid)
+            if domain is None:
+                raise self._unknown(uuid)
             return function(domain)
 
-        return self._ask(f"{what} of vm {uuid}", run, seconds=seconds)
+        return self._connection.call(f"{what} vm {uuid}", run, seconds=seconds)
+
+    def _read_domain(self, what: str, uuid: str, function: Callable[[libvirt.virDomain], Answer]) -> Answer:
+        try:
+            return self._with_domain(what, uuid, function)
+        except libvirt.libvirtError as error:
+            raise self._connection.unreachable(f"{what} vm {uuid}: {one_line(error)}") from error
 
     def _act(
         self, what: str, uuid: str, function: Callable[[libvirt.virDomain], object], *, seconds: float | None = None
@@ -518,6 +529,16 @@ def connect_nodes(settings: FleetFields) -> dict[str, LibvirtNode]:
         )
         for node in settings.nodes
     }
+
+
+def _find(connection: libvirt.virConnect, uuid: str) -> libvirt.virDomain | None:
+    """The domain; None when there is none, or can't be: what is no uuid is nobody's."""
+    try:
+        return connection.lookupByUUIDString(uuid)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_INVALID_ARG):
+            return None
+        raise
 
 
 def _memory_stats(connection: libvirt.virConnect) -> dict[str, int]:

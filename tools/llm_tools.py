@@ -42,7 +42,7 @@ def holds_only_aliases(answer: str) -> bool:
     return fine(json.loads(answer))
 
 
-class UnknownAlias(ValueError):  # noqa: N818 -- it names what is unknown
+class UnknownAlias(ValueError):
     """The model named a node or vm that it was never told of."""
 
 
@@ -79,7 +79,9 @@ class Aliases:
     def name(self, alias: str) -> str:
         """The real name behind a label. Raises UnknownAlias."""
         if alias not in self._name:
-            raise UnknownAlias(f"there is no {self._prefix} with this label; known: {self._prefix}-1 to -{len(self._name)}")
+            raise UnknownAlias(
+                f"there is no {self._prefix} with this label; known: {self._prefix}-1 to -{len(self._name)}"
+            )
         return self._name[alias]
 
     def known(self) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ def check_live_migration(
     require_memory(target, domain, vm)
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before)
-    require_disks_movable(target, before)
+    require_disks_movable(target, before, whole=True)  # QEMU's mirror fills the image at the target (seen with 7.2)
     if tls_required:
         require_tls(target, before)
 
@@ -42,7 +42,7 @@ def check_cold_migration(source: Hypervisor, target: Hypervisor, before: VmObser
     require_memory(target, domain, vm)
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before)
-    require_disks_movable(target, before)
+    require_disks_movable(target, before, whole=False)
     for disk in local_disks(before):
         require_readable(source, disk, before)
 
@@ -133,8 +133,11 @@ def require_cpu(source: Hypervisor, target: Hypervisor, xml: str, before: VmObse
         )
 
 
-def require_disks_movable(target: Hypervisor, before: VmObservation) -> None:
-    """Disks that move along stand alone, have a pool and enough room at the target, and overwrite nothing there."""
+def require_disks_movable(target: Hypervisor, before: VmObservation, *, whole: bool) -> None:
+    """Disks that move along stand alone, have a pool and enough room at the target, and overwrite nothing there.
+
+    `whole`: room for the size the guest sees; else for what they hold now.
+    """
     needed: dict[str, int] = {}
     for disk in local_disks(before):
         require_no_backing(disk, before)
@@ -144,7 +147,8 @@ def require_disks_movable(target: Hypervisor, before: VmObservation) -> None:
                 hint="if both nodes reach the same storage, list it under shared_paths; else find out whose it is",
             )
         directory = disk.path.rpartition("/")[0]
-        needed[directory] = needed.get(directory, 0) + (disk.allocated_bytes or disk.virtual_bytes)
+        size = disk.virtual_bytes if whole else disk.allocated_bytes or disk.virtual_bytes
+        needed[directory] = needed.get(directory, 0) + size
         free = target.free_disk_bytes(disk.path)
         if free < needed[directory]:
             raise PrecheckFailed(

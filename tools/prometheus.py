@@ -30,7 +30,12 @@ class PrometheusMetrics:
     """A `MetricsSource` over Prometheus's HTTP API. Safe to use from several threads."""
 
     def __init__(
-        self, url: str, *, node_label: str = "instance", timeout_seconds: float = 10.0, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        node_label: str = "instance",
+        timeout_seconds: float = 10.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Connects to nothing yet. Raises BadInput when the url is not one."""
         from prometheus_api_client.prometheus_connect import PrometheusConnect
@@ -185,7 +190,8 @@ class _RefusalError(Exception):
     def about(self, signal: Signal, query: str, url: str) -> BadInput | MetricsUnavailable:
         if self.kind == "bad_data" or "many-to-many" in self.what or "duplicate series" in self.what:
             return BadInput(
-                f"signal {signal.name}: Prometheus refuses its query: {self.what}; query: {query}", hint="mend its promql"
+                f"signal {signal.name}: Prometheus refuses its query: {self.what}; query: {query}",
+                hint="mend its promql",
             )
         hint = "see Prometheus's own log"
         if self.status in (401, 403):

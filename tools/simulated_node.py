@@ -122,7 +122,7 @@ class SimulatedNode:
         with self._answering() as machine:
             return f"<cpu><model>{machine.node.cpu_model}</model></cpu>"
 
-    def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
+    def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:  # noqa: ARG002 — of host-passthrough only
         with self._answering() as machine:
             cpu = parse_domain(domain_xml).cpu_xml
             if cpu is None or f">{machine.node.cpu_model}<" in cpu:
@@ -207,7 +207,9 @@ class SimulatedNode:
             options=options,
             started=fleet.clock.monotonic(),
             memory_bytes=domain.described.memory_bytes,
-            disk_bytes=sum(d.allocated_bytes for d in self._disks(domain) if d.device in options.copy_disks),
+            disk_bytes=sum(
+                d.allocated_bytes for d in self._disks(domain) if d.device in options.copy_disks and not d.shared
+            ),
             dirty_bytes_per_second=guest.dirty_bytes_per_second
             if guest is not None and domain.state is VmState.RUNNING
             else 0.0,
@@ -315,7 +317,7 @@ class SimulatedNode:
         self,
         path: str,
         *,
-        format: str,  # noqa: A002 — the port's word
+        format: str,
         virtual_bytes: int,
         needed_bytes: int | None = None,
     ) -> None:

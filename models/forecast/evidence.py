@@ -60,7 +60,11 @@ class Window:
     settling: float
     """the second step over the first, 0 to 1: below 1 the movement slows down"""
     spread: float
-    """standard deviation from one sample to the next, the largest jumps left out"""
+    """standard deviation from one sample to the next, the largest jumps left out; at most half of high - low"""
+    low: float
+    """second lowest sample"""
+    high: float
+    """second highest sample"""
     flutter: float
     """standard normal deviate of `spread` against the healthy one (chi-square, Wilson and Hilferty 1931)"""
     ratio: float
@@ -130,6 +134,9 @@ def _window(times: Floats, values: Floats, healthy: Past) -> Window:
     # One wild reading makes two jumps, a step makes one: neither is flutter, which jumps all the time.
     kept = jumps[: -max(2, jumps.size // 6)]
     spread = math.sqrt(float(np.sum(kept * kept)) / (2.0 * kept.size)) / _trimmed(kept.size / jumps.size)
+    ordered = np.sort(values)
+    low, high = float(ordered[1]), float(ordered[-2])
+    spread = min(spread, (high - low) / 2.0)
     first, middle, last = (float(np.median(third)) for third in np.array_split(values, 3))
     early, late = middle - first, last - middle
     moved = min(abs(early), abs(late), max(0.0, abs(last - first) - float(jumps[-1])) / 2.0)
@@ -139,7 +146,7 @@ def _window(times: Floats, values: Floats, healthy: Past) -> Window:
     settling = 1.0 if abs(late) >= abs(early) or steady == 0.0 else late / early
     ratio = spread / (healthy.jitter if span <= SHORT_SPAN else healthy.spread)
     flutter = _chi_square_deviate(ratio, kept.size)
-    return Window(span, 3.0 * steady / span, steady / error, settling, spread, flutter, ratio)
+    return Window(span, 3.0 * steady / span, steady / error, settling, spread, low, high, flutter, ratio)
 
 
 @lru_cache(maxsize=512)

@@ -23,21 +23,21 @@ def crossing_probability(distance: float, drift: float, diffusion: float, second
         return 1.0
     if seconds <= 0.0:
         return 0.0
-    if diffusion <= 0.0:
-        return 1.0 if drift * seconds >= distance else 0.0
     wander = diffusion * math.sqrt(seconds)
-    straight = _normal((drift * seconds - distance) / wander)
-    exponent = 2.0 * drift * distance / (diffusion * diffusion)
-    reflected = math.exp(min(700.0, exponent + _log_normal((-distance - drift * seconds) / wander)))
-    return min(1.0, straight + reflected)
+    if wander <= 1e-9 * max(distance, abs(drift) * seconds):
+        return 1.0 if drift * seconds >= distance else 0.0
+    moved, away = drift * seconds / wander, distance / wander
+    return min(1.0, _normal(moved - away) + _reflected(moved, away))
 
 
 def _normal(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
-def _log_normal(z: float) -> float:
-    """log of the standard normal distribution function; its asymptote where the function itself is 0."""
-    if z > -30.0:
-        return math.log(_normal(z))
-    return -0.5 * z * z - math.log(-z) - 0.5 * math.log(2.0 * math.pi) + math.log1p(-1.0 / (z * z))
+def _reflected(moved: float, away: float) -> float:
+    """exp(2 moved away) N(-away - moved), where the first factor overflows and the second is 0."""
+    z = away + moved
+    if z < 30.0:
+        return math.exp(2.0 * moved * away) * _normal(-z)
+    # N(-z) = exp(-z^2 / 2) / (z sqrt(2 pi)) (1 - 1/z^2 + ...), and 2 m a - (m + a)^2 / 2 = -(m - a)^2 / 2.
+    return math.exp(-0.5 * (moved - away) ** 2) / (z * math.sqrt(2.0 * math.pi)) * (1.0 - 1.0 / (z * z))

@@ -144,9 +144,13 @@ def test_damage_is_noticed_while_restoring_before_the_wrong_bytes_come_out(place
     place.fs.pipe_file(path, bytes(content))
     (_, _, read) = store.disks("attempt-1")[0]
     came = bytearray()
-    with pytest.raises(ArchiveFailed):
+
+    def restore() -> None:
         for chunk in read():
-            came += chunk
+            came.extend(chunk)
+
+    with pytest.raises(ArchiveFailed):
+        restore()
     assert IMAGES["vda"].startswith(bytes(came))
 
 
@@ -181,7 +185,9 @@ def test_a_renamed_archive_is_refused(place: Place):
         store.verify("attempt-2")
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ArchiveFailed("the disk broke"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), ArchiveFailed("the disk broke"), KeyError("x")]
+)
 def test_a_copy_that_breaks_leaves_nothing(place: Place, error: Exception):
     store = place.open()
 
@@ -293,6 +299,20 @@ def test_an_encrypted_archive_shows_nothing_and_needs_its_key(tmp_path: Path):
                 act("attempt-1")
 
 
+def test_archives_made_before_encryption_was_turned_on_still_open(tmp_path: Path):
+    key = tmp_path / "seal"
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
+    plain = Place(f"file://{tmp_path}/archives", {}, tmp_path)
+    write(plain.open())
+    sealed = Place(plain.url, {"encryption_key_file": key}, tmp_path).open()
+    write(sealed, "attempt-2")
+    for archive_id in ("attempt-1", "attempt-2"):
+        assert sealed.verify(archive_id).id == archive_id
+        assert sealed.domain_xml(archive_id) == XML
+        assert [b"".join(read()) for _, _, read in sealed.disks(archive_id)] == list(IMAGES.values())
+
+
 @pytest.mark.parametrize(
     ("url", "why"), [("nosuch://bucket/x", "nosuch"), ("s3://bucket/x", "s3")], ids=["unknown", "driver missing"]
 )
@@ -312,9 +332,12 @@ def test_a_directory_that_can_not_be_written_is_one_clear_line(tmp_path: Path):
 def test_a_really_full_disk_names_the_store_and_leaves_nothing(tmp_path: Path):
     mount = tmp_path / "small"
     mount.mkdir()
-    if os.geteuid() != 0 or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(mount)], capture_output=True, check=False
-    ).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(mount)], capture_output=True, check=False
+        ).returncode
+    ):
         pytest.skip("no right to mount a small file system here")
     try:
         store = FsspecArchiveStore(f"file://{mount}/archives", key_file=tmp_path / "key")

@@ -28,8 +28,11 @@ def seen(node: Hypervisor, vm: str) -> VmObservation:
 
 
 def stop(world: World, node: Hypervisor, vm: str) -> None:
-    node.shut_down(vm)
-    world.wait(lambda: seen(node, vm).state is VmState.SHUTOFF, "stopped guest")
+    def stopped() -> bool:
+        node.shut_down(vm)  # again each time: a guest that is still booting does not hear it
+        return seen(node, vm).state is VmState.SHUTOFF
+
+    world.wait(stopped, "stopped guest", seconds=120)
 
 
 def digest(node: Hypervisor, path: str) -> tuple[int, str]:
@@ -67,13 +70,18 @@ class TestInventory:
         assert vm.disks[0].virtual_bytes > 0
         assert world.b.observe(world.local_vm) is None
         assert world.a.observe(NOBODY) is None
+        assert world.a.observe("no-uuid") is None
         assert world.a.uuid_of(vm.name) == world.local_vm
         assert world.b.uuid_of(vm.name) is None
 
     def test_acting_on_an_unknown_vm_is_refused(self, world: World):
-        for act in (world.a.start, world.a.shut_down, world.a.power_off, world.a.undefine, world.a.domain_xml):
-            with pytest.raises(ActionFailed, match="not known on node node-a"):
-                act(NOBODY)
+        for vm in (NOBODY, "no-uuid"):
+            for act in (world.a.start, world.a.shut_down, world.a.power_off, world.a.undefine, world.a.domain_xml):
+                with pytest.raises(ActionFailed, match="not known on node node-a"):
+                    act(vm)
+            assert world.a.job(vm) is None
+            assert world.a.completed_job(vm) is None
+            world.a.abort_job(vm)
 
     def test_an_attempt_is_stamped_beside_the_labels_and_taken_off_again(self, world: World):
         before = read_labels(world.a.domain_xml(world.local_vm))
@@ -156,6 +164,8 @@ class TestLiveMigration:
         path = seen(world.a, world.local_vm).disks[0].path
         for source, target in ((world.a, world.b), (world.b, world.a)):
             before = seen(source, world.local_vm).disks[0]
+            if source is world.a:  # the image may have been made beforehand, or is made by libvirt
+                target.create_disk(path, format=before.format, virtual_bytes=before.virtual_bytes)
             source.migrate_live(world.local_vm, target.name, options(copy_disks=(before.device,)))
             assert source.observe(world.local_vm) is None
             after = seen(target, world.local_vm)

@@ -96,7 +96,8 @@ def test_no_outside_text_reaches_the_model(texts: tuple[str, ...]) -> None:
     [
         pytest.param([{"vm": f"vm-{n}", "action": "cold_archive"} for n in range(1, 6)], id="archive-what-must-run"),
         pytest.param(
-            [{"vm": f"vm-{n}", "action": "live_migrate", "target": "node-1"} for n in range(1, 6)], id="onto-the-dying-node"
+            [{"vm": f"vm-{n}", "action": "live_migrate", "target": "node-1"} for n in range(1, 6)],
+            id="onto-the-dying-node",
         ),
         pytest.param([*STAY[:1], *STAY], id="one-vm-twice"),
         pytest.param([{"vm": "vm-1", "action": "live_migrate", "target": "node-evil"}], id="to-a-node-of-its-own"),
@@ -146,10 +147,14 @@ def test_what_the_model_says_stays_short_plain_text(texts: tuple[str, ...]) -> N
     assert max(len(action.reason) for action in plan.actions) <= REASON_CHARACTERS
 
 
-@pytest.mark.parametrize("answer", ['{"a": "node-a"}', '{"a": ["x"]}', '{"a": {"b": "node-1 and more"}}', '"free text"'])
+@pytest.mark.parametrize(
+    "answer", ['{"a": "node-a"}', '{"a": ["x"]}', '{"a": {"b": "node-1 and more"}}', '"free text"']
+)
 def test_the_second_lock_knows_free_text(answer: str) -> None:
     assert not holds_only_aliases(answer)
 
 
 def test_the_second_lock_lets_facts_through() -> None:
-    assert holds_only_aliases('{"node": "node-1", "may": ["live_migrate"], "x": [1, 2.5, null, true], "priority": "high"}')
+    assert holds_only_aliases(
+        '{"node": "node-1", "may": ["live_migrate"], "x": [1, 2.5, null, true], "priority": "high"}'
+    )

@@ -50,9 +50,7 @@ def hostile_report(*texts: str) -> Report:
     fleet = scene.fleet()
     vm = fleet.vms[0]
     vms = tuple(
-        vm.model_copy(
-            update={"uuid": f"u{n}{text}", "name": text, "workload": text, "priority": list(Priority)[n % 3]}
-        )
+        vm.model_copy(update={"uuid": f"u{n}{text}", "name": text, "workload": text, "priority": list(Priority)[n % 3]})
         for n, text in enumerate(texts)
     )
     fleet = fleet.model_copy(update={"vms": vms})

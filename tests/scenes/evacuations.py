@@ -89,10 +89,16 @@ def plan(of: Fleet, *, archive: bool = True) -> Plan:
         actions.append(
             Action(
                 kind=ActionKind.COLD_ARCHIVE if cold else ActionKind.LIVE_MIGRATE,
-                vm=vm.uuid, vm_name=vm.name, source="node-a", target=None if cold else targets[index % 3],
+                vm=vm.uuid,
+                vm_name=vm.name,
+                source="node-a",
+                target=None if cold else targets[index % 3],
                 reason="low priority and its owner agreed: archived" if cold else "most room, no shared rack",
-                wave=index // 2, estimated_start_seconds=8.0 * (index // 2), estimated_seconds=14.0 if cold else 7.5,
-                estimated_downtime_seconds=14.0 if cold else 0.15, risk_before_safe=0.004 + 0.002 * index,
+                wave=index // 2,
+                estimated_start_seconds=8.0 * (index // 2),
+                estimated_seconds=14.0 if cold else 7.5,
+                estimated_downtime_seconds=14.0 if cold else 0.15,
+                risk_before_safe=0.004 + 0.002 * index,
             )
         )
     return Plan(
@@ -157,9 +163,7 @@ def evacuation(of: Plan, attempts: tuple[Attempt, ...], *, node_dies: bool = Tru
         for node, base in (("node-b", 0.012), ("node-c", 0.02)):
             q = base + 0.003 * ((step * 7) % 5)
             timeline.append(
-                RiskSample(
-                    time=at(step * 5), node=node, probability={"30m": q / 2, "2h": q, "24h": 2 * q, "7d": 3 * q}
-                )
+                RiskSample(time=at(step * 5), node=node, probability={"30m": q / 2, "2h": q, "24h": 2 * q, "7d": 3 * q})
             )
     return Evacuation(
         id="ev-20261123-0400-node-a", plan=of, verdict=verdict(of), approved_by="operator@example.net",

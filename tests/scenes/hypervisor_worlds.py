@@ -57,7 +57,9 @@ class SimulatedWorld(World):
     def __init__(self) -> None:
         self.fleet = SimulatedFleet()
         self.a, self.b = self.fleet.add_node("node-a"), self.fleet.add_node("node-b")
-        self.shared_vm = self.fleet.add_vm("node-a", "web", memory_bytes=128 << 20, shared=True, labels=Labels(workload="inference"))
+        self.shared_vm = self.fleet.add_vm(
+            "node-a", "web", memory_bytes=128 << 20, shared=True, labels=Labels(workload="inference")
+        )
         self.local_vm = self.fleet.add_vm("node-a", "batch", labels=Labels(cold_archive_allowed=True))
         self.directory = LOCAL_DIRECTORY
 

@@ -66,7 +66,9 @@ def serving(*script: Step) -> Iterator[Endpoint]:
             usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             content = {"id": "1", "object": "chat.completion", "created": 0, "model": "stub", "choices": [choice]}
-            sent = json.dumps(content | {"usage": usage} if status == 200 else {"error": {"message": "broken"}}).encode()
+            sent = json.dumps(
+                content | {"usage": usage} if status == 200 else {"error": {"message": "broken"}}
+            ).encode()
             try:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

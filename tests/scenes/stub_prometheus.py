@@ -61,7 +61,9 @@ def stub_prometheus(answer: Answer) -> Iterator[Stub]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
             parameters = dict(parse_qsl(urlsplit(self.path).query) + parse_qsl(body))
-            asked.append({**parameters, "path": urlsplit(self.path).path, "tenant": self.headers.get("X-Scope-OrgID", "")})
+            asked.append(
+                {**parameters, "path": urlsplit(self.path).path, "tenant": self.headers.get("X-Scope-OrgID", "")}
+            )
             status, kind, content = answer(parameters)
             self.send_response(status)
             self.send_header("content-type", kind)
@@ -69,9 +71,7 @@ def stub_prometheus(answer: Answer) -> Iterator[Stub]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

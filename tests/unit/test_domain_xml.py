@@ -76,7 +76,9 @@ def test_only_what_a_guest_writes_to_has_to_be_copied():
 
 def test_an_overlay_names_what_it_lies_on():
     backing = "<backingStore type='file'><format type='qcow2'/><source file='/i/base.qcow2'/></backingStore>"
-    xml = DISK.format(type="file", device="disk", format="qcow2", source="<source file='/i/a'/>", dev="vda", more=backing)
+    xml = DISK.format(
+        type="file", device="disk", format="qcow2", source="<source file='/i/a'/>", dev="vda", more=backing
+    )
     assert parse_domain(domain(xml)).disks[0].backing == "/i/base.qcow2"
 
 

@@ -67,7 +67,9 @@ def test_without_a_label_the_defaults_are_careful(xml: str):
     ],
 )
 def test_a_wrong_label_is_left_aside_said_and_forbids_archiving(attributes: str, says: str):
-    xml = domain(f'{attributes} {"" if "cold-archive" in attributes else chr(99) + "old-archive=" + chr(34) + "allowed" + chr(34)}')
+    xml = domain(
+        f"{attributes} {'' if 'cold-archive' in attributes else chr(99) + 'old-archive=' + chr(34) + 'allowed' + chr(34)}"
+    )
     labels = read_labels(xml)
     assert says in labels.warning
     assert labels.cold_archive_allowed is False

@@ -79,7 +79,7 @@ def test_the_written_plan_reads_back_as_the_same_plan(files: Path, scene: Topolo
 def test_the_table_tells_an_operator_what_moves_where_and_what_is_needed(files: Path) -> None:
     code, result = lifeboat(*FROM_FILES)
     assert code == 0
-    for expected in ("web", "batch", "a → ", "cold archive", "Guard", "human"):
+    for expected in ("web", "batch", "live → ", "archive", "Guard", "human"):
         assert expected in result.stdout
 
 
@@ -124,6 +124,20 @@ def test_old_files_are_judged_as_of_their_own_time_unless_told_otherwise(files: 
     assert code == 3
     failed = [r["rule"] for r in json.loads(result.stdout)["verdict"]["results"] if not r["passed"]]
     assert failed == ["fleet-fresh"]
+
+
+def test_without_files_it_looks_and_uses_the_settings_policy(
+    files: Path, scene: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (files / "policy.yaml").write_text("protected: [web]")
+    (files / "lifeboat.yaml").write_text("policy_file: policy.yaml")
+    monkeypatch.setattr("agent.live.observe_and_assess", lambda _settings: (scene.fleet, scene.risks))
+    code, result = lifeboat("plan", "--config", "lifeboat.yaml", "--json")
+    assert code == 0
+    assert {a["vm_name"]: a["kind"] for a in json.loads(result.stdout)["actions"]} == {
+        "web": "stay",
+        "batch": "cold_archive",
+    }
 
 
 def test_guard_refuses_with_3_and_names_the_rule(files: Path, scene: Topology) -> None:

@@ -34,7 +34,9 @@ def asking(answer: Answer, **settings: Any) -> Iterator[tuple[PrometheusMetrics,
             metrics.close()
 
 
-def read(answer: Answer, *, seconds: float = 60, step: float = 5, signal: Signal = VOLTS, **settings: Any) -> list[SignalHistory]:
+def read(
+    answer: Answer, *, seconds: float = 60, step: float = 5, signal: Signal = VOLTS, **settings: Any
+) -> list[SignalHistory]:
     with asking(answer, **settings) as (metrics, _):
         return metrics.histories(signal, start=END - timedelta(seconds=seconds), end=END, step_seconds=step)
 
@@ -116,7 +118,9 @@ def test_nobody_listening_is_unreachable() -> None:
 
 def test_silence_ends_at_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        metrics = PrometheusMetrics(f"http://127.0.0.1:{silent.getsockname()[1]}", node_label="node", timeout_seconds=0.2)
+        metrics = PrometheusMetrics(
+            f"http://127.0.0.1:{silent.getsockname()[1]}", node_label="node", timeout_seconds=0.2
+        )
         with pytest.raises(MetricsUnavailable, match=r"did not answer psu_12v_volts within 0\.2 s"):
             metrics.histories(VOLTS, start=END - timedelta(seconds=60), end=END, step_seconds=5)
         metrics.close()

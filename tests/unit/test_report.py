@@ -213,9 +213,7 @@ def test_simulated_evidence_is_marked_everywhere(simulated_nodes: bool) -> None:
 def test_real_evidence_carries_no_mark() -> None:
     fleet = scene.fleet()
     plan = scene.plan(fleet).model_copy(update={"simulated": False})
-    report = build_report(
-        fleet, scene.risks(simulated=False), plan, scene.verdict(plan), scene.POLICY, now=scene.at(5)
-    )
+    report = build_report(fleet, scene.risks(simulated=False), plan, scene.verdict(plan), scene.POLICY, now=scene.at(5))
     assert not report.simulated
     page = render_html(report)
     assert "SIMULATED" not in page

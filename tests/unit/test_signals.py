@@ -38,7 +38,11 @@ def test_a_shipped_signal_says_what_an_operator_needs(signal: Signal) -> None:
 @pytest.mark.parametrize(
     ("name", "fits", "not_these"),
     [
-        ("psu_12v_volts", ["PSU1 12V Out", "12V", "12VCC", "P12V", "+12 V", "+12V AUX"], ["1.12V", "5V", "Vcore", "P1V12", "312V"]),
+        (
+            "psu_12v_volts",
+            ["PSU1 12V Out", "12V", "12VCC", "P12V", "+12 V", "+12V AUX"],
+            ["1.12V", "5V", "P1V12", "312V"],
+        ),
         ("rail_5v_volts", ["Rail 5V", "5VSB", "P5V", "+5 V"], ["1.5V", "P1V5", "12V", "0.95V"]),
         ("rail_3v3_volts", ["Rail 3.3V", "3V3", "P3V3", "+3.3VSB"], ["13.3V", "5V", "VBAT"]),
         ("psu_input_volts", ["PSU1 Vin", "PS1 Input Voltage", "PS1 AC In", "PS1 Voltage 1"], ["12V", "Vcore"]),

@@ -62,4 +62,10 @@ def test_bytes_in_words() -> None:
 
 
 def test_listed() -> None:
-    assert [listed(list("abcdef"[:n])) for n in (0, 1, 2, 4, 6)] == ["", "a", "a and b", "a, b, c and d", "a, b, c and 3 more"]
+    assert [listed(list("abcdef"[:n])) for n in (0, 1, 2, 4, 6)] == [
+        "",
+        "a",
+        "a and b",
+        "a, b, c and d",
+        "a, b, c and 3 more",
+    ]

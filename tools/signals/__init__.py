@@ -59,9 +59,13 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInput(f"signals file {path}: {error.strerror or error}", hint="give the path of a readable file") from error
+        raise BadInput(
+            f"signals file {path}: {error.strerror or error}", hint="give the path of a readable file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"signals file {path} is not YAML: {' '.join(str(error).split())}", hint="mend the file") from error
+        raise BadInput(
+            f"signals file {path} is not YAML: {' '.join(str(error).split())}", hint="mend the file"
+        ) from error
     if not isinstance(content, dict):
         raise BadInput(f"signals file {path}: expected a mapping with `signals`", hint="mend the file")
     return cast("dict[str, Any]", content)
@@ -74,7 +78,9 @@ def _entries(content: Mapping[str, Any], path: Path) -> Iterable[dict[str, Any]]
     names: set[str] = set()
     for place, entry in enumerate(cast("list[object]", entries)):
         if not isinstance(entry, dict) or not isinstance(cast("dict[str, Any]", entry).get("name"), str):
-            raise BadInput(f"signals file {path}: signals.{place}: expected a mapping with a name", hint="mend the file")
+            raise BadInput(
+                f"signals file {path}: signals.{place}: expected a mapping with a name", hint="mend the file"
+            )
         named = cast("dict[str, Any]", entry)
         if named["name"] in names:
             raise BadInput(f"signals file {path}: signal {named['name']!r} appears twice", hint="leave one out")

@@ -15,14 +15,25 @@ PAGE = Path(__file__).parents[2] / "docs/signals.md"
 
 def table(signals: Iterable[Signal]) -> str:
     """One row per signal, in Markdown."""
-    rows = ["| signal | unit | limits | source of the limits | weight | after | why that weight |", "|---|---|---|---|---|---|---|"]
+    heads = ("signal", "unit", "limits", "source of the limits", "weight", "after", "why that weight")
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for signal in signals:
         limits = signal.limits
-        sides = [f"{word} {side:g}" for word, side in (("below", limits.low), ("above", limits.high)) if side is not None]
+        sides = [
+            f"{word} {side:g}" for word, side in (("below", limits.low), ("above", limits.high)) if side is not None
+        ]
         told = " or ".join(sides) + (" off its usual" if limits.relative else "") if sides else "none"
         delay = format_duration(signal.failure_delay) if signal.failure_delay else "at once"
         weight = f"{signal.failure_weight:g}" if sides else "—"
-        cells = [f"`{signal.name}`", signal.unit, told, limits.source, weight, delay if sides else "—", signal.weight_reason]
+        cells = [
+            f"`{signal.name}`",
+            signal.unit,
+            told,
+            limits.source,
+            weight,
+            delay if sides else "—",
+            signal.weight_reason,
+        ]
         rows.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
     return "\n".join(rows)
 

@@ -57,12 +57,14 @@ def test_train_then_score_without_failures_on_other_units(tmp_path: Path) -> Non
 
 
 def test_backtest_reports_the_model_beside_the_baselines(tmp_path: Path) -> None:
-    known = _folder(tmp_path / "known", frames(seed=1))
-    words = ("backtest", known, "--horizon", "7d", "--train-until", CUT, "--bootstrap", "10")
-    methods = json.loads(_run(*words, "--json"))["trials"][0]["methods"]
+    known = _folder(tmp_path / "known", frames(100, seed=1))
+    words = ("backtest", known, "--horizon", "7d", "--train-until", CUT, "--every", "4d", "--unseen", "0.5")
+    methods = json.loads(_run(*words, "--bootstrap", "5", "--json"))["trials"][0]["methods"]
     assert {"lifeboat", "random", "logistic regression", "gradient boosting", "random forest"} <= set(methods)
     assert methods["lifeboat"]["average_precision"] > methods["random"]["average_precision"]
-    assert "lifeboat" in _run(*words)
+    row = methods["lifeboat"]
+    assert row["average_precision_90%"][0] <= row["average_precision"] <= row["average_precision_90%"][1]
+    assert {"ece", "cost_by_price_ratio", "lead_days_top_1%", "unit_recall_top_1%", "base_rate"} <= set(row)
 
 
 def test_anomaly_sets_take_the_same_commands(tmp_path: Path) -> None:

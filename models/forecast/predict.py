@@ -1,0 +1,107 @@
+"""A trained forecast and what it says: a curve per pair that never falls as the horizon grows.
+
+Each horizon has a hazard of its own: the probability of failing after the horizon before it and by this one, given that
+the unit lasted until then. P(by h) = 1 − Π (1 − hazard), so the curve cannot fall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import BadInput
+from models.forecast.asof import span_name
+from models.forecast.calibrate import Calibration, logit
+from models.forecast.dataset import Dataset, Floats, Ints
+from models.forecast.features import Builder, Matrix, Plan
+
+MISSING = np.float32(-1.0e6)
+"""Stands for NaN where a member cannot take it: a forest splits it off as it would any value."""
+
+
+class Classifier(Protocol):
+    """The part of a scikit-learn classifier that scoring needs."""
+
+    def predict_proba(self, X: Matrix) -> NDArray[np.float64]: ...  # noqa: N803
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One fitted classifier of an ensemble, and the feature columns it looks at."""
+
+    classifier: Classifier
+    columns: Ints
+    takes_missing: bool
+    weight: float = 1.0
+
+    def score(self, features: Matrix) -> Floats:
+        """Its logit of failing."""
+        part = features[:, self.columns]
+        if not self.takes_missing:
+            part = np.where(np.isnan(part), MISSING, part)
+        return logit(self.classifier.predict_proba(part)[:, 1])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The hazard between the horizon before and this one."""
+
+    horizon: int
+    members: tuple[Member, ...]
+    calibration: Calibration
+
+    def score(self, features: Matrix) -> Floats:
+        weight = sum(member.weight for member in self.members)
+        if not self.members:
+            return np.zeros(len(features))
+        return np.sum([member.weight * member.score(features) for member in self.members], axis=0) / weight
+
+    def hazard(self, features: Matrix) -> Floats:
+        return self.calibration.apply(self.score(features))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A trained model. `steps` are in order of horizon; `about` is the metadata that travels with it."""
+
+    plan: Plan
+    names: tuple[str, ...]
+    steps: tuple[Step, ...]
+    typical: Floats
+    """Per feature, the median among healthy training pairs (NaN: mostly unknown there); what drivers compare with."""
+    about: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        return tuple(step.horizon for step in self.steps)
+
+    def curve(self, features: Matrix) -> Floats:
+        """P(fails within h) for each pair and each horizon, shape (pairs, horizons)."""
+        survival = np.ones(len(features))
+        columns: list[Floats] = []
+        for step in self.steps:
+            survival = survival * (1.0 - step.hazard(features))
+            columns.append(1.0 - survival)
+        return np.stack(columns, axis=1)
+
+    def features(self, dataset: Dataset, unit: Ints, time: Ints) -> Matrix:
+        return Builder(dataset, self.plan).build(unit, time)
+
+    def place(self, horizon: int | None) -> int:
+        """Which column of the curve `horizon` (microseconds) is; None: the longest. Raises BadInput."""
+        if horizon is None:
+            return len(self.steps) - 1
+        if horizon not in self.horizons:
+            known = ", ".join(span_name(h) for h in self.horizons)
+            raise BadInput(f"the model has no horizon {span_name(horizon)}; it was trained for {known}")
+        return self.horizons.index(horizon)
+
+
+def score(model: Forecast, dataset: Dataset, unit: Ints, time: Ints) -> Floats:
+    """The curve of each (unit, time) pair from what `dataset` knew at that time, shape (pairs, horizons)."""
+
+    return model.curve(model.features(dataset, unit, time))

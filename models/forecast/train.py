@@ -1,0 +1,249 @@
+"""Fits a forecast on a dataset as it stood at one moment.
+
+Nothing after `until` is looked at, and the last training pair lies one horizon before it, so scores from `until` on
+share no label with training. Calibration: the same ensemble, fitted on one half of the units up to the start of
+a later slice, scores the other half in that slice (both ways round); those scores, which no fit has seen, give the
+calibration and the metrics that travel in the model file. The final ensemble is fitted on everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from threadpoolctl import threadpool_limits
+
+from models.errors import BadInput
+from models.forecast import evaluate, labels
+from models.forecast.asof import span_name
+from models.forecast.calibrate import Calibration, fit_calibration
+from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_at
+from models.forecast.features import Builder, Matrix, Plan, plan
+from models.forecast.predict import MISSING, Classifier, Forecast, Member, Step
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What training may spend. The defaults were chosen by cross-validation on real failures (docs/forecast.md)."""
+
+    seeds: tuple[int, ...] = (0, 1)
+    trees: int = 100
+    rounds: int = 300
+    most_failures: int = 4_000
+    healthy_per_failure: int = 20
+    fewest_healthy: int = 40_000
+    most_times: int = 120
+    calibration_share: float = 0.25
+    jobs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Training pairs of one step: every failure, and a known share of the healthy."""
+
+    pairs: labels.Pairs
+    failed: Bools
+    weight: Floats
+
+
+def train(
+    dataset: Dataset, horizons: Sequence[int], *, until: int | None = None, settings: Settings | None = None
+) -> Forecast:
+    """Fit a forecast for `horizons` (microseconds) on what `dataset` knew at `until` (default: its last moment).
+
+    Raises BadInput where the data cannot carry a forecast (no failures file, none inside the window, too short).
+    """
+
+    settings = settings or Settings()
+    if not horizons or min(horizons) <= 0:
+        raise BadInput("a horizon must be longer than nothing")
+    wanted = sorted(set(horizons))
+    until = dataset.last_time if until is None else until
+    if dataset.failures is None:
+        raise BadInput(
+            "the dataset has no failures.parquet (nor healthy_until in units.parquet): nothing to learn from"
+        )
+    past = known_at(dataset, until)
+    begin = int(past.observed_from[past.observed_from > -FOREVER].min(initial=until))
+    if until - begin <= 2 * wanted[-1]:
+        raise BadInput(
+            f"a forecast {span_name(wanted[-1])} ahead needs more than two horizons of history before "
+            f"{_when(until)}, and the dataset starts at {_when(begin)}"
+        )
+    spec = plan(past, wanted, _hazards(past, until))
+    builder = Builder(past, spec)
+    steps: list[Step] = []
+    metrics: dict[str, object] = {}
+    typical = np.zeros(len(builder.names))
+    shorter = 0
+    for horizon in wanted:
+        step, numbers, typical = _fit_step(past, builder, begin, until, shorter, horizon, settings)
+        steps.append(step)
+        metrics[span_name(horizon)] = numbers
+        shorter = horizon
+    about: dict[str, object] = {
+        "kind": "failure forecast",
+        "data_from": _when(begin),
+        "data_until": _when(until),
+        "units": len(past.units),
+        "failures": int(past.failures.start.size) if past.failures is not None else 0,
+        "horizons": [span_name(h) for h in wanted],
+        "held_out": metrics,
+    }
+    return Forecast(plan=spec, names=builder.names, steps=tuple(steps), typical=typical, about=about)
+
+
+def _when(time: int) -> str:
+    return str(np.datetime64(time, "us").astype("datetime64[s]")) + "Z"
+
+
+def _hazards(past: Dataset, until: int) -> dict[str, tuple[Mapping[str, float], float]]:
+    """Failures per unit-day for each value of each static category, pulled towards the fleet's by 5 failures' weight."""
+
+    failures = past.failures
+    days = np.maximum(np.minimum(past.observed_until, until) - past.observed_from, 0) / DAY
+    days = np.where(past.observed_from > -FOREVER, days, 0.0)
+    if failures is None or not failures.start.size or not days.sum():
+        return {}
+    fleet = failures.start.size / float(days.sum())
+    failed = np.bincount(failures.unit, minlength=len(past.units)).astype(float)
+    tables: dict[str, tuple[Mapping[str, float], float]] = {}
+    for name, column in past.categories.items():
+        values, code = np.unique(column.astype(str), return_inverse=True)
+        if len(values) < 2 or len(values) > len(past.units) // 2:
+            continue
+        count, time = np.bincount(code, failed), np.bincount(code, days)
+        rates = (count + 5.0) / (time + 5.0 / fleet)
+        tables[name] = ({str(v): float(r) for v, r in zip(values, rates, strict=True)}, fleet)
+    return tables
+
+
+def sample(
+    past: Dataset, begin: int, end: int, known_until: int, after: int, horizon: int, settings: Settings, seed: int
+) -> Sample:
+    """Pairs from `begin` to `end` with known outcomes: the failures, some of the healthy (weighted back up)."""
+
+    every = max(horizon // 7, (end - begin) // settings.most_times, 1)
+    times = np.arange(end, begin - 1, -every, dtype=np.int64)[::-1]
+    pairs = labels.at_risk(past, times)
+    outcome = labels.outcomes(past, pairs, horizon, after=after, known_until=known_until)
+    failed, healthy = np.flatnonzero(outcome == 1), np.flatnonzero(outcome == 0)
+    random = np.random.default_rng(seed)
+    share = min(1.0, settings.most_failures / max(failed.size, 1))
+    if share < 1.0:
+        failed = np.sort(random.choice(failed, settings.most_failures, replace=False))
+    keep = min(healthy.size, max(settings.healthy_per_failure * failed.size, settings.fewest_healthy))
+    chosen = np.sort(random.choice(healthy, keep, replace=False))
+    rows = np.concatenate([failed, chosen])
+    weight = np.ones(rows.size)
+    weight[failed.size :] = share * healthy.size / max(keep, 1)
+    return Sample(pairs.where(rows), outcome[rows] == 1, weight)
+
+
+def _fit_step(
+    past: Dataset, builder: Builder, begin: int, until: int, after: int, horizon: int, settings: Settings
+) -> tuple[Step, dict[str, object], Floats]:
+    end = until - horizon
+    drawn = sample(past, begin, end, until, after, horizon, settings, seed=0)
+    failures = int(drawn.failed.sum())
+    if failures < 5:
+        raise BadInput(
+            f"only {failures} moments before {_when(until)} were followed by a failure within {span_name(horizon)}: "
+            "too few to learn from"
+        )
+    features = builder.build(drawn.pairs.unit, drawn.pairs.time)
+    slice_start = max(int(end - (end - begin) * settings.calibration_share), begin + horizon)
+    slice_pairs, slice_failed = _slice(past, slice_start, end, until, after, horizon)
+    slice_features = builder.build(slice_pairs.unit, slice_pairs.time)
+    early = drawn.pairs.time <= slice_start - horizon
+    if int((early & drawn.failed).sum()) < 20:
+        early = np.ones(len(drawn.pairs), bool)
+    half = np.random.default_rng(7).random(len(past.units)) < 0.5
+    held_out = np.full(len(slice_pairs), np.nan)
+    for side in (False, True):
+        rows = early & (half[drawn.pairs.unit] == side)
+        if not drawn.failed[rows].any():
+            continue
+        members = _fit(features[rows], drawn.failed[rows], drawn.weight[rows], settings, first=True)
+        other = half[slice_pairs.unit] != side
+        held_out[other] = Step(horizon, members, Calibration(1.0, 0.0, 0, 0)).score(slice_features[other])
+    scored = ~np.isnan(held_out)
+    calibration = fit_calibration(held_out[scored], slice_failed[scored])
+    members = _fit(features, drawn.failed, drawn.weight, settings)
+    probability = calibration.apply(held_out[scored])
+    numbers: dict[str, object] = {
+        "from": _when(slice_start),
+        "until": _when(end),
+        **evaluate.headline(slice_failed[scored], probability),
+        "calibration": asdict(calibration),
+    }
+    healthy = features[~drawn.failed]
+    known = np.isfinite(healthy).mean(axis=0) >= 0.5
+    typical = np.full(features.shape[1], np.nan)
+    typical[known] = np.nanmedian(healthy[:, known], axis=0)
+    return Step(horizon, members, calibration), numbers, typical
+
+
+def _slice(
+    past: Dataset, begin: int, end: int, known_until: int, after: int, horizon: int
+) -> tuple[labels.Pairs, Bools]:
+    """Calibration pairs: every unit, at moments a third of a horizon apart or more, with known outcomes."""
+
+    every = max(horizon // 3, (end - begin) // 12, 1)
+    pairs = labels.at_risk(past, np.arange(end, begin - 1, -every, dtype=np.int64)[::-1])
+    outcome = labels.outcomes(past, pairs, horizon, after=after, known_until=known_until)
+    known = outcome != labels.UNKNOWN
+    return pairs.where(known), outcome[known] == 1
+
+
+def _fit(
+    features: Matrix, failed: Bools, weight: Floats, settings: Settings, *, first: bool = False
+) -> tuple[Member, ...]:
+    """Boosted trees, and a forest that weighs as much as all of them; their logits are averaged.
+
+    first: one seed only, for calibration."""
+
+    low, high = np.fmin.reduce(features, axis=0), np.fmax.reduce(features, axis=0)
+    told = np.flatnonzero(high > low)
+    seeds = settings.seeds[:1] if first else settings.seeds
+    jobs = [delayed(_boost)(features, failed, weight, told, settings, seed) for seed in seeds]
+    jobs.append(delayed(_forest)(features, failed, told, settings, seeds[0], float(len(seeds))))
+    fitted = Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)  # pyright: ignore[reportArgumentType]
+    return tuple(cast("list[Member]", fitted))
+
+
+def _boost(features: Matrix, failed: Bools, weight: Floats, columns: Ints, settings: Settings, seed: int) -> Member:
+    # The categories are numbers here: scikit-learn's own encoding of them brings types that skops rightly refuses.
+    how: dict[str, Any] = {
+        "learning_rate": 0.03,
+        "max_iter": settings.rounds,
+        "max_leaf_nodes": 15,
+        "min_samples_leaf": 40,
+        "l2_regularization": 5.0,
+        "max_features": 0.3,
+        "early_stopping": False,
+        "categorical_features": None,
+    }
+    model = HistGradientBoostingClassifier(random_state=seed, **how)
+    # Members are fitted side by side, so each gets one core: nested OpenMP teams spin while they wait for each other.
+    with threadpool_limits(1):
+        model.fit(features[:, columns], failed, sample_weight=weight)
+    return Member(model, columns, takes_missing=True)
+
+
+def _forest(features: Matrix, failed: Bools, columns: Ints, settings: Settings, seed: int, weight: float) -> Member:
+    part = features[:, columns]
+    how: dict[str, Any] = {"min_samples_leaf": 5, "max_features": 0.15, "max_samples": 0.5, "n_jobs": 1}
+    model = RandomForestClassifier(settings.trees, random_state=seed, **how)
+    model.fit(np.where(np.isnan(part), MISSING, part), failed)
+    return Member(cast("Classifier", model), columns, takes_missing=False, weight=weight)
+
+
+__all__ = ["Plan", "Sample", "Settings", "sample", "train"]

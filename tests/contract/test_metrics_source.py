@@ -1,0 +1,239 @@
+"""What every MetricsSource must do: held to a stub on a socket, and to a real Prometheus over backfilled blocks."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from scenes.stub_prometheus import Reply, as_json, grid, matrix, series, stub_prometheus
+
+from agent.assess import assess
+from agent.observe import observe
+from lab import physics, replay
+from lab.series import all_series
+from lab.trajectory import Fault
+from models.errors import BadInput
+from models.signal import Component, Limits, Signal, SignalHistory
+from tools.prometheus import PrometheusMetrics
+from tools.signals import load_catalogue
+from tools.simulated import SimulatedFleet
+
+NODES = ("node-a", "node-b")
+START = float(int(time.time()) - 7200)
+"""Blocks from the past: two hours are enough for every window of the shipped PromQL."""
+SECONDS, STEP = 5400.0, 15.0
+END = START + SECONDS
+GAP = (START + 1800.0, START + 2700.0)
+"""Longer than Prometheus's five minutes of looking back."""
+FAULT = Fault("node-a", "psu", END - 120.0, 150.0, 300.0)
+
+
+@dataclass(frozen=True)
+class Source:
+    metrics: PrometheusMetrics
+
+    def read(self, promql: str, *, start: float = START, end: float = END, step: float = STEP, part: str | None = "name",
+             ) -> list[SignalHistory]:  # fmt: skip
+        signal = Signal(
+            name="thing",
+            component=Component.POWER,
+            unit="V",
+            promql=promql,
+            part_label=part,
+            limits=Limits(),
+            meaning="it",
+        )
+        at = [datetime.fromtimestamp(t, UTC) for t in (start, end)]
+        return self.metrics.histories(signal, start=at[0], end=at[1], step_seconds=step)
+
+
+def ramp(t: float) -> float:
+    return round((t - START) / 100.0, 4)
+
+
+def stubbed(parameters: Mapping[str, str]) -> Reply:
+    """The same few series as in the blocks, as far as the contract asks for them."""
+    query = parameters["query"]
+    inside = [t for t in grid(parameters) if START <= t <= END and not GAP[0] + 300 < t < GAP[1]]
+    one = [series({"node": node, "name": "x"}, [(t, str(ramp(t))) for t in inside]) for node in NODES]
+    if "(((" in query:
+        return as_json(
+            {"status": "error", "errorType": "bad_data", "error": "parse error: unclosed left parenthesis"}, 400
+        )
+    if query == "ramp":
+        return matrix(*one)
+    if query == "twice":
+        again = [{**s, "metric": s["metric"] | {"job": job}} for s in one for job in ("new", "old")]
+        return matrix(*again)
+    return matrix()
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if not shutil.which("prometheus") or not shutil.which("promtool"):
+        pytest.skip("no Prometheus here")
+    home = tmp_path_factory.mktemp("prometheus")
+    (home / "history.om").write_text(openmetrics())
+    blocks = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", "history.om", "data"]
+    subprocess.run(blocks, cwd=home, check=True, capture_output=True, timeout=120)
+    (home / "prometheus.yml").write_text("global: {}\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [
+        "prometheus",
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        f"--web.listen-address={address}",
+    ]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=home, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://{address}/-/ready", timeout=1)
+                break
+            assert process.poll() is None, (home / "log").read_text()
+            assert time.monotonic() < deadline, "Prometheus is not ready within 60 s"
+            time.sleep(0.1)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def openmetrics() -> str:
+    """The lab's hardware series of two nodes, one of which breaks at the end, and a few for the contract."""
+    times = np.arange(START, END + 1, STEP)
+    rows: dict[str, list[str]] = {"ramp": [], "twice": []}
+    for node in NODES:
+        machine = physics.Machine(node, 1, START)
+        columns = physics.readings(machine, times, [FAULT])
+        for one in all_series(machine.boot_time):
+            labels = ",".join(f'{k}="{v}"' for k, v in {**one.labels, "node": node, "job": one.job}.items())
+            rows.setdefault(one.metric, []).extend(
+                f"{one.metric}{{{labels}}} {value!r} {t}"
+                for value, t in zip(one.value(columns).tolist(), times, strict=True)
+            )
+        kept = [t for t in times if not GAP[0] <= t < GAP[1]]
+        rows["ramp"] += [f'ramp{{node="{node}",name="x"}} {ramp(t)} {t}' for t in kept]
+        rows["twice"] += [
+            f'twice{{node="{node}",name="x",job="{job}"}} {ramp(t)} {t}' for job in ("new", "old") for t in times
+        ]
+        rows.setdefault("up", []).extend(f'up{{node="{node}",job="node"}} 1 {t}' for t in times)
+    return "".join("\n".join(lines) + "\n" for lines in rows.values()) + "# EOF\n"
+
+
+@pytest.fixture(params=["stub", pytest.param("prometheus", marks=pytest.mark.lab)])
+def source(request: pytest.FixtureRequest) -> Iterator[Source]:
+    if request.param == "prometheus":
+        metrics = PrometheusMetrics(request.getfixturevalue("prometheus"), node_label="node")
+        yield Source(metrics)
+        metrics.close()
+        return
+    with stub_prometheus(stubbed) as stub:
+        metrics = PrometheusMetrics(stub.url, node_label="node")
+        yield Source(metrics)
+        metrics.close()
+
+
+def test_each_node_has_its_history_on_the_grid(source: Source) -> None:
+    a, b = source.read("ramp", end=GAP[0] - STEP)
+    assert (a.node, b.node) == NODES
+    assert a.times[0] == START
+    assert np.allclose(a.values, [ramp(t) for t in a.times])
+
+
+def test_where_nothing_was_reported_is_nan(source: Source) -> None:
+    a, _ = source.read("ramp")
+    silent = (a.times > GAP[0] + 330) & (a.times < GAP[1])
+    assert silent.sum() > 30
+    assert np.all(np.isnan(a.values[silent]))
+    assert np.all(np.isfinite(a.values[a.times >= GAP[1]]))
+
+
+def test_two_series_for_one_node_are_refused(source: Source) -> None:
+    with pytest.raises(BadInput, match=r"job='new' and 'old'|job='old' and 'new'"):
+        source.read("twice")
+
+
+def test_promql_that_is_none_is_refused_with_the_source_s_own_words(source: Source) -> None:
+    with pytest.raises(BadInput, match=r"parse error.*mend its promql"):
+        source.read("sum(((")
+
+
+def test_an_unknown_metric_has_no_history(source: Source) -> None:
+    assert source.read("no_such_metric") == []
+
+
+def test_more_steps_than_one_answer_may_hold(source: Source) -> None:
+    a, _ = source.read("ramp", start=START - 10_000, end=END, step=1)
+    assert a.times.size == 10_000 + SECONDS + 1
+    assert np.all(np.isnan(a.values[:10_000]))
+    assert np.isfinite(a.values[-1])
+
+
+# ---- the shipped catalogue, on the real one only ----
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("signal", load_catalogue(), ids=lambda s: s.name)
+def test_prometheus_accepts_every_shipped_query(prometheus: str, signal: Signal) -> None:
+    metrics = PrometheusMetrics(prometheus, node_label="node")
+    end = datetime.fromtimestamp(END, UTC)
+    found = metrics.histories(signal, start=end - timedelta(minutes=5), end=end, step_seconds=15)
+    metrics.close()
+    # What the lab's exporters don't have: real temperatures of cores, md arrays, libvirt and the textfile's age.
+    absent = {"cpu_core_temperature_celsius", "raid_failed_disks", "libvirt_up", "textfile_age_seconds"}
+    assert ({h.node for h in found} == set(NODES)) != (signal.name in absent)
+
+
+@pytest.mark.lab
+def test_what_a_replay_computes_is_what_prometheus_answers(prometheus: str) -> None:
+    """The bench's replay stands for Prometheus only as long as both say the same; rates may differ by one sample."""
+    metrics = PrometheusMetrics(prometheus, node_label="node")
+    signals = load_catalogue()
+    computed = {
+        (h.signal.name, h.part): h
+        for h in replay.histories(
+            physics.Machine("node-a", 1, START), np.arange(END - 600, END + 1, STEP), [FAULT], signals=signals
+        )
+    }
+    end = datetime.fromtimestamp(END, UTC)
+    compared = 0
+    for signal in signals:
+        for history in metrics.histories(signal, start=end - timedelta(minutes=10), end=end, step_seconds=STEP):
+            twin = computed.get((signal.name, history.part))
+            if (
+                history.node == "node-a"
+                and twin is not None
+                and "/h" not in signal.unit
+                and signal.name != "psu_status"
+            ):
+                assert np.allclose(history.values, twin.values), (signal.name, history.part)
+                compared += 1
+    metrics.close()
+    assert compared >= 30
+
+
+@pytest.mark.lab
+def test_a_breaking_supply_is_found_through_prometheus(prometheus: str) -> None:
+    fleet = SimulatedFleet()
+    nodes = {name: fleet.add_node(name) for name in NODES}
+    metrics, now = PrometheusMetrics(prometheus, node_label="node"), datetime.fromtimestamp(END, UTC)
+    observation = observe(nodes, now=now, metrics=metrics, signals=load_catalogue(), scrape_interval_seconds=STEP)
+    metrics.close()
+    a, b = assess(observation, load_catalogue(), now)
+    assert a.probability["2h"] >= 0.5
+    assert a.drivers[0].why.startswith("PSU1 12V Out: 11.")
+    assert b.probability["2h"] < 0.01
+    assert observation.unread == ()

@@ -1,0 +1,216 @@
+"""Each condition that must hold before a vm is touched, and what the operator is told when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.errors import ActionFailed, NodeUnreachable, PrecheckFailed
+from models.fleet import Priority, Vm, VmState
+from models.policy import ArchivePolicy
+from tools.archive_store import FsspecArchiveStore
+from tools.labels import Labels
+from tools.ports import VmObservation
+from tools.prechecks import check_archive, check_cold_migration, check_live_migration
+from tools.simulated import LOCAL_DIRECTORY, Image, SimulatedFleet, domain_xml
+from tools.simulated_node import SimulatedNode
+
+GIB = 1 << 30
+POLICY = ArchivePolicy()
+LOW = Labels(priority=Priority.LOW, cold_archive_allowed=True)
+
+
+class Scene:
+    """Two nodes, one vm."""
+
+    def __init__(self, **vm: object) -> None:
+        self.fleet = SimulatedFleet()
+        self.source: SimulatedNode = self.fleet.add_node("node-a")
+        self.target: SimulatedNode = self.fleet.add_node("node-b", memory_bytes=8 * GIB, disk_bytes=4 * GIB)
+        self.uuid = self.fleet.add_vm("node-a", "web", **({"memory_bytes": 4 * GIB, "labels": LOW} | vm))  # type: ignore[arg-type]
+
+    @property
+    def before(self) -> VmObservation:
+        found = self.source.observe(self.uuid)
+        assert found is not None
+        return found
+
+    @property
+    def vm(self) -> Vm:
+        return next(vm for vm in self.source.vms() if vm.uuid == self.uuid)
+
+    def live(self) -> None:
+        check_live_migration(self.source, self.target, self.before, self.vm)
+
+    def cold(self) -> None:
+        check_cold_migration(self.source, self.target, self.before, self.vm)
+
+
+def occupy_memory(scene: Scene) -> None:
+    scene.fleet.add_vm("node-b", "other", memory_bytes=4 * GIB)
+
+
+def occupy_disk(scene: Scene) -> None:
+    scene.fleet.machines["node-b"].images[f"{LOCAL_DIRECTORY}/full.raw"] = Image(bytes(0), "raw", 0)
+    scene.fleet.machines["node-b"].disk_bytes = GIB // 2
+
+
+def same_uuid(scene: Scene) -> None:
+    scene.target.define(scene.source.domain_xml(scene.uuid))
+
+
+def same_name(scene: Scene) -> None:
+    scene.target.define(domain_xml("00000000-0000-4000-8000-000000000001", "web"))
+
+
+def same_image(scene: Scene) -> None:
+    scene.target.create_disk(scene.before.disks[0].path, format="raw", virtual_bytes=1)
+
+
+def older_qemu(scene: Scene) -> None:
+    scene.fleet.machines["node-b"].machine_types = ("pc-q35-5.0",)
+
+
+def transient(scene: Scene) -> None:
+    scene.fleet.machines["node-a"].domains[scene.uuid].persistent = False
+
+
+def expired(scene: Scene) -> None:
+    scene.fleet.machines["node-b"].tls = False
+
+
+CASES: list[tuple[Callable[[Scene], None], str]] = [
+    (occupy_memory, r"vm web needs 4294967296 bytes of memory, node node-b has 3221225472 free"),
+    (occupy_disk, r"vm web needs 1073741824 bytes under /var/lib/libvirt/images, node node-b has \d+ free"),
+    (same_uuid, r"vm web is known on node node-b already \(shutoff\)"),
+    (same_name, r"another vm on node node-b is named web"),
+    (same_image, r"disk /var/lib/libvirt/images/web-0.raw of vm web exists on node node-b already"),
+    (older_qemu, r"vm web can't run on node node-b, which has no machine type pc-q35-7.2"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "says"), CASES, ids=lambda case: getattr(case, "__name__", ""))
+@pytest.mark.parametrize("kind", ["live", "cold"])
+def test_what_stops_a_move_is_said_with_its_figures(spoil: Callable[[Scene], None], says: str, kind: str):
+    scene = Scene()
+    getattr(scene, kind)()
+    spoil(scene)
+    with pytest.raises(PrecheckFailed, match=says) as caught:
+        getattr(scene, kind)()
+    assert caught.value.hint
+    assert scene.fleet.running_on(scene.uuid) == ["node-a"]
+
+
+def test_a_vm_that_needs_a_cpu_the_target_lacks():
+    scene = Scene(cpu_model="EPYC-Milan")
+    with pytest.raises(PrecheckFailed, match="CPU lacks: EPYC-Milan"):
+        scene.live()
+
+
+def test_a_passthrough_device_stops_a_live_move_only():
+    scene = Scene(passthrough=True)
+    with pytest.raises(PrecheckFailed, match="can't move live from node node-a: passthrough pci device"):
+        scene.live()
+    scene.cold()
+
+
+def test_a_transient_vm_is_left_to_whoever_made_it():
+    scene = Scene()
+    transient(scene)
+    with pytest.raises(PrecheckFailed, match="transient"):
+        scene.live()
+    with pytest.raises(ActionFailed, match="transient"):
+        scene.cold()
+
+
+def test_a_bad_certificate_stops_a_move_over_tls_only():
+    scene = Scene()
+    expired(scene)
+    with pytest.raises(PrecheckFailed, match=r"can't move over TLS: .*expired"):
+        scene.live()
+    check_live_migration(scene.source, scene.target, scene.before, scene.vm, tls_required=False)
+
+
+def test_a_silent_target_is_unreachable_not_unfit():
+    scene = Scene()
+    before, vm = scene.before, scene.vm
+    scene.fleet.cut_off("node-b")
+    with pytest.raises(NodeUnreachable, match="node-b"):
+        check_live_migration(scene.source, scene.target, before, vm)
+
+
+def test_shared_disks_need_neither_room_nor_a_free_path():
+    scene = Scene(shared=True)
+    scene.fleet.machines["node-b"].disk_bytes = 0
+    scene.live()
+    scene.cold()
+
+
+def test_an_overlay_is_not_torn_from_what_it_lies_on():
+    scene = Scene(backing="/images/base.qcow2")
+    for check in (scene.live, scene.cold):
+        with pytest.raises(PrecheckFailed, match=r"overlay over /images/base.qcow2"):
+            check()
+
+
+class TestArchive:
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> FsspecArchiveStore:
+        return FsspecArchiveStore(f"file://{tmp_path}/archives", key_file=tmp_path / "key")
+
+    def check(self, scene: Scene, store: FsspecArchiveStore, policy: ArchivePolicy = POLICY, **before: object) -> None:
+        check_archive(scene.source, store, replace(scene.before, **before), scene.vm, policy)  # type: ignore[arg-type]
+
+    def test_an_allowed_vm_passes(self, store: FsspecArchiveStore):
+        self.check(Scene(disk_bytes=(1 << 20,)), store)
+
+    @pytest.mark.parametrize(
+        ("labels", "policy", "says"),
+        [
+            (Labels(Priority.HIGH, cold_archive_allowed=True), POLICY, "has priority high, policy archives only low"),
+            (Labels(Priority.LOW, cold_archive_allowed=False), POLICY, "its label forbids it"),
+            (Labels(Priority.LOW), POLICY, "says nothing of it"),
+            (None, ArchivePolicy(priorities=(Priority.NORMAL,)), "says nothing of it"),
+        ],
+    )
+    def test_without_the_owners_consent_nothing_is_archived(
+        self, store: FsspecArchiveStore, labels: Labels | None, policy: ArchivePolicy, says: str
+    ):
+        scene = Scene(labels=labels)
+        with pytest.raises(PrecheckFailed, match=says):
+            self.check(scene, store, policy)
+
+    def test_policy_may_speak_for_an_owner_who_said_nothing(self, store: FsspecArchiveStore):
+        self.check(
+            Scene(labels=Labels(Priority.LOW), disk_bytes=(1 << 20,)), store, ArchivePolicy(allow_without_label=True)
+        )
+
+    @pytest.mark.parametrize(
+        ("before", "says"),
+        [
+            ({"saved_memory": True}, "memory in a managed save image"),
+            ({"snapshots": 2}, "2 snapshots"),
+            ({"tpm": True}, "TPM state"),
+            ({"nvram": "/var/lib/libvirt/qemu/nvram/web_VARS.fd"}, "UEFI variables in /var/lib"),
+            ({"persistent": False}, "transient"),
+        ],
+    )
+    def test_what_a_copy_of_the_disks_would_lose_stops_it(
+        self, store: FsspecArchiveStore, before: dict[str, object], says: str
+    ):
+        with pytest.raises(PrecheckFailed, match=says):
+            self.check(Scene(), store, **before)
+
+    def test_a_missing_image_stops_it_before_the_guest_is(self, store: FsspecArchiveStore):
+        scene = Scene()
+        scene.source.delete_disk(scene.before.disks[0].path)
+        with pytest.raises(PrecheckFailed, match="disk vda of vm web is not at"):
+            self.check(scene, store)
+        assert scene.before.state is VmState.RUNNING
+
+    def test_a_store_without_room_stops_it_before_the_guest_is(self, store: FsspecArchiveStore):
+        with pytest.raises(PrecheckFailed, match=r"the archive store has \d+ bytes free, vm web may need"):
+            self.check(Scene(disk_bytes=(1 << 60,)), store)
