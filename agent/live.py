@@ -101,7 +101,8 @@ def hardware_logs(settings: Settings) -> dict[str, list[HardwareLog]]:
     for node in settings.nodes:
         sources: list[HardwareLog] = []
         if node.hardware_logs:
-            sources.append(LogFiles(node.name, node.hardware_logs))
+            others = [other.name for other in settings.nodes]
+            sources.append(LogFiles(node.name, node.hardware_logs, other_nodes=others))
         if node.bmc is not None:
             sources.append(SystemEventLog(node.name, node.bmc.address, port=node.bmc.port, user=node.bmc.user,
                                           password_file=node.bmc.password_file))  # fmt: skip

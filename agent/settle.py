@@ -135,7 +135,8 @@ def runs_at_most_once(sights: Sequence[Sight]) -> tuple[bool, str]:
 def _different_disks(before: VmObservation, after: VmObservation) -> str:
     was = {disk.device: disk.virtual_bytes for disk in before.disks}
     now = {disk.device: disk.virtual_bytes for disk in after.disks}
-    if was == now:
+    # A size of 0 means that nobody could tell it just now (a busy QEMU, a disk on the network).
+    if was.keys() == now.keys() and all(was[d] == now[d] or 0 in (was[d], now[d]) for d in was):
         return ""
     return f"{_disks(was)} before, {_disks(now)} now"
 

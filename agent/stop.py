@@ -14,6 +14,7 @@ from tools.ports import Hypervisor
 
 _LOOK_SECONDS = 0.5
 _FORCED_SECONDS = 10.0
+_PRESS_SECONDS = 5.0
 START_SECONDS = 30.0
 """how long libvirt may take to show a vm running after it was asked to start it"""
 
@@ -24,6 +25,7 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
     ctx.record("shut-down")
     source.shut_down(ctx.vm.uuid)
     deadline = clock.monotonic() + policy.shutdown_timeout.total_seconds()
+    press_again = clock.monotonic() + _PRESS_SECONDS
     forced = False
     while True:
         sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
@@ -41,6 +43,11 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
                 source.power_off(ctx.vm.uuid)
                 continue
             return _still_running(ctx, sight)
+        if clock.monotonic() >= press_again:
+            # A guest that is still booting misses the power button.
+            press_again = clock.monotonic() + _PRESS_SECONDS
+            with suppress(LifeboatError):
+                source.shut_down(ctx.vm.uuid)
         ctx.progress("stopping", None, f"waiting for the guest, {deadline - clock.monotonic():.0f} s left")
         clock.sleep(_LOOK_SECONDS)
 

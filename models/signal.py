@@ -117,7 +117,7 @@ class Signal(Value):
 class SignalHistory:
     """What a signal did on one part of one node: times (unix seconds, ascending) and values, float64, NaN = unknown.
 
-    Not a pydantic type: it carries arrays, made new at each pass and never written to a file.
+    Not a pydantic type: it carries arrays, which can be read only, and is never written to a file.
     """
 
     __slots__ = ("node", "part", "signal", "times", "values")
@@ -129,8 +129,9 @@ class SignalHistory:
         self.signal = signal
         self.node = node
         self.part = part
-        self.times = times
-        self.values = values
+        self.times = times.view()
+        self.values = values.view()
+        self.times.flags.writeable = self.values.flags.writeable = False
 
     def __repr__(self) -> str:
         return f"SignalHistory({self.signal.name}, {self.node}, {self.part!r}, {self.times.size} samples)"

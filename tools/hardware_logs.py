@@ -19,7 +19,7 @@ from pathlib import Path
 
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEvent
-from tools.hardware_patterns import Match, match_kernel, match_sel
+from tools.hardware_patterns import Match, lines_with_hints, match_kernel, match_sel
 
 FIRST_READ_BYTES = 64 << 20
 """Of a file seen for the first time only so much of its end is read; what was left out is counted."""
@@ -54,11 +54,11 @@ class Counts:
     lines: int = 0
     events: int = 0
     unknown: int = 0
-    """of the kernel, smartd or the BMC, that no pattern names"""
+    """that no pattern names"""
     unreadable: int = 0
-    """without a time, host and tag"""
+    """that look like an event but have no time, host and tag"""
     foreign: int = 0
-    """of another host or program"""
+    """that look like an event but are of another host or program"""
     skipped_bytes: int = 0
     """at the start of files too long to read in full"""
 
@@ -124,9 +124,9 @@ class LogFiles:
                     self.counts.skipped_bytes += start
                 file.seek(start)
                 reached = start
-                for line, end in _lines(iter(lambda: file.read(_CHUNK), b""), start):
+                for block, end in _blocks(iter(lambda: file.read(_CHUNK), b""), start):
                     reached = end
-                    self._take(line)
+                    self._take_block(block)
                 self._places[key] = _Place(reached, _check(file.fileno(), reached))
         except FileNotFoundError:
             return
@@ -144,13 +144,21 @@ class LogFiles:
         self._places[key] = _Place(status.st_size, b"")
         try:
             with gzip.open(path, "rb") as file:
-                for line, _ in _lines(iter(lambda: file.read(_CHUNK), b""), 0):
-                    self._take(line)
+                for block, _ in _blocks(iter(lambda: file.read(_CHUNK), b""), 0):
+                    self._take_block(block)
         except (EOFError, gzip.BadGzipFile):
             del self._places[key]  # still being written
 
+    def _take_block(self, block: bytes) -> None:
+        """Whole lines. Only those that may be events are looked at one by one."""
+        lines = block.count(b"\n")
+        candidates = lines_with_hints(block)
+        self.counts.lines += lines
+        self.counts.unknown += lines - len(candidates)
+        for line in candidates:
+            self._take(line[:_LONGEST_LINE])
+
     def _take(self, line: bytes) -> None:
-        self.counts.lines += 1
         found = _LINE.match(line.decode("utf-8", "replace"))
         if found is None:
             self.counts.unreadable += 1
@@ -195,19 +203,23 @@ def _zone(stamp: str) -> str:
     return "" if found is None or found.end() <= 26 else found[0]
 
 
-def _lines(chunks: Iterator[bytes], start: int) -> Iterator[tuple[bytes, int]]:
-    """Each whole line and where it ends. A last line without its end is left for the next look."""
+def _blocks(chunks: Iterator[bytes], start: int) -> Iterator[tuple[bytes, int]]:
+    """Blocks of whole lines and where each ends. A last line without its end is left for the next look."""
     rest = b""
     at = start
     dropping = False
     for chunk in chunks:
-        pieces = (rest + chunk).split(b"\n")
-        rest = pieces.pop()
-        for piece in pieces:
-            at += len(piece) + 1
-            if not dropping:
-                yield piece[:_LONGEST_LINE], at
-            dropping = False
+        whole, newline, after = chunk.rpartition(b"\n")
+        if not newline:
+            rest += after
+        else:
+            block = rest + whole + newline
+            rest = after
+            at += len(block)
+            if dropping:  # up to the end of the line that was too long
+                block = block[block.index(b"\n") + 1 :]
+                dropping = False
+            yield block, at
         if len(rest) > _CHUNK:  # no line at all: binary rubbish, or a hole
             at += len(rest)
             rest = b""

@@ -291,11 +291,13 @@ SEL: tuple[Pattern, ...] = (
 
 _DEASSERTED = re.compile(r"\bDeasserted\b", re.IGNORECASE)
 _HARMLESS = re.compile(r"[^A-Za-z0-9_.:/-]+")
-_HINTS = re.compile(
-    r"EDAC|Machine [Cc]heck|machine check|Memory failure|Hardware Error|AER: |I/O|medium error|target error|nexus error|ata\d"
-    r"|Add\. Sense|offline|nvme|md/raid|EXT4-fs|XFS|Device: /dev|NETDEV|[Ll]ink|temperature|Linux version"
+_HINTS = tuple(
+    b"ipmi|EDAC|achine |Memory failure|Hardware Error|AER: |I/O|dium error|target error|nexus error|Add. Sense|offline|"
+    b"nvme|md/raid|EXT4-fs|XFS|Device: /dev|NETDEV|ink|temperature|Linux version|: disable|Emask|resetting|softreset".split(
+        b"|"
+    )
 )
-"""What every kernel pattern's line contains; most lines fail this one test and cost no more."""
+"""What every kernel pattern's line contains, and the tags of every BMC's."""
 
 
 @dataclass(frozen=True)
@@ -307,10 +309,23 @@ class Match:
     asserted: bool
 
 
+def lines_with_hints(block: bytes) -> list[bytes]:
+    """The lines of a block (each ended) that a pattern may match, in order; most lines of a log are no such lines.
+
+    Searching a megabyte for each hint takes a tenth of the time of testing its ten thousand lines one by one.
+    """
+    found: dict[int, bytes] = {}
+    for hint in _HINTS:
+        at = block.find(hint)
+        while at >= 0:
+            start, end = block.rfind(b"\n", 0, at) + 1, block.index(b"\n", at)
+            found[start] = block[start:end]
+            at = block.find(hint, end)
+    return [found[start] for start in sorted(found)]
+
+
 def match_kernel(message: str) -> Match | None:
     """A kernel or smartd message, without time, host and tag."""
-    if _HINTS.search(message) is None:
-        return None
     return _first(KERNEL, message)
 
 

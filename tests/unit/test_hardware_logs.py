@@ -14,7 +14,7 @@ import pytest
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEventKind, Severity
 from tools.hardware_logs import LogFiles
-from tools.hardware_patterns import KERNEL, SEL, Pattern, harmless, match_kernel, match_sel
+from tools.hardware_patterns import KERNEL, SEL, Pattern, harmless, lines_with_hints, match_kernel, match_sel
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SINCE = NOW - timedelta(days=3)
@@ -34,6 +34,9 @@ def errors(*ago: float) -> str:
 def test_each_pattern_matches_its_own_examples_and_is_reached(pattern: Pattern, table: str) -> None:
     assert pattern.examples
     for example in pattern.examples:
+        tag = "kernel" if table == "kernel" else "ipmievd"
+        whole = line(example, tag=tag).encode()
+        assert lines_with_hints(b"x\n" + whole + b"y\n") == [whole.rstrip(b"\n")]
         found = match_kernel(example) if table == "kernel" else match_sel(example)
         assert found is not None
         assert found.pattern is pattern, f"{found.pattern.regex.pattern} is first"
@@ -73,8 +76,8 @@ def test_kernel_and_bmc_lines_of_a_directory_become_events(tmp_path: Path) -> No
         line("EDAC MC0: 3 CE memory read error on CPU_SrcID#0 (channel:1 slot:0)", ago=50)
         + line("ixgbe 0000:18:00.0 eno1: NIC Link is Down", ago=40)
         + line("hrtimer: interrupt took 31337 ns", ago=30)
-        + line("Accepted publickey for root", tag="sshd[812]", uptime=False)
-        + "Nov 23 04:00:01 node-a kernel: a line of the old format\n"
+        + line("ata1: hard resetting link, says a user", tag="sshd[812]", uptime=False)
+        + "Nov 23 04:00:01 node-a kernel: ata1: hard resetting link\n"
     )
     (tmp_path / "bmc.log").write_text(
         line("Voltage sensor PSU1 12V Out Lower Critical going low  Asserted (Reading 10.76 < Threshold 10.80 Volts)",

@@ -1,0 +1,64 @@
+"""Observe and assess on the lab's real libvirt, Prometheus, BMCs and logs, which show SYNTHETIC hardware."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from agent.live import Eyes
+from agent.settings import Settings
+from lab import faults
+from lab.node import Lab
+from models.fleet import NodeState
+from models.risk import Risk
+from tools.libvirt_node import connect_nodes
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def eyes(lab: Lab) -> Iterator[Eyes]:
+    settings = Settings.load(lab.root / "lifeboat.yaml")
+    nodes = dict(connect_nodes(settings))
+    opened = Eyes(settings, dict(nodes))
+    yield opened
+    opened.close()
+    for node in nodes.values():
+        node.close()
+
+
+def by_name(risks: list[Risk]) -> dict[str, Risk]:
+    return {risk.node: risk for risk in risks}
+
+
+def test_a_healthy_lab_is_calm_and_fully_known(eyes: Eyes) -> None:
+    fleet, risks = eyes.look()
+    assert {node.state for node in fleet.nodes} == {NodeState.ACTIVE}
+    assert len(fleet.vms) >= 6
+    for risk in risks:
+        assert risk.probability["2h"] < 0.01, risk.drivers
+        assert risk.data_age_seconds is not None
+        assert risk.data_age_seconds < 30
+        assert risk.unknown == ()
+
+
+def test_a_fluttering_supply_is_noticed_before_any_alarm(lab: Lab, eyes: Eyes) -> None:
+    """A flutter of 90 s: the trigger must come during it, with an empty event log, and leave the other nodes alone."""
+    eyes.look()
+    faults.start(lab, "node-c", "psu", seconds_to_errors=90.0, seconds_to_death=None)
+    began = time.monotonic()
+    try:
+        while True:
+            observation = eyes.observe()
+            risks = by_name(eyes.assess(observation))
+            if risks["node-c"].probability["2h"] >= 0.9:
+                break
+            assert time.monotonic() - began < 90.0, risks["node-c"]
+            time.sleep(1.0)  # the pace of looking, not a wait for something to be over
+        assert not [event for event in observation.events if event.node == "node-c" and event.part.startswith("PSU")]
+        assert risks["node-c"].drivers[0].why.startswith("PSU1 12V Out: 11.")
+        assert max(risks[node].probability["2h"] for node in ("node-a", "node-b")) < 0.01
+    finally:
+        faults.clear(lab, "node-c")
