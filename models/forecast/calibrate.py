@@ -1,17 +1,18 @@
 """From an ensemble's logit to a probability that means what it says.
 
-Two numbers a horizon (slope, intercept of a logistic fit), learnt on a later slice of the training time and on units the
-scores did not come from. A logistic keeps the order of scores strictly; an isotonic fit was tried and makes ties
-among the highest scores, which costs recall at small budgets.
+Two numbers a horizon (slope, intercept of a logistic fit), learnt on scores of units that the fit had not seen: the
+slope on a later slice of the training time, the level on all of it. A logistic keeps the order of scores strictly; an
+isotonic fit would make ties among the highest scores, which costs recall at small budgets.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 from models.forecast.dataset import Floats
 
@@ -67,3 +68,19 @@ def fit_calibration(score: Floats, failed: NDArray[np.bool_], *, prior_slope: fl
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-2.0, 2.0), (None, None)])
     slope = float(np.exp(found.x[0]))
     return Calibration(slope, float(found.x[1]) - slope * centre, positives, pairs)
+
+
+def at_level(calibration: Calibration, score: Floats, failed: NDArray[np.bool_], weight: Floats) -> Calibration:
+    """`calibration` with the intercept moved so that forecasts add up to the failures among these weighted pairs."""
+
+    wanted = float(weight @ failed)
+    if wanted <= 0.0:
+        return calibration
+
+    def excess(intercept: float) -> float:
+        return float(weight @ sigmoid(calibration.slope * score + intercept)) - wanted
+
+    low, high = -40.0, 40.0
+    if excess(low) > 0.0 or excess(high) < 0.0:
+        return calibration
+    return replace(calibration, intercept=float(cast("float", brentq(excess, low, high))))

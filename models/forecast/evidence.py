@@ -26,6 +26,8 @@ SHORT_SPAN = 120.0
 """Up to here a window shows flutter, beyond it wander."""
 FEWEST = 6
 """Samples a window needs; shorter ones say nothing."""
+_POINTS = 30
+"""Longer windows are thinned to about this many block means where a fit is compared."""
 _INDEPENDENT = 20
 """Neighbouring samples are alike: no window counts for more independent ones than this."""
 _PAST_SAMPLES, _PAST_SECONDS = 30, 3600.0
@@ -137,16 +139,44 @@ def _window(times: Floats, values: Floats, healthy: Past) -> Window:
     ordered = np.sort(values)
     low, high = float(ordered[1]), float(ordered[-2])
     spread = min(spread, (high - low) / 2.0)
-    first, middle, last = (float(np.median(third)) for third in np.array_split(values, 3))
+    first, middle, last = (_fine_median(third, 2.0 * healthy.floor) for third in np.array_split(values, 3))
     early, late = middle - first, last - middle
-    moved = min(abs(early), abs(late), max(0.0, abs(last - first) - float(jumps[-1])) / 2.0)
+    moved = min(abs(early), abs(late)) if _is_slope(times, values) else 0.0
     steady = math.copysign(moved, late) if early * late > 0 else 0.0
-    # A median of n/3 samples has 1.2533 s / sqrt(n/3) of error, and the sensor's step; the difference of two sqrt 2 times.
-    error = math.sqrt(1.2533**2 * 6.0 / times.size * max(spread, healthy.floor) ** 2 + 2.0 * healthy.floor**2)
+    # What averages out: noise, and the sensor's step where the noise is wider than it.
+    share = times.size / 3.0
+    noise = 1.2533 * max(spread, healthy.floor) / math.sqrt(share)
+    unrounded = healthy.floor / (math.sqrt(share) if spread > healthy.floor else 1.0)
+    error = math.sqrt(2.0 * (noise * noise + unrounded * unrounded))
     settling = 1.0 if abs(late) >= abs(early) or steady == 0.0 else late / early
     ratio = spread / (healthy.jitter if span <= SHORT_SPAN else healthy.spread)
     flutter = _chi_square_deviate(ratio, kept.size)
     return Window(span, 3.0 * steady / span, steady / error, settling, spread, low, high, flutter, ratio)
+
+
+def _is_slope(times: Floats, values: Floats) -> bool:
+    """Whether a straight line fits at least as well as one step at the best place (least squares)."""
+    block = max(1, values.size // _POINTS)
+    keep = values.size - values.size % block
+    x = times[-keep:].reshape(-1, block).mean(axis=1)
+    y = values[-keep:].reshape(-1, block).mean(axis=1)
+    x, y = x - x.mean(), y - y.mean()
+    total = float(y @ y)
+    line = total - float(x @ y) ** 2 / float(x @ x)
+    left = np.cumsum(y)[:-1]  # the right part sums to its negative, y having mean 0
+    size = np.arange(1, y.size)
+    step = total - float(np.max(left * left * (1.0 / size + 1.0 / (y.size - size))))
+    return line <= step
+
+
+def _fine_median(values: Floats, step: float) -> float:
+    """The median of rounded readings, finer than their step: where the half lies among those that read the same."""
+    middle = float(np.median(values))
+    equal = int(np.count_nonzero(values == middle))
+    if equal == 0:
+        return middle
+    below = int(np.count_nonzero(values < middle))
+    return middle + step * ((values.size / 2.0 - below) / equal - 0.5)
 
 
 @lru_cache(maxsize=512)

@@ -1,9 +1,10 @@
 """Fits a forecast on a dataset as it stood at one moment.
 
 Nothing after `until` is looked at, and the last training pair lies one horizon before it, so scores from `until` on
-share no label with training. Calibration: the same ensemble, fitted on one half of the units up to the start of
-a later slice, scores the other half in that slice (both ways round); those scores, which no fit has seen, give the
-calibration and the metrics that travel in the model file. The final ensemble is fitted on everything.
+share no label with training. Calibration: the same ensemble, fitted on one half of the units, scores the other half
+(both ways round). What those scores, which no fit has seen, were worth in the last part of the training time gives the
+slope and the metrics in the model file; the level is that of the whole training time, because failures come in waves
+and the latest wave is a poor forecast of the next year (docs/forecast.md). The final ensemble is fitted on everything.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from models.errors import BadInput
 from models.forecast import evaluate, labels
 from models.forecast.asof import span_name
-from models.forecast.calibrate import Calibration, fit_calibration
+from models.forecast.calibrate import Calibration, at_level, fit_calibration
 from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_at
 from models.forecast.features import Builder, Matrix, Plan, plan
 from models.forecast.predict import MISSING, Classifier, Forecast, Member, Step
@@ -162,20 +163,20 @@ def _fit_step(
     slice_start = max(int(end - (end - begin) * settings.calibration_share), begin + horizon)
     slice_pairs, slice_failed = _slice(past, slice_start, end, until, after, horizon)
     slice_features = builder.build(slice_pairs.unit, slice_pairs.time)
-    early = drawn.pairs.time <= slice_start - horizon
-    if int((early & drawn.failed).sum()) < 20:
-        early = np.ones(len(drawn.pairs), bool)
     half = np.random.default_rng(7).random(len(past.units)) < 0.5
-    held_out = np.full(len(slice_pairs), np.nan)
+    held_out, everywhere = np.full(len(slice_pairs), np.nan), np.full(len(drawn.pairs), np.nan)
     for side in (False, True):
-        rows = early & (half[drawn.pairs.unit] == side)
+        rows = half[drawn.pairs.unit] == side
         if not drawn.failed[rows].any():
             continue
         members = _fit(features[rows], drawn.failed[rows], drawn.weight[rows], settings, first=True)
+        step = Step(horizon, members, Calibration(1.0, 0.0, 0, 0))
         other = half[slice_pairs.unit] != side
-        held_out[other] = Step(horizon, members, Calibration(1.0, 0.0, 0, 0)).score(slice_features[other])
-    scored = ~np.isnan(held_out)
-    calibration = fit_calibration(held_out[scored], slice_failed[scored])
+        held_out[other] = step.score(slice_features[other])
+        everywhere[~rows] = step.score(features[~rows])
+    scored, told = ~np.isnan(held_out), ~np.isnan(everywhere)
+    recent = fit_calibration(held_out[scored], slice_failed[scored])
+    calibration = at_level(recent, everywhere[told], drawn.failed[told], drawn.weight[told])
     members = _fit(features, drawn.failed, drawn.weight, settings)
     probability = calibration.apply(held_out[scored])
     numbers: dict[str, object] = {
@@ -214,7 +215,7 @@ def _fit(
     told = np.flatnonzero(high > low)
     seeds = settings.seeds[:1] if first else settings.seeds
     jobs = [delayed(_boost)(features, failed, weight, told, settings, seed) for seed in seeds]
-    jobs.append(delayed(_forest)(features, failed, told, settings, seeds[0], float(len(seeds))))
+    jobs.append(delayed(_forest)(features, failed, told, settings, seeds[0], float(len(seeds))))  # pyright: ignore[reportArgumentType] — another member of the ensemble
     fitted = Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)  # pyright: ignore[reportArgumentType]
     return tuple(cast("list[Member]", fitted))
 
