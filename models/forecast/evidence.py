@@ -1,6 +1,6 @@
 """What one part's history says: where it stands, how it moves, and how far that is from its own healthy self. Pure.
 
-Everything is robust (medians, trimmed jumps) because sensors glitch, and is compared with the part's own past because parts
+Everything is robust (medians, jumps without the largest) because sensors glitch, and is compared with the part's own past because parts
 differ. No figure here is learned; thresholds on them live in `models.forecast.limits`.
 """
 
@@ -56,7 +56,7 @@ class Window:
     span: float
     slope: float
     """per second; what both steps, from the first third to the second and on to the last, agree on. 0 where they differ
-    in sign: a jump is no trend, however high"""
+    in sign, and where one step fits better than a line: a jump is no trend, however high"""
     trend: float
     """the smaller of the two steps over its standard error, with the slope's sign"""
     settling: float
