@@ -48,7 +48,7 @@ class SystemEventLog:
         """Without a `password_file` the environment variable IPMI_PASSWORD is used."""
         self._node = node
         self._address = address
-        self._command = ["ipmitool", "-I", interface, "-H", address, "-p", str(port), "-N", "2", "-R", "1"]
+        self._command = ["ipmitool", "-I", interface, "-H", address, "-p", str(port), "-N", "1", "-R", "1"]
         if user:
             self._command += ["-U", user]
         if password_file is not None:
@@ -86,10 +86,11 @@ class SystemEventLog:
         return [event for event in last[1] if event.time >= since]
 
     def _read(self) -> list[HardwareEvent]:
-        if self._clock_off is None:
-            self._clock_off = self._clock_difference()
         events: dict[HardwareEvent, None] = {}
-        for fields in csv.reader(self._run("-c", "-Z", "sel", "elist").splitlines()):
+        records = list(csv.reader(self._run("-c", "-Z", "sel", "elist").splitlines()))
+        if self._clock_off is None and any(len(fields) >= 6 for fields in records):
+            self._clock_off = self._clock_difference()
+        for fields in records:
             event = self._event(fields)
             if event is not None:
                 events.setdefault(event)

@@ -13,7 +13,7 @@ import numpy as np
 from models.errors import BadInput
 from models.forecast import baselines, evaluate, labels
 from models.forecast.anomaly import score_anomaly, train_anomaly
-from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_at, take_units
+from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, Spans, known_at, take_units
 from models.forecast.evaluate import Bools
 from models.forecast.predict import score
 from models.forecast.train import Settings, train
@@ -52,8 +52,8 @@ def run(
 ) -> Trial:
     """Train on 1 − `unseen` of the units up to `train_until`, score the rest from then on every `every` (microseconds).
 
-    unseen 0 scores the units it trained on (time alone unseen). shuffle: the canary — training failures are dealt out to
-    other units at random, and everything must fall to the base rate. Raises BadInput.
+    unseen 0 scores the units it trained on (time alone unseen). shuffle: the canary — failures are dealt
+    out to other units at random before anything else, and every method must fall to the base rate. Raises BadInput.
     """
 
     settings = settings or Settings()
@@ -63,12 +63,12 @@ def run(
     kept = ~held_out if unseen else held_out
     if train_until + every > end:
         raise BadInput("--train-until leaves no time to test on")
+    if shuffle and dataset.failures is not None:
+        dealt = random.permutation(len(dataset.units))[dataset.failures.unit]
+        order = np.lexsort((dataset.failures.start, dealt))
+        spans = Spans(dealt[order], dataset.failures.start[order], dataset.failures.end[order])
+        dataset = replace(dataset, failures=spans)
     learn = known_at(take_units(dataset, kept), train_until)
-    if shuffle and learn.failures is not None:
-        dealt = random.permutation(len(learn.units))[learn.failures.unit]
-        order = np.lexsort((learn.failures.start, dealt))
-        spans = type(learn.failures)(dealt[order], learn.failures.start[order], learn.failures.end[order])
-        learn = replace(learn, failures=spans)
     test = take_units(dataset, held_out)
     pairs = labels.at_risk(test, labels.grid(train_until, end - horizon, every))
     outcome = labels.outcomes(test, pairs, horizon, known_until=end)

@@ -94,7 +94,7 @@ class EventFeatures:
         if two.any():
             gap[two] = days(at[row[two]] - at[row[two] - 1])
         faded: list[NDArray[np.generic]] = []
-        for window in self._windows[-2:]:
+        for window in self._windows[-3:-1]:
             total = np.zeros(time.size)
             for back in range(30):
                 place = row - back

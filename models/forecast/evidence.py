@@ -1,7 +1,7 @@
 """What one part's history says: where it stands, how it moves, and how far that is from its own healthy self. Pure.
 
-Everything is robust (medians, jumps without the largest) because sensors glitch, and is compared with the part's own past because parts
-differ. No figure here is learned; thresholds on them live in `models.forecast.limits`.
+Everything is robust (medians, jumps without the largest) because sensors glitch, and is compared with the part's own past
+because parts differ. No figure here is learned; thresholds on them live in `models.forecast.part_risk`.
 """
 
 from __future__ import annotations

@@ -132,7 +132,9 @@ class Builder:
             dataset.telemetry, units, spec.signals, spec.clocks, spec.windows, spread=spec.spread
         )
         groups = {name: self._codes(name) for name in spec.groups}
-        self._events = EventFeatures(dataset.events, units, spec.kinds, spec.components, groups, spec.windows)
+        self._events = EventFeatures(
+            dataset.events, units, spec.kinds, spec.components, groups, (*spec.windows, 52 * spec.windows[0] * 4)
+        )
         self.names = (
             "age.observed",
             *self._signals.names,

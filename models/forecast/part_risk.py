@@ -198,7 +198,8 @@ def _judge(side: _Side, look: Evidence, healthy: Past, signal: Signal) -> _Judge
     shift = side.sign * (look.level - healthy.center)
     departure = max(
         shift / healthy.spread,
-        max((side.sign * w.trend for w in windows if side.sign * w.slope * w.span > healthy.spread), default=0.0),
+        # Healthy readings wander, too: a trend only counts as far as it leads out of what they wander through.
+        max((min(side.sign * w.trend, side.sign * w.slope * w.span / healthy.spread) for w in windows), default=0.0),
         0.0 if signal.follows_load else max((w.flutter for w in windows), default=0.0),
     )
     sure = _logistic(DEPARTURE_STEEPNESS * (departure - DEPARTURE_HALF))

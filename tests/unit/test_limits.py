@@ -43,6 +43,7 @@ def highest(name: str, course: Course, *, until: float) -> float:
         ("psu_12v_volts", changed(RAIL, lambda t: np.where(t < 5, -12.1, 0.0)), 60),
         ("psu_12v_volts", changed(RAIL, lambda t: np.where(t < 5, 0.9, 0.0)), 60),
         ("psu_input_volts", changed(steady(230, spread=0.5, step=1), lambda t: np.where(t < 40, -8.0, 0.0), step=1), 120),
+        ("psu_input_volts", lambda t: np.round(230 + 1.5 * np.sin(t / 150.0) + np.cos(t / 1100.0)), 3600),
         ("psu_input_volts", steady(120, spread=1, step=1), 15),
         ("psu_input_volts", steady(208, spread=1, step=1), 15),
         ("fan_speed_rpm", steady(1500, spread=30, step=40), 15),
@@ -54,7 +55,8 @@ def highest(name: str, course: Course, *, until: float) -> float:
     ],
     ids=[
         "a healthy rail", "a load step of 0.1 V", "a load step of 0.2 V", "a load step on a coarse sensor", "one reading of 0 V",
-        "one reading too high", "a dip of the mains", "a 120 V feed", "a 208 V feed", "slow fans", "full load after a quiet day",
+        "one reading too high", "a dip of the mains",
+        "a mains voltage that wanders", "a 120 V feed", "a 208 V feed", "slow fans", "full load after a quiet day",
         "fans slowing down", "one more corrected error", "an exporter that is down", "old reallocated sectors",
     ],
 )  # fmt: skip
