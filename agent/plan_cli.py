@@ -69,6 +69,7 @@ def plan(
 
     if planner not in ("solver", "llm"):
         raise BadInput(f"--planner {planner!r} is not known", hint="solver or llm")
+    policy = _policy(policy_file, config, live=fleet_file is None)  # a broken one is told before anybody is asked
     if fleet_file is None:
         if risks_file is not None or now is not None:
             raise BadInput("--risks and --now go with --fleet", hint="name the fleet file the risks belong to")
@@ -81,7 +82,6 @@ def plan(
         at = _as_of(now, fleet, risks)
         for line in _remarks(fleet, risks, risks_given=risks_file is not None):
             note(f"note: {line}")
-    policy = _policy(policy_file, config, live=fleet_file is None)
     named = tuple(dict.fromkeys(nodes or ()))
     for node in named:
         if node not in fleet.node_by_name:

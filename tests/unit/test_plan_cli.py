@@ -140,6 +140,14 @@ def test_without_files_it_looks_and_uses_the_settings_policy(
     }
 
 
+def test_a_broken_policy_is_told_before_anybody_is_asked(files: Path) -> None:
+    (files / "lifeboat.yaml").write_text("prometheus: {url: 'http://127.0.0.1:9'}")
+    (files / "policy.yaml").write_text("trigger: {probabilty: 0.5}")
+    code, result = lifeboat("plan", "--policy", "policy.yaml")
+    assert code == 2
+    assert "trigger.probabilty" in str(result.exception)
+
+
 def test_guard_refuses_with_3_and_names_the_rule(files: Path, scene: Topology) -> None:
     made = plan(scene.fleet, scene.risks, scene.policy, NOW)
     bent = json.loads(made.model_dump_json())
