@@ -160,6 +160,9 @@ def lab_stage(name: str, report: Report, *, keep: bool) -> Generator[LabStage]:
 
         with connect(Settings.load(lab.config_path), DEMO_POLICY, watch=meter) as session:
             yield LabStage(lab, session, watches)
+    except KeyboardInterrupt:
+        report("interrupted: taking the lab down" if not keep else "interrupted: the lab stays up, as asked")
+        raise
     finally:
         for prober in probers:
             prober.stop()
