@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from agent.attempt import Progress
     from agent.connect import Session
     from agent.cycle import PassResult
+    from agent.execute import Watcher
     from agent.report import Report
-    from models.evacuation import Evacuation
+    from models.evacuation import Attempt, Evacuation
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -37,29 +39,44 @@ def apply(
     report_file: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Carry out a plan: judged again on the fleet as it is now, approved, executed, verified, reported."""
+    """Carry out a plan: judged again on the fleet as it is now, approved, executed, verified, reported.
+
+    What a crash cut off is finished first; when that was this very plan, it is not carried out a second time.
+    """
     from agent.approve import StandingApprover, TerminalApprover
     from agent.connect import connect
+    from agent.console import note
     from agent.cycle import Cycle
     from agent.files import read_plan
     from agent.guard import judge
-    from agent.run_attempt import recover_attempts
     from agent.settings import load_settings
 
     settings = load_settings(config)
     plan = read_plan(plan_file)
     with connect(settings, policy_file) as session:
-        recover_attempts(session.hands, session.policy)
+        watcher = progress_watcher()
+        for ended in take_over(session, watcher):
+            if ended.plan.digest() == plan.digest():
+                note(f"evacuation {ended.id} was of this plan; it is over now, and not carried out again")
+                conclude(report_after_crash(ended, session), ended, report_file, as_json)
         fleet, risks = session.look()
         now = session.hands.clock.now()
         verdict = judge(plan, fleet, risks, session.policy, now)
         approver = StandingApprover(approve_as) if approve_as else TerminalApprover()
-        cycle = Cycle(session.hands, session.policy, session.look, session.planner, approver)
+        cycle = Cycle(
+            session.hands,
+            session.policy,
+            session.look,
+            session.planner,
+            approver,
+            watcher,
+            carry_out=session.durable.execute,
+        )
         result = cycle.act(plan, verdict, fleet, risks, now)
         if result.refusal is not None:
             raise result.refusal
         report = report_of(result, session)
-    _conclude(report, result.evacuation, report_file, as_json)
+    conclude(report, result.evacuation, report_file, as_json)
 
 
 @app.command()
@@ -78,20 +95,36 @@ def run(
 
     settings = load_settings(config)
     with connect(settings, policy_file, planner=planner) as session:
-        cycle = Cycle(session.hands, session.policy, session.look, session.planner, PolicyApprover())
-        serve(cycle, interval=settings.interval, on_pass=lambda result: keep_report(result, session), once=once)
+        cycle = Cycle(
+            session.hands,
+            session.policy,
+            session.look,
+            session.planner,
+            PolicyApprover(),
+            carry_out=session.durable.execute,
+        )
+        serve(
+            cycle,
+            recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
+            interval=settings.interval,
+            on_pass=lambda result: keep_report(result, session),
+            once=once,
+        )
 
 
 @app.command()
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What is going on: evacuations so far, vms that are locked, and what a human must look at."""
+    from agent.connect import open_journal
     from agent.console import console, write_json
-    from agent.journal import Journal
+    from agent.lease import holder
     from agent.settings import load_settings
     from agent.status import read_status, show_status
 
-    journal = Journal(load_settings(config).state_dir / "journal.sqlite")
-    found = read_status(journal)
+    settings = load_settings(config)
+    journal = open_journal(settings)
+    found = read_status(journal, holder=holder(settings.state_dir))
+    journal.close()
     if as_json:
         write_json(found)
     else:
@@ -129,7 +162,63 @@ def report_of(result: PassResult, session: Session) -> Report:
     )
 
 
-def _conclude(report: Report, evacuation: Evacuation | None, report_file: Path | None, as_json: bool) -> None:
+def take_over(session: Session, watcher: Watcher) -> list[Evacuation]:
+    """Finish what a crash cut off, if anything, and say so; the evacuations that are over now."""
+    from agent.console import note
+    from agent.run_attempt import needs_recovery
+
+    if not needs_recovery(session.hands.journal):
+        return []
+    attempts, evacuations = session.durable.recover(session.hands, session.policy, session.look, watcher)
+    for attempt in attempts:
+        note(f"recovered {attempt.id}: {attempt.outcome}: {attempt.message}")
+    for evacuation in evacuations:
+        note(f"evacuation {evacuation.id}, which was cut off, is over: {evacuation.outcome}")
+    return evacuations
+
+
+def progress_watcher() -> Watcher:
+    """Says on stderr, one line each, when a phase of an attempt begins and how each ended."""
+    from agent.console import note
+    from agent.execute import Watcher
+
+    said: dict[str, str] = {}
+
+    def tell(progress: Progress) -> None:
+        if said.get(progress.attempt) != progress.phase:
+            said[progress.attempt] = progress.phase
+            where = f" to {progress.action.target}" if progress.action.target else ""
+            note(f"{progress.attempt}: {progress.action.vm_name} {progress.action.kind}{where}: {progress.phase}")
+
+    def ended(attempt: Attempt) -> None:
+        note(f"{attempt.id}: {attempt.outcome}: {attempt.message}")
+
+    return Watcher(tell=tell, ended=ended)
+
+
+def report_after_crash(evacuation: Evacuation, session: Session) -> Report:
+    """The report of an evacuation that another process began: its fleet is the one it was agreed for."""
+    from agent.execute import Run
+    from agent.report import build_report
+
+    order = Run.from_journal(session.hands, evacuation.id).order
+    fleet_after, risks = session.look()
+    return build_report(
+        order.fleet,
+        risks,
+        order.plan,
+        order.verdict,
+        order.policy,
+        now=session.hands.clock.now(),
+        evacuation=evacuation,
+        fleet_after=fleet_after,
+        simulated_nodes=session.settings.simulated,
+        audit_head=session.hands.journal.head(),
+    )
+
+
+def conclude(report: Report, evacuation: Evacuation | None, report_file: Path | None, as_json: bool) -> NoReturn:
+    """Show the report and end the command with the evacuation's exit code."""
     from agent.console import console, note, write_json
     from agent.report import render_terminal, write_html
 

@@ -9,6 +9,7 @@ from agent.archive_cli import archive, audit
 from agent.assess_cli import app as assess
 from agent.forecast_cli import app as forecast
 from agent.plan_cli import app as plan
+from agent.steer_cli import app as steer
 
 app = typer.Typer(
     name="lifeboat",
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (assess, plan, act, forecast):
+for group in (assess, plan, act, steer, forecast):
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from models.policy import Policy
 from models.risk import Risk
 
 if TYPE_CHECKING:
+    from agent.durable import Durable
     from agent.settings import Settings
     from tools.ports import ArchiveStore, Hypervisor
 
@@ -33,6 +35,13 @@ class Session:
     policy: Policy
     look: Look
     planner: Planner
+
+    @cached_property
+    def durable(self) -> Durable:
+        """Carries out what survives a crash. Loads DBOS (about a second), so only for who needs it."""
+        from agent.durable import Durable
+
+        return Durable(self.settings.state_dir, self.settings.durable_url)
 
 
 def open_journal(settings: Settings) -> Journal:

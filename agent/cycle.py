@@ -8,12 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from agent.approve import approve, check_agreement
-from agent.execute import Watcher, execute, new_evacuation_id
+from agent.execute import CarryOut, Watcher, execute, new_evacuation_id
 from agent.guard import judge
 from agent.hands import Hands
 from agent.plan import nodes_to_evacuate
 from agent.verify import Verification, verify
-from models.errors import Refused
+from models.errors import Busy, Refused
 from models.evacuation import Evacuation, NodeLoss, RiskSample
 from models.fleet import Fleet, NodeState
 from models.plan import Plan, Verdict
@@ -66,6 +66,7 @@ class Cycle:
     planner: Planner
     approver: Approver
     watcher: Watcher = field(default_factory=Watcher)
+    carry_out: CarryOut = execute
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
     _cooling: dict[str, datetime] = field(default_factory=dict[str, datetime])
 
@@ -87,7 +88,11 @@ class Cycle:
         plan = self.planner(fleet, risks, self.policy, now, wanted)
         for node in wanted:
             self._cooling[node] = now + self.policy.cooldown
-        return self.act(plan, judge(plan, fleet, risks, self.policy, now), fleet, risks, started_at)
+        result = self.act(plan, judge(plan, fleet, risks, self.policy, now), fleet, risks, started_at)
+        if isinstance(result.refusal, Busy):
+            for node in wanted:  # it is not this node's fault, and it may not have the time
+                del self._cooling[node]
+        return result
 
     def act(self, plan: Plan, verdict: Verdict, fleet: Fleet, risks: list[Risk], started_at: datetime) -> PassResult:
         """Approve a judged plan, carry it out and verify. A refusal is in the result, not raised."""
@@ -128,7 +133,7 @@ class Cycle:
         if agreement.by != "policy":
             fleet, _ = self.look()  # a person takes time: the fleet must still be the one they agreed about
         check_agreement(agreement, plan, fleet, now=clock.now())
-        return execute(
+        return self.carry_out(
             plan,
             fleet,
             verdict,

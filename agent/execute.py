@@ -1,34 +1,39 @@
-"""Carry out an approved plan: wave by wave, as many actions at once as the limits allow, each in its own attempt."""
+"""Carry out an approved plan: wave by wave, as many actions at once as the limits allow, each in its own attempt.
+
+`Run` is one evacuation under way in this process; `execute` walks it in plain threads. `agent.durable` walks the same
+`Run` in workflows that survive the process.
+"""
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypeVar
 
+from agent.admission import Gate
 from agent.approve import Agreement
 from agent.attempt import AttemptContext, Progress
 from agent.hands import Hands
-from agent.run_attempt import run_attempt
-from models.evacuation import (
-    Attempt,
-    AttemptOutcome,
-    Evacuation,
-    EvacuationOutcome,
-    judge_outcome,
-)
+from agent.run_attempt import attempt_so_far, call_off, run_attempt
+from agent.steering import LOOK_SECONDS, Request, read_steering
+from models.base import Value, format_duration
+from models.errors import BadInput
+from models.evacuation import Attempt, Evacuation, EvacuationOutcome, judge_outcome
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan, Verdict
-from models.policy import LimitPolicy, Policy
+from models.policy import Policy
 
-_POLL_SECONDS = 0.2
+T = TypeVar("T")
 
 
 @dataclass
 class Watcher:
-    """How the caller follows and steers a running evacuation."""
+    """How the caller follows and steers a running evacuation. Called from several threads."""
 
     tell: Callable[[Progress], None] = lambda _: None
     ended: Callable[[Attempt], None] = lambda _: None
@@ -38,28 +43,35 @@ class Watcher:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
+class Order(Value):
+    """What was agreed to be carried out; in the journal from the start, for whoever has to finish it."""
+
+    plan: Plan
+    fleet: Fleet
+    verdict: Verdict
+    policy: Policy
+    agreement: Agreement
+
+
+class CarryOut(Protocol):
+    """What carries out an approved plan: `execute`, or `agent.durable.Durable.execute`."""
+
+    def __call__(
+        self,
+        plan: Plan,
+        fleet: Fleet,
+        verdict: Verdict,
+        policy: Policy,
+        hands: Hands,
+        *,
+        evacuation: str,
+        agreement: Agreement,
+        watcher: Watcher | None = None,
+    ) -> Evacuation: ...
+
+
 def new_evacuation_id(hands: Hands) -> str:
     return f"evac-{hands.clock.now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
-
-
-def may_start(action: Action, running: Sequence[Action], limits: LimitPolicy) -> bool:
-    """Whether one more action fits beside those running. Archives count outbound too: they load the same disks."""
-    moves_in = action.target is not None
-    return (
-        len(running) < limits.per_fleet
-        and sum(other.source == action.source for other in running) < limits.outbound_per_node
-        and not (moves_in and sum(other.target == action.target for other in running) >= limits.inbound_per_node)
-        and not (
-            moves_in
-            and sum((other.source, other.target) == (action.source, action.target) for other in running)
-            >= limits.per_link
-        )
-        and not (
-            action.kind is ActionKind.COLD_ARCHIVE
-            and sum(o.kind is ActionKind.COLD_ARCHIVE and o.source == action.source for o in running)
-            >= limits.archives_per_node
-        )
-    )
 
 
 def execute(
@@ -75,95 +87,186 @@ def execute(
 ) -> Evacuation:
     """Run every action of the plan that is not `stay`.
 
-    One failure neither stops nor undoes the others. Ctrl-C (or `watcher.cancelled`) ends what can still be ended and
-    waits until every vm was observed. Raises nothing for failed actions: the outcome is in the Evacuation.
+    One failure neither stops nor undoes the others. Ctrl-C (or `watcher.cancelled`, or a request in the journal) ends
+    what can still be ended and waits until every vm was observed. Raises nothing for failed actions: the outcome is in
+    the Evacuation.
     """
-    watcher = watcher or Watcher()
-    started_at = hands.clock.now()
-    hands.journal.append(
-        "evacuation-started",
-        {"plan": plan.model_dump(mode="json"), "agreement": agreement.model_dump(mode="json")},
-        now=started_at,
-        evacuation=evacuation,
-    )
-    attempts: list[Attempt] = []
-    moves = plan.moves
-    for wave in sorted({action.wave for action in moves}):
-        attempts += _run_wave(
-            [action for action in moves if action.wave == wave], fleet, policy, hands, evacuation, watcher
+    order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
+    run = Run(order, hands, evacuation, watcher)
+    run.begin()
+    with run.steered():
+        return run.walk()
+
+
+class Run:
+    """One evacuation, as this process carries it out. Every part of it may be asked for again after a restart."""
+
+    def __init__(self, order: Order, hands: Hands, evacuation: str, watcher: Watcher | None = None) -> None:
+        self.order, self.hands, self.id = order, hands, evacuation
+        self.watcher = watcher or Watcher()
+        self.cancelled = threading.Event()
+        self._paused = False
+        self._called_off: str | None = None
+        self._began_at: datetime | None = None
+        self.gate = Gate(
+            order.plan.actions, order.policy.limits, stopped=self._why_stopped, paused=lambda: self._paused
         )
-    attempts.sort(key=lambda attempt: attempt.started_at)
-    outcome = judge_outcome(tuple(attempts), frozenset(action.vm for action in moves))
-    ended_at = hands.clock.now()
-    hands.journal.append("evacuation-ended", {"outcome": outcome}, now=ended_at, evacuation=evacuation)
-    return Evacuation(
-        id=evacuation,
-        plan=plan,
-        verdict=verdict,
-        approved_by=agreement.by,
-        approved_at=agreement.at,
-        started_at=started_at,
-        ended_at=ended_at,
-        outcome=EvacuationOutcome.DONE if not moves else outcome,
-        attempts=tuple(attempts),
-    )
 
+    @classmethod
+    def from_journal(cls, hands: Hands, evacuation: str, watcher: Watcher | None = None) -> Run:
+        """An evacuation that was begun, here or in a process that is gone. Raises BadInput when it never was."""
+        for record in hands.journal.records(evacuation=evacuation, kinds=("evacuation-started",)):
+            return cls(
+                Order.model_validate({k: record.data[k] for k in Order.model_fields}), hands, evacuation, watcher
+            )
+        raise BadInput(f"evacuation {evacuation} was never begun", hint="see `lifeboat status`")
 
-def _run_wave(
-    actions: list[Action], fleet: Fleet, policy: Policy, hands: Hands, evacuation: str, watcher: Watcher
-) -> list[Attempt]:
-    waiting, running, done = list(actions), dict[Future[Attempt], Action](), list[Attempt]()
+    def begin(self) -> None:
+        """On disk before anything else is done."""
+        self._append("evacuation-started", **self.order.model_dump(mode="json"))
 
-    def finish(attempt: Attempt) -> None:
-        done.append(attempt)
-        watcher.ended(attempt)
+    @property
+    def waves(self) -> list[list[int]]:
+        """Numbers (places in the plan) of the actions of each wave, in the order they start."""
+        moves = [
+            (action.wave, number)
+            for number, action in enumerate(self.order.plan.actions)
+            if action.kind is not ActionKind.STAY
+        ]
+        return [[number for wave, number in moves if wave == each] for each in sorted({wave for wave, _ in moves})]
 
-    with ThreadPoolExecutor(max_workers=policy.limits.per_fleet, thread_name_prefix="attempt") as pool:
-        while waiting or running:
-            try:
-                for action in list(waiting):
-                    ctx = _context(action, fleet, policy, hands, evacuation, watcher)
-                    reason = "cancelled" if watcher.cancelled.is_set() else watcher.withdraw(action)
-                    if reason is not None:
-                        waiting.remove(action)
-                        finish(_called_off(ctx, reason))
-                    elif may_start(action, list(running.values()), policy.limits):
-                        waiting.remove(action)
-                        running[pool.submit(run_attempt, ctx)] = action
-                ended, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                watcher.cancelled.set()
-                continue
-            for future in ended:
-                del running[future]
-                finish(future.result())
-    return done
+    def attempt_id(self, number: int) -> str:
+        """The one-shot id of the only attempt this evacuation ever makes at an action."""
+        return f"{self.id}-{number:03d}"
 
+    def attempt(self, number: int) -> Attempt:
+        """Make the attempt, or finish one that was cut off, or answer how it ended when it is over already."""
+        ctx = self._context(number)
+        try:
+            attempt = attempt_so_far(ctx)
+            if attempt is None:
+                reason = self.gate.enter(number)
+                attempt = run_attempt(ctx) if reason is None else call_off(ctx, reason)
+        finally:
+            self.gate.leave(number)
+        self.watcher.ended(attempt)
+        return attempt
 
-def _context(
-    action: Action, fleet: Fleet, policy: Policy, hands: Hands, evacuation: str, watcher: Watcher
-) -> AttemptContext:
-    return AttemptContext(
-        id=f"{evacuation}-{uuid.uuid4().hex[:8]}",
-        evacuation=evacuation,
-        action=action,
-        vm=fleet.vm_by_uuid[action.vm],
-        policy=policy,
-        hands=hands,
-        tell=watcher.tell,
-        cancelled=watcher.cancelled,
-    )
+    def walk(self) -> Evacuation:
+        """Wave by wave, in threads of this process. Inside `steered`."""
+        attempts: list[Attempt] = []
+        for wave in self.waves:
+            self.gate.expect(wave)
+            with ThreadPoolExecutor(max_workers=len(wave), thread_name_prefix="attempt") as pool:
+                attempts += self.wait_for([pool.submit(self.attempt, number).result for number in wave])
+        return self.finish(attempts)
 
+    def wait_for(self, results: Sequence[Callable[[], T]]) -> list[T]:
+        """Every result, also when one of them raises: that is raised once all are there. Ctrl-C cancels and goes on."""
+        found: list[T] = []
+        errors: list[BaseException] = []
+        for result in results:
+            while True:
+                try:
+                    found.append(result())
+                except KeyboardInterrupt:
+                    self.cancel("Ctrl-C")
+                    continue
+                except BaseException as error:
+                    errors.append(error)
+                break
+        if errors:
+            raise errors[0]
+        return found
 
-def _called_off(ctx: AttemptContext, reason: str) -> Attempt:
-    now = ctx.hands.clock.now()
-    attempt = Attempt(
-        id=ctx.id,
-        action=ctx.action,
-        started_at=now,
-        ended_at=now,
-        outcome=AttemptOutcome.CANCELLED,
-        message=f"{ctx.label}: not begun: {reason}",
-    )
-    ctx.record("result", attempt=attempt.model_dump(mode="json"))
-    return attempt
+    def finish(self, attempts: Sequence[Attempt]) -> Evacuation:
+        """Write down how it ended."""
+        started = self.hands.journal.records(evacuation=self.id, kinds=("evacuation-started",))[0]
+        in_order = tuple(sorted(attempts, key=lambda attempt: attempt.started_at))
+        moves = self.order.plan.moves
+        outcome = judge_outcome(in_order, frozenset(action.vm for action in moves))
+        if not moves:
+            outcome = EvacuationOutcome.DONE
+        ended_at = self.hands.clock.now()
+        if not self.hands.journal.records(evacuation=self.id, kinds=("evacuation-ended",)):
+            self._append("evacuation-ended", outcome=outcome)
+        return Evacuation(
+            id=self.id,
+            plan=self.order.plan,
+            verdict=self.order.verdict,
+            approved_by=self.order.agreement.by,
+            approved_at=self.order.agreement.at,
+            started_at=datetime.fromisoformat(started.time),
+            ended_at=ended_at,
+            outcome=outcome,
+            attempts=in_order,
+        )
+
+    def cancel(self, by: str) -> None:
+        """Call it off for good; in the journal when this returns."""
+        self._append(Request.CANCEL, by=by)
+        self.cancelled.set()
+
+    def call_off(self, why: str) -> None:
+        """What has not begun will not begin; in the journal when this returns."""
+        self._append("called-off", why=why)
+        self.heed()
+
+    def heed(self) -> None:
+        """Take in what people have asked for so far."""
+        steering = read_steering(self.hands.journal, self.id)
+        self._paused, self._called_off = steering.paused_by is not None, steering.called_off
+        if steering.cancelled_by is not None:
+            self.cancelled.set()
+        elif self.watcher.cancelled.is_set() and not self.cancelled.is_set():
+            self.cancel("the process was told to stop")
+
+    @contextmanager
+    def steered(self) -> Generator[None]:
+        """Heed requests for as long as the block runs."""
+        over = threading.Event()
+
+        def follow() -> None:
+            while not over.wait(LOOK_SECONDS):
+                self.heed()
+
+        self.heed()
+        follower = threading.Thread(target=follow, name=f"steering {self.id}", daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            over.set()
+            follower.join()
+
+    def _why_stopped(self, action: Action) -> str | None:
+        if self.cancelled.is_set() or self.watcher.cancelled.is_set():
+            return "cancelled"
+        if self._called_off is not None:
+            return self._called_off
+        limit = self.order.policy.limits.evacuation_timeout
+        if limit is not None and self.hands.clock.now() - self._begun() >= limit:
+            return f"the evacuation had already taken the {format_duration(limit)} that policy gives it"
+        return self.watcher.withdraw(action)
+
+    def _begun(self) -> datetime:
+        if self._began_at is None:
+            started = self.hands.journal.records(evacuation=self.id, kinds=("evacuation-started",))
+            self._began_at = datetime.fromisoformat(started[0].time)
+        return self._began_at
+
+    def _context(self, number: int) -> AttemptContext:
+        action = self.order.plan.actions[number]
+        return AttemptContext(
+            id=self.attempt_id(number),
+            evacuation=self.id,
+            action=action,
+            vm=self.order.fleet.vm_by_uuid[action.vm],
+            policy=self.order.policy,
+            hands=self.hands,
+            tell=self.watcher.tell,
+            cancelled=self.cancelled,
+        )
+
+    def _append(self, kind: str, **data: object) -> None:
+        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=self.id)

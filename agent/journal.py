@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,11 +86,16 @@ class Journal:
             )
         return Record(seq, time, kind, evacuation, attempt, json.loads(text), sha256)
 
-    def records(self, *, evacuation: str | None = None, attempt: str | None = None) -> list[Record]:
-        """Records in order, all of them or those of one evacuation or attempt."""
+    def records(
+        self, *, evacuation: str | None = None, attempt: str | None = None, kinds: Sequence[str] = ()
+    ) -> list[Record]:
+        """Records in order: all of them, or those of one evacuation, of one attempt, of some kinds."""
         query = "SELECT seq, time, kind, evacuation, attempt, data, sha256 FROM records"
         wanted = {"evacuation": evacuation, "attempt": attempt}
         where = [f"{column} = :{column}" for column, value in wanted.items() if value is not None]
+        if kinds:
+            wanted |= {f"kind{number}": kind for number, kind in enumerate(kinds)}
+            where.append(f"kind IN ({', '.join(f':kind{number}' for number in range(len(kinds)))})")
         if where:
             query += " WHERE " + " AND ".join(where)
         with self._mutex:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -12,8 +14,9 @@ from agent.attempt import AttemptContext, Ending, Progress
 from agent.cold_archive import cold_archive, recover_cold_archive
 from agent.cold_migrate import cold_migrate, recover_cold_migrate
 from agent.hands import Hands
-from agent.journal import Record
+from agent.journal import Journal, Record
 from agent.live_migrate import live_migrate, recover_live_migrate
+from agent.steering import unfinished
 from models.errors import Indeterminate, LifeboatError, Refused
 from models.evacuation import Attempt, AttemptOutcome, SeenState
 from models.fleet import Vm
@@ -91,29 +94,86 @@ def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: At
     )
 
 
+def call_off(ctx: AttemptContext, reason: str) -> Attempt:
+    """Write down that it is not to be begun."""
+    now = ctx.hands.clock.now()
+    attempt = Attempt(
+        id=ctx.id,
+        action=ctx.action,
+        started_at=now,
+        ended_at=now,
+        outcome=AttemptOutcome.CANCELLED,
+        message=f"{ctx.label}: not begun: {reason}",
+    )
+    ctx.record("result", attempt=attempt.model_dump(mode="json"))
+    return attempt
+
+
+def attempt_so_far(ctx: AttemptContext) -> Attempt | None:
+    """How it ended, when it is over. One that was cut off is ended now, by looking. None: it never began."""
+    records = ctx.hands.journal.records(attempt=ctx.id, kinds=("intent", "result"))
+    for record in records:
+        if record.kind == "result":
+            return Attempt.model_validate(record.data["attempt"])
+    return _recover(ctx, records[0]) if records else None
+
+
+def needs_recovery(journal: Journal) -> bool:
+    """Whether anything was begun and not ended: here and now by a live lifeboat, or by one that is gone."""
+    return bool(unfinished(journal) or _open_intents(journal) or journal.locks())
+
+
 def recover_attempts(hands: Hands, policy: Policy, tell: Callable[[Progress], None] = lambda _: None) -> list[Attempt]:
     """End every attempt whose intent is in the journal and whose result is not: observe first, then decide.
 
-    Only for a journal that no other lifeboat process is working on.
+    All at once, since each may have to wait for a move that libvirt carries on. Only for a journal that no other
+    lifeboat process is working on.
     """
-    open_attempts: dict[str, Record] = {}
-    for record in hands.journal.records():
-        if record.kind == "intent" and record.attempt is not None:
-            open_attempts[record.attempt] = record
-        elif record.kind == "result" and record.attempt is not None:
-            open_attempts.pop(record.attempt, None)
-    recovered: list[Attempt] = []
-    for attempt_id, record in open_attempts.items():
+    open_attempts = _open_intents(hands.journal)
+
+    def recover(item: tuple[str, Record]) -> Attempt:
+        attempt_id, record = item
         action = Action.model_validate(record.data["action"])
-        before = TypeAdapter(VmObservation).validate_python(record.data["before"])
-        vm = Vm(uuid=action.vm, name=action.vm_name or before.name, node=action.source, memory_bytes=0)
-        ctx = AttemptContext(attempt_id, record.evacuation or "", action, vm, policy, hands, tell)
-        ctx.record("recovering", why="its intent is in the journal and its result is not")
-        recover = partial(_RECOVERIES[action.kind], ctx, before)
-        recovered.append(_conclude(ctx, datetime.fromisoformat(record.time), recover))
+        vm = Vm(uuid=action.vm, name=action.vm_name or "?", node=action.source, memory_bytes=0)
+        return _recover(AttemptContext(attempt_id, record.evacuation or "", action, vm, policy, hands, tell), record)
+
+    recovered: list[Attempt] = []
+    if open_attempts:
+        with ThreadPoolExecutor(max_workers=len(open_attempts), thread_name_prefix="recover") as pool:
+            recovered = list(pool.map(recover, open_attempts.items()))
     # A lock taken right before a crash, with no intent after it, protects nothing.
-    with_intent = {record.attempt for record in hands.journal.records() if record.kind == "intent"}
+    with_intent = {record.attempt for record in hands.journal.records(kinds=("intent",))}
+    ended = {record.attempt for record in hands.journal.records(kinds=("result",))} - _frozen(hands)
     for vm, attempt_id in hands.journal.locks().items():
-        if attempt_id not in with_intent:
+        if attempt_id not in with_intent or attempt_id in ended:
             hands.journal.unlock(vm, attempt_id)
     return recovered
+
+
+def _open_intents(journal: Journal) -> dict[str, Record]:
+    """attempt → its intent, for all that have no result."""
+    found: dict[str, Record] = {}
+    for record in journal.records(kinds=("intent", "result")):
+        if record.kind == "intent" and record.attempt is not None:
+            found[record.attempt] = record
+        elif record.attempt is not None:
+            found.pop(record.attempt, None)
+    return found
+
+
+def _frozen(hands: Hands) -> set[str | None]:
+    """Attempts that keep their lock until a human has looked."""
+    return {
+        record.attempt
+        for record in hands.journal.records(kinds=("result",))
+        if record.data["attempt"]["outcome"] == AttemptOutcome.INDETERMINATE
+    }
+
+
+def _recover(ctx: AttemptContext, intent: Record) -> Attempt:
+    before = TypeAdapter(VmObservation).validate_python(intent.data["before"])
+    if ctx.vm.name == "?":
+        ctx = replace(ctx, vm=ctx.vm.model_copy(update={"name": before.name}))
+    ctx.record("recovering", why="its intent is in the journal and its result is not")
+    recover = partial(_RECOVERIES[ctx.action.kind], ctx, before)
+    return _conclude(ctx, datetime.fromisoformat(intent.time), recover)

@@ -11,25 +11,44 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEv
 from apscheduler.schedulers.blocking import BlockingScheduler
 
 from agent.cycle import Cycle, PassOutcome, PassResult
-from agent.run_attempt import recover_attempts
+from agent.run_attempt import needs_recovery
 from models.errors import LifeboatError
+from models.evacuation import Attempt, Evacuation
 
 log = structlog.get_logger("lifeboat")
 
 
-def serve(cycle: Cycle, *, interval: timedelta, on_pass: Callable[[PassResult], None], once: bool = False) -> None:
+def serve(
+    cycle: Cycle,
+    *,
+    recover: Callable[[], tuple[list[Attempt], list[Evacuation]]],
+    interval: timedelta,
+    on_pass: Callable[[PassResult], None],
+    once: bool = False,
+) -> None:
     """Recover what a crash cut off, then run a pass now and every `interval`, until SIGTERM or Ctrl-C.
 
-    With `once`, one pass; its LifeboatError is raised instead of logged.
+    What another lifeboat (a `lifeboat apply`) left unfinished meanwhile is recovered before the next pass. With `once`,
+    one pass; its LifeboatError is raised instead of logged.
     """
-    for attempt in recover_attempts(cycle.hands, cycle.policy):
-        log.warning("recovered", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
+
+    def recover_and_say() -> None:
+        if not needs_recovery(cycle.hands.journal):
+            return
+        attempts, evacuations = recover()
+        for attempt in attempts:
+            log.warning("recovered", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
+        for evacuation in evacuations:
+            log.warning("finished-after-crash", evacuation=evacuation.id, outcome=evacuation.outcome)
+
     if once:
+        recover_and_say()
         on_pass(cycle.run_pass())
         return
 
     def one_pass() -> None:
         try:
+            recover_and_say()
             result = cycle.run_pass()
         except LifeboatError as error:
             log.error("pass-failed", code=error.code, message=str(error))

@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     """names of storage pools of which the same holds"""
     state_dir: Path = Path("/var/lib/lifeboat")
     """journal, audit log and signing key"""
+    durable_url: str | None = None
+    """PostgreSQL in which several lifeboats keep what is not over, so that one at a time evacuates, such as
+    `postgresql://lifeboat@db/lifeboat`; None: a SQLite file in state_dir. The journal stays in each one's state_dir"""
     policy_file: Path | None = None
     signals_file: Path | None = None
     """signals added to, or put in place of, the shipped catalogue"""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.journal import Journal, Record
+from agent.lease import Holder
+from agent.steering import Steering, steering_of
 from models.base import Value
 from models.evacuation import AttemptOutcome
+from models.plan import Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,9 +33,16 @@ class EvacuationStatus(Value):
     id: str
     started_at: str
     outcome: str
-    """how it ended, `running`, or `refused` with nothing changed"""
+    """how it ended; `running`, `paused` or `cancelling`; `cut off` when the lifeboat that ran it is gone; or `refused`
+    with nothing changed"""
     why: str
     attempts: tuple[AttemptStatus, ...]
+    actions: int = 0
+    """how many the plan has, those that stay left out"""
+    over: int = 0
+    """how many of them have ended, however they did"""
+    worked_on_by: int | None = None
+    """pid of the lifeboat that carries it out now"""
 
 
 class Status(Value):
@@ -50,8 +60,8 @@ class Status(Value):
         )
 
 
-def read_status(journal: Journal, *, most: int = 10) -> Status:
-    """The newest `most` evacuations as the journal has them."""
+def read_status(journal: Journal, *, holder: Holder | None = None, most: int = 10) -> Status:
+    """The newest `most` evacuations as the journal has them. `holder`: the lifeboat that is at work now."""
     by_evacuation: dict[str, list[Record]] = {}
     for record in journal.records():
         if record.evacuation is not None:
@@ -59,16 +69,18 @@ def read_status(journal: Journal, *, most: int = 10) -> Status:
     locks = set(journal.locks().values())
     newest = list(by_evacuation.items())[::-1][:most]
     return Status(
-        evacuations=tuple(_evacuation(name, records, locks) for name, records in newest), audit_head=journal.head()
+        evacuations=tuple(_evacuation(name, records, locks, holder) for name, records in newest),
+        audit_head=journal.head(),
     )
 
 
-def _evacuation(name: str, records: list[Record], locks: set[str]) -> EvacuationStatus:
-    outcome, why = "planned", ""
+def _evacuation(name: str, records: list[Record], locks: set[str], holder: Holder | None) -> EvacuationStatus:
+    outcome, why, actions = "planned", "", 0
     attempts: dict[str, AttemptStatus] = {}
     for record in records:
         if record.kind == "evacuation-started":
             outcome = "running"
+            actions = len(Plan.model_validate(record.data["plan"]).moves)
         elif record.kind == "evacuation-ended":
             outcome = record.data["outcome"]
         elif record.kind == "refused":
@@ -87,9 +99,35 @@ def _evacuation(name: str, records: list[Record], locks: set[str]) -> Evacuation
                 message=record.data["attempt"]["message"] if ended else "",
                 locked=record.attempt in locks,
             )
+    at_work = holder is not None and holder.what in (name, "recovery") and outcome == "running"
+    if outcome == "running":
+        outcome, why = _under_way(steering_of(records), at_work)
+    over = sum(attempt.outcome != "running" for attempt in attempts.values())
     return EvacuationStatus(
-        id=name, started_at=records[0].time, outcome=outcome, why=why, attempts=tuple(attempts.values())
+        id=name,
+        started_at=records[0].time,
+        outcome=outcome,
+        why=why,
+        attempts=tuple(attempts.values()),
+        actions=actions,
+        over=over,
+        worked_on_by=holder.pid if at_work and holder is not None else None,
     )
+
+
+def _under_way(steering: Steering, at_work: bool) -> tuple[str, str]:
+    """State and reason of an evacuation that has not ended."""
+    nobody = "" if at_work else "; the lifeboat that ran it is gone"
+    if steering.cancelled_by is not None:
+        return "cancelling", f"by {steering.cancelled_by}{nobody}"
+    if steering.paused_by is not None:
+        return "paused", f"by {steering.paused_by}{nobody}; `lifeboat resume` lets it go on"
+    if not at_work:
+        return (
+            "cut off",
+            "the lifeboat that ran it is gone; `lifeboat resume` goes on with it, `lifeboat cancel` ends it",
+        )
+    return "running", ""
 
 
 def show_status(status: Status, console: Console) -> None:
@@ -99,7 +137,11 @@ def show_status(status: Status, console: Console) -> None:
     if not status.evacuations:
         console.print("no evacuation was ever planned here")
     for evacuation in status.evacuations:
-        console.print(Text.assemble((evacuation.id, "bold"), f"  {evacuation.started_at}  {evacuation.outcome}"))
+        progress = f"  {evacuation.over} of {evacuation.actions} actions over" if evacuation.actions else ""
+        pid = f"  (pid {evacuation.worked_on_by})" if evacuation.worked_on_by is not None else ""
+        console.print(
+            Text.assemble((evacuation.id, "bold"), f"  {evacuation.started_at}  {evacuation.outcome}{progress}{pid}")
+        )
         if evacuation.why:
             console.print(Text(f"  {evacuation.why}"))
         if evacuation.attempts:

@@ -88,7 +88,15 @@ class _Scene:
         self._alarms: int | None = None
         watcher = Watcher(tell=screen.show_progress, ended=screen.show_attempt, cancelled=self.cancelled)
         session = stage.session
-        self.cycle = Cycle(session.hands, session.policy, self._look, session.planner, PolicyApprover(), watcher)
+        self.cycle = Cycle(
+            session.hands,
+            session.policy,
+            self._look,
+            session.planner,
+            PolicyApprover(),
+            watcher,
+            carry_out=session.durable.execute,
+        )
 
     def play(self) -> DemoResult:
         before = self._quiet_passes()

@@ -13,6 +13,7 @@
     ├── Refused                      exit 3   policy or a precheck said no; nothing was changed
     │   ├── PlanRefused              the guard's verdict failed
     │   ├── ApprovalMissing          nobody approved, or the approval expired or was voided by drift
+    │   ├── Busy                     another lifeboat is at work on this fleet, or left work unfinished
     │   └── PrecheckFailed           one action's precondition does not hold (memory, CPU, disk space, name…)
     ├── ActionFailed                 exit 1   an attempt failed and the vm was left as it was found
     │   ├── MigrationFailed
@@ -105,6 +106,12 @@ class PlanRefused(Refused):
 
 class ApprovalMissing(Refused):
     code = "approval-missing"
+
+
+class Busy(Refused):
+    """Another lifeboat is at work, or one was and did not finish: a plan is judged for a fleet nobody else changes."""
+
+    code = "busy"
 
 
 class PrecheckFailed(Refused):

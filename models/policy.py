@@ -44,6 +44,9 @@ class LimitPolicy(Value):
     """between one pair of nodes"""
     per_fleet: int = Field(default=8, ge=1)
     archives_per_node: int = Field(default=1, ge=1)
+    evacuation_timeout: Duration | None = Field(default=None, gt=timedelta(0))
+    """counted from its start, pauses and crashes included: past it an evacuation begins no action, and what runs
+    finishes within the limits of its own kind; None: none"""
 
 
 class StormPolicy(Value):

@@ -101,6 +101,7 @@ def test_one_pass_of_the_service_recovers_first_and_reports(world: World) -> Non
     seen: list[PassOutcome] = []
     serve(
         cycle(world, failing=("a",)),
+        recover=lambda: ([], []),
         interval=timedelta(seconds=30),
         on_pass=lambda result: seen.append(result.outcome),
         once=True,

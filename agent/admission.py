@@ -1,0 +1,94 @@
+"""Admission: which action of an evacuation may begin now, in the plan's order and within every limit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+from models.plan import Action, ActionKind
+from models.policy import LimitPolicy
+
+_LOOK_SECONDS = 0.2
+
+
+def may_start(action: Action, running: Sequence[Action], limits: LimitPolicy) -> bool:
+    """Whether one more action fits beside those running. Archives count outbound too: they load the same disks."""
+    moves_in = action.target is not None
+    return (
+        len(running) < limits.per_fleet
+        and sum(other.source == action.source for other in running) < limits.outbound_per_node
+        and not (moves_in and sum(other.target == action.target for other in running) >= limits.inbound_per_node)
+        and not (
+            moves_in
+            and sum((other.source, other.target) == (action.source, action.target) for other in running)
+            >= limits.per_link
+        )
+        and not (
+            action.kind is ActionKind.COLD_ARCHIVE
+            and sum(o.kind is ActionKind.COLD_ARCHIVE and o.source == action.source for o in running)
+            >= limits.archives_per_node
+        )
+    )
+
+
+class Gate:
+    """Where the actions of one evacuation wait until they may begin. Thread-safe.
+
+    An action is known by its number in the plan. It is let in at once when one that ran leaves; only what comes from
+    outside (a pause that ends, a node that recovers) is noticed by looking again, every 0.2 s.
+    """
+
+    def __init__(
+        self,
+        actions: Sequence[Action],
+        limits: LimitPolicy,
+        *,
+        stopped: Callable[[Action], str | None],
+        paused: Callable[[], bool],
+    ) -> None:
+        """`stopped`: why an action is not to begin any more, or None."""
+        self._actions, self._limits = actions, limits
+        self._stopped, self._paused = stopped, paused
+        self._changed = threading.Condition()
+        self._waiting: list[int] = []
+        self._running: dict[int, Action] = {}
+        self._turned_away: dict[int, str] = {}
+
+    def expect(self, numbers: Iterable[int]) -> None:
+        """These will come, in this order, whichever of their threads is first."""
+        with self._changed:
+            self._waiting += [number for number in numbers if number not in self._waiting]
+
+    def enter(self, number: int) -> str | None:
+        """Wait until it may begin: None; or the reason why it is not to begin any more. `leave` must follow."""
+        with self._changed:
+            if number not in self._waiting:
+                self._waiting.append(number)
+            while True:
+                self._let_in()
+                if number in self._running:
+                    return None
+                if number in self._turned_away:
+                    return self._turned_away[number]
+                self._changed.wait(_LOOK_SECONDS)
+
+    def leave(self, number: int) -> None:
+        """It is over, or needs no turn after all."""
+        with self._changed:
+            if number in self._waiting:
+                self._waiting.remove(number)
+            self._running.pop(number, None)
+            self._let_in()
+
+    def _let_in(self) -> None:
+        for number in list(self._waiting):
+            action = self._actions[number]
+            reason = self._stopped(action)
+            if reason is not None:
+                self._turned_away[number] = reason
+            elif not self._paused() and may_start(action, list(self._running.values()), self._limits):
+                self._running[number] = action
+            else:
+                continue
+            self._waiting.remove(number)
+            self._changed.notify_all()

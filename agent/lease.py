@@ -1,0 +1,92 @@
+"""At most one lifeboat carries out evacuations from one state directory, and everybody can see whether it lives.
+
+The lease is a lock of the kernel's on a file, so it ends with the process that holds it, however that ends: there is
+nothing to time out and nothing to clean up, and a live lifeboat's work is never taken for that of a dead one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import BadInput, Busy
+
+_FILE = "evacuating.lock"
+_TRIES = 6
+_TRY_SECONDS = 0.05
+"""somebody who only looks holds the lock for an instant too"""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The lifeboat that is carrying out, or recovering, an evacuation now."""
+
+    pid: int
+    what: str
+    """the evacuation, or `recovery`"""
+
+
+@contextmanager
+def lease(state_dir: Path, what: str) -> Generator[None]:
+    """Be the only one until the end of the block. Raises Busy, naming the one who is, and BadInput."""
+    file = _open(state_dir, os.O_RDWR | os.O_CREAT)
+    try:
+        for attempt in range(_TRIES):
+            if _lock(file, fcntl.LOCK_EX):
+                break
+            if attempt == _TRIES - 1:
+                holder = _read(file)
+                raise Busy(
+                    f"another lifeboat (pid {holder.pid}) is at work on {holder.what}; nothing was changed",
+                    hint="a plan is judged for a fleet that nobody else changes: wait for it, see `lifeboat status`, or "
+                    "`lifeboat cancel` it",
+                )
+            time.sleep(_TRY_SECONDS)
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps({"pid": os.getpid(), "what": what}).encode(), 0)
+        yield
+    finally:
+        os.close(file)  # which gives the lock back
+
+
+def holder(state_dir: Path) -> Holder | None:
+    """Who holds the lease now; None when nobody does."""
+    try:
+        file = _open(state_dir, os.O_RDONLY)
+    except BadInput:
+        return None
+    try:
+        return None if _lock(file, fcntl.LOCK_SH) else _read(file)
+    finally:
+        os.close(file)
+
+
+def _open(state_dir: Path, flags: int) -> int:
+    try:
+        return os.open(state_dir / _FILE, flags, 0o600)
+    except OSError as error:
+        raise BadInput(
+            f"{state_dir / _FILE} can't be opened: {error.strerror}", hint="check state_dir in the settings"
+        ) from error
+
+
+def _lock(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(file: int) -> Holder:
+    try:
+        found = json.loads(os.pread(file, 4096, 0))
+        return Holder(int(found["pid"]), str(found["what"]))
+    except (ValueError, KeyError, TypeError):
+        return Holder(0, "an evacuation")
