@@ -18,8 +18,8 @@ class When(Value):
     """When a rung is taken. Everything that is given must hold; at least one thing must be given."""
 
     ratio: float | None = Field(default=None, ge=0)
-    """dirty rate over bandwidth is at least this. Before the start: by the dirty-rate probe, and true when nobody
-    measured; during the migration: of the last rounds"""
+    """dirty rate over bandwidth is at least this. Before the start: as measured, with the planner's allowances (auto_converge
+    is armed when nobody measured, throttle_io is not); during the migration: of the last rounds"""
     stalled: Duration | None = Field(default=None, ge=timedelta(0))
     """for at least this long, and two rounds, what is left at the start of a round did not fall by 4 %"""
     after: Duration | None = Field(default=None, ge=timedelta(0))

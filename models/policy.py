@@ -105,7 +105,7 @@ class MigrationPolicy(Value):
     downtime step aside"""
     last_downtime: Duration = Field(default=parse_duration("500ms"), gt=timedelta(0))
     """how far the ladder's last downtime step may go; less than max_downtime counts as max_downtime"""
-    switchover_allowance: Duration = Field(default=parse_duration("150ms"), ge=timedelta(0))
+    switchover_allowance: Duration = Field(default=parse_duration("100ms"), ge=timedelta(0))
     """what switching over takes besides the last round of memory. QEMU's limit is on the last round alone, so it is told
     the allowed pause less this, and at least a tenth of the pause"""
     timeout: Duration = Field(default=parse_duration("15m"), gt=timedelta(0))

@@ -6,6 +6,7 @@ there"; a node that does not answer raises `NodeUnreachable`, because unreachabl
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,10 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None: ...
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Sleep until the event is set, but no longer than that; whether it is."""
+        ...
 
 
 class MetricsSource(Protocol):
