@@ -12,6 +12,7 @@ from agent.attempt import AttemptContext, Ending, Progress
 from agent.cold_archive import cold_archive, recover_cold_archive
 from agent.cold_migrate import cold_migrate, recover_cold_migrate
 from agent.hands import Hands
+from agent.io_throttle import sweep
 from agent.journal import Record
 from agent.live_migrate import live_migrate, recover_live_migrate
 from models.errors import Indeterminate, LifeboatError, Refused
@@ -116,4 +117,5 @@ def recover_attempts(hands: Hands, policy: Policy, tell: Callable[[Progress], No
     for vm, attempt_id in hands.journal.locks().items():
         if attempt_id not in with_intent:
             hands.journal.unlock(vm, attempt_id)
+    sweep(hands)
     return recovered

@@ -22,7 +22,6 @@ from models.convergence import (
     smoothed,
 )
 from models.errors import LifeboatError, MigrationFailed
-from models.evacuation import SeenState
 from tools.ports import MigrationOptions
 
 POLL_SECONDS = 0.5
@@ -59,6 +58,9 @@ class Steering:
         if self.ctx.cancelled.is_set() and not self.climb.abort_asked and not self.climb.post_copy:
             self._abort("", replace(self.climb, abort_asked=True))
         decision = decide(self.history, self.climb, self.rules, elapsed=elapsed)
+        if decision.step is Step.POST_COPY and not self._link_holds():
+            without = replace(self.rules, post_copy=False)
+            decision = decide(self.history, self.climb, without, elapsed=elapsed)
         self._do(decision)
         if job is not None:
             self._show(decision)
@@ -108,8 +110,13 @@ class Steering:
         """What post-copy stands on: memory flows, and the target answers and holds the arriving vm."""
         target = self.ctx.action.target
         assert target is not None
-        sight = self.ctx.hands.look(target, self.ctx.vm.uuid)
-        return link_carries(self.history) and sight.seen is not SeenState.UNREACHABLE and sight.arriving
+        holds = link_carries(self.history) and self.ctx.hands.look(target, self.ctx.vm.uuid).arriving
+        if not holds and Step.POST_COPY not in self._complained:
+            self._complained.add(Step.POST_COPY)
+            self.ctx.record(
+                "ladder-held", step=Step.POST_COPY, why="the link does not carry it steadily, or the target is silent"
+            )
+        return holds
 
     @property
     def _elapsed(self) -> float:
@@ -142,6 +149,7 @@ def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> 
     source, over = ctx.hands.node(action.source), threading.Event()
     ctx.progress("copying", 0.0, "getting ready")
     started = clock.monotonic()
+    clock.sleep(0)  # a virtual clock waits for those who have slept: the call must not run ahead of the looks
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"migrate-{ctx.vm.name}") as pool:
         call: Future[None] = pool.submit(source.migrate_live, ctx.vm.uuid, action.target, options)
         call.add_done_callback(lambda _: over.set())

@@ -72,11 +72,15 @@ class Rules:
         )
 
     def allows(self, rung: Rung) -> bool:
-        return {
-            Act.AUTO_CONVERGE: self.auto_converge,
-            Act.POST_COPY: self.post_copy,
-            Act.SUSPEND: self.suspend,
-        }.get(rung.do if isinstance(rung.do, Act) else Act.ABORT, True)
+        match rung.do:
+            case Act.AUTO_CONVERGE:
+                return self.auto_converge
+            case Act.POST_COPY:
+                return self.post_copy
+            case Act.SUSPEND:
+                return self.suspend
+            case _:
+                return True
 
     def downtime(self, position: int) -> float:
         """What the rung at `position` lets the pause become: only the last one may go past `max_downtime`."""
@@ -190,16 +194,16 @@ def decide(history: Sequence[JobProgress], climb: Climb, rules: Rules, *, elapse
                 f"{why}: downtime up to {downtime * 1000:.0f} ms",
                 replace(taken, downtime=downtime),
             )
-        if rung.do is Act.SUSPEND and climb.suspended:
+        step = Step(str(rung.do))
+        if step is Step.SUSPEND and climb.suspended:
             continue
-        step = {Act.POST_COPY: Step.POST_COPY, Act.SUSPEND: Step.SUSPEND, Act.ABORT: Step.ABORT}[Act(str(rung.do))]
         return Decision(step, f"{why}: {rung.what}", _after(step, taken))
     return Decision(Step.GO_ON, _course(history, climb), climb)
 
 
 def _at_the_timeout(climb: Climb, rules: Rules, elapsed: float) -> Decision:
     step = Step.POST_COPY if rules.post_copy and not climb.suspended else Step.ABORT
-    top = replace(climb, position=len(rules.ladder), since=elapsed)
+    top = replace(climb, position=max(climb.position, len(rules.ladder)), since=elapsed)
     what = step.value.replace("_", "-")
     return Decision(step, f"{rules.timeout:.0f} s are over, the policy's timeout: {what}", _after(step, top))
 
@@ -228,12 +232,10 @@ def _holds(when: When, history: Sequence[JobProgress], climb: Climb, rules: Rule
         ratio = current_ratio(history)
         if ratio is None or ratio < when.ratio:
             return False
-    return when.stalled is None or stalled_for(history, since=climb.since) >= max(
-        when.stalled.total_seconds(), _LEAST_STALL
-    )
-
-
-_LEAST_STALL = 1e-9
+    if when.stalled is None:
+        return True
+    stalled = stalled_for(history, since=climb.since)
+    return stalled > 0 and stalled >= when.stalled.total_seconds()
 
 
 def stalled_for(history: Sequence[JobProgress], *, since: float = 0.0) -> float:
