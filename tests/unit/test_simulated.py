@@ -289,6 +289,14 @@ class TestVirtualClock:
         clock.sleep(-1)
         assert (clock.now() - start).total_seconds() == 3600 == clock.monotonic()
 
+    def test_waiting_for_an_event_takes_no_longer_than_told(self):
+        clock, event = VirtualClock(), threading.Event()
+        assert clock.wait(event, 2.0) is False
+        assert clock.monotonic() == 2.0
+        event.set()
+        assert clock.wait(event, 2.0) is True
+        assert clock.monotonic() == 2.0
+
     def test_threads_that_sleep_together_share_the_time(self):
         clock = VirtualClock(grace_seconds=0.05)
         woke: dict[str, float] = {}

@@ -42,7 +42,8 @@ class Steering:
     gave_up: str = ""
     """why the ladder ended it; empty when it did not"""
     _fraction: float = 0.0
-    _complained: set[Step] = field(default_factory=set[Step])
+    _said: set[Step] = field(default_factory=set[Step])
+    """steps that were refused, held back or asked for before, and are not written down each time they are tried again"""
 
     @property
     def job(self) -> JobProgress | None:
@@ -93,15 +94,17 @@ class Steering:
                 source.suspend(vm)
         except LifeboatError as error:
             ctx.record("ladder-failed", step=step, error=str(error))
-            if step in self._complained:  # twice is enough: on to the next rung
+            if step in self._said:  # twice is enough: on to the next rung
                 self.climb = replace(self.climb, position=decision.climb.position)
-            self._complained.add(step)
+            self._said.add(step)
         else:
             self.climb = decision.climb
 
     def _abort(self, reason: str, climb: Climb) -> None:
-        self.gave_up = self.gave_up or reason
-        self.ctx.record("abort-asked", why=reason or "cancelled")
+        if Step.ABORT not in self._said:
+            self._said.add(Step.ABORT)
+            self.gave_up = reason
+            self.ctx.record("abort-asked", why=reason or "cancelled")
         with suppress(LifeboatError):
             self.ctx.hands.node(self.ctx.action.source).abort_job(self.ctx.vm.uuid)
             self.climb = climb
@@ -111,8 +114,8 @@ class Steering:
         target = self.ctx.action.target
         assert target is not None
         holds = link_carries(self.history) and self.ctx.hands.look(target, self.ctx.vm.uuid).arriving
-        if not holds and Step.POST_COPY not in self._complained:
-            self._complained.add(Step.POST_COPY)
+        if not holds and Step.POST_COPY not in self._said:
+            self._said.add(Step.POST_COPY)
             self.ctx.record(
                 "ladder-held", step=Step.POST_COPY, why="the link does not carry it steadily, or the target is silent"
             )
