@@ -43,7 +43,8 @@ class Steering:
     """why the ladder ended it; empty when it did not"""
     _fraction: float = 0.0
     _said: set[Step] = field(default_factory=set[Step])
-    """steps that were refused, held back or asked for before, and are not written down each time they are tried again"""
+    """what was held back or asked for before, and is not written down each time it is tried again"""
+    _failed: set[Step] = field(default_factory=set[Step])
 
     @property
     def job(self) -> JobProgress | None:
@@ -94,9 +95,9 @@ class Steering:
                 source.suspend(vm)
         except LifeboatError as error:
             ctx.record("ladder-failed", step=step, error=str(error))
-            if step in self._said:  # twice is enough: on to the next rung
+            if step in self._failed:  # twice is enough: on to the next rung
                 self.climb = replace(self.climb, position=decision.climb.position)
-            self._said.add(step)
+            self._failed.add(step)
         else:
             self.climb = decision.climb
 

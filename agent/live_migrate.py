@@ -6,12 +6,12 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from agent.attempt import AttemptContext, Ending
+from agent.climb import BACKSTOP_SECONDS, Steering, move, move_on
 from agent.foresee import Course, foresee
 from agent.hands import BlackoutMeter
 from agent.io_throttle import disks_held, give_back
 from agent.moved_disks import make_images, remove_images, settle_old_images
 from agent.settle import Settlement, Sight, Step, settle_live
-from agent.climb import BACKSTOP_SECONDS, Steering, move, move_on
 from models.convergence import Rules, begin, last_round_limit
 from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
 from models.evacuation import AttemptOutcome, Evidence, Measured, SeenState
