@@ -76,6 +76,7 @@ def connect(
     """
     from agent.live import Eyes
     from tools.clock import SystemClock
+    from tools.guest_probe import guest_answers
     from tools.libvirt_node import connect_nodes
 
     policy_path = policy_file or settings.policy_file
@@ -84,7 +85,7 @@ def connect(
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
     try:
         archives = open_archives(settings) if settings.archive_url else None
-        hands = Hands(nodes, SystemClock(), journal, archives, watch)
+        hands = Hands(nodes, SystemClock(), journal, archives, watch, ask_guest=guest_answers)
         eyes = Eyes(settings, nodes)
         yield Session(settings, hands, policy, eyes.look, planner_named(planner, settings))
     finally:

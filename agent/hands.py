@@ -33,6 +33,8 @@ class Hands:
     """None when no archive store is configured: nothing can be archived then"""
     watch: Callable[[Vm], AbstractContextManager[BlackoutMeter]] | None = None
     """starts watching a guest that has a probe; None when nobody watches"""
+    ask_guest: Callable[[str], bool | None] | None = None
+    """asks a guest's probe once; None when nobody asks over the network"""
 
     def node(self, name: str) -> Hypervisor:
         """Raises BadInput for a node that the settings do not name."""

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 
 from agent.attempt import AttemptContext, Ending
+from agent.climb import BACKSTOP_SECONDS, Steering, move, move_on
+from agent.foresee import Course, foresee
 from agent.hands import BlackoutMeter
+from agent.io_throttle import disks_held, give_back
+from agent.moved_disks import make_images, remove_images, settle_old_images
 from agent.settle import Settlement, Sight, Step, settle_live
+from models.convergence import Rules, begin, last_round_limit
 from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
-from models.evacuation import AttemptOutcome, Measured, SeenState
+from models.evacuation import AttemptOutcome, Evidence, Measured, SeenState
 from models.fleet import VmState
 from models.policy import MigrationPolicy
-from tools.ports import Hypervisor, JobProgress, MigrationOptions, MigrationStatistics, VmObservation
+from tools.ports import MigrationOptions, MigrationStatistics, VmObservation
 from tools.prechecks import check_live_migration
 
 SETTLE_SECONDS = 30.0
 """how long both ends may disagree before a human is called: libvirt's own finish phase and a daemon restart fit in"""
+ANSWER_SECONDS = 10.0
+"""how long a guest that has just moved may take to answer before the report says that it does not"""
 _LOOK_SECONDS = 0.5
-_POLL_SECONDS = 0.25
 
 
 def live_migrate(ctx: AttemptContext) -> Ending:
     """Carry out a `live_migrate` action.
 
-    Raises Refused when a precheck fails and NodeUnreachable when an end does not answer before anything was begun;
-    nothing was changed then. After that, every ending is a fact that was observed.
+    Raises Refused when a precheck fails or the vm would not converge, and NodeUnreachable when an end does not answer
+    before anything was begun; nothing was changed then. After that, every ending is a fact that was observed.
     """
     action, clock = ctx.action, ctx.hands.clock
     assert action.target is not None
@@ -35,49 +40,51 @@ def live_migrate(ctx: AttemptContext) -> Ending:
     before = ctx.find_on_source(VmState.RUNNING, VmState.PAUSED)
     ctx.require_nobody_else_runs_it()
     check_live_migration(source, target, before, ctx.vm, tls_required=ctx.policy.migration.tls_required)
+    course = foresee(ctx, before)
 
     ctx.record_intent(before)
     source.stamp_attempt(before.uuid, ctx.id)
     try:
-        _make_images(ctx, target, before)
+        make_images(ctx, target, before)
     except LifeboatError:
-        _remove_images(ctx)
+        remove_images(ctx)
         _remove_stamp(ctx, action.source)
         raise
     started = clock.monotonic()
     watching = ctx.hands.watch(ctx.vm) if ctx.hands.watch is not None and ctx.vm.probe else nullcontext(None)
-    with watching as meter:
-        error = _move(ctx, before, migration_options(ctx.policy.migration, before))
+    with disks_held(ctx, course.start.throttle_io) as held, watching as meter:
+        steering = Steering(ctx, course.rules, course.start.climb)
+        error = move(ctx, migration_options(ctx.policy.migration, before, course), steering)
         ctx.record("call-over", error=str(error) if error else None)
-        settlement, sights = _settle(ctx, before)
+        settled = _settle(ctx, before)
         seconds = clock.monotonic() - started
         blackout = _gap(meter)
-    statistics = _statistics(ctx) if settlement.step is Step.DONE else None
-    measured = Measured(
-        seconds=seconds,
-        downtime_seconds=statistics.downtime_seconds if statistics else None,
-        blackout_seconds=blackout if settlement.step is Step.DONE else None,
-        bytes_transferred=statistics.bytes_transferred if statistics else None,
-        iterations=statistics.iterations if statistics else None,
-    )
-    return _ending(ctx, settlement, error, measured, sights)
+    done = settled.step is Step.DONE
+    measured = _measured(ctx, before, course, seconds, blackout) if done else Measured(seconds=seconds)
+    return _ending(ctx, settled, error, measured, held.left)
 
 
 def recover_live_migrate(ctx: AttemptContext, before: VmObservation) -> Ending:
-    """After a restart: libvirt carries a peer-to-peer move on without its client, so wait for the job, then look."""
-    clock = ctx.hands.clock
-    source = ctx.hands.node(ctx.action.source)
-    deadline = clock.monotonic() + ctx.policy.migration.timeout.total_seconds()
-    with suppress(LifeboatError):
-        while (job := source.job(before.uuid)) is not None and clock.monotonic() < deadline:
-            ctx.progress("copying", _fraction(job), _describe(job))
-            clock.sleep(_LOOK_SECONDS)
-    settlement, sights = _settle(ctx, before)
+    """After a restart: libvirt carries a peer-to-peer move on without its client, so steer the job to its end, then look."""
+    rules = Rules.of(ctx.policy.migration)
+    move_on(ctx, Steering(ctx, rules, begin(rules, None).climb))
+    settled = _settle(ctx, before)
+    held_on = give_back(ctx.hands, ctx.id)
     cause = MigrationFailed("lifeboat was restarted in the middle")
-    return _ending(ctx, settlement, cause, Measured(), sights)
+    return _ending(ctx, settled, cause, Measured(), held_on)
 
 
-def _settle(ctx: AttemptContext, before: VmObservation) -> tuple[Settlement, tuple[Sight, Sight]]:
+@dataclass(frozen=True)
+class _Settled:
+    """Where the vm is, as observed, and what the source keeps of it."""
+
+    step: Step
+    why: str
+    sights: tuple[Sight, Sight]
+    old_images: tuple[str, ...] = ()
+
+
+def _settle(ctx: AttemptContext, before: VmObservation) -> _Settled:
     """Look until both ends agree, and do the one thing that may still be needed, on what was observed."""
     settlement, at_source, at_target = look_until_settled(ctx, before)
     source = ctx.hands.node(ctx.action.source)
@@ -90,60 +97,57 @@ def _settle(ctx: AttemptContext, before: VmObservation) -> tuple[Settlement, tup
                 source.resume(before.uuid)
         settlement, at_source, at_target = look_until_settled(ctx, before)
     if settlement.step is Step.AS_FOUND and at_target.seen is SeenState.ABSENT:
-        _remove_images(ctx)
+        remove_images(ctx)
     if settlement.step in (Step.DONE, Step.AS_FOUND):
         where = ctx.action.target if settlement.step is Step.DONE else ctx.action.source
         assert where is not None
         _remove_stamp(ctx, where)
-    return settlement, (at_source, at_target)
+    left = settle_old_images(ctx, before, at_source, at_target) if settlement.step is Step.DONE else []
+    return _Settled(settlement.step, settlement.why, (at_source, at_target), tuple(left))
 
 
-def _make_images(ctx: AttemptContext, target: Hypervisor, before: VmObservation) -> None:
-    """Make room for the disks that move along. libvirt would too, but never removes it again when the move fails, and
-    only what the journal calls ours may be removed."""
-    for disk in before.disks:
-        if not disk.shared:
-            ctx.record("create-disk", node=target.name, path=disk.path)
-            target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
-            ctx.record("created-disk", node=target.name, path=disk.path)
-
-
-def _remove_images(ctx: AttemptContext) -> None:
-    """Of a move that did not happen: the target was observed without the vm."""
-    for record in ctx.hands.journal.records(attempt=ctx.id):
-        if record.kind == "created-disk":
-            try:
-                ctx.hands.node(record.data["node"]).delete_disk(record.data["path"])
-            except LifeboatError as error:
-                ctx.record("disk-left", node=record.data["node"], path=record.data["path"], error=str(error))
-
-
-def migration_options(policy: MigrationPolicy, before: VmObservation) -> MigrationOptions:
-    """What libvirt is asked for: the policy, and the disks that must move along."""
+def migration_options(policy: MigrationPolicy, before: VmObservation, course: Course) -> MigrationOptions:
+    """What libvirt is asked for: the policy, the ladder's first rungs, and the disks that must move along."""
+    allowance = policy.switchover_allowance.total_seconds()
     return MigrationOptions(
         tls=policy.tls_required,
-        max_downtime_seconds=policy.max_downtime.total_seconds(),
-        timeout_seconds=policy.timeout.total_seconds(),
-        auto_converge=policy.auto_converge,
-        post_copy=policy.post_copy,
+        max_downtime_seconds=last_round_limit(course.start.climb.downtime, allowance),
+        timeout_seconds=course.rules.timeout + BACKSTOP_SECONDS,
+        auto_converge=course.start.auto_converge,
+        post_copy=course.rules.post_copy,
         parallel_connections=policy.parallel_connections,
         bandwidth_bytes_per_second=policy.bandwidth_bytes_per_second,
         copy_disks=tuple(disk.device for disk in before.disks if not disk.shared),
+        compression=policy.compression,
     )
 
 
 def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Settlement, Sight, Sight]:
-    """Look at both ends until they agree, or for SETTLE_SECONDS. Also what recovery does after a restart."""
+    """Look at both ends until they agree, or for SETTLE_SECONDS. Also what recovery does after a restart.
+
+    A job that is found still going at the source is told to end: only without one is a source that runs the whole story.
+    """
     action, clock = ctx.action, ctx.hands.clock
     assert action.target is not None
-    deadline = clock.monotonic() + SETTLE_SECONDS
+    deadline, told = clock.monotonic() + SETTLE_SECONDS, False
     while True:
         at_source, at_target = ctx.hands.look(action.source, before.uuid), ctx.hands.look(action.target, before.uuid)
+        if at_source.runs and at_target.runs:
+            # Between the two looks it may have switched over. Seen at the source before and after, it runs twice.
+            at_source = ctx.hands.look(action.source, before.uuid)
+            if at_source.runs:
+                return _stop_second_copy(ctx, before, at_source, at_target)
         late = clock.monotonic() >= deadline
+        job = _job_at_source(ctx, at_source)
+        if job and not told:
+            told = True
+            ctx.record("abort-asked", why="the call is over and the job is not")
+            with suppress(LifeboatError):
+                ctx.hands.node(action.source).abort_job(before.uuid)
         elsewhere: list[Sight] = []
         if at_source.seen is SeenState.ABSENT and at_target.seen is SeenState.ABSENT:
             elsewhere = ctx.hands.look_everywhere(before.uuid, except_for=frozenset({action.source, action.target}))
-        settlement = settle_live(before, at_source, at_target, elsewhere=elsewhere, out_of_patience=late)
+        settlement = settle_live(before, at_source, at_target, job=job, elsewhere=elsewhere, out_of_patience=late)
         if settlement.step is not Step.LOOK_AGAIN:
             ctx.record("settled", step=settlement.step, why=settlement.why)
             return settlement, at_source, at_target
@@ -151,56 +155,96 @@ def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Sett
         clock.sleep(_LOOK_SECONDS)
 
 
-def _move(ctx: AttemptContext, before: VmObservation, options: MigrationOptions) -> LifeboatError | None:
-    """Make the call in a thread of its own, show progress and pass a cancellation on; what the call reported."""
-    action = ctx.action
-    assert action.target is not None
-    source = ctx.hands.node(action.source)
-    ctx.progress("copying", 0.0)
-    abort_asked = False
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"migrate-{ctx.vm.name}") as pool:
-        call: Future[None] = pool.submit(source.migrate_live, before.uuid, action.target, options)
-        while True:
-            try:
-                call.result(timeout=_POLL_SECONDS)
-            except FutureTimeout:
-                pass
-            except LifeboatError as error:
-                return error
-            except Exception as error:  # whatever it was, the vm may be moving: both ends must still be looked at
-                return MigrationFailed(f"{ctx.label}: unexpected {type(error).__name__}: {error}")
-            else:
-                return None
-            if ctx.cancelled.is_set() and not abort_asked:
-                abort_asked = True
-                ctx.record("abort-asked")
-                with suppress(LifeboatError):
-                    source.abort_job(before.uuid)
-            with suppress(LifeboatError):
-                job = source.job(before.uuid)
-                if job is not None:
-                    ctx.progress("copying", _fraction(job), _describe(job))
+def _job_at_source(ctx: AttemptContext, at_source: Sight) -> bool | None:
+    """Whether the source has a job of this vm; None when it does not tell."""
+    if not at_source.alive:
+        return False if at_source.seen is not SeenState.UNREACHABLE else None
+    try:
+        return ctx.hands.node(at_source.node).job(ctx.vm.uuid) is not None
+    except LifeboatError:
+        return None
+
+
+def _stop_second_copy(
+    ctx: AttemptContext, before: VmObservation, at_source: Sight, at_target: Sight
+) -> tuple[Settlement, Sight, Sight]:
+    """Two copies write to the same disks, and each second does more harm: pause the one at the source.
+
+    It is the one that libvirt resumed when it got no word of the target's start; the target's copy is what clients have
+    talked to since. Pausing loses nothing, and which copy goes on is for a human to say.
+    """
+    why = f"it ran twice, on {at_source.node} and on {at_target.node}"
+    ctx.record("ran-twice", source=at_source.node, target=at_target.node, pausing=at_source.node)
+    try:
+        ctx.hands.node(at_source.node).suspend(before.uuid)
+        why += f"; the copy on {at_source.node} was paused"
+    except LifeboatError as error:
+        why += f"; the copy on {at_source.node} could not be paused ({error.message}): do it now"
+    settlement = Settlement(Step.INDETERMINATE, why)
+    ctx.record("settled", step=settlement.step, why=why)
+    return settlement, ctx.hands.look(at_source.node, before.uuid), at_target
+
+
+def _measured(
+    ctx: AttemptContext, before: VmObservation, course: Course, seconds: float, blackout: float | None
+) -> Measured:
+    """Of a move that was observed done, beside what was expected of it."""
+    statistics = _statistics(ctx)
+    sent = statistics.bytes_transferred if statistics else None
+    took = statistics.total_seconds if statistics else None
+    return Measured(
+        seconds=seconds,
+        downtime_seconds=statistics.downtime_seconds if statistics else None,
+        blackout_seconds=blackout,
+        bytes_transferred=sent,
+        iterations=statistics.iterations if statistics else None,
+        bytes_per_second=sent / took if sent is not None and took else None,
+        dirty_bytes_per_second=course.measured_rate,
+        estimated_seconds=course.estimated_seconds,
+        estimated_downtime_seconds=course.estimated_downtime,
+        guest_answered=_guest_answers(ctx) if before.state is VmState.RUNNING else None,
+    )
+
+
+def _guest_answers(ctx: AttemptContext) -> bool | None:
+    """Whether the guest answers where it is now, asked again for a while; None when there is no way to ask."""
+    assert ctx.action.target is not None
+    target, clock = ctx.hands.node(ctx.action.target), ctx.hands.clock
+    deadline = clock.monotonic() + ANSWER_SECONDS
+    while True:
+        answer: bool | None = None
+        with suppress(LifeboatError):
+            answer = target.guest_answers(ctx.vm.uuid)
+        if answer is not True and ctx.vm.probe and ctx.hands.ask_guest is not None:
+            answer = ctx.hands.ask_guest(ctx.vm.probe) or answer or False
+        if answer is not False or clock.monotonic() >= deadline:
+            return answer
+        ctx.progress("verifying", None, "waiting for the guest to answer")
+        clock.sleep(_LOOK_SECONDS)
 
 
 def _ending(
-    ctx: AttemptContext,
-    settlement: Settlement,
-    error: LifeboatError | None,
-    measured: Measured,
-    sights: tuple[Sight, Sight],
+    ctx: AttemptContext, settled: _Settled, error: LifeboatError | None, measured: Measured, held_on: list[str]
 ) -> Ending:
-    action, evidence = ctx.action, ctx.evidence(*sights)
-    if settlement.step is Step.DONE:
-        return Ending(AttemptOutcome.DONE, f"{ctx.label}: {settlement.why}", None, measured, None, evidence)
-    if settlement.step is Step.AS_FOUND and ctx.cancelled.is_set():
-        return Ending(
-            AttemptOutcome.CANCELLED, f"{ctx.label}: cancelled; {settlement.why}", None, measured, None, evidence
-        )
-    if settlement.step in (Step.AS_FOUND, Step.CHANGED):
+    """`held_on`: nodes where its disks may still be limited."""
+    action, evidence, why = ctx.action, ctx.evidence(*settled.sights), settled.why
+    if held_on:
+        why += f"; its disks may still be held back on {', '.join(held_on)}: see `virsh blkdeviotune`"
+    if settled.step is Step.DONE:
+        if settled.old_images:
+            kept = ", ".join(settled.old_images)
+            why += f"; {action.source} keeps {kept}"
+            evidence = (_with_detail(evidence[0], f"its old image is left: {kept}"), *evidence[1:])
+        if measured.guest_answered is False:
+            why += f"; the guest did not answer within {ANSWER_SECONDS:.0f} s"
+        return Ending(AttemptOutcome.DONE, f"{ctx.label}: {why}", None, measured, None, evidence)
+    if settled.step is Step.AS_FOUND and ctx.cancelled.is_set():
+        return Ending(AttemptOutcome.CANCELLED, f"{ctx.label}: cancelled; {why}", None, measured, None, evidence)
+    if settled.step in (Step.AS_FOUND, Step.CHANGED):
         cause = error.message if error else "libvirt reported no error"
         return Ending(
             AttemptOutcome.FAILED,
-            f"{ctx.label} did not move: {cause}; {settlement.why}",
+            f"{ctx.label} did not move: {cause}; {why}",
             error.code if error else MigrationFailed.code,
             measured,
             None,
@@ -208,13 +252,17 @@ def _ending(
         )
     return Ending(
         AttemptOutcome.INDETERMINATE,
-        f"{ctx.label}: {settlement.why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "
+        f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "
         f"and on {action.target}, and start or resume it nowhere before exactly one copy is left",
         "indeterminate",
         measured,
         None,
         evidence,
     )
+
+
+def _with_detail(evidence: Evidence, detail: str) -> Evidence:
+    return evidence.model_copy(update={"detail": "; ".join(filter(None, (evidence.detail, detail)))})
 
 
 def _statistics(ctx: AttemptContext) -> MigrationStatistics | None:
@@ -237,11 +285,3 @@ def _remove_stamp(ctx: AttemptContext, node: str) -> None:
 
 def _gap(meter: BlackoutMeter | None) -> float | None:
     return meter.longest_gap_seconds() if meter is not None else None
-
-
-def _fraction(job: JobProgress) -> float | None:
-    return min(1.0, job.bytes_processed / job.bytes_total) if job.bytes_total else None
-
-
-def _describe(job: JobProgress) -> str:
-    return f"{job.bytes_remaining / 1e6:.0f} MB left, {job.bytes_per_second / 1e6:.0f} MB/s, round {job.iteration}"

@@ -138,11 +138,19 @@ def _moves_table(report: Report, moves: list[VmRow]) -> Table:
             _text(vm.priority, ""),
             _text(f"{vm.node_before}: {way}" if several else way, "", limit=80),
             *(() if dry else (_text(vm.fate.value.replace("_", " "), _FATES[vm.fate]),)),
-            _text("–" if took is None else seconds_in_words(took), ""),
+            _text(_took(took, None if dry else vm.measured.estimated_seconds), ""),
             _text(_silence(vm, dry), ""),
             _text(vm.reason if dry or not vm.message else vm.message, "dim"),
         )
     return table
+
+
+def _took(seconds: float | None, expected: float | None) -> str:
+    """With what was expected right before the move, where that is known."""
+    if seconds is None:
+        return "–"
+    beside = f" (est. {seconds_in_words(expected)})" if expected is not None else ""
+    return seconds_in_words(seconds) + beside
 
 
 def _silence(vm: VmRow, dry: bool) -> str:

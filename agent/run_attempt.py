@@ -14,6 +14,7 @@ from agent.attempt import AttemptContext, Ending, Progress
 from agent.cold_archive import cold_archive, recover_cold_archive
 from agent.cold_migrate import cold_migrate, recover_cold_migrate
 from agent.hands import Hands
+from agent.io_throttle import sweep
 from agent.journal import Journal, Record
 from agent.live_migrate import live_migrate, recover_live_migrate
 from agent.steering import unfinished
@@ -147,6 +148,7 @@ def recover_attempts(hands: Hands, policy: Policy, tell: Callable[[Progress], No
     for vm, attempt_id in hands.journal.locks().items():
         if attempt_id not in with_intent or attempt_id in ended:
             hands.journal.unlock(vm, attempt_id)
+    sweep(hands)
     return recovered
 
 

@@ -32,6 +32,15 @@ class Sight:
         """A process of this vm exists here that holds, or may resume, its state."""
         return self.seen in (SeenState.RUNNING, SeenState.PAUSED) and not self.arriving
 
+    @property
+    def runs(self) -> bool:
+        return self.seen is SeenState.RUNNING and not self.arriving
+
+    @property
+    def resumed_by_libvirt(self) -> bool:
+        """libvirt let it run on after it had stopped it for a switchover: for want of the target's word, perhaps."""
+        return self.runs and self.observation is not None and self.observation.state_reason == "migration canceled"
+
     def __str__(self) -> str:
         return f"{self.node}: {'arriving' if self.arriving else self.seen}"
 
@@ -67,14 +76,16 @@ def settle_live(
     source: Sight,
     target: Sight,
     *,
+    job: bool | None = False,
     elsewhere: Sequence[Sight] = (),
     out_of_patience: bool,
 ) -> Settlement:
     """Judge a live migration by what both ends show.
 
-    `before` is the vm as found on the source; `elsewhere` are looks at the other nodes, wanted when neither end shows
-    it. With `out_of_patience` false, states that libvirt passes through by itself give LOOK_AGAIN; with it true, they
-    are judged as they are. Never asks for the source to be undefined or resumed unless the destination was observed.
+    `before` is the vm as found on the source; `job`: whether the source still has a job of it, None when that is not
+    known; `elsewhere` are looks at the other nodes, wanted when neither end shows it. With `out_of_patience` false, states
+    that libvirt passes through by itself give LOOK_AGAIN; with it true, they are judged as they are. Never asks for the
+    source to be undefined or resumed unless the destination was observed.
     """
 
     def unless_it_settles(step: Step, why: str) -> Settlement:
@@ -104,13 +115,9 @@ def settle_live(
             f"{target.seen} on {target.node}, but {source.node} does not answer, so it was not seen to let go",
         )
     if source.seen is as_before and not source.arriving:
-        if target.seen is SeenState.ABSENT:
+        if target.seen is SeenState.ABSENT and job is False:
             return Settlement(Step.AS_FOUND, f"{source.seen} on {source.node}, absent from {target.node}")
-        # A running source proves that the target has not taken over: QEMU starts there only after the source stopped.
-        return unless_it_settles(
-            Step.AS_FOUND if source.seen is SeenState.RUNNING else Step.INDETERMINATE,
-            f"{source.seen} on {source.node}; {target.node} shows it {'arriving' if target.arriving else target.seen}",
-        )
+        return unless_it_settles(*_still_at_source(source, target, job))
     if target.seen is SeenState.ABSENT and source.alive:
         return unless_it_settles(Step.RESUME_SOURCE, f"{source.seen} on {source.node}, absent from {target.node}")
     if target.seen is SeenState.ABSENT and source.seen is SeenState.SHUTOFF:
@@ -122,6 +129,26 @@ def settle_live(
         found = "; ".join(str(sight) for sight in elsewhere if sight.seen is not SeenState.ABSENT) or "nor elsewhere"
         return unless_it_settles(Step.INDETERMINATE, f"neither on {source.node} nor on {target.node} ({found})")
     return unless_it_settles(Step.INDETERMINATE, f"not clear where it runs ({source}; {target})")
+
+
+def _still_at_source(source: Sight, target: Sight, job: bool | None) -> tuple[Step, str]:
+    """What it means when patience ends with the vm at the source as it was, and that is not the whole picture."""
+    shows = f"{source.seen} on {source.node}; {target.node} shows it {'arriving' if target.arriving else target.seen}"
+    if job is not False:
+        going = "its migration has not ended" if job else f"{source.node} does not say whether its migration has ended"
+        return Step.INDETERMINATE, f"{shows}, and {going}"
+    if source.seen is not SeenState.RUNNING:
+        return Step.INDETERMINATE, shows
+    if target.arriving:
+        # Without a job at the source nothing more can arrive, and what is there can't start: it has no whole memory.
+        return Step.AS_FOUND, shows
+    if target.seen is SeenState.UNREACHABLE and not source.resumed_by_libvirt:
+        # It never stood still for a switchover, and QEMU starts at the target only after that.
+        return Step.AS_FOUND, shows
+    if target.seen is SeenState.UNREACHABLE:
+        # libvirt takes a lost answer to "start it" for a failure, and resumes the source: the target may run it too.
+        return Step.INDETERMINATE, f"{shows}, and libvirt resumed it on {source.node}: it may run twice"
+    return Step.INDETERMINATE, f"{shows}, where it was not before"
 
 
 def runs_at_most_once(sights: Sequence[Sight]) -> tuple[bool, str]:

@@ -15,6 +15,7 @@
     │   ├── ApprovalMissing          nobody approved, or the approval expired or was voided by drift
     │   ├── Busy                     another lifeboat is at work on this fleet, or left work unfinished
     │   └── PrecheckFailed           one action's precondition does not hold (memory, CPU, disk space, name…)
+    │       └── WontConverge         the vm rewrites memory faster than the link carries it, within what policy allows
     ├── ActionFailed                 exit 1   an attempt failed and the vm was left as it was found
     │   ├── MigrationFailed
     │   └── ArchiveFailed
@@ -116,6 +117,12 @@ class Busy(Refused):
 
 class PrecheckFailed(Refused):
     code = "precheck-failed"
+
+
+class WontConverge(PrecheckFailed):
+    """A live migration that would not come to its end. The hint says what would help: a quieter time, an archive, policy."""
+
+    code = "wont-converge"
 
 
 class ActionFailed(LifeboatError):

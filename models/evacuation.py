@@ -63,6 +63,15 @@ class Measured(Value):
     """what crossed the network or went into the archive"""
     iterations: int | None = Field(default=None, ge=0)
     """rounds over dirtied memory"""
+    bytes_per_second: float | None = Field(default=None, ge=0)
+    """what the link carried, over the whole move"""
+    dirty_bytes_per_second: float | None = Field(default=None, ge=0)
+    """memory the guest rewrote, measured right before the move"""
+    estimated_seconds: float | None = Field(default=None, ge=0)
+    """what was expected right before the move, with that dirty rate, to compare `seconds` with"""
+    estimated_downtime_seconds: float | None = Field(default=None, ge=0)
+    guest_answered: bool | None = None
+    """its agent, or its probe, answered at the destination; None: it has neither"""
 
 
 class ArchiveFacts(Value):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.base import Duration, Value, parse_duration
 from models.fleet import Priority
+from models.ladder import DEFAULT_LADDER, Rung
 
 
 class TriggerPolicy(Value):
@@ -81,20 +83,64 @@ class ApprovalPolicy(Value):
     """a plan that moves more vms always asks"""
 
 
+class Compression(StrEnum):
+    """How guest memory is made smaller on its way."""
+
+    NONE = "none"
+    XBZRLE = "xbzrle"
+    """only what changed in a page that was sent before; for one stream"""
+    ZLIB = "zlib"
+    ZSTD = "zstd"
+    """about 3.6 times fewer bytes for 0.4 of a core per stream; over parallel connections, and libvirt ≥ 9.4 on the source"""
+
+
+class OldDisks(StrEnum):
+    KEEP = "keep"
+    """the source's copy of a disk that moved along stays, and the report names it"""
+    DELETE = "delete"
+    """it is removed once the vm was observed on the target, with this disk there"""
+
+
 class MigrationPolicy(Value):
     tls_required: bool = True
-    max_downtime: Duration = parse_duration("300ms")
-    """a live migration expected to pause the vm longer is not planned"""
-    timeout: Duration = parse_duration("15m")
-    """one attempt; past this it is aborted and the vm stays where it is"""
+    max_downtime: Duration = Field(default=parse_duration("300ms"), gt=timedelta(0))
+    """a live migration expected to pause the vm longer is not planned, and none is let pause it longer, the ladder's last
+    downtime step aside"""
+    last_downtime: Duration = Field(default=parse_duration("500ms"), gt=timedelta(0))
+    """how far the ladder's last downtime step may go; less than max_downtime counts as max_downtime"""
+    switchover_allowance: Duration = Field(default=parse_duration("100ms"), ge=timedelta(0))
+    """what switching over takes besides the last round of memory. QEMU's limit is on the last round alone, so it is told
+    the allowed pause less this, and at least a tenth of the pause"""
+    timeout: Duration = Field(default=parse_duration("15m"), gt=timedelta(0))
+    """one attempt; past this it is aborted and the vm stays where it is (with post_copy, it is switched to post-copy)"""
     parallel_connections: int = Field(default=0, ge=0, le=16)
     """0: one stream"""
+    compression: Compression = Compression.NONE
+    """zlib and zstd go with parallel_connections, xbzrle without"""
     auto_converge: bool = True
     """let QEMU slow the guest when it dirties memory faster than the link carries it"""
     post_copy: bool = False
     """a point of no return; off unless you say so"""
+    suspend: bool = False
+    """let the ladder pause the guest until everything is sent, however long that takes"""
     bandwidth_bytes_per_second: int | None = Field(default=None, gt=0)
     """cap of one stream; None: none"""
+    ladder: tuple[Rung, ...] = DEFAULT_LADDER
+    """what is done, and when, for a migration that does not come to its end by itself"""
+    dirty_probe: Duration = Field(default=parse_duration("1s"), ge=timedelta(0), le=timedelta(seconds=60))
+    """how long the dirty rate is measured before a move that would take ten times as long or more; `0s`: never"""
+    probe_max_risk: float = Field(default=0.2, ge=0, le=1)
+    """the probe is skipped when the node is likelier than this to fail before the vm is safe: no time to lose"""
+    old_disks: OldDisks = OldDisks.KEEP
+
+    @model_validator(mode="after")
+    def _compression_fits_the_streams(self) -> Self:
+        multi = self.parallel_connections > 0
+        if self.compression in (Compression.ZLIB, Compression.ZSTD) and not multi:
+            raise ValueError(f"compression {self.compression} needs parallel_connections, 1 or more")
+        if self.compression is Compression.XBZRLE and multi:
+            raise ValueError("compression xbzrle works on one stream: set parallel_connections to 0")
+        return self
 
 
 class ColdMigratePolicy(Value):

@@ -19,6 +19,9 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))
 
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.wait(max(0.0, seconds))
+
 
 class VirtualClock:
     """Time that passes only while threads sleep on it; then it jumps to the earliest of their wake-up times.
@@ -42,6 +45,12 @@ class VirtualClock:
 
     def monotonic(self) -> float:
         return self._elapsed
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Sleeps for all of it when the event is not set yet: whoever sets it shares the time, and may do so meanwhile."""
+        if not event.is_set():
+            self.sleep(seconds)
+        return event.is_set()
 
     def sleep(self, seconds: float) -> None:
         with self._changed:

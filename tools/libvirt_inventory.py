@@ -28,6 +28,12 @@ _PAUSED_REASONS = {
     libvirt.VIR_DOMAIN_PAUSED_POSTCOPY: "post-copy",
     libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: "post-copy failed",
 }
+_RUNNING_REASONS = {
+    libvirt.VIR_DOMAIN_RUNNING_MIGRATED: "migrated",
+    libvirt.VIR_DOMAIN_RUNNING_MIGRATION_CANCELED: "migration canceled",
+    libvirt.VIR_DOMAIN_RUNNING_POSTCOPY: "post-copy",
+    libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED: "post-copy failed",
+}
 _SHUTOFF_REASONS = {
     libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: "shut down",
     libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: "destroyed",
@@ -73,7 +79,7 @@ def read_state(domain: libvirt.virDomain) -> tuple[VmState, str]:
         return (VmState.PAUSED if domain.isActive() else VmState.SHUTOFF), "crashed"
     if state == libvirt.VIR_DOMAIN_SHUTDOWN:
         return VmState.RUNNING, "shutting down"
-    return VmState.RUNNING, ""
+    return VmState.RUNNING, _RUNNING_REASONS.get(reason, "")
 
 
 def observe_disks(

@@ -10,15 +10,17 @@ from typing import Any
 
 import libvirt
 
-from models.errors import Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
+from models.errors import BadInput, Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
 from tools.libvirt_connection import Call, LibvirtConnection, alive, host_of, one_line
 from tools.ports import JobProgress, MigrationOptions, MigrationStatistics
 
 ABORT_SECONDS = 60.0
 """how long libvirt may take to end a job it was told to end"""
 _ASK_AGAIN_SECONDS = 5.0
-_POST_COPY_SECONDS = 30.0
 _MIB = 1 << 20
+_MULTIFD_COMPRESSION = 9_004_000
+"""libvirt that knows zlib and zstd over parallel connections; earlier ones refuse the names (seen with 9.0)"""
+_POST_COPY = (libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED)
 _ARRIVING = (libvirt.VIR_DOMAIN_PAUSED_MIGRATION, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
 
 
@@ -51,6 +53,7 @@ def migration_flags(options: MigrationOptions, *, declared_shared: bool) -> int:
         (options.auto_converge, libvirt.VIR_MIGRATE_AUTO_CONVERGE),
         (options.post_copy, libvirt.VIR_MIGRATE_POSTCOPY),
         (options.parallel_connections > 0, libvirt.VIR_MIGRATE_PARALLEL),
+        (options.compression != "none", libvirt.VIR_MIGRATE_COMPRESSED),
         (bool(options.copy_disks), libvirt.VIR_MIGRATE_NON_SHARED_DISK),
         (declared_shared, libvirt.VIR_MIGRATE_UNSAFE),
     ):
@@ -73,6 +76,8 @@ def migration_parameters(options: MigrationOptions, peer: Peer) -> dict[str, Any
         parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = max(1, options.bandwidth_bytes_per_second // _MIB)
     if options.parallel_connections > 0:
         parameters[libvirt.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS] = options.parallel_connections
+    if options.compression != "none":
+        parameters[libvirt.VIR_MIGRATE_PARAM_COMPRESSION] = [options.compression]
     if options.copy_disks:
         parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(options.copy_disks)
     return parameters
@@ -112,17 +117,32 @@ def run_migration(
     raise MigrationFailed(f"{what}: libvirt on {node.node} says: {one_line(error)}", hint=hint) from error
 
 
+def require_compression(libvirt_version: int, options: MigrationOptions, node: str) -> None:
+    """Raises BadInput when this libvirt does not know the compression that is asked for."""
+    if options.compression in ("zlib", "zstd") and libvirt_version < _MULTIFD_COMPRESSION:
+        raise BadInput(
+            f"node {node} has libvirt {version_text(libvirt_version)}, which can't compress a migration with "
+            f"{options.compression} (from {version_text(_MULTIFD_COMPRESSION)} on)",
+            hint="set migration.compression to none, or to xbzrle with parallel_connections 0",
+        )
+
+
+def version_text(version: int) -> str:
+    """libvirt's number in the usual form: 9004000 is 9.4.0."""
+    return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
+
+
 def _watch(node: LibvirtConnection, uuid: str, call: Call, options: MigrationOptions, what: str) -> None:
-    """Until the call is over; at the timeout it is told to end, or to switch to post-copy."""
+    """Until the call is over; at the timeout it is told to end, unless the guest runs at the target already."""
     if call.wait(options.timeout_seconds):
-        return
-    if options.post_copy and _start_post_copy(node, uuid, call):
-        while not call.wait(60.0):  # no way back, and no hurry: the guest runs at the target
-            pass
         return
     deadline = time.monotonic() + ABORT_SECONDS
     while time.monotonic() < deadline:  # asked again: a job that is just beginning can't be aborted yet
         with suppress(LifeboatError, libvirt.libvirtError):
+            if node.call("its state", lambda c: in_post_copy(c.lookupByUUIDString(uuid))):
+                while not call.wait(60.0):  # no way back, and no hurry: the guest runs at the target
+                    pass
+                return
             node.call("an abort", lambda c: c.lookupByUUIDString(uuid).abortJob())
         if call.wait(_ASK_AGAIN_SECONDS):
             return
@@ -132,18 +152,10 @@ def _watch(node: LibvirtConnection, uuid: str, call: Call, options: MigrationOpt
     )
 
 
-def _start_post_copy(node: LibvirtConnection, uuid: str, call: Call) -> bool:
-    """Whether the guest was switched over, or the call ended by itself. A job still in its preparations refuses."""
-    deadline = time.monotonic() + _POST_COPY_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            node.call("post-copy", lambda c: c.lookupByUUIDString(uuid).migrateStartPostCopy(0))
-        except (libvirt.libvirtError, NodeUnreachable):
-            if call.wait(1.0):
-                return True
-        else:
-            return True
-    return False
+def in_post_copy(domain: libvirt.virDomain) -> bool:
+    """Whether the guest left for the target under post-copy: here it stands still, and only serves its memory."""
+    state, reason = (int(figure) for figure in domain.state())
+    return state == libvirt.VIR_DOMAIN_PAUSED and reason in _POST_COPY
 
 
 def _set_downtime(node: LibvirtConnection, uuid: str, milliseconds: int) -> int | None:
@@ -161,7 +173,7 @@ def _set_downtime(node: LibvirtConnection, uuid: str, milliseconds: int) -> int 
         return None
 
 
-def read_progress(stats: Mapping[str, Any]) -> JobProgress | None:
+def read_progress(stats: Mapping[str, Any], *, post_copy: bool = False) -> JobProgress | None:
     """From virDomainGetJobStats of a running job. Its dirty rate is in pages per second."""
     if stats.get("type") in (None, libvirt.VIR_DOMAIN_JOB_NONE):
         return None
@@ -175,6 +187,8 @@ def read_progress(stats: Mapping[str, Any]) -> JobProgress | None:
         dirty_bytes_per_second=float(number("memory_dirty_rate") * (number("memory_page_size") or 4096)),
         bytes_per_second=float(number("memory_bps") + number("disk_bps")),
         iteration=number("memory_iteration"),
+        throttle=number("auto_converge_throttle") / 100,
+        post_copy=post_copy,
     )
 
 

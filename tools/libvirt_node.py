@@ -13,13 +13,22 @@ import libvirt
 from models.errors import ActionFailed, BadInput, PrecheckFailed
 from models.fleet import Node, Vm
 from tools import libvirt_disks as disks
+from tools import libvirt_steering as steering
 from tools.domain_xml import parse_domain
 from tools.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, read_attempt, read_labels, without_attempt, write_attempt
 from tools.libvirt_compatibility import missing_cpu, missing_machine
 from tools.libvirt_connection import Answer, LibvirtConnection, one_line, pki_directory
 from tools.libvirt_inventory import SharedStorage, observe_disks, read_state
-from tools.libvirt_migration import Peer, is_incoming, read_progress, read_statistics, run_migration
-from tools.ports import JobProgress, MigrationOptions, MigrationStatistics, VmObservation
+from tools.libvirt_migration import (
+    Peer,
+    in_post_copy,
+    is_incoming,
+    read_progress,
+    read_statistics,
+    require_compression,
+    run_migration,
+)
+from tools.ports import IoLimits, JobProgress, MigrationOptions, MigrationStatistics, VmObservation
 from tools.tls_identity import tls_fingerprint
 
 _GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA)
@@ -260,6 +269,9 @@ class LibvirtNode:
                 f"policy asks for TLS, and node {target} is reached through {peer.migration_uri}",
                 hint="set its migration_uri to qemu+tls://HOST/system",
             )
+        if options.compression != "none":
+            version = self._ask("its version", lambda c: int(c.getLibVersion()))
+            require_compression(version, options, self._name)
         before = self.observe(uuid)
         if before is None:
             raise self._unknown(uuid)
@@ -278,23 +290,18 @@ class LibvirtNode:
             )
 
     def job(self, uuid: str) -> JobProgress | None:
-        return read_progress(self._job(uuid, 0))
+        def read(connection: libvirt.virConnect) -> JobProgress | None:
+            domain = _find(connection, uuid)
+            return read_progress(_job_stats(domain), post_copy=in_post_copy(domain)) if domain is not None else None
+
+        return self._ask("job statistics", read)
 
     def completed_job(self, uuid: str) -> MigrationStatistics | None:
         flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
-        return read_statistics(self._job(uuid, flags))
 
-    def _job(self, uuid: str, flags: int) -> Mapping[str, Any]:
-        def read(connection: libvirt.virConnect) -> Mapping[str, Any]:
+        def read(connection: libvirt.virConnect) -> MigrationStatistics | None:
             domain = _find(connection, uuid)
-            if domain is None:
-                return {}
-            try:
-                return cast("Any", domain.jobStats(flags))
-            except libvirt.libvirtError as error:
-                if error.get_error_code() in (*_GONE, *_NO_SUCH_JOB):
-                    return {}
-                raise
+            return read_statistics(_job_stats(domain, flags)) if domain is not None else None
 
         return self._ask("job statistics", read)
 
@@ -320,6 +327,38 @@ class LibvirtNode:
                 hint="in post-copy the guest runs at the target already; let it finish",
             ) from error
 
+    def set_max_downtime(self, uuid: str, seconds: float) -> None:
+        milliseconds = max(1, round(seconds * 1000))
+        self._act("a downtime limit for", uuid, lambda d: d.migrateSetMaxDowntime(milliseconds, 0))
+
+    def start_post_copy(self, uuid: str) -> None:
+        self._act("post-copy of", uuid, lambda d: d.migrateStartPostCopy(0))
+
+    def suspend(self, uuid: str) -> None:
+        self._act("suspending", uuid, lambda d: d.suspend())
+
+    def io_limits(self, uuid: str) -> IoLimits:
+        return self._acting("reading the disk limits of", uuid, steering.read_io_limits)
+
+    def set_io_limits(self, uuid: str, limits: IoLimits) -> None:
+        self._act("limiting the disks of", uuid, lambda d: steering.write_io_limits(d, limits))
+
+    def measure_dirty_rate(self, uuid: str, seconds: float) -> float:
+        whole = max(1, round(seconds))
+
+        def measure(domain: libvirt.virDomain) -> float:
+            if _job_stats(domain).get("type"):
+                raise ActionFailed(f"vm {uuid} on node {self._name} is being migrated: its dirty rate is left alone")
+            rate = steering.measured_dirty_rate(domain.connect(), domain, whole)
+            if rate is None:
+                raise ActionFailed(f"the dirty rate of vm {uuid} on node {self._name} was not measured in time")
+            return rate
+
+        return self._acting("measuring the dirty rate of", uuid, measure, seconds=whole + 10.0)
+
+    def guest_answers(self, uuid: str) -> bool | None:
+        return self._acting("asking the agent of", uuid, steering.agent_answers)
+
     def shut_down(self, uuid: str) -> None:
         def shut_down(domain: libvirt.virDomain) -> None:
             state = int(domain.state()[0])
@@ -330,11 +369,7 @@ class LibvirtNode:
                     f"vm {uuid} on node {self._name} is paused and can't hear a request to stop",
                     hint="resume it, or let policy pull its plug",
                 )
-            has_agent = any(
-                channel.get("name") == "org.qemu.guest_agent.0" and channel.get("state") == "connected"
-                for channel in _xml(domain.XMLDesc(0)).findall("./devices/channel/target")
-            )
-            if has_agent:
+            if steering.has_agent(domain.XMLDesc(0)):
                 with suppress(libvirt.libvirtError):  # the agent may have ended just now: ACPI is asked instead
                     domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
                     return
@@ -461,8 +496,13 @@ class LibvirtNode:
     def _act(
         self, what: str, uuid: str, function: Callable[[libvirt.virDomain], object], *, seconds: float | None = None
     ) -> None:
+        self._acting(what, uuid, function, seconds=seconds)
+
+    def _acting(
+        self, what: str, uuid: str, function: Callable[[libvirt.virDomain], Answer], *, seconds: float | None = None
+    ) -> Answer:
         try:
-            self._with_domain(what, uuid, function, seconds=seconds)
+            return self._with_domain(what, uuid, function, seconds=seconds)
         except libvirt.libvirtError as error:
             raise ActionFailed(
                 f"{what} vm {uuid} on node {self._name} failed: {one_line(error)}",
@@ -547,10 +587,14 @@ def _memory_stats(connection: libvirt.virConnect) -> dict[str, int]:
     return {key: int(stats.get(key, 0)) << 10 for key in ("total", "free", "buffers", "cached")}
 
 
-def _job_stats(domain: libvirt.virDomain) -> Mapping[str, Any]:
-    with suppress(libvirt.libvirtError):
-        return cast("Any", domain.jobStats(0))
-    return {}
+def _job_stats(domain: libvirt.virDomain, flags: int = 0) -> Mapping[str, Any]:
+    """Empty when there is no such job, or no such domain any more."""
+    try:
+        return cast("Any", domain.jobStats(flags))
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (*_GONE, *_NO_SUCH_JOB):
+            return {}
+        raise
 
 
 def _xml(text: str) -> ET.Element:

@@ -6,11 +6,13 @@ there"; a node that does not answer raises `NodeUnreachable`, because unreachabl
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from models.convergence import JobProgress
 from models.fleet import Node, Vm, VmState
 from models.signal import HardwareEvent, Signal, SignalHistory
 
@@ -25,6 +27,10 @@ class Clock(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None: ...
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Sleep until the event is set, but no longer than that; whether it is."""
+        ...
 
 
 class MetricsSource(Protocol):
@@ -93,34 +99,24 @@ class VmObservation:
 
 
 @dataclass(frozen=True)
-class JobProgress:
-    """One look at a running migration. Bytes are of memory and disk together."""
-
-    elapsed_seconds: float
-    bytes_total: int
-    bytes_processed: int
-    bytes_remaining: int
-    dirty_bytes_per_second: float
-    bytes_per_second: float
-    iteration: int
-    """rounds over dirtied memory so far"""
-
-
-@dataclass(frozen=True)
 class MigrationOptions:
     """How one live migration is done."""
 
     tls: bool
     max_downtime_seconds: float
+    """QEMU's limit, to begin with: for the last round of memory alone, by the bandwidth it measured just before"""
     timeout_seconds: float
-    """after this it is aborted; the vm stays on the source"""
+    """after this it is aborted; the vm stays on the source. Not in post-copy: there is no way back then"""
     auto_converge: bool
     post_copy: bool
+    """`start_post_copy` may be called while it runs"""
     parallel_connections: int
     """0: one stream"""
     bandwidth_bytes_per_second: int | None
     copy_disks: tuple[str, ...]
     """devices of non-shared disks that move along"""
+    compression: str = "none"
+    """`none`, `xbzrle` (one stream), `zlib` or `zstd` (parallel connections)"""
 
 
 @dataclass(frozen=True)
@@ -131,6 +127,10 @@ class MigrationStatistics:
     downtime_seconds: float | None
     bytes_transferred: int | None
     iterations: int | None
+
+
+IoLimits = dict[str, dict[str, int]]
+"""limits on a vm's disks: device → libvirt's name of the limit, such as `total_bytes_sec` → figure, 0 for none"""
 
 
 class Hypervisor(Protocol):
@@ -207,7 +207,7 @@ class Hypervisor(Protocol):
     def migrate_live(self, uuid: str, target: str, options: MigrationOptions) -> None:
         """Move a running vm to the node named `target`, peer to peer. Blocks until libvirt says it is over.
 
-        At the timeout the job is aborted; with `post_copy` it is switched to post-copy instead, which has no way back.
+        At the timeout the job is aborted, unless it was switched to post-copy, which has no way back.
         Returning means only that libvirt reported no error: the caller observes both ends. Raises MigrationFailed when
         libvirt reported one, NodeUnreachable when the source stopped answering and BadInput when `target` is not
         configured; the caller still observes both ends.
@@ -226,6 +226,40 @@ class Hypervisor(Protocol):
         """Ask for the running job to end; the vm stays on the source. No error when there is no job.
 
         Raises ActionFailed when it can't be ended, as in post-copy."""
+        ...
+
+    def set_max_downtime(self, uuid: str, seconds: float) -> None:
+        """Let the running migration pause the guest for this long in its last round. Raises ActionFailed when the
+        hypervisor takes no limit, or the vm is not here any more."""
+        ...
+
+    def start_post_copy(self, uuid: str) -> None:
+        """Have the guest go over now, and fetch the rest of its memory as it needs it. There is no way back: when either
+        node or the link fails before the end, the guest is lost. Raises ActionFailed when the job can't."""
+        ...
+
+    def suspend(self, uuid: str) -> None:
+        """Pause a running vm; during a migration it runs again at its end, at whichever side that is. Raises
+        ActionFailed."""
+        ...
+
+    def io_limits(self, uuid: str) -> IoLimits:
+        """The limits on each writable disk of a running vm. Raises ActionFailed when they can't be told."""
+        ...
+
+    def set_io_limits(self, uuid: str, limits: IoLimits) -> None:
+        """Limit the disks of a running vm, until it stops; its definition is not changed, and a live migration takes the
+        limits along. Not while one runs: libvirt takes no change then. Raises ActionFailed."""
+        ...
+
+    def measure_dirty_rate(self, uuid: str, seconds: float) -> float:
+        """Memory the running vm rewrites, bytes per second, sampled for about that long (whole seconds, at least 1); the
+        guest does not notice. Never during a migration, which it would disturb. Raises ActionFailed when it can't be
+        measured."""
+        ...
+
+    def guest_answers(self, uuid: str) -> bool | None:
+        """Whether the guest's agent answers a ping; None when the guest has no agent connected."""
         ...
 
     def shut_down(self, uuid: str) -> None:

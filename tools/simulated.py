@@ -18,7 +18,7 @@ import struct
 import threading
 import uuid as uuids
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,8 @@ class SimulatedDomain:
     attempt: str | None = None
     saved_memory: bool = False
     snapshots: int = 0
+    io_limits: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    """of the running guest, as set"""
     stops_at: float | None = None
     """when a guest that was asked to stop will have stopped"""
 
@@ -105,6 +107,16 @@ class Guest:
     dirty_bytes_per_second: float = 0.0
     stop_seconds: float | None = 2.0
     """how long it takes to stop when asked; None: it never does"""
+    io_dirty_bytes_per_second: float = 0.0
+    """memory it rewrites by reading its disks as fast as they go, besides the rest; a limit on them bounds it"""
+    agent_answers: bool | None = None
+    """None: it has no agent"""
+
+    def dirties(self, io_limits: Mapping[str, Mapping[str, int]]) -> float:
+        """Memory rewritten per second under these limits."""
+        limits = [each.get("total_bytes_sec", 0) for each in io_limits.values()]
+        held = sum(limits) if limits and all(limits) else self.io_dirty_bytes_per_second
+        return self.dirty_bytes_per_second + min(self.io_dirty_bytes_per_second, held)
 
 
 class SimulatedFleet:
@@ -271,6 +283,7 @@ class SimulatedFleet:
             for uuid, domain in list(machine.domains.items()):
                 if domain.active:
                     domain.state, domain.reason, domain.incoming = VmState.SHUTOFF, "crashed", False
+                    domain.io_limits = {}
                 if not domain.persistent:
                     del machine.domains[uuid]
             self._judge_all()
@@ -331,7 +344,14 @@ class SimulatedFleet:
         source, target = self.machines[migration.source], self.machines[migration.target]
         leaving = source.domains[migration.uuid]
         target.domains[migration.uuid] = SimulatedDomain(
-            leaving.xml, leaving.described, VmState.PAUSED, "starting up", False, True, leaving.attempt
+            leaving.xml,
+            leaving.described,
+            VmState.PAUSED,
+            "starting up",
+            persistent=False,
+            incoming=True,
+            attempt=leaving.attempt,
+            io_limits={device: dict(limits) for device, limits in leaving.io_limits.items()},
         )
         self.migrations.append(migration)
         self._reach(migration, Phase.BEGIN)
@@ -345,7 +365,7 @@ class SimulatedFleet:
                 if domain.stops_at is not None and domain.stops_at <= now:
                     domain.stops_at = None
                     if machine.powered and domain.state is VmState.RUNNING:
-                        domain.state, domain.reason = VmState.SHUTOFF, "shut down"
+                        domain.state, domain.reason, domain.io_limits = VmState.SHUTOFF, "shut down", {}
         for migration in list(self.migrations):
             for phase in (Phase.COPYING, Phase.SWITCHOVER, Phase.HANDED_OVER, Phase.DONE):
                 if migration.end is None and not migration.has(phase) and migration.at(phase) <= now:
@@ -362,19 +382,23 @@ class SimulatedFleet:
             return
         migration.end, migration.error = end, error
         leaving = self.machines[migration.source].domains.get(migration.uuid)
+        arriving = self.machines[migration.target].domains.get(migration.uuid)
         if migration.has(Phase.HANDED_OVER):
-            if self.lost_finish_resumes_source and end is End.FAILED and leaving is not None and leaving.active:
-                leaving.state, leaving.reason = VmState.RUNNING, ""
+            if migration.post_copy:
+                for half in (leaving, arriving):  # each holds a part of its memory, and neither can go on
+                    if half is not None and half.active:
+                        half.state, half.reason = VmState.PAUSED, "post-copy failed"
+            elif self.lost_finish_resumes_source and end is End.FAILED and leaving is not None and leaving.active:
+                leaving.state, leaving.reason = VmState.RUNNING, "migration canceled"
                 self.note_running(migration.uuid)
             return  # else it stays paused: nobody knows how it ended
-        arriving = self.machines[migration.target].domains.get(migration.uuid)
         if arriving is not None and arriving.incoming:
             del self.machines[migration.target].domains[migration.uuid]
         for path in self._copied_paths(migration):
             # libvirt makes the images it copies into, and does not remove them again (seen with 9.0)
             self.machines[migration.target].images.setdefault(path, Image(b"", "raw", 0))
         if leaving is not None and leaving.reason == "migration":
-            leaving.state, leaving.reason = VmState.RUNNING, ""
+            leaving.state, leaving.reason = VmState.RUNNING, "migration canceled"
 
     def note_running(self, uuid: str) -> None:
         if len(self._running_on(uuid)) > 1:

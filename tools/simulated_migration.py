@@ -1,7 +1,8 @@
 """A simulated live migration: pre-copy round by round, and the phases at which things go wrong.
 
 The course is worked out when it begins, from the vm's memory, its dirty rate and the link's bandwidth, by playing
-QEMU's rounds: each sends what the one before left dirty, until the rest fits into the allowed pause.
+QEMU's rounds: each sends what the one before left dirty, until the rest fits into the allowed pause. A change on the way
+(a longer pause allowed, the guest suspended, post-copy) is played from the running round on.
 """
 
 from __future__ import annotations
@@ -46,16 +47,20 @@ class End(StrEnum):
 
 @dataclass(frozen=True)
 class Round:
-    """One pass over dirtied memory."""
+    """One pass over dirtied memory, with this share of the guest's processor time taken from it."""
 
     start: float
     end: float
     bytes: float
+    throttle: float = 0.0
 
 
 @dataclass
 class Migration:
-    """One move from `source` to `target`, in seconds of the fleet's clock."""
+    """One move from `source` to `target`, in seconds of the fleet's clock.
+
+    Its course is known from the start, and is played anew from the running round on when something changes it.
+    """
 
     uuid: str
     source: str
@@ -73,10 +78,13 @@ class Migration:
     passed: set[Phase] = field(default_factory=set[Phase])
     end: End | None = None
     error: str = ""
-    abort_asked: bool = False
     post_copy: bool = False
+    suspended_at: float | None = None
+    max_downtime: float = 0.0
+    """QEMU's limit now: of the last round, switching over not included"""
 
     def __post_init__(self) -> None:
+        self.max_downtime = self.options.max_downtime_seconds
         self._play()
 
     def at(self, phase: Phase) -> float:
@@ -94,55 +102,88 @@ class Migration:
     def has(self, phase: Phase) -> bool:
         return phase in self.passed
 
+    def set_max_downtime(self, now: float, seconds: float) -> None:
+        self.max_downtime = seconds
+        self._play_on(now)
+
+    def suspend(self, now: float) -> None:
+        """The guest stands still at the source from now on."""
+        if self.suspended_at is None:
+            self.suspended_at = now
+            self._play_on(now)
+
+    def copies_memory(self, now: float) -> bool:
+        return self.rounds[0].start <= now < self.switchover_at
+
     def switch_to_post_copy(self, now: float) -> None:
         """The guest goes over now and fetches the rest of its memory as it needs it."""
+        left = self._left(now)
         self.post_copy = True
         self.switchover_at, self.handover_at = now, now + SWITCH_SECONDS
-        self.done_at = self.handover_at + self.memory_bytes / self.bytes_per_second + FINISH_SECONDS
+        self.done_at = self.handover_at + left / self.bytes_per_second + FINISH_SECONDS
+        self.rounds = [*(each for each in self.rounds if each.end <= now), Round(now, self.done_at, left)]
 
     def progress(self, now: float) -> JobProgress:
-        done = [each for each in self.rounds if each.start <= now]
-        sent = sum(each.bytes * min(1.0, (now - each.start) / max(each.end - each.start, 1e-9)) for each in done)
-        total = self.memory_bytes + self.disk_bytes
-        left = (
-            done[-1].bytes * max(0.0, (done[-1].end - now) / max(done[-1].end - done[-1].start, 1e-9))
-            if done
-            else total
-        )
+        begun = [each for each in self.rounds if each.start <= now]
+        last = begun[-2] if len(begun) > 1 else None
+        sent = sum(each.bytes * min(1.0, (now - each.start) / max(each.end - each.start, 1e-9)) for each in begun)
         return JobProgress(
             elapsed_seconds=now - self.started,
-            bytes_total=total,
+            bytes_total=self.memory_bytes + self.disk_bytes,
             bytes_processed=int(sent),
-            bytes_remaining=int(left),
-            dirty_bytes_per_second=self.dirty_bytes_per_second,
+            bytes_remaining=int(self._left(now)),
+            dirty_bytes_per_second=self._dirtied(last) / (last.end - last.start) if last is not None else 0.0,
             bytes_per_second=self.bytes_per_second,
-            iteration=len(done),
+            iteration=len(begun),
+            throttle=begun[-1].throttle if begun else 0.0,
+            post_copy=self.post_copy,
         )
 
     def statistics(self) -> MigrationStatistics:
+        stopped = self.switchover_at if self.suspended_at is None else min(self.suspended_at, self.switchover_at)
         return MigrationStatistics(
             total_seconds=self.done_at - self.started,
-            downtime_seconds=self.handover_at - self.switchover_at,
+            downtime_seconds=self.handover_at - stopped,
             bytes_transferred=int(sum(each.bytes for each in self.rounds)),
             iterations=len(self.rounds),
         )
 
+    def _left(self, now: float) -> float:
+        begun = [each for each in self.rounds if each.start <= now]
+        if not begun:
+            return float(self.memory_bytes + self.disk_bytes)
+        last = begun[-1]
+        return last.bytes * max(0.0, (last.end - now) / max(last.end - last.start, 1e-9))
+
+    def _dirtied(self, during: Round) -> float:
+        """What the guest wrote meanwhile, at most its memory."""
+        running = during.end if self.suspended_at is None else min(during.end, self.suspended_at)
+        written = self.dirty_bytes_per_second * (1 - during.throttle) * max(0.0, running - during.start)
+        return min(written, float(self.memory_bytes))
+
+    def _play_on(self, now: float) -> None:
+        """What was begun stays; what follows is worked out anew."""
+        if now < self.switchover_at and not self.post_copy:
+            self.rounds = [each for each in self.rounds if each.start <= now]
+            self._play()
+
     def _play(self) -> None:
-        now = self.started + BEGIN_SECONDS + self.disk_bytes / self.bytes_per_second
-        to_send = float(self.memory_bytes)
-        dirty = self.dirty_bytes_per_second
-        allowed = max(self.options.max_downtime_seconds - SWITCH_SECONDS, 0.0) * self.bytes_per_second
-        throttle = 0.0
-        for number in range(_MAX_ROUNDS):
-            seconds = to_send / self.bytes_per_second
-            self.rounds.append(Round(now, now + seconds, to_send))
-            now += seconds
-            left = min(dirty * (1 - throttle) * seconds, float(self.memory_bytes))
-            if left <= max(allowed, _PAGE_BYTES):
-                self.switchover_at = now
-                self.handover_at = now + left / self.bytes_per_second + SWITCH_SECONDS
+        self.switchover_at = self.handover_at = self.done_at = float("inf")
+        if not self.rounds:
+            copying = self.started + BEGIN_SECONDS + self.disk_bytes / self.bytes_per_second
+            self._add(copying, float(self.memory_bytes), 0.0)
+        while len(self.rounds) <= _MAX_ROUNDS:
+            last = self.rounds[-1]
+            left = self._dirtied(last)
+            if left <= max(self.max_downtime * self.bytes_per_second, _PAGE_BYTES):
+                self.switchover_at = last.end
+                self.handover_at = last.end + left / self.bytes_per_second + SWITCH_SECONDS
                 self.done_at = self.handover_at + FINISH_SECONDS
                 return
-            if self.options.auto_converge and number >= 1 and left > 0.5 * to_send:
+            throttle = last.throttle
+            if self.options.auto_converge and len(self.rounds) > 1 and left > 0.5 * last.bytes:
                 throttle = min(0.99, throttle + 0.1 if throttle else 0.2)  # QEMU's own steps
-            to_send = left
+            self._add(last.end, left, throttle)
+
+    def _add(self, start: float, to_send: float, throttle: float) -> None:
+        self.rounds.append(Round(start, start + to_send / self.bytes_per_second, to_send, throttle))

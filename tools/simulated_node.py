@@ -13,7 +13,8 @@ from models.fleet import Node, Vm, VmState
 from tools.domain_xml import DomainDisk, parse_domain
 from tools.labels import read_labels
 from tools.ports import DiskObservation, JobProgress, MigrationOptions, MigrationStatistics, VmObservation
-from tools.simulated_migration import End, Migration, Phase
+from tools.simulated_migration import End, Migration
+from tools.simulated_steering import SimulatedSteering
 
 if TYPE_CHECKING:
     from tools.simulated import Image, Machine, SimulatedDomain, SimulatedFleet
@@ -23,7 +24,7 @@ UNREACHABLE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 
 
-class SimulatedNode:
+class SimulatedNode(SimulatedSteering):
     """One simulated node."""
 
     def __init__(self, fleet: SimulatedFleet, name: str) -> None:
@@ -162,9 +163,7 @@ class SimulatedNode:
                 late = clock.monotonic() - migration.started >= options.timeout_seconds
                 if connected and end is None and late and not timed_out:
                     timed_out = True
-                    if options.post_copy:
-                        migration.switch_to_post_copy(clock.monotonic())
-                    else:
+                    if not migration.post_copy:
                         fleet.fail(migration, "operation aborted: migration out: canceled by client")
                     continue
             if not connected or end is End.SOURCE_LOST:
@@ -210,7 +209,7 @@ class SimulatedNode:
             disk_bytes=sum(
                 d.allocated_bytes for d in self._disks(domain) if d.device in options.copy_disks and not d.shared
             ),
-            dirty_bytes_per_second=guest.dirty_bytes_per_second
+            dirty_bytes_per_second=guest.dirties(domain.io_limits)
             if guest is not None and domain.state is VmState.RUNNING
             else 0.0,
             bytes_per_second=rate,
@@ -226,18 +225,6 @@ class SimulatedNode:
             migration = machine.completed.get(uuid)
             return migration.statistics() if migration is not None else None
 
-    def abort_job(self, uuid: str) -> None:
-        with self._answering():
-            migration = self._fleet.job(uuid, self._name)
-            if migration is None:
-                return
-            if migration.post_copy or migration.has(Phase.HANDED_OVER):
-                raise ActionFailed(
-                    f"vm {uuid} on node {self._name}: its job can't be ended",
-                    hint="the guest runs at the target already",
-                )
-            self._fleet.fail(migration, "operation aborted: migration out: canceled by client")
-
     def shut_down(self, uuid: str) -> None:
         with self._domain(uuid) as domain:
             if domain.state is VmState.PAUSED:
@@ -251,6 +238,7 @@ class SimulatedNode:
         with self._domain(uuid) as domain:
             if domain.active:
                 domain.state, domain.reason, domain.stops_at = VmState.SHUTOFF, "destroyed", None
+                domain.io_limits = {}
 
     def start(self, uuid: str) -> None:
         with self._domain(uuid) as domain:

@@ -195,6 +195,103 @@ class TestLiveMigration:
                 check_live_migration(world.a, world.b, seen(world.a, vm.uuid), vm)
 
 
+class TestSteering:
+    """The hands of the convergence ladder."""
+
+    def test_a_longer_pause_is_taken_while_it_runs(self, world: World, options: Options):
+        """With a pause so short that nothing fits, the longer one set on the way is what lets it through."""
+        tiny = options(max_downtime_seconds=0.001, bandwidth_bytes_per_second=8 * SLOW, timeout_seconds=60.0)
+        world.while_copying(world.a, world.shared_vm, lambda: world.a.set_max_downtime(world.shared_vm, 0.4))
+        world.a.migrate_live(world.shared_vm, "node-b", tiny)
+        assert seen(world.b, world.shared_vm).state is VmState.RUNNING
+        world.b.migrate_live(world.shared_vm, "node-a", options())
+
+    def test_post_copy_goes_over_at_once_and_can_not_be_called_off(self, world: World, options: Options):
+        with pytest.raises(ActionFailed):
+            world.a.start_post_copy(world.shared_vm)  # nothing is under way
+        world.while_copying(world.a, world.shared_vm, lambda: world.a.start_post_copy(world.shared_vm))
+        world.a.migrate_live(
+            world.shared_vm,
+            "node-b",
+            options(post_copy=True, bandwidth_bytes_per_second=SLOW, timeout_seconds=100.0, auto_converge=False),
+        )
+        assert world.a.observe(world.shared_vm) is None
+        assert seen(world.b, world.shared_vm).state is VmState.RUNNING
+        world.b.migrate_live(world.shared_vm, "node-a", options())
+
+    def test_a_guest_suspended_on_its_way_runs_on_at_the_target(self, world: World, options: Options):
+        world.while_copying(world.a, world.shared_vm, lambda: world.a.suspend(world.shared_vm))
+        world.a.migrate_live(world.shared_vm, "node-b", options(bandwidth_bytes_per_second=8 * SLOW))
+        assert seen(world.b, world.shared_vm).state is VmState.RUNNING
+        world.b.migrate_live(world.shared_vm, "node-a", options())
+
+    def test_a_guest_suspended_on_its_way_runs_on_at_the_source_when_it_is_called_off(
+        self, world: World, options: Options
+    ):
+        def suspend_and_abort() -> None:
+            world.a.suspend(world.shared_vm)
+            world.a.abort_job(world.shared_vm)
+
+        world.while_copying(world.a, world.shared_vm, suspend_and_abort)
+        with pytest.raises(MigrationFailed):
+            world.a.migrate_live(world.shared_vm, "node-b", options(bandwidth_bytes_per_second=SLOW))
+        assert seen(world.a, world.shared_vm).state is VmState.RUNNING
+        world.wait(lambda: world.b.observe(world.shared_vm) is None, "absence at the target")
+
+    def test_disk_limits_are_set_travel_along_and_are_given_back(self, world: World, options: Options):
+        before = world.a.io_limits(world.shared_vm)
+        assert list(before) == ["vda"]
+        assert {before["vda"][name] for name in ("total_bytes_sec", "read_bytes_sec", "write_bytes_sec")} == {0}
+        world.a.set_io_limits(world.shared_vm, {"vda": {"total_bytes_sec": 5_000_000}})
+        world.a.migrate_live(world.shared_vm, "node-b", options())
+        assert world.b.io_limits(world.shared_vm)["vda"]["total_bytes_sec"] == 5_000_000
+        world.b.set_io_limits(world.shared_vm, before)
+        assert world.b.io_limits(world.shared_vm) == before
+        world.b.migrate_live(world.shared_vm, "node-a", options())
+        assert world.a.io_limits(world.shared_vm) == before
+
+    def test_the_dirty_rate_is_measured_and_never_during_a_migration(self, world: World, options: Options):
+        assert world.a.measure_dirty_rate(world.shared_vm, 1.0) >= 0
+        refused: list[str] = []
+
+        def measure() -> None:
+            try:
+                world.a.measure_dirty_rate(world.shared_vm, 1.0)
+            except ActionFailed as error:
+                refused.append(error.message)
+            world.a.abort_job(world.shared_vm)
+
+        world.while_copying(world.a, world.shared_vm, measure)
+        with pytest.raises(MigrationFailed):
+            world.a.migrate_live(world.shared_vm, "node-b", options(bandwidth_bytes_per_second=SLOW))
+        assert "is being migrated" in refused[0]
+        world.wait(lambda: world.b.observe(world.shared_vm) is None, "absence at the target")
+
+    def test_a_guest_without_an_agent_can_not_be_asked(self, world: World):
+        assert world.a.guest_answers(world.shared_vm) is None
+
+    @pytest.mark.parametrize(
+        "how", [{"compression": "xbzrle"}, {"parallel_connections": 2}], ids=["xbzrle", "two streams"]
+    )
+    def test_compressed_and_parallel(self, world: World, options: Options, how: dict[str, object]):
+        world.a.migrate_live(world.shared_vm, "node-b", options(**how))
+        assert seen(world.b, world.shared_vm).state is VmState.RUNNING
+        world.b.migrate_live(world.shared_vm, "node-a", options())
+
+    def test_steering_an_unknown_vm_is_refused(self, world: World):
+        for act in (
+            world.a.suspend,
+            world.a.start_post_copy,
+            world.a.io_limits,
+            world.a.guest_answers,
+            lambda vm: world.a.set_max_downtime(vm, 0.3),
+            lambda vm: world.a.measure_dirty_rate(vm, 1.0),
+            lambda vm: world.a.set_io_limits(vm, {}),
+        ):
+            with pytest.raises(ActionFailed, match="not known on node node-a"):
+                act(NOBODY)
+
+
 class TestStoppingAndDefining:
     def test_it_stops_when_asked_and_starts_again(self, world: World):
         stop(world, world.a, world.local_vm)

@@ -21,6 +21,7 @@ from tools.libvirt_migration import (  # noqa: E402
     migration_parameters,
     read_progress,
     read_statistics,
+    require_compression,
 )
 from tools.libvirt_node import LibvirtNode  # noqa: E402
 from tools.ports import MigrationOptions  # noqa: E402
@@ -116,6 +117,7 @@ def options(**changed: object) -> MigrationOptions:
         ({"auto_converge": True}, False, libvirt.VIR_MIGRATE_AUTO_CONVERGE),
         ({"post_copy": True}, False, libvirt.VIR_MIGRATE_POSTCOPY),
         ({"parallel_connections": 4}, False, libvirt.VIR_MIGRATE_PARALLEL),
+        ({"compression": "xbzrle"}, False, libvirt.VIR_MIGRATE_COMPRESSED),
         ({"copy_disks": ("vda",)}, False, libvirt.VIR_MIGRATE_NON_SHARED_DISK),
         ({}, True, libvirt.VIR_MIGRATE_UNSAFE),
     ],
@@ -136,20 +138,31 @@ def test_parameters():
     assert migration_parameters(options(), Peer("qemu+tls://node-b/system", "fd00::2")) == {
         "migrate_uri": "tcp://[fd00::2]"
     }
-    full = options(bandwidth_bytes_per_second=100_000, parallel_connections=2, copy_disks=("vda", "vdb"))
+    full = options(
+        bandwidth_bytes_per_second=100_000, parallel_connections=2, copy_disks=("vda", "vdb"), compression="zstd"
+    )
     assert migration_parameters(full, peer) == {
         "migrate_uri": "tcp://10.0.0.2",
         "bandwidth": 1,
         "parallel.connections": 2,
+        "compression": ["zstd"],
         "migrate_disks": ["vda", "vdb"],
     }
+
+
+def test_a_compression_that_this_libvirt_does_not_know_is_bad_input_before_anything_is_sent():
+    zstd = options(compression="zstd", parallel_connections=2)
+    with pytest.raises(BadInput, match=r"libvirt 9\.0\.0, which can't compress a migration with zstd"):
+        require_compression(9_000_000, zstd, "node-a")
+    require_compression(9_004_000, zstd, "node-a")
+    require_compression(9_000_000, options(compression="xbzrle"), "node-a")
 
 
 def test_statistics_are_read_in_libvirts_units():
     running = {
         "type": libvirt.VIR_DOMAIN_JOB_UNBOUNDED, "operation": libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT,
         "time_elapsed": 2500, "memory_total": 1000, "memory_processed": 400, "memory_remaining": 600,
-        "memory_dirty_rate": 10, "memory_page_size": 4096, "memory_bps": 50, "memory_iteration": 2,
+        "memory_dirty_rate": 10, "auto_converge_throttle": 30, "memory_page_size": 4096, "memory_bps": 50, "memory_iteration": 2,
         "disk_total": 100, "disk_processed": 10, "disk_remaining": 90, "disk_bps": 5,
     }  # fmt: skip
     progress = read_progress(running)
@@ -158,6 +171,7 @@ def test_statistics_are_read_in_libvirts_units():
         2.5, 1100, 410, 690,
     )  # fmt: skip
     assert (progress.dirty_bytes_per_second, progress.bytes_per_second, progress.iteration) == (40960.0, 55.0, 2)
+    assert (progress.throttle, progress.post_copy) == (0.3, False)
     assert read_progress({}) is None
     assert read_progress({"type": libvirt.VIR_DOMAIN_JOB_NONE}) is None
     assert read_statistics(running) is None, "not over yet"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from scenes.topology import NOW, Topology
 from typer.testing import CliRunner, Result
 
@@ -15,6 +16,7 @@ from agent.files import read_fleet, read_plan, read_policy, read_risks, write_va
 from agent.plan import plan
 from agent.plan_cli import app
 from models.errors import BadInput, FleetInvalid, LifeboatError, PolicyInvalid
+from models.ladder import Rung
 from models.plan import Plan
 from models.policy import Policy
 
@@ -319,8 +321,16 @@ def test_the_policy_page_names_every_field_with_its_default() -> None:
         for field, default in value.items():
             row = next((line for line in page.splitlines() if line.startswith(f"| `{section}.{field}` |")), None)
             assert row, f"{section}.{field} is not in docs/policy.md"
+            if field == "ladder":
+                continue
             shown = json.dumps(default).replace('"', "") if default is not None else "none"
             assert f"`{shown}`" in row, f"{row}: default is {shown}"
+
+
+def test_the_policy_page_shows_the_default_ladder_rung_by_rung() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+    rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `{when:")]
+    assert [Rung.model_validate(yaml.safe_load(row)) for row in rows] == list(Policy().migration.ladder)
 
 
 def test_null_in_a_fleet_file_means_not_told(tmp_path: Path) -> None:

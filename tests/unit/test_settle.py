@@ -31,6 +31,12 @@ def settle(source: str, target: str, *, late: bool = True, was: VmState = VmStat
     return settle_live(before(was), sight("a", source), sight("b", target), out_of_patience=late).step
 
 
+def resumed(node: str) -> Sight:
+    """Running again after libvirt stopped it for a switchover."""
+    seen = VmObservation("u", "vm", node, VmState.RUNNING, True, (DISK,), state_reason="migration canceled")
+    return Sight(node, SeenState.RUNNING, seen)
+
+
 SIGHTS = ("running", "paused", "shutoff", "absent", "unreachable", "arriving")
 
 
@@ -45,6 +51,8 @@ SIGHTS = ("running", "paused", "shutoff", "absent", "unreachable", "arriving")
         ("running", "absent", Step.AS_FOUND),
         ("running", "arriving", Step.AS_FOUND),
         ("running", "unreachable", Step.AS_FOUND),
+        ("running", "shutoff", Step.INDETERMINATE),
+        ("running", "paused", Step.INDETERMINATE),
         ("paused", "absent", Step.RESUME_SOURCE),
         ("paused", "unreachable", Step.INDETERMINATE),
         ("paused", "arriving", Step.INDETERMINATE),
@@ -119,3 +127,19 @@ def test_an_arriving_copy_does_not_count_as_running_and_an_unseen_node_is_named(
     assert runs_at_most_once([sight("a", "running"), sight("b", "arriving")]) == (True, "runs on a")
     assert runs_at_most_once([sight("a", "running"), sight("b", "running")])[0] is False
     assert "not seen: b" in runs_at_most_once([sight("a", "running"), sight("b", "unreachable")])[1]
+
+
+@pytest.mark.parametrize("target", ["absent", "arriving", "unreachable"])
+@pytest.mark.parametrize("job", [True, None])
+def test_a_source_that_runs_is_as_found_only_once_its_migration_is_over(target: str, job: bool | None) -> None:
+    for late, expected in ((False, Step.LOOK_AGAIN), (True, Step.INDETERMINATE)):
+        found = settle_live(before(), sight("a", "running"), sight("b", target), job=job, out_of_patience=late)
+        assert found.step is expected
+    assert "migration has" in found.why
+
+
+def test_a_source_that_libvirt_resumed_may_run_at_a_silent_target_too() -> None:
+    found = settle_live(before(), resumed("a"), sight("b", "unreachable"), out_of_patience=True)
+    assert found.step is Step.INDETERMINATE
+    assert "may run twice" in found.why
+    assert settle_live(before(), resumed("a"), sight("b", "absent"), out_of_patience=False).step is Step.AS_FOUND

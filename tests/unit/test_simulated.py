@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
+from models.errors import ActionFailed, LifeboatError, MigrationFailed, NodeUnreachable
 from models.fleet import Priority, VmState
 from tools.clock import VirtualClock
 from tools.labels import Labels
@@ -73,11 +73,73 @@ def test_a_vm_that_dirties_faster_than_the_link_carries_never_converges_by_itsel
     assert scene.fleet.clock.monotonic() == pytest.approx(120, abs=1)
 
 
-@pytest.mark.parametrize("help_", [{"auto_converge": True}, {"post_copy": True, "timeout_seconds": 60.0}])
-def test_throttling_or_post_copy_brings_it_over(help_: dict[str, Any]):
+def test_throttling_brings_it_over():
     scene = Scene(shared=True, dirty_bytes_per_second=300e6)
-    scene.migrate(**help_)
+    scene.migrate(auto_converge=True)
     assert scene.states() == (None, "running")
+
+
+def test_post_copy_brings_it_over_and_has_no_way_back():
+    scene = Scene(shared=True, dirty_bytes_per_second=300e6)
+    a = scene.fleet.node("a")
+
+    def go_over() -> None:
+        with pytest.raises(ActionFailed, match="flag"):
+            a.start_post_copy(scene.vm)
+        scene.fleet.migrations[0].options = options(post_copy=True)
+        a.start_post_copy(scene.vm)
+
+    scene.fleet.when(scene.vm, Phase.COPYING, go_over)
+    with pytest.raises(ActionFailed, match="in progress"):
+        a.start_post_copy(scene.vm)
+    scene.migrate(timeout_seconds=6.0)
+    assert scene.states() == (None, "running")
+
+
+def test_a_link_that_breaks_in_post_copy_loses_the_guest_and_doubles_nothing():
+    scene = Scene(shared=True, dirty_bytes_per_second=300e6)
+    scene.fleet.when(scene.vm, Phase.COPYING, lambda: scene.fleet.node("a").start_post_copy(scene.vm))
+    scene.fleet.when(scene.vm, Phase.HANDED_OVER, lambda: scene.fleet.cut_link("a", "b"))
+    with pytest.raises(MigrationFailed):
+        scene.migrate(post_copy=True)
+    assert scene.states() == ("paused", "paused")
+    assert not scene.fleet.ran_twice
+
+
+def test_a_longer_pause_allowed_on_the_way_ends_it_earlier():
+    slow = Scene(shared=True, memory_bytes=GIB, dirty_bytes_per_second=100e6)
+    slow.migrate(max_downtime_seconds=0.01)
+    helped = Scene(shared=True, memory_bytes=GIB, dirty_bytes_per_second=100e6)
+    helped.fleet.when(helped.vm, Phase.COPYING, lambda: helped.fleet.node("a").set_max_downtime(helped.vm, 4.0))
+    helped.migrate(max_downtime_seconds=0.01)
+    assert helped.fleet.clock.monotonic() < slow.fleet.clock.monotonic() - 10
+    statistics = helped.fleet.node("b").completed_job(helped.vm)
+    assert statistics is not None
+    assert 1 < (statistics.downtime_seconds or 0) <= 4.05
+
+
+def test_suspending_the_guest_ends_it_and_counts_as_downtime():
+    scene = Scene(shared=True, dirty_bytes_per_second=300e6)
+    scene.fleet.when(scene.vm, Phase.COPYING, lambda: scene.fleet.node("a").suspend(scene.vm))
+    scene.migrate()
+    assert scene.states() == (None, "running")
+    statistics = scene.fleet.node("b").completed_job(scene.vm)
+    assert statistics is not None
+    assert (statistics.downtime_seconds or 0) > 4
+
+
+def test_disk_limits_travel_along_and_slow_what_a_guest_reads_into_its_memory():
+    scene = Scene(shared=True)
+    scene.fleet.guests[scene.vm].io_dirty_bytes_per_second = 300e6
+    a, b = scene.fleet.node("a"), scene.fleet.node("b")
+    assert a.measure_dirty_rate(scene.vm, 1.0) == 300e6
+    a.set_io_limits(scene.vm, {"vda": {"total_bytes_sec": 10_000_000}})
+    assert a.measure_dirty_rate(scene.vm, 1.0) == 10e6
+    scene.migrate()
+    assert b.io_limits(scene.vm)["vda"]["total_bytes_sec"] == 10_000_000
+    b.power_off(scene.vm)
+    b.start(scene.vm)
+    assert b.io_limits(scene.vm)["vda"]["total_bytes_sec"] == 0
 
 
 FAULTS: dict[str, Callable[[SimulatedFleet], object]] = {
@@ -226,6 +288,14 @@ class TestVirtualClock:
         clock.sleep(3600)
         clock.sleep(-1)
         assert (clock.now() - start).total_seconds() == 3600 == clock.monotonic()
+
+    def test_waiting_for_an_event_takes_no_longer_than_told(self):
+        clock, event = VirtualClock(), threading.Event()
+        assert clock.wait(event, 2.0) is False
+        assert clock.monotonic() == 2.0
+        event.set()
+        assert clock.wait(event, 2.0) is True
+        assert clock.monotonic() == 2.0
 
     def test_threads_that_sleep_together_share_the_time(self):
         clock = VirtualClock(grace_seconds=0.05)
