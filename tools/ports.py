@@ -6,7 +6,7 @@ there"; a node that does not answer raises `NodeUnreachable`, because unreachabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -328,6 +328,10 @@ class Hypervisor(Protocol):
         """Remove one that lifeboat itself wrote, or wiped. No error when it is gone."""
         ...
 
+    def wipe_state_file(self, path: str) -> bool:
+        """Overwrite with zeros. False when it is not there. Raises PrecheckFailed when it can't be written."""
+        ...
+
     def snapshots(self, uuid: str) -> tuple[str, ...]:
         """libvirt's XML of each snapshot, parents first, the current one marked."""
         ...
@@ -346,7 +350,7 @@ class Hypervisor(Protocol):
         Nobody asks here whether it is in use. Raises ActionFailed."""
         ...
 
-    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Iterator[bytes]:
+    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
         """The bytes of a disk image as it lies there (qcow2 stays qcow2), in order, each chunk but the last of
         `chunk_bytes`. Raises ArchiveFailed when it can't be read to its end, or changed meanwhile."""
         ...
@@ -401,11 +405,18 @@ class ImageFile:
     image_bytes: int
     """its length; while its vm runs, only about"""
     backing: str = ""
+    allocated_bytes: int = 0
+    """what it takes on its node; 0 when not known"""
     mode: int | None = None
     owner: int | None = None
     group: int | None = None
     sha256: str = ""
     """of the whole file; known of what comes out of an archive"""
+
+    @property
+    def needed_bytes(self) -> int:
+        """Room it takes where it is put."""
+        return self.allocated_bytes or self.image_bytes or self.virtual_bytes
 
 
 @dataclass(frozen=True)
