@@ -8,13 +8,15 @@ import typer
 
 from agent.act_cli import ConfigOption, JsonOption
 
-archive = typer.Typer(help="Cold archives: list, verify, restore.", no_args_is_help=True, rich_markup_mode=None)
+archive = typer.Typer(
+    help="Cold archives: list, verify, restore, wipe, discard.", no_args_is_help=True, rich_markup_mode=None
+)
 audit = typer.Typer(help="The audit log.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @archive.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Every archive in the store."""
+    """Every archive in the store, and what interrupted copies left."""
     from dataclasses import asdict
 
     from rich.table import Table
@@ -24,9 +26,13 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from agent.console import console, write_json
     from agent.settings import load_settings
 
-    entries = open_archives(load_settings(config)).entries()
+    store = open_archives(load_settings(config))
+    entries, leftovers = store.entries(), store.leftovers()
     if as_json:
-        write_json([asdict(entry) for entry in entries])
+        write_json(
+            [{**asdict(each), "finished": True} for each in entries]
+            + [{**asdict(each), "finished": False} for each in leftovers]
+        )
         return
     table = Table("archive", "vm", "from", "made", "stored", "original", box=None, padding=(0, 1))
     for entry in entries:
@@ -34,6 +40,13 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         row = (entry.id, entry.vm_name, entry.source, f"{entry.created_at:%Y-%m-%d %H:%M:%SZ}", *sizes)
         table.add_row(*(Text(cell) for cell in row))
     console().print(table if entries else "the store holds no archive")
+    for left in leftovers:
+        begun = f", begun {left.begun_at:%Y-%m-%d %H:%M:%SZ}" if left.begun_at else ""
+        console().print(
+            f"unfinished: {left.id} of vm {left.vm_name or 'unknown'}{begun}, {left.stored_bytes / 1e6:.1f} MB; the next "
+            "archive of that vm goes on from it, `lifeboat archive discard` removes it",
+            markup=False,
+        )
 
 
 @archive.command()
@@ -69,16 +82,93 @@ def restore(
 ) -> None:
     """Bring an archived vm back on any node. Refused while any node knows that vm, or does not answer."""
     from agent.connect import connect
-    from agent.console import console, write_json
+    from agent.console import console, note, write_json
     from agent.restore import restore as bring_back
     from agent.settings import load_settings
 
     with connect(load_settings(config), None) as session:
-        sight = bring_back(session.hands, archive_id, node, start=start, gone=frozenset(gone or ()))
+        sight = bring_back(session.hands, archive_id, node, start=start, gone=frozenset(gone or ()), tell=note)
     if as_json:
         write_json({"archive": archive_id, "node": sight.node, "state": sight.seen})
     else:
         console().print(f"{archive_id} is back on {sight.node}: {sight.seen}", markup=False)
+
+
+@archive.command()
+def wipe(
+    archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
+    yes: Annotated[bool, typer.Option("--yes", help="Yes, destroy what is on the node.")] = False,
+    discard_blocks: Annotated[
+        bool, typer.Option("--discard", help="Ask the storage to forget the blocks instead of overwriting them.")
+    ] = False,
+    gone: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="A dead node that you have seen off for good; may repeat.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Destroy the disks that an archived vm left on its node, and leave a signed record of it.
+
+    The archive is verified again first. Refused while the vm runs anywhere, or when a disk was written to since.
+    """
+    from dataclasses import asdict
+    from getpass import getuser
+
+    from agent.connect import connect
+    from agent.console import console, note, write_json
+    from agent.settings import load_settings
+    from agent.wipe import wipe as destroy
+    from models.errors import ApprovalMissing
+
+    if not yes:
+        raise ApprovalMissing(
+            f"nothing was wiped: nobody agreed to destroy the disks of archive {archive_id} on their node",
+            hint="add --yes when you do",
+        )
+    with connect(load_settings(config), None) as session:
+        record = destroy(
+            session.hands,
+            archive_id,
+            by=getuser(),
+            overwrite=not discard_blocks,
+            gone=frozenset(gone or ()),
+            tell=note,
+        )
+    if as_json:
+        write_json(asdict(record))
+        return
+    for image in record.images:
+        console().print(f"{'wiped' if image.wiped else 'not wiped'}: {image.path}: {image.done}", markup=False)
+    console().print(
+        "not promised by the storage below:", *(f"- {limit}" for limit in record.limits), sep="\n", markup=False
+    )
+    console().print(f"signed record beside the manifest, sha256 {record.sha256}", markup=False)
+
+
+@archive.command()
+def discard(
+    archive_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it under unfinished.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what an interrupted copy left in the store. A finished archive is never removed by this."""
+    from agent.connect import open_archives, open_journal
+    from agent.console import console, write_json
+    from agent.settings import load_settings
+    from models.errors import PrecheckFailed
+
+    settings = load_settings(config)
+    kinds = {record.kind for record in open_journal(settings).records(attempt=archive_id)}
+    if "intent" in kinds and "result" not in kinds:
+        raise PrecheckFailed(
+            f"{archive_id} is being written, or was cut off and not recovered yet",
+            hint="let it end; after a crash, `lifeboat status` says how it ended",
+        )
+    open_archives(settings).discard(archive_id)
+    if as_json:
+        write_json({"id": archive_id, "discarded": True})
+    else:
+        console().print(f"{archive_id}: what it left is gone", markup=False)
 
 
 @audit.command("verify")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from agent.attempt import AttemptContext, Ending
 from agent.stop import put_back, stop
@@ -11,8 +11,9 @@ from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, SeenState
 from models.fleet import VmState
 from models.policy import SourceRelease
-from tools.ports import ArchiveEntry, DiskObservation, Hypervisor, VmObservation
+from tools.ports import ArchiveEntry, Hypervisor, ImageFile, VmObservation
 from tools.prechecks import check_archive
+from tools.vm_files import image_files, snapshot_files, split, state_image
 
 
 def cold_archive(ctx: AttemptContext) -> Ending:
@@ -37,11 +38,14 @@ def cold_archive(ctx: AttemptContext) -> Ending:
         if unstopped is not None:
             return unstopped
     try:
+        snapshots = source.snapshots(before.uuid)
         entry = store.write(
             archive_id=ctx.id,
             vm=before,
             domain_xml=domain_xml,
-            disks=[(disk, _reader(ctx, source, disk)) for disk in before.disks],
+            images=_images(ctx, source, before),
+            snapshots=snapshots,
+            left_out=snapshot_files(snapshots, image_files(before, shared=True)),
             on_progress=lambda done, total: ctx.progress(
                 "archiving", done / total if total else None, f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
             ),
@@ -52,7 +56,10 @@ def cold_archive(ctx: AttemptContext) -> Ending:
 
 
 def recover_cold_archive(ctx: AttemptContext, before: VmObservation) -> Ending:
-    """After a restart: a complete archive is finished with; anything less is put back as it was found."""
+    """After a restart: a complete archive is finished with; anything less is put back as it was found.
+
+    What was copied stays in the store: an attempt is one-shot, and the next one of this vm goes on from it.
+    """
     source, store = ctx.hands.node(ctx.action.source), ctx.hands.archives
     if store is not None:
         with suppress(ArchiveFailed):
@@ -65,11 +72,15 @@ def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -
     """The archive is verified: let the source go as far as policy says, and only when it was seen shut off."""
     action = ctx.action
     ctx.record("archived", archive=entry.id, sha256=entry.sha256, stored_bytes=entry.stored_bytes)
+    assert ctx.hands.archives is not None
+    left_out = ctx.hands.archives.left_out(entry.id)
     kept = f"its disks and definition stay on {action.source}"
     sight = ctx.hands.look(action.source, ctx.vm.uuid)
-    if ctx.policy.archive.release_source is SourceRelease.UNDEFINE and sight.seen is SeenState.SHUTOFF:
+    if left_out:
+        kept += f"; not in the archive: {', '.join(left_out)}"
+    elif ctx.policy.archive.release_source is SourceRelease.UNDEFINE and sight.seen is SeenState.SHUTOFF:
         ctx.record("undefine-source", why="archive verified")
-        ctx.hands.node(action.source).undefine(ctx.vm.uuid)
+        ctx.hands.node(action.source).undefine(ctx.vm.uuid, with_snapshots=True)
         sight = ctx.hands.look(action.source, ctx.vm.uuid)
         kept = f"its definition was removed from {action.source}, its disks stay"
     return Ending(
@@ -88,11 +99,23 @@ def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -
     )
 
 
-def _reader(ctx: AttemptContext, source: Hypervisor, disk: DiskObservation) -> Callable[[], Iterator[bytes]]:
+def _images(
+    ctx: AttemptContext, source: Hypervisor, before: VmObservation
+) -> list[tuple[ImageFile, Callable[[], Iterator[bytes]]]]:
+    """Everything a restore needs besides the definition. Lengths as they are now that the vm has stopped."""
+    now = source.observe(before.uuid) or before
+    images = [(image, _reader(ctx, source, image)) for image in image_files(now, shared=True)]
+    for file in source.state_files(before.uuid):
+        images.append((state_image(file), lambda content=file.content: iter(split(content))))
+    return images
+
+
+def _reader(ctx: AttemptContext, source: Hypervisor, image: ImageFile) -> Callable[[], Iterator[bytes]]:
     def read() -> Iterator[bytes]:
-        for chunk in source.read_disk(disk.path):
-            if ctx.cancelled.is_set():
-                raise ArchiveFailed(f"{ctx.label}: cancelled while disk {disk.device} was read")
-            yield chunk
+        with closing(source.read_disk(image.path)) as chunks:
+            for chunk in chunks:
+                if ctx.cancelled.is_set():
+                    raise ArchiveFailed(f"{ctx.label}: cancelled while {image.path} was read")
+                yield chunk
 
     return read

@@ -1,18 +1,23 @@
-"""Cold migration of one vm: stop, copy what is not shared, define, start, observe; only then undefine the source."""
+"""Cold migration of one vm: stop, copy what is not shared, define, start, observe; only then undefine the source.
+
+Images below its disks are only read while it runs: they are copied first, or found to be there already, and the vm
+stops only for its own disks, its UEFI variables and its TPM state.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from agent.attempt import AttemptContext, Ending
 from agent.stop import indeterminate, put_back, stop
+from agent.vm_copy import already_there, image_sha256, put_image
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError
 from models.evacuation import AttemptOutcome, Measured, SeenState
 from models.fleet import VmState
-from tools.ports import DiskObservation, Hypervisor, VmObservation
+from tools.ports import Hypervisor, ImageFile, ImageRole, VmObservation
 from tools.prechecks import check_cold_migration
+from tools.vm_files import image_files
 
 
 def cold_migrate(ctx: AttemptContext) -> Ending:
@@ -28,18 +33,36 @@ def cold_migrate(ctx: AttemptContext) -> Ending:
     before = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
     ctx.require_nobody_else_runs_it()
     check_cold_migration(source, target, before, ctx.vm)
-    domain_xml = source.domain_xml(before.uuid)
+    domain_xml, snapshots = source.domain_xml(before.uuid), source.snapshots(before.uuid)
+    images = image_files(before, shared=False)
+    below = [image for image in images if image.role is ImageRole.BACKING and not _there(ctx, source, target, image)]
 
     ctx.record_intent(before)
     started = clock.monotonic()
+    try:
+        copied = sum(_copy(ctx, source, target, image) for image in below)
+    except LifeboatError as error:
+        return _roll_back(ctx, before, error.message, error.code)
+    stopping = clock.monotonic()
     if before.state is VmState.RUNNING:
         unstopped = stop(ctx, source)
         if unstopped is not None:
+            _remove_copies(ctx, target)
             return unstopped
     try:
-        copied = sum(_copy(ctx, source, target, disk) for disk in before.disks if not disk.shared)
+        stopped = source.observe(before.uuid) or before  # a qcow2 image may have grown until it stopped
+        copied += sum(
+            _copy(ctx, source, target, image)
+            for image in image_files(stopped, shared=False)
+            if image.role is ImageRole.DISK
+        )
+        for file in source.state_files(before.uuid):
+            if target.write_state_file(file):
+                ctx.record("created-state", node=action.target, path=file.path)
         ctx.record("define", node=action.target)
         target.define(domain_xml)
+        if snapshots:
+            target.restore_snapshots(before.uuid, snapshots)
         if before.state is VmState.RUNNING:
             _require_source_off(ctx, source)
             ctx.record("start", node=action.target)
@@ -47,14 +70,17 @@ def cold_migrate(ctx: AttemptContext) -> Ending:
             target.start(before.uuid)
     except LifeboatError as error:
         return _roll_back(ctx, before, error.message, error.code)
-    return _finish(ctx, before, Measured(seconds=clock.monotonic() - started, bytes_transferred=copied))
+    now = clock.monotonic()
+    downtime = now - stopping if before.state is VmState.RUNNING else None
+    return _finish(ctx, before, Measured(seconds=now - started, bytes_transferred=copied, downtime_seconds=downtime))
 
 
 def recover_cold_migrate(ctx: AttemptContext, before: VmObservation) -> Ending:
     """After a restart: running at the target means finish; anything less is taken back."""
     assert ctx.action.target is not None
     at_target = ctx.hands.look(ctx.action.target, before.uuid)
-    if at_target.seen == before.state.value and _defined(ctx):
+    snapshots = at_target.observation.snapshots if at_target.observation else 0
+    if at_target.seen == before.state.value and snapshots == before.snapshots and _defined(ctx):
         return _finish(ctx, before, Measured())
     return _roll_back(ctx, before, "lifeboat was restarted in the middle", ActionFailed.code)
 
@@ -71,12 +97,10 @@ def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> E
     if at_source.seen is SeenState.SHUTOFF:
         ctx.record("undefine-source", why=f"{wanted} on {action.target}")
         with suppress(LifeboatError):
-            ctx.hands.node(action.source).undefine(before.uuid)
+            ctx.hands.node(action.source).undefine(before.uuid, with_snapshots=True)
         at_source = ctx.hands.look(action.source, before.uuid)
     if at_source.seen is not SeenState.ABSENT:
         return indeterminate(ctx, f"{wanted} on {action.target}, and {action.source} shows it {at_source.seen}")
-    if before.state is VmState.RUNNING:
-        measured = measured.model_copy(update={"downtime_seconds": measured.seconds})
     return Ending(
         AttemptOutcome.DONE,
         f"{ctx.label}: {wanted} on {action.target}, gone from {action.source}",
@@ -101,14 +125,11 @@ def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str
     if at_target.seen is SeenState.SHUTOFF and _defined(ctx):
         ctx.record("undefine-target", why=cause)
         with suppress(LifeboatError):
-            target.undefine(before.uuid)
+            target.undefine(before.uuid, with_snapshots=True)
         at_target = ctx.hands.look(action.target, before.uuid)
     if at_target.seen is not SeenState.ABSENT:
         return indeterminate(ctx, f"{cause}; {action.target} still shows it {at_target.seen}")
-    for record in ctx.hands.journal.records(attempt=ctx.id):
-        if record.kind == "created-disk":
-            with suppress(LifeboatError):
-                target.delete_disk(record.data["path"])
+    _remove_copies(ctx, target)
     return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
 
 
@@ -125,34 +146,44 @@ def _require_source_off(ctx: AttemptContext, source: Hypervisor) -> None:
         )
 
 
-def _copy(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, disk: DiskObservation) -> int:
-    """Copy one image and read it back at the target; its size in bytes. Raises ArchiveFailed when both differ."""
-    ctx.record("create-disk", node=target.name, path=disk.path)
-    target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
-    # Written after the fact on purpose: a disk that was there before this attempt must never be taken for ours.
-    ctx.record("created-disk", node=target.name, path=disk.path)
-    sent = hashlib.sha256()
+def _remove_copies(ctx: AttemptContext, target: Hypervisor) -> None:
+    """What the journal says this attempt made at the target; overlays before what they lie on."""
+    for record in reversed(ctx.hands.journal.records(attempt=ctx.id)):
+        with suppress(LifeboatError):
+            if record.kind == "created-disk":
+                target.delete_disk(record.data["path"])
+            elif record.kind == "created-state":
+                target.delete_state_file(record.data["path"])
+
+
+def _there(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: ImageFile) -> bool:
+    """Whether the target has the same image below the disk already, such as a template that many vms lie on."""
+    ctx.progress("checking", None, f"{image.path} on both nodes")
+    return already_there(target, image, lambda: image_sha256(source, image.path)[1])
+
+
+def _copy(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: ImageFile) -> int:
+    """Copy one image and read it back at the target; its length."""
+    name = image.path.rpartition("/")[2]
     count = 0
 
     def chunks() -> Iterator[bytes]:
         nonlocal count
-        for chunk in source.read_disk(disk.path):
-            if ctx.cancelled.is_set():
-                raise ArchiveFailed(f"{ctx.label}: cancelled while disk {disk.device} was copied")
-            sent.update(chunk)
-            count += len(chunk)
-            ctx.progress("copying", min(1.0, count / disk.virtual_bytes), f"{disk.device}: {count / 1e6:.0f} MB")
-            yield chunk
+        with closing(source.read_disk(image.path)) as read:
+            for chunk in read:
+                if ctx.cancelled.is_set():
+                    raise ArchiveFailed(f"{ctx.label}: cancelled while {image.path} was copied")
+                count += len(chunk)
+                total = image.image_bytes or image.virtual_bytes
+                ctx.progress("copying", min(1.0, count / total) if total else None, f"{name}: {count / 1e6:.0f} MB")
+                yield chunk
 
-    target.write_disk(disk.path, chunks())
-    ctx.progress("verifying", None, f"{disk.device}: reading it back at {target.name}")
-    received, left = hashlib.sha256(), count
-    for chunk in target.read_disk(disk.path):
-        received.update(chunk[:left])
-        left -= min(left, len(chunk))
-    if left or received.digest() != sent.digest():
-        raise ArchiveFailed(
-            f"{ctx.label}: disk {disk.device} at {target.name} differs from the one at {source.name} after the copy",
-            hint="the source is untouched; check the storage behind the target",
-        )
-    return count
+    ctx.record("create-disk", node=target.name, path=image.path)
+    return put_image(
+        target,
+        image,
+        chunks(),
+        # Written after the fact on purpose: a disk that was there before this attempt must never be taken for ours.
+        made=lambda: ctx.record("created-disk", node=target.name, path=image.path),
+        verifying=lambda: ctx.progress("verifying", None, f"{name}: reading it back at {target.name}"),
+    )

@@ -1,9 +1,10 @@
 """Cold archives in any store that fsspec opens: a directory, S3-compatible object storage and what else it knows.
 
-    STORE/ID/disk-vda.zst        the image, chunk by chunk
-    STORE/ID/disk-vda.index      lengths and SHA-256 of the chunks
-    STORE/ID/manifest.sig        Ed25519 signature of the manifest
-    STORE/ID/manifest.json       written last, after every stored byte was read back and matched
+    STORE/ID/begun.json                       whose copy it is; what the next copy needs to go on from it
+    STORE/ID/disk-vda.000000.1f2e3d4c.zst     the image's first 256 MiB, chunk by chunk
+    STORE/ID/disk-vda.000000.1f2e3d4c.index   lengths and SHA-256 of its chunks
+    STORE/ID/manifest.sig                     Ed25519 signature of the manifest
+    STORE/ID/manifest.json                    written last, after every stored byte was read back and matched
 
 An archive without a manifest is not an archive: it is what an interrupted copy left.
 """
@@ -11,35 +12,52 @@ An archive without a manifest is not an archive: it is what an interrupted copy 
 from __future__ import annotations
 
 import base64
-import errno
 import hashlib
-import os
+import json
 import re
+import secrets
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
-from models.errors import ArchiveFailed, BadInput, LifeboatError
-from tools.archive_chunks import CHUNK_BYTES, Stored, read_image, store_image
-from tools.archive_manifest import MANIFEST, SIGNATURE, ArchivedDisk, Encryption, Manifest, parse_manifest
+from models.errors import ArchiveFailed
+from tools.archive_files import StoreFiles, StoreFull
+from tools.archive_images import SEGMENT_CHUNKS, DiffersAfterReadBack, ImageWriter
+from tools.archive_manifest import MANIFEST, SIGNATURE, ArchivedImage, Encryption, Manifest
+from tools.archive_reading import ArchiveReader, entry_of
 from tools.archive_signing import Cipher, Signer
 from tools.clock import SystemClock
-from tools.ports import ArchiveEntry, Clock, DiskObservation, VmObservation
+from tools.ports import ArchiveEntry, Clock, ImageFile, ImageRole, Leftover, VmObservation
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BEGUN = "begun.json"
+_SEGMENT = re.compile(r"(?P<stem>[a-z]+-[A-Za-z0-9_-]+)\.(?P<number>\d{6,})\.[0-9a-f]{8}")
 
 
-class FsspecArchiveStore:
+@dataclass(frozen=True)
+class _Begun:
+    """What a copy writes down before its first byte."""
+
+    vm_uuid: str
+    vm_name: str
+    begun_at: datetime
+    sealed_as: str
+    key_id: str | None
+
+    def content(self) -> bytes:
+        fields = {**self.__dict__, "begun_at": self.begun_at.isoformat(), "version": 1}
+        return json.dumps(fields, sort_keys=True).encode()
+
+
+class FsspecArchiveStore(ArchiveReader):
     """The store at `url`, such as `file:///srv/archives` or `s3://bucket/path`; `options` go to fsspec as they are.
 
-    `key_file` holds the signing key, made on first use (see Signer). With `encryption_key_file`, chunks and definitions
-    are sealed with AES-256-GCM; whoever loses that file loses the archives. Raises BadInput for a URL or key file that
-    can't be used.
+    `key_file` holds the signing key, made on first use (see Signer). With `encryption_key_file`, chunks, definitions and
+    snapshots are sealed with AES-256-GCM; whoever loses that file loses the archives. Raises BadInput for a URL or key
+    file that can't be used.
     """
 
     def __init__(
@@ -50,21 +68,12 @@ class FsspecArchiveStore:
         clock: Clock | None = None,
         encryption_key_file: Path | None = None,
         options: Mapping[str, Any] | None = None,
+        segment_chunks: int = SEGMENT_CHUNKS,
     ) -> None:
-        try:
-            fs, root = fsspec.core.url_to_fs(url, **(options or {}))
-        except (ValueError, ImportError, TypeError, OSError) as error:
-            raise BadInput(
-                f"archive_url {url!r} can't be used: {' '.join(str(error).split())}",
-                hint="write it like file:///srv/archives, or install the fsspec driver it needs",
-            ) from error
-        self.url = url
-        self._fs: Any = fs
-        self._root = str(root).rstrip("/")
-        self._local = isinstance(fs, LocalFileSystem)
-        self._signer = Signer(key_file)
-        self._cipher = Cipher.load(encryption_key_file) if encryption_key_file else None
+        cipher = Cipher.load(encryption_key_file) if encryption_key_file else None
+        super().__init__(StoreFiles(url, options or {}), Signer(key_file), cipher)
         self._clock = clock or SystemClock()
+        self._segment_chunks = segment_chunks
 
     def write(
         self,
@@ -72,315 +81,214 @@ class FsspecArchiveStore:
         archive_id: str,
         vm: VmObservation,
         domain_xml: str,
-        disks: Sequence[tuple[DiskObservation, Callable[[], Iterator[bytes]]]],
+        images: Sequence[tuple[ImageFile, Callable[[], Iterator[bytes]]]],
         on_progress: Callable[[int, int], None],
+        snapshots: Sequence[str] = (),
+        left_out: Sequence[str] = (),
     ) -> ArchiveEntry:
-        """As the port says. What an interrupted write of the same id left is removed first. `on_progress` counts every
-        byte twice: once copied, once read back."""
-        directory = self._directory(archive_id)
-        needed = sum(disk.allocated_bytes or disk.virtual_bytes for disk, _ in disks)
-        with self._explained(f"archive {archive_id}", needed=needed):
-            if self._fs.exists(f"{directory}/{MANIFEST}"):
+        """As the port says. `on_progress` counts every byte twice: copied, and read back.
+
+        A copy that fails keeps its complete segments, except where the store is full or gave back other bytes.
+        """
+        directory, what = self._directory(archive_id), f"archive {archive_id}"
+        needed = sum(image.image_bytes for image, _ in images)
+        with self._files.explained(what, needed=needed):
+            if self._files.exists(f"{directory}/{MANIFEST}"):
                 raise ArchiveFailed(
                     f"archive {archive_id} exists already in {self.url}", hint="each attempt has its own id"
                 )
-            self._remove(directory)
-            self._make_directory(directory)
         try:
-            with self._explained(f"archive {archive_id}", needed=needed):
-                return self._write(directory, archive_id, vm, domain_xml, disks, on_progress)
-        except BaseException:
+            with self._files.explained(what, needed=needed):
+                begun = self._begin(directory, vm)
+                return self._write(
+                    directory, archive_id, begun, vm, domain_xml, images, on_progress, snapshots, left_out
+                )
+        except (StoreFull, DiffersAfterReadBack):
             with suppress(Exception):  # the first error is the one to tell
-                self._remove(directory)
+                self._files.remove(directory)
             raise
+        except BaseException:
+            with suppress(Exception):
+                self._tidy(directory)
+            raise
+
+    def _begin(self, directory: str, vm: VmObservation) -> _Begun:
+        """Make the directory, or take over that of the newest interrupted copy of this vm."""
+        ours = self._cipher.key_id if self._cipher else None
+        usable = [
+            (begun.begun_at, name, begun)
+            for name in self._unfinished()
+            if (begun := self._begun(name)) is not None and (begun.vm_uuid, begun.key_id) == (vm.uuid, ours)
+        ]
+        sealed_as = secrets.token_hex(16)
+        if usable:
+            _, name, begun = max(usable)
+            sealed_as = begun.sealed_as
+            if name != directory:
+                self._files.remove(directory)
+                self._files.move_directory(name, directory)
+        else:
+            self._files.remove(directory)
+            self._files.make_directory(directory)
+        begun = _Begun(vm.uuid, vm.name, self._clock.now(), sealed_as, ours)
+        self._files.publish(f"{directory}/{_BEGUN}", begun.content())
+        return begun
 
     def _write(
         self,
         directory: str,
         archive_id: str,
+        begun: _Begun,
         vm: VmObservation,
         domain_xml: str,
-        disks: Sequence[tuple[DiskObservation, Callable[[], Iterator[bytes]]]],
+        images: Sequence[tuple[ImageFile, Callable[[], Iterator[bytes]]]],
         on_progress: Callable[[int, int], None],
+        snapshots: Sequence[str],
+        left_out: Sequence[str],
     ) -> ArchiveEntry:
-        progress = _Progress(on_progress, 2 * sum(disk.image_bytes or disk.virtual_bytes for disk, _ in disks))
-        archived: list[ArchivedDisk] = []
-        for disk, opener in disks:
-            file = f"disk-{re.sub(r'[^A-Za-z0-9_-]', '_', disk.device)}.zst{'.aes' if self._cipher else ''}"
-            index = f"{file.partition('.')[0]}.index"
-            with (
-                self._create(f"{directory}/{file}") as into,
-                self._create(f"{directory}/{index}") as index_file,
-                _closed_at_the_end(opener()) as image,
-            ):
-                stored = store_image(
-                    image,
-                    into,
-                    index_file,
-                    context=f"archive {archive_id} {disk.device}",
-                    cipher=self._cipher,
-                    on_bytes=progress.add,
-                )
+        progress = _Progress(on_progress, 2 * sum(image.image_bytes or image.virtual_bytes for image, _ in images))
+        kept = self._complete_segments(directory)
+        archived: list[ArchivedImage] = []
+        for number, (image, opener) in enumerate(images):
+            stem = _stem(image, number)
+            writer = ImageWriter(
+                self._files,
+                directory,
+                stem,
+                context=f"{begun.sealed_as} {stem}",
+                cipher=self._cipher,
+                on_copied=progress.add,
+                on_verified=progress.add,
+                kept=kept.get(stem, ()),
+                segment_chunks=self._segment_chunks,
+            )
+            with _closed_at_the_end(opener()) as chunks:
+                stored = writer.write(chunks)
             archived.append(
-                ArchivedDisk(
-                    device=disk.device,
-                    path=disk.path,
-                    format=disk.format,
-                    virtual_bytes=disk.virtual_bytes,
+                ArchivedImage(
+                    role=image.role,
+                    device=image.device,
+                    path=image.path,
+                    format=image.format,
+                    backing=image.backing,
+                    virtual_bytes=image.virtual_bytes,
                     image_bytes=stored.image_bytes,
                     image_sha256=stored.image_sha256,
-                    file=file,
                     stored_bytes=stored.stored_bytes,
-                    stored_sha256=stored.stored_sha256,
-                    index=index,
                     index_sha256=stored.index_sha256,
                     chunks=stored.chunks,
+                    segments=stored.segments,
+                    mode=image.mode,
+                    owner=image.owner,
+                    group=image.group,
                 )
             )
-        self._sync_directory(directory)
-        progress.halfway()
-        for disk in archived:
-            for chunk in self._read(archive_id, disk, self._cipher):
-                progress.add(len(chunk))
+        progress.finish()
         manifest = Manifest(
             id=archive_id,
             created_at=self._clock.now(),
             vm_uuid=vm.uuid,
             vm_name=vm.name,
             source=vm.node,
-            domain_xml=self._seal(domain_xml, archive_id),
-            disks=tuple(archived),
+            domain_xml=self._seal(domain_xml, f"{begun.sealed_as} definition"),
+            images=tuple(archived),
+            snapshots=tuple(
+                self._seal(xml, f"{begun.sealed_as} snapshot {number}") for number, xml in enumerate(snapshots)
+            ),
+            sealed_as=begun.sealed_as,
             encryption=Encryption(key_id=self._cipher.key_id) if self._cipher else None,
-            left_out=_left_out(vm),
+            left_out=tuple(left_out),
         )
-        return self._publish(directory, manifest)
-
-    def _publish(self, directory: str, manifest: Manifest) -> ArchiveEntry:
+        self._remove_except(
+            directory, {name for image in archived for s in image.segments for name in (s.file, s.index)}
+        )
         content = manifest.canonical()
-        with self._create(f"{directory}/{SIGNATURE}") as file:
-            file.write(self._signer.sign(content))
-        if self._local:  # an object appears whole or not at all; a file must be renamed into place for that
-            with self._create(f"{directory}/{MANIFEST}.draft") as file:
-                file.write(content)
-            os.rename(f"{directory}/{MANIFEST}.draft", f"{directory}/{MANIFEST}")
-        else:
-            with self._create(f"{directory}/{MANIFEST}") as file:
-                file.write(content)
-        self._sync_directory(directory)
-        if self._fs.cat_file(f"{directory}/{MANIFEST}") != content:
-            raise ArchiveFailed(
-                f"archive {manifest.id}: its manifest was not stored as it was written", hint="try again"
-            )
-        return _entry(manifest, content)
+        self._files.publish(f"{directory}/{SIGNATURE}", self._signer.sign(content))
+        self._files.publish(f"{directory}/{MANIFEST}", content)
+        self._files.remove(f"{directory}/{_BEGUN}")
+        return entry_of(manifest, content)
 
-    def entries(self) -> list[ArchiveEntry]:
-        """Every archive, oldest first. Raises ArchiveFailed when the store does not answer, or for a broken manifest."""
-        found: list[ArchiveEntry] = []
-        for archive_id in self._names():
-            loaded = self._load(archive_id, missing_ok=True)
-            if loaded is not None:
-                found.append(_entry(*loaded))
-        return sorted(found, key=lambda entry: (entry.created_at, entry.id))
-
-    def leftovers(self) -> list[str]:
-        """Ids under which an interrupted write left something."""
-        with self._explained(f"archive store {self.url}"):
-            return [name for name in self._names() if not self._fs.exists(f"{self._root}/{name}/{MANIFEST}")]
+    def leftovers(self) -> list[Leftover]:
+        """What interrupted copies left, by id."""
+        found: list[Leftover] = []
+        with self._files.explained(f"archive store {self.url}"):
+            for name in self._unfinished():
+                begun = self._begun(name)
+                found.append(
+                    Leftover(
+                        name,
+                        begun.vm_uuid if begun else "",
+                        begun.vm_name if begun else "",
+                        begun.begun_at if begun else None,
+                        self._files.size(name),
+                    )
+                )
+        return found
 
     def discard(self, archive_id: str) -> None:
-        """Remove what an interrupted write left. Raises ArchiveFailed when it is a finished archive."""
         directory = self._directory(archive_id)
-        with self._explained(f"archive {archive_id}"):
-            if self._fs.exists(f"{directory}/{MANIFEST}"):
+        with self._files.explained(f"archive {archive_id}"):
+            if self._files.exists(f"{directory}/{MANIFEST}"):
                 raise ArchiveFailed(f"archive {archive_id} is finished and is not discarded", hint="verify it instead")
-            self._remove(directory)
+            if archive_id not in self._names():
+                raise ArchiveFailed(f"{self.url} holds nothing named {archive_id}", hint="see `lifeboat archive list`")
+            self._files.remove(directory)
 
-    def verify(self, archive_id: str) -> ArchiveEntry:
-        manifest, content = self._require(archive_id)
-        with self._explained(f"archive {archive_id}"):
-            for disk in manifest.disks:
-                for _ in self._read(archive_id, disk, self._cipher_for(manifest)):
-                    pass
-            self.domain_xml(archive_id)
-        return _entry(manifest, content)
-
-    def domain_xml(self, archive_id: str) -> str:
-        manifest, _ = self._require(archive_id)
-        cipher = self._cipher_for(manifest)
-        if cipher is None:
-            return manifest.domain_xml
-        return cipher.open(base64.b64decode(manifest.domain_xml), f"archive {archive_id} definition").decode()
-
-    def disks(self, archive_id: str) -> list[tuple[DiskObservation, int, Callable[[], Iterator[bytes]]]]:
-        """As the port says; a reader that meets a wrong byte raises ArchiveFailed, so take it to its end."""
-        manifest, _ = self._require(archive_id)
-        return [
-            (
-                DiskObservation(
-                    device=disk.device,
-                    path=disk.path,
-                    format=disk.format,
-                    virtual_bytes=disk.virtual_bytes,
-                    allocated_bytes=disk.image_bytes,
-                    shared=False,
-                    image_bytes=disk.image_bytes,
-                ),
-                disk.image_bytes,
-                self._reader(archive_id, disk, self._cipher_for(manifest)),
-            )
-            for disk in manifest.disks
-        ]
+    def write_record(self, archive_id: str, name: str, record: Mapping[str, Any]) -> str:
+        directory = self._directory(archive_id)
+        content = json.dumps(record, sort_keys=True, separators=(",", ":"), default=str).encode()
+        with self._files.explained(f"archive {archive_id}"):
+            self._files.publish(f"{directory}/{name}.sig", self._signer.sign(content))
+            self._files.publish(f"{directory}/{name}.json", content)
+        return hashlib.sha256(content).hexdigest()
 
     def free_bytes(self) -> int | None:
-        if not self._local:
-            return None
-        directory = Path(self._root)
-        while not directory.exists():
-            directory = directory.parent
-        figures = os.statvfs(directory)
-        return figures.f_bavail * figures.f_frsize
+        return self._files.free_bytes()
 
-    def _reader(self, archive_id: str, disk: ArchivedDisk, cipher: Cipher | None) -> Callable[[], Iterator[bytes]]:
-        def read() -> Iterator[bytes]:
-            with self._explained(f"archive {archive_id}"):
-                yield from self._read(archive_id, disk, cipher)
+    # --- inside ---------------------------------------------------------------------------------------------------
 
-        return read
-
-    def _read(self, archive_id: str, disk: ArchivedDisk, cipher: Cipher | None) -> Iterator[bytes]:
-        directory = self._directory(archive_id)
-        expected = Stored(
-            disk.image_bytes, disk.image_sha256, disk.stored_bytes, disk.stored_sha256, disk.index_sha256, disk.chunks
-        )
-        with (
-            self._fs.open(f"{directory}/{disk.file}", "rb", block_size=CHUNK_BYTES) as stored,
-            self._fs.open(f"{directory}/{disk.index}", "rb") as index,
-            closing(
-                read_image(stored, index, expected, context=f"archive {archive_id} {disk.device}", cipher=cipher)
-            ) as image,
-        ):
-            yield from image
-
-    def _require(self, archive_id: str) -> tuple[Manifest, bytes]:
-        loaded = self._load(archive_id, missing_ok=False)
-        assert loaded is not None
-        self._cipher_for(loaded[0])
-        return loaded
-
-    def _load(self, archive_id: str, *, missing_ok: bool) -> tuple[Manifest, bytes] | None:
-        """The manifest, its signature checked, and its bytes."""
-        directory = self._directory(archive_id)
-        with self._explained(f"archive {archive_id}"):
-            try:
-                content = self._fs.cat_file(f"{directory}/{MANIFEST}")
-            except FileNotFoundError:
-                if missing_ok:
-                    return None
-                raise ArchiveFailed(
-                    f"archive {archive_id} in {self.url} has no manifest: it is unknown or was never finished",
-                    hint="see `lifeboat archive list`",
-                ) from None
-            try:
-                signature = self._fs.cat_file(f"{directory}/{SIGNATURE}")
-            except FileNotFoundError:
-                raise ArchiveFailed(
-                    f"archive {archive_id} has no signature", hint="someone removed it; don't restore it"
-                ) from None
-        self._signer.verify(content, signature, what=f"archive {archive_id}")
-        return parse_manifest(content, archive_id=archive_id), content
-
-    def _cipher_for(self, manifest: Manifest) -> Cipher | None:
-        """None for an archive that is not encrypted, whether or not a key is set now. Raises ArchiveFailed."""
-        if manifest.encryption is None:
-            return None
+    def _seal(self, text: str, context: str) -> str:
         if self._cipher is None:
-            why = "and no archive_key_file is set"
-        elif self._cipher.key_id != manifest.encryption.key_id:
-            why = f"with key {manifest.encryption.key_id}, not with this one"
-        else:
-            return self._cipher
-        raise ArchiveFailed(
-            f"archive {manifest.id} is encrypted {why}", hint="set archive_key_file to the key it was made with"
-        )
+            return text
+        return base64.b64encode(self._cipher.seal(text.encode(), context)).decode()
 
-    def _seal(self, domain_xml: str, archive_id: str) -> str:
-        if self._cipher is None:
-            return domain_xml
-        return base64.b64encode(self._cipher.seal(domain_xml.encode(), f"archive {archive_id} definition")).decode()
+    def _unfinished(self) -> list[str]:
+        return [name for name in self._names() if not self._files.exists(f"{name}/{MANIFEST}")]
 
-    def _names(self) -> list[str]:
-        with self._explained(f"archive store {self.url}"):
-            try:
-                found = self._fs.ls(self._root, detail=False, refresh=True)
-            except FileNotFoundError:
-                return []
-        names = (str(path).rstrip("/").rpartition("/")[2] for path in found)
-        return sorted(name for name in names if _ID.fullmatch(name))
-
-    def _directory(self, archive_id: str) -> str:
-        if not _ID.fullmatch(archive_id):
-            raise BadInput(
-                f"archive id {archive_id[:60]!r}: expected letters, digits, `.`, `_`, `-`",
-                hint="see `lifeboat archive list`",
+    def _begun(self, name: str) -> _Begun | None:
+        """None when nothing tells whose it is."""
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            fields = json.loads(self._files.read(f"{name}/{_BEGUN}"))
+            return _Begun(
+                str(fields["vm_uuid"]),
+                str(fields["vm_name"]),
+                datetime.fromisoformat(fields["begun_at"]),
+                str(fields["sealed_as"]),
+                fields["key_id"],
             )
-        return f"{self._root}/{archive_id}"
+        return None
 
-    @contextmanager
-    def _create(self, path: str) -> Generator[IO[bytes]]:
-        """A new file that is on disk when the block is left."""
-        with self._fs.open(path, "wb", block_size=8 << 20) as file:
-            if self._local:
-                os.fchmod(file.fileno(), 0o600)  # a disk image is as private as the vm
-            yield file
-            if self._local:
-                file.flush()
-                os.fsync(file.fileno())
-                # what is read back shall come from the disk, not from the page cache
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    def _complete_segments(self, directory: str) -> dict[str, list[str]]:
+        """Names of segments whose index is there, by the image's stem; of one number the last."""
+        found: dict[str, dict[str, str]] = {}
+        for name in self._files.names(directory):
+            match = _SEGMENT.fullmatch(name.removesuffix(".index")) if name.endswith(".index") else None
+            if match:
+                found.setdefault(match["stem"], {})[match["number"]] = name.removesuffix(".index")
+        return {stem: list(segments.values()) for stem, segments in found.items()}
 
-    def _make_directory(self, directory: str) -> None:
-        self._fs.makedirs(directory, exist_ok=True)
-        if self._local:
-            os.chmod(directory, 0o700)
-            self._sync_directory(self._root)
-
-    def _sync_directory(self, directory: str) -> None:
-        if not self._local:
+    def _tidy(self, directory: str) -> None:
+        """Leave of a copy that failed what can be gone on from; nothing, when that is nothing."""
+        complete = [name for names in self._complete_segments(directory).values() for name in names]
+        if not complete:
+            self._files.remove(directory)
             return
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        self._remove_except(directory, {f"{name}{end}" for name in complete for end in (".zst", ".zst.aes", ".index")})
 
-    def _remove(self, directory: str) -> None:
-        if self._fs.exists(directory):
-            with suppress(FileNotFoundError):
-                self._fs.rm(directory, recursive=True)
-
-    @contextmanager
-    def _explained(self, what: str, *, needed: int | None = None) -> Generator[None]:
-        """Turn whatever a store raises into one line. fsspec's drivers each bring exceptions of their own."""
-        try:
-            yield
-        except LifeboatError:
-            raise
-        except OSError as error:
-            if error.errno in _FULL:
-                free = self.free_bytes()
-                raise ArchiveFailed(
-                    f"{what}: the store {self.url} is full: up to {needed or 0} bytes are needed"
-                    f"{f', {free} are free' if free is not None else ''}; nothing was left there",
-                    hint="make room in the store",
-                ) from error
-            raise ArchiveFailed(
-                f"{what}: the store {self.url} says: {error.strerror or error}", hint="check the store and its rights"
-            ) from error
-        except Exception as error:
-            raise ArchiveFailed(
-                f"{what}: the store {self.url} says: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                hint="check the store, its address and credentials",
-            ) from error
+    def _remove_except(self, directory: str, keep: set[str]) -> None:
+        for name in self._files.names(directory):
+            if name not in keep and name != _BEGUN:
+                self._files.remove(f"{directory}/{name}")
 
 
 @contextmanager
@@ -394,35 +302,22 @@ def _closed_at_the_end(image: Iterator[bytes]) -> Generator[Iterable[bytes]]:
 
 
 class _Progress:
+    """Counts from two threads; an image may turn out longer than announced."""
+
     def __init__(self, tell: Callable[[int, int], None], total: int) -> None:
         self._tell, self._total, self._done = tell, total, 0
+        self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
-        self._done += count
-        self._tell(self._done, max(self._total, self._done))
+        with self._lock:
+            self._done += count
+            done = self._done
+        self._tell(done, max(self._total, done))
 
-    def halfway(self) -> None:
-        """All is copied: from here on the total is known, not guessed."""
-        self._total = 2 * self._done
-
-
-def _left_out(vm: VmObservation) -> tuple[str, ...]:
-    left: list[str] = []
-    if vm.nvram is not None:
-        left.append(f"UEFI variables ({vm.nvram})")
-    if vm.tpm:
-        left.append("TPM state")
-    return tuple(left)
+    def finish(self) -> None:
+        self._tell(self._done, self._done)
 
 
-def _entry(manifest: Manifest, content: bytes) -> ArchiveEntry:
-    return ArchiveEntry(
-        id=manifest.id,
-        vm_uuid=manifest.vm_uuid,
-        vm_name=manifest.vm_name,
-        source=manifest.source,
-        created_at=manifest.created_at,
-        stored_bytes=manifest.stored_bytes,
-        original_bytes=manifest.original_bytes,
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
+def _stem(image: ImageFile, number: int) -> str:
+    device = re.sub(r"[^A-Za-z0-9_-]", "_", image.device)
+    return f"{image.role}-{device}" if image.role is ImageRole.DISK else f"{image.role}-{device}-{number}"

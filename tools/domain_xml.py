@@ -63,7 +63,9 @@ class Domain:
     nvram: str | None
     """UEFI variables file"""
     tpm: bool
-    """an emulated TPM, whose state lies outside the disks"""
+    """has a TPM, whose state lies outside the disks"""
+    tpm_emulated: bool
+    """its state is in files of the node"""
     bound: tuple[str, ...]
     """what ties it to its node, so that it can't be live-migrated, in words; empty when nothing does"""
 
@@ -98,6 +100,7 @@ def parse_domain(xml: str) -> Domain:
         hugepage_bytes=_hugepages(root),
         nvram=(root.findtext("./os/nvram") or "").strip() or None,
         tpm=root.find("./devices/tpm") is not None,
+        tpm_emulated=root.find("./devices/tpm/backend[@type='emulator']") is not None,
         bound=tuple(_bindings(root)),
     )
 

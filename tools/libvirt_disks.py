@@ -5,15 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import libvirt
 
-from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
+from models.errors import ActionFailed, ArchiveFailed, LifeboatError, PrecheckFailed
+from tools.domain_xml import parse_domain
 from tools.libvirt_connection import LibvirtConnection, alive, one_line
+from tools.ports import StorageFacts
 
 _PACKET_BYTES = 262_120  # the most one stream message carries to any libvirt server
 _QUEUED_CHUNKS = 3
@@ -90,7 +92,7 @@ def describe_volume(volume: libvirt.virStorageVol) -> Volume:
     )
 
 
-def read_volume(node: LibvirtConnection, path: str, *, chunk_bytes: int) -> Iterator[bytes]:
+def read_volume(node: LibvirtConnection, path: str, *, chunk_bytes: int) -> Generator[bytes]:
     """The image's bytes in order, holes as zeros. A thread reads ahead by a few chunks.
 
     Raises ArchiveFailed when the image can't be found or read, ends early or changed while it was read, and
@@ -148,33 +150,34 @@ def _receive(node: LibvirtConnection, connection: libvirt.virConnect, path: str,
         stream = connection.newStream(0)
         volume.download(stream, 0, 0, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
         total = 0
-        pending = bytearray()
+        pending: list[bytes] = []  # of one chunk, joined once: each byte is copied once here
+        waiting = 0
         try:
-            while True:
-                data = stream.recvFlags(_PACKET_BYTES, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE)
-                if data == _RECV_HOLE:
-                    hole = stream.recvHole()
-                    total += hole
-                    while hole > 0:
-                        if not pending and hole >= chunk_bytes:
+            for piece in _pieces(stream):
+                if isinstance(piece, int):
+                    total += piece
+                    while piece > 0:
+                        if not waiting and piece >= chunk_bytes:
                             yield zeros
-                            hole -= chunk_bytes
+                            piece -= chunk_bytes
                             continue
-                        step = min(hole, chunk_bytes - len(pending))
-                        pending += bytes(step)
-                        hole -= step
-                        if len(pending) == chunk_bytes:
-                            yield bytes(pending)
-                            pending.clear()
+                        step = min(piece, chunk_bytes - waiting)
+                        pending.append(bytes(step))
+                        waiting += step
+                        piece -= step
+                        if waiting == chunk_bytes:
+                            yield b"".join(pending)
+                            pending, waiting = [], 0
                     continue
-                assert isinstance(data, bytes)
-                if not data:
-                    break
-                total += len(data)
-                pending += data
-                while len(pending) >= chunk_bytes:
-                    yield bytes(pending[:chunk_bytes])
-                    del pending[:chunk_bytes]
+                total += len(piece)
+                while waiting + len(piece) >= chunk_bytes:
+                    room = chunk_bytes - waiting
+                    pending.append(piece[:room])
+                    yield b"".join(pending)
+                    pending, waiting, piece = [], 0, piece[room:]
+                if piece:
+                    pending.append(piece)
+                    waiting += len(piece)
         except GeneratorExit:
             with suppress(libvirt.libvirtError):
                 stream.abort()
@@ -186,11 +189,24 @@ def _receive(node: LibvirtConnection, connection: libvirt.virConnect, path: str,
         if total != after.image_bytes:
             raise ArchiveFailed(f"{what}: {total} bytes came, {after.image_bytes} were expected", hint="try again")
         if pending:
-            yield bytes(pending)
+            yield b"".join(pending)
     except libvirt.libvirtError as error:
         if not alive(connection):
             raise node.unreachable(f"reading {path}: {one_line(error)}") from error
         raise ArchiveFailed(f"{what}: {one_line(error)}", hint="the image was only read; try again") from error
+
+
+def _pieces(stream: libvirt.virStream) -> Iterator[bytes | int]:
+    """Data as it comes, and the lengths of holes."""
+    while True:
+        data = stream.recvFlags(_PACKET_BYTES, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE)
+        if data == _RECV_HOLE:
+            yield stream.recvHole()
+            continue
+        assert isinstance(data, bytes)
+        if not data:
+            return
+        yield data
 
 
 def create_volume(
@@ -294,6 +310,102 @@ def delete_volume(connection: libvirt.virConnect, path: str) -> None:
     volume = find_volume(connection, path)
     if volume is not None:
         volume.delete(0)
+
+
+def storage_facts(
+    connection: libvirt.virConnect, node: str, path: str, shared: Callable[[str, list[Pool]], bool]
+) -> StorageFacts:
+    """`shared` says whether other nodes reach it too. Raises PrecheckFailed when no pool holds it."""
+    _pool_for(connection, node, path)
+    volume = find_volume(connection, path)
+    if volume is None:
+        raise PrecheckFailed(f"disk {path} is not there on node {node}", hint="look what became of it")
+    described = describe_volume(volume)
+    pool = volume.storagePoolLookupByVolume()
+    return StorageFacts(
+        format=described.format,
+        image_bytes=described.image_bytes,
+        pool_type=ET.fromstring(pool.XMLDesc(0)).get("type", ""),  # noqa: S314 — libvirt wrote it
+        shared=shared(path, list_pools(connection)),
+        used_by=_users(connection, path),
+    )
+
+
+def _users(connection: libvirt.virConnect, path: str) -> tuple[str, ...]:
+    """Names of the vms that have an image as a disk, or below one."""
+    found: list[str] = []
+    for domain in connection.listAllDomains(0):
+        with suppress(libvirt.libvirtError):  # undefined between the two calls
+            texts = [domain.XMLDesc(0)]
+            if domain.isPersistent() == 1:
+                texts.append(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            for disk in (disk for text in texts for disk in parse_domain(text).disks):
+                below, seen = disk.path, set[str]()
+                if disk.pool:
+                    with suppress(libvirt.libvirtError):
+                        below = connection.storagePoolLookupByName(disk.pool).storageVolLookupByName(disk.volume).path()
+                while below and below not in seen and below != path:
+                    seen.add(below)
+                    volume = find_volume(connection, below)
+                    below = describe_volume(volume).backing if volume is not None else ""
+                if below == path and domain.name() not in found:
+                    found.append(domain.name())
+    return tuple(sorted(found))
+
+
+def wipe_volume(node: LibvirtConnection, connection: libvirt.virConnect, path: str, *, overwrite: bool) -> str:
+    """How it was done, in words. libvirt's own wipe of a sparse file only gives its blocks back to the file system; here
+    the data in such a file is overwritten where it lies. Raises ActionFailed."""
+    what = f"disk {path} on node {node.node}"
+    try:
+        volume = find_volume(connection, path)
+        if volume is None:
+            raise ActionFailed(f"{what} is not there", hint="look what became of it")
+        described = describe_volume(volume)
+        if not overwrite:
+            volume.wipePattern(libvirt.VIR_STORAGE_VOL_WIPE_ALG_TRIM, 0)
+            return "discarded (virStorageVolWipePattern, trim)"
+        if described.allocated_bytes >= described.image_bytes:
+            volume.wipe(0)
+            return "overwritten with zeros from end to end (virStorageVolWipe)"
+        extents = _data_extents(connection, volume)
+        for offset, length in extents:
+            stream = connection.newStream(0)
+            volume.upload(stream, offset, length, 0)
+            sent = 0
+            while sent < length:
+                sent += stream.send(bytes(min(_PACKET_BYTES, length - sent)))
+            stream.finish()
+        written = sum(length for _, length in extents)
+        return (
+            f"the {written} bytes that held data ({len(extents)} extents) overwritten with zeros, holes left as holes"
+        )
+    except libvirt.libvirtError as error:
+        if not alive(connection):
+            raise node.unreachable(f"wiping {path}: {one_line(error)}") from error
+        raise ActionFailed(
+            f"{what} could not be wiped: {one_line(error)}",
+            hint="overwrite it instead of discarding" if not overwrite else "it may be overwritten in part",
+        ) from error
+
+
+def _data_extents(connection: libvirt.virConnect, volume: libvirt.virStorageVol) -> list[tuple[int, int]]:
+    """Offset and length of what is no hole."""
+    extents: list[tuple[int, int]] = []
+    stream = connection.newStream(0)
+    volume.download(stream, 0, 0, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
+    at = 0
+    for piece in _pieces(stream):
+        if isinstance(piece, int):
+            at += piece
+            continue
+        if extents and sum(extents[-1]) == at:
+            extents[-1] = (extents[-1][0], extents[-1][1] + len(piece))
+        else:
+            extents.append((at, len(piece)))
+        at += len(piece)
+    stream.finish()
+    return extents
 
 
 def _pool_for(connection: libvirt.virConnect, node: str, path: str) -> libvirt.virStoragePool:

@@ -13,9 +13,11 @@ from models.fleet import VmState
 from tools.domain_xml import Domain, DomainDisk
 from tools.libvirt_connection import Call
 from tools.libvirt_disks import Pool, Volume, describe_volume, find_volume
-from tools.ports import DiskObservation
+from tools.ports import BackingImage, DiskObservation
 
 _QEMU_SECONDS = 3.0
+_MAX_CHAIN = 200
+"""QEMU itself takes no more"""
 _PAUSED_REASONS = {
     libvirt.VIR_DOMAIN_PAUSED_USER: "user",
     libvirt.VIR_DOMAIN_PAUSED_MIGRATION: "migration",
@@ -58,10 +60,11 @@ class SharedStorage:
         return path.startswith("/") and any(PurePosixPath(path).is_relative_to(directory) for directory in self.paths)
 
     def shares(self, disk: DomainDisk, path: str, pools: list[Pool]) -> bool:
-        if disk.over_network or self.declares(path):
-            return True
-        return any(
-            (pool.on_network or pool.name in self.pools) and (pool.name == disk.pool or pool.holds(path))
+        return disk.over_network or self.shares_file(path, pools, pool_name=disk.pool)
+
+    def shares_file(self, path: str, pools: list[Pool], *, pool_name: str = "") -> bool:
+        return self.declares(path) or any(
+            (pool.on_network or pool.name in self.pools) and (pool.name == (pool_name or None) or pool.holds(path))
             for pool in pools
         )
 
@@ -119,9 +122,34 @@ def observe_disks(
                 shared=shared.shares(disk, path, pools),
                 image_bytes=image,
                 backing=backing,
+                chain=_chain(connection, backing, shared, pools) if backing else (),
             )
         )
     return tuple(observed)
+
+
+def _chain(
+    connection: libvirt.virConnect, backing: str, shared: SharedStorage, pools: list[Pool]
+) -> tuple[BackingImage, ...]:
+    """The images below a disk, nearest first. It ends early at one that no pool holds."""
+    found: list[BackingImage] = []
+    while backing and len(found) < _MAX_CHAIN:
+        volume = _volume(connection, backing)
+        if volume is None:
+            break
+        found.append(
+            BackingImage(
+                path=backing,
+                format=volume.format,
+                virtual_bytes=volume.virtual_bytes,
+                allocated_bytes=volume.allocated_bytes,
+                image_bytes=volume.image_bytes,
+                backing=volume.backing,
+                shared=shared.shares_file(backing, pools),
+            )
+        )
+        backing = volume.backing
+    return tuple(found)
 
 
 def _sizes_from_qemu(domain: libvirt.virDomain, device: str) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Protocol, cast
@@ -13,6 +13,7 @@ import libvirt
 from models.errors import ActionFailed, BadInput, PrecheckFailed
 from models.fleet import Node, Vm
 from tools import libvirt_disks as disks
+from tools import libvirt_state as state
 from tools import libvirt_steering as steering
 from tools.domain_xml import parse_domain
 from tools.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, read_attempt, read_labels, without_attempt, write_attempt
@@ -28,10 +29,19 @@ from tools.libvirt_migration import (
     require_compression,
     run_migration,
 )
-from tools.ports import IoLimits, JobProgress, MigrationOptions, MigrationStatistics, VmObservation
+from tools.ports import (
+    IoLimits,
+    JobProgress,
+    MigrationOptions,
+    MigrationStatistics,
+    StateFile,
+    StorageFacts,
+    VmObservation,
+)
 from tools.tls_identity import tls_fingerprint
 
 _GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA)
+_STATE_SECONDS = 60.0
 _NO_SUCH_JOB = (libvirt.VIR_ERR_OPERATION_INVALID,)
 
 
@@ -142,14 +152,14 @@ class LibvirtNode:
                 return None
             try:
                 xml = domain.XMLDesc(0)
-                state, reason = read_state(domain)
+                seen, reason = read_state(domain)
                 incoming = is_incoming(domain)
                 described = parse_domain(xml)
                 return VmObservation(
                     uuid=described.uuid,
                     name=described.name,
                     node=self._name,
-                    state=state,
+                    state=seen,
                     persistent=domain.isPersistent() == 1,
                     disks=observe_disks(
                         connection, domain, described, self._shared, disks.list_pools(connection), ask_qemu=not incoming
@@ -411,7 +421,7 @@ class LibvirtNode:
                 hint="nothing was changed there",
             ) from error
 
-    def undefine(self, uuid: str) -> None:
+    def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
         def undefine(domain: libvirt.virDomain) -> None:
             if domain.isActive():
                 raise ActionFailed(
@@ -425,11 +435,49 @@ class LibvirtNode:
             flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
             if parse_domain(domain.XMLDesc(0)).tpm:
                 flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+            if with_snapshots:
+                flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
             domain.undefineFlags(flags)
 
         self._act("undefining", uuid, undefine)
 
-    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Iterator[bytes]:
+    def state_files(self, uuid: str) -> tuple[StateFile, ...]:
+        domain = parse_domain(self.domain_xml(uuid))
+        return self._ask(
+            "its UEFI variables and TPM state",
+            lambda c: state.read_state_files(c, self._name, domain),
+            seconds=_STATE_SECONDS,
+        )
+
+    def write_state_file(self, file: StateFile) -> bool:
+        return self._ask(
+            f"writing {file.path}", lambda c: state.write_state_file(c, self._name, file), seconds=_STATE_SECONDS
+        )
+
+    def delete_state_file(self, path: str) -> None:
+        self._ask(f"removing {path}", lambda c: state.delete_state_file(c, self._name, path), seconds=_STATE_SECONDS)
+
+    def snapshots(self, uuid: str) -> tuple[str, ...]:
+        return self._read_domain("the snapshots of", uuid, state.read_snapshots)
+
+    def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
+        self._act("making snapshots known of", uuid, lambda d: state.restore_snapshots(d, snapshots))
+
+    def storage_facts(self, path: str) -> StorageFacts:
+        return self._ask(
+            f"disk {path}",
+            lambda c: disks.storage_facts(c, self._name, path, self._shared.shares_file),
+            seconds=60.0,
+        )
+
+    def wipe_disk(self, path: str, *, overwrite: bool) -> str:
+        with self._connection.dedicated() as connection:
+            return disks.wipe_volume(self._connection, connection, path, overwrite=overwrite)
+
+    def wipe_state_file(self, path: str) -> bool:
+        return self._ask(f"wiping {path}", lambda c: state.wipe_state_file(c, self._name, path), seconds=_STATE_SECONDS)
+
+    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
         return disks.read_volume(self._connection, path, chunk_bytes=chunk_bytes)
 
     def create_disk(

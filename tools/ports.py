@@ -7,10 +7,11 @@ there"; a node that does not answer raises `NodeUnreachable`, because unreachabl
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from enum import StrEnum
+from typing import Any, Protocol
 
 from models.convergence import JobProgress
 from models.fleet import Node, Vm, VmState
@@ -53,6 +54,33 @@ class HardwareLog(Protocol):
         ...
 
 
+class ImageRole(StrEnum):
+    """What a file is to its vm."""
+
+    DISK = "disk"
+    """what the guest writes to"""
+    BACKING = "backing"
+    """below a qcow2 overlay; only read, and often by several vms"""
+    NVRAM = "nvram"
+    """UEFI variables"""
+    TPM = "tpm"
+    """state of an emulated TPM"""
+
+
+@dataclass(frozen=True)
+class BackingImage:
+    """One image below a disk."""
+
+    path: str
+    format: str
+    virtual_bytes: int
+    allocated_bytes: int
+    image_bytes: int
+    backing: str
+    """the next one below it; empty at the end of the chain"""
+    shared: bool = False
+
+
 @dataclass(frozen=True)
 class DiskObservation:
     """One writable disk of a vm, as a node sees it."""
@@ -71,6 +99,34 @@ class DiskObservation:
     """length of the image as `read_disk` gives it, now; 0 when not known. A qcow2 image grows while its vm runs"""
     backing: str = ""
     """the image below it that it needs; empty when it stands alone"""
+    chain: tuple[BackingImage, ...] = ()
+    """the images below it, nearest first, as far as storage pools hold them"""
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """A small file that a vm has beside its disks, and does not run without: UEFI variables, TPM state."""
+
+    role: ImageRole
+    path: str
+    content: bytes = field(repr=False)
+    mode: int
+    """permission bits"""
+    owner: int
+    group: int
+
+
+@dataclass(frozen=True)
+class StorageFacts:
+    """What is to be known of an image before it is wiped."""
+
+    format: str
+    image_bytes: int
+    pool_type: str
+    """libvirt's word: `dir`, `logical`, `rbd`, …"""
+    shared: bool
+    used_by: tuple[str, ...]
+    """names of the vms of this node, running or not, that have it as a disk or below one"""
 
 
 @dataclass(frozen=True)
@@ -283,13 +339,52 @@ class Hypervisor(Protocol):
         """Define a domain, shut off; its uuid. Raises ActionFailed, and PrecheckFailed when name or uuid is taken."""
         ...
 
-    def undefine(self, uuid: str) -> None:
+    def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
         """Remove the definition of a shut-off vm; disks, UEFI variables and TPM state stay.
 
-        Raises ActionFailed when it is not shut off, or when snapshots or saved memory would be lost with it."""
+        `with_snapshots`: what libvirt knows of its snapshots goes too (their data stays in the images). Raises
+        ActionFailed when it is not shut off, or when snapshots or saved memory would be lost with it."""
         ...
 
-    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Iterator[bytes]:
+    def state_files(self, uuid: str) -> tuple[StateFile, ...]:
+        """UEFI variables and TPM state as they lie there now; none for a vm without.
+
+        Raises PrecheckFailed, saying why, when there are some and they can't be read whole."""
+        ...
+
+    def write_state_file(self, file: StateFile) -> bool:
+        """Put one where it was on another node. False: the very same was there already, and was not made by this call.
+
+        Raises PrecheckFailed when another one is there, or it can't be written; nothing is overwritten."""
+        ...
+
+    def delete_state_file(self, path: str) -> None:
+        """Remove one that lifeboat itself wrote, or wiped. No error when it is gone."""
+        ...
+
+    def wipe_state_file(self, path: str) -> bool:
+        """Overwrite with zeros. False when it is not there. Raises PrecheckFailed when it can't be written."""
+        ...
+
+    def snapshots(self, uuid: str) -> tuple[str, ...]:
+        """libvirt's XML of each snapshot, parents first, the current one marked."""
+        ...
+
+    def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
+        """Make snapshots known again whose data its images hold. Raises ActionFailed."""
+        ...
+
+    def storage_facts(self, path: str) -> StorageFacts:
+        """Raises PrecheckFailed when no pool holds it or it is not there."""
+        ...
+
+    def wipe_disk(self, path: str, *, overwrite: bool) -> str:
+        """Overwrite with zeros where data lies, or discard; how it was done, in words. Then nothing but zeros is read.
+
+        Nobody asks here whether it is in use. Raises ActionFailed."""
+        ...
+
+    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
         """The bytes of a disk image as it lies there (qcow2 stays qcow2), in order, each chunk but the last of
         `chunk_bytes`. Raises ArchiveFailed when it can't be read to its end, or changed meanwhile."""
         ...
@@ -331,6 +426,45 @@ class ArchiveEntry:
     """of the manifest"""
 
 
+@dataclass(frozen=True)
+class ImageFile:
+    """One file of a vm on its way into an archive or out of it."""
+
+    role: ImageRole
+    device: str
+    """the disk's target, such as `vda`; for an image below it, that disk's; `nvram` or `tpm`"""
+    path: str
+    format: str
+    virtual_bytes: int
+    image_bytes: int
+    """its length; while its vm runs, only about"""
+    backing: str = ""
+    allocated_bytes: int = 0
+    """what it takes on its node; 0 when not known"""
+    mode: int | None = None
+    owner: int | None = None
+    group: int | None = None
+    sha256: str = ""
+    """of the whole file; known of what comes out of an archive"""
+
+    @property
+    def needed_bytes(self) -> int:
+        """Room it takes where it is put."""
+        return self.allocated_bytes or self.image_bytes or self.virtual_bytes
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What an interrupted copy left in a store. It is no archive; the next copy of the same vm goes on from it."""
+
+    id: str
+    vm_uuid: str
+    """empty when it can't be told"""
+    vm_name: str
+    begun_at: datetime | None
+    stored_bytes: int
+
+
 class ArchiveStore(Protocol):
     """Where cold archives lie. An archive that has no manifest is not an archive."""
 
@@ -340,13 +474,25 @@ class ArchiveStore(Protocol):
         archive_id: str,
         vm: VmObservation,
         domain_xml: str,
-        disks: Sequence[tuple[DiskObservation, Callable[[], Iterator[bytes]]]],
+        images: Sequence[tuple[ImageFile, Callable[[], Iterator[bytes]]]],
         on_progress: Callable[[int, int], None],
+        snapshots: Sequence[str] = (),
+        left_out: Sequence[str] = (),
     ) -> ArchiveEntry:
-        """Copy, SHA-256, fsync, re-read and verify, then write the signed manifest. Raises ArchiveFailed, leaving none."""
+        """Copy, SHA-256, fsync, re-read and verify, then write the signed manifest.
+
+        What an interrupted copy of the same vm left is gone on from, as far as it is still what the image holds. Raises
+        ArchiveFailed; then there is no archive, but perhaps a leftover that the next copy goes on from.
+        """
         ...
 
     def entries(self) -> list[ArchiveEntry]: ...
+
+    def leftovers(self) -> list[Leftover]: ...
+
+    def discard(self, archive_id: str) -> None:
+        """Remove a leftover. Raises ArchiveFailed when it is a finished archive or there is none."""
+        ...
 
     def verify(self, archive_id: str) -> ArchiveEntry:
         """Read every byte again and check it against the signed manifest. Raises ArchiveFailed."""
@@ -354,8 +500,18 @@ class ArchiveStore(Protocol):
 
     def domain_xml(self, archive_id: str) -> str: ...
 
-    def disks(self, archive_id: str) -> list[tuple[DiskObservation, int, Callable[[], Iterator[bytes]]]]:
-        """Each disk, its image size in bytes, and a reader of the verified image."""
+    def snapshots(self, archive_id: str) -> tuple[str, ...]: ...
+
+    def left_out(self, archive_id: str) -> tuple[str, ...]:
+        """What of the vm is not in it, in words."""
+        ...
+
+    def images(self, archive_id: str) -> list[tuple[ImageFile, Callable[[], Iterator[bytes]]]]:
+        """Each file, images below others first, and a reader of it, verified as it is read."""
+        ...
+
+    def write_record(self, archive_id: str, name: str, record: Mapping[str, Any]) -> str:
+        """Put a signed record beside the manifest as NAME.json and NAME.sig; the SHA-256 of it."""
         ...
 
     def free_bytes(self) -> int | None:

@@ -12,7 +12,8 @@ from models.fleet import Vm
 from models.policy import ArchivePolicy
 from tools.domain_xml import Domain, parse_domain
 from tools.labels import read_labels
-from tools.ports import ArchiveStore, DiskObservation, Hypervisor, VmObservation
+from tools.ports import ArchiveStore, DiskObservation, Hypervisor, ImageFile, ImageRole, VmObservation
+from tools.vm_files import image_files, snapshot_files
 
 
 def check_live_migration(
@@ -37,14 +38,22 @@ def check_cold_migration(source: Hypervisor, target: Hypervisor, before: VmObser
     xml = source.domain_xml(before.uuid)
     domain = parse_domain(xml)
     require_persistent(before)
-    require_only_disks_hold_state(before, doing="moved cold")
+    require_no_saved_memory(before, doing="moved cold")
+    require_whole_chains(before)
+    require_state_readable(source, before, doing="moved cold")
+    left_behind = snapshot_files(source.snapshots(before.uuid), image_files(before, shared=True))
+    if left_behind:
+        raise PrecheckFailed(
+            f"{_vm(before)} can't be moved cold: {'; '.join(left_behind)} would stay behind",
+            hint="delete those snapshots, or let it move live",
+        )
     require_unknown_at(target, before)
     require_memory(target, domain, vm)
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before)
-    require_disks_movable(target, before, whole=False)
-    for disk in local_disks(before):
-        require_readable(source, disk, before)
+    require_images_movable(target, before)
+    for image in image_files(before, shared=False):
+        require_readable(source, image, before)
 
 
 def check_archive(
@@ -64,9 +73,11 @@ def check_archive(
             hint='its owner sets cold-archive="allowed"',
         )
     require_persistent(before)
-    require_only_disks_hold_state(before, doing="archived")
-    for disk in before.disks:
-        require_readable(source, disk, before)
+    require_no_saved_memory(before, doing="archived")
+    require_whole_chains(before)
+    require_state_readable(source, before, doing="archived")
+    for image in image_files(before, shared=True):
+        require_readable(source, image, before)
     require_store_space(store, before, vm)
 
 
@@ -165,18 +176,61 @@ def require_tls(target: Hypervisor, before: VmObservation) -> None:
         raise PrecheckFailed(f"{_vm(before)} can't move over TLS: {error.message}", hint=error.hint) from error
 
 
-def require_only_disks_hold_state(before: VmObservation, *, doing: str) -> None:
-    """Copying the disks copies all of it: no memory image, no snapshots, no TPM, no UEFI variables beside them."""
-    for holds, what, how in (
-        (before.saved_memory, "memory in a managed save image", "start it, or remove the image"),
-        (before.snapshots > 0, f"{before.snapshots} snapshots", "delete them, or let it move live"),
-        (before.tpm, "TPM state outside its disks", "what the TPM sealed could not be opened again; let it move live"),
-        (before.nvram is not None, f"UEFI variables in {before.nvram}", "let it move live"),
-    ):
-        if holds:
-            raise PrecheckFailed(f"{_vm(before)} can't be {doing} yet: it has {what}", hint=how)
+def require_no_saved_memory(before: VmObservation, *, doing: str) -> None:
+    """It starts from its disks, not from a memory image that would stay behind."""
+    if before.saved_memory:
+        raise PrecheckFailed(
+            f"{_vm(before)} can't be {doing}: it has memory in a managed save image",
+            hint="start it, or remove the image",
+        )
+
+
+def require_whole_chains(before: VmObservation) -> None:
+    """Every image below every disk was found, down to one that stands alone."""
     for disk in before.disks:
-        require_no_backing(disk, before)
+        below = disk.backing
+        for image in disk.chain:
+            below = image.backing if image.path == below else below
+        if below:
+            raise PrecheckFailed(
+                f"disk {disk.device} of {_vm(before)} needs {below}, which is in no running storage pool of node "
+                f"{before.node}, so a copy would leave it behind",
+                hint="define a pool over its directory, or flatten the disk with `virsh blockpull`",
+            )
+
+
+def require_state_readable(source: Hypervisor, before: VmObservation, *, doing: str) -> None:
+    """UEFI variables and TPM state can be read whole, so that they go along."""
+    if before.nvram is None and not before.tpm:
+        return
+    try:
+        source.state_files(before.uuid)
+    except PrecheckFailed as error:
+        raise PrecheckFailed(f"{_vm(before)} can't be {doing}: {error.message}", hint=error.hint) from error
+
+
+def require_images_movable(target: Hypervisor, before: VmObservation) -> None:
+    """There is a pool and room at the target for every image that moves along, and none overwrites another.
+
+    An image below a disk may be there already; whether it is the same is for the copy to find out.
+    """
+    needed: dict[str, int] = {}
+    for image in image_files(before, shared=False):
+        if target.disk_exists(image.path):  # also catches a shared directory that nobody declared
+            if image.role is ImageRole.BACKING:
+                continue
+            raise PrecheckFailed(
+                f"disk {image.path} of {_vm(before)} exists on node {target.name} already",
+                hint="if both nodes reach the same storage, list it under shared_paths; else find out whose it is",
+            )
+        directory = image.path.rpartition("/")[0]
+        needed[directory] = needed.get(directory, 0) + image.needed_bytes
+        free = target.free_disk_bytes(image.path)
+        if free < needed[directory]:
+            raise PrecheckFailed(
+                f"{_vm(before)} needs {needed[directory]} bytes under {directory}, node {target.name} has {free} free",
+                hint="make room there or choose another target",
+            )
 
 
 def require_no_backing(disk: DiskObservation, before: VmObservation) -> None:
@@ -187,11 +241,11 @@ def require_no_backing(disk: DiskObservation, before: VmObservation) -> None:
         )
 
 
-def require_readable(source: Hypervisor, disk: DiskObservation, before: VmObservation) -> None:
+def require_readable(source: Hypervisor, image: ImageFile, before: VmObservation) -> None:
     """A storage pool of the source holds the image, so that it can be read through libvirt."""
-    if not source.disk_exists(disk.path):
+    if not source.disk_exists(image.path):
         raise PrecheckFailed(
-            f"disk {disk.device} of {_vm(before)} is not at {disk.path} on node {source.name}",
+            f"disk {image.device} of {_vm(before)} is not at {image.path} on node {source.name}",
             hint="refresh the storage pool, or look where the image went",
         )
 
@@ -199,7 +253,10 @@ def require_readable(source: Hypervisor, disk: DiskObservation, before: VmObserv
 def require_store_space(store: ArchiveStore, before: VmObservation, vm: Vm) -> None:
     """Room for the disks as if nothing in them could be compressed: running out halfway costs time nobody has."""
     free = store.free_bytes()
-    needed = sum(disk.allocated_bytes or disk.virtual_bytes for disk in before.disks) or vm.disk_bytes
+    needed = vm.disk_bytes
+    if before.disks:
+        files = (file for disk in before.disks for file in (disk, *disk.chain))
+        needed = sum(file.allocated_bytes or file.virtual_bytes for file in files)
     if free is not None and free < needed:
         raise PrecheckFailed(
             f"the archive store has {free} bytes free, {_vm(before)} may need {needed}", hint="make room in the store"

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 LOCAL_DIRECTORY = "/var/lib/libvirt/images"
 SHARED_DIRECTORY = "/srv/shared"
-_HEADER = struct.Struct(">8sQ")
+NVRAM_DIRECTORY = "/var/lib/libvirt/qemu/nvram"
+TPM_DIRECTORY = "/var/lib/libvirt/swtpm"
+_HEADER = struct.Struct(">8sQH")
+"""magic, bytes it stands for, length of the path of the image below it, which follows"""
 _MAGIC = b"lifeboat"
 _CONTENT_BYTES = 96 << 10
 MACHINE = "pc-q35-7.2"
@@ -48,15 +51,22 @@ class Image:
     content: bytes
     format: str
     virtual_bytes: int
-    backing: str = ""
 
     @property
     def allocated_bytes(self) -> int:
+        return self._header[0]
+
+    @property
+    def backing(self) -> str:
+        return self._header[1]
+
+    @property
+    def _header(self) -> tuple[int, str]:
         if len(self.content) >= _HEADER.size:
-            magic, size = _HEADER.unpack_from(self.content)
+            magic, size, length = _HEADER.unpack_from(self.content)
             if magic == _MAGIC:
-                return size
-        return len(self.content)
+                return size, self.content[_HEADER.size : _HEADER.size + length].decode()
+        return len(self.content), ""
 
 
 @dataclass
@@ -97,6 +107,8 @@ class Machine:
     machine_types: tuple[str, ...] = (MACHINE,)
     domains: dict[str, SimulatedDomain] = field(default_factory=dict[str, SimulatedDomain])
     images: dict[str, Image] = field(default_factory=dict[str, Image])
+    state_files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """UEFI variables and TPM state, by path"""
     completed: dict[str, Migration] = field(default_factory=dict[str, Migration])
 
 
@@ -211,16 +223,18 @@ class SimulatedFleet:
         passthrough: bool = False,
         cpu_model: str = "",
         backing: str = "",
+        uefi: bool = False,
+        tpm: bool = False,
     ) -> str:
-        """Its uuid. Each entry of `disk_bytes` makes a raw disk that holds that much."""
+        """Its uuid. Each entry of `disk_bytes` makes a raw disk that holds that much; with `backing`, each is an overlay
+        over that image."""
         machine = self.machines[node]
         identity = uuid or str(uuids.uuid5(uuids.NAMESPACE_URL, f"simulated/{name}"))
         paths: list[str] = []
         for number, size in enumerate(disk_bytes):
             directory, images = (SHARED_DIRECTORY, self.shared_images) if shared else (LOCAL_DIRECTORY, machine.images)
             path = f"{directory}/{name}-{number}.raw"
-            filler = self._random.randbytes(_CONTENT_BYTES // 2) + bytes(_CONTENT_BYTES // 2)
-            images[path] = Image(_HEADER.pack(_MAGIC, size) + filler, "raw", size, backing)
+            images[path] = self._image(size, backing)
             paths.append(path)
         xml = domain_xml(
             identity,
@@ -231,10 +245,25 @@ class SimulatedFleet:
             labels=labels,
             passthrough=passthrough,
             cpu_model=cpu_model,
+            nvram=f"{NVRAM_DIRECTORY}/{name}_VARS.fd" if uefi else "",
+            tpm=tpm,
         )
+        if uefi:
+            machine.state_files[f"{NVRAM_DIRECTORY}/{name}_VARS.fd"] = self._random.randbytes(1000)
+        if tpm:
+            machine.state_files[f"{TPM_DIRECTORY}/{identity}/tpm2/tpm2-00.permall"] = self._random.randbytes(1000)
         machine.domains[identity] = SimulatedDomain(xml, parse_domain(xml), state)
         self.guests[identity] = Guest(dirty_bytes_per_second, stop_seconds)
         return identity
+
+    def add_image(self, node: str, path: str, size: int = 1 << 30, *, backing: str = "") -> None:
+        """An image that no vm has as its disk, such as a template."""
+        self.machines[node].images[path] = self._image(size, backing)
+
+    def _image(self, size: int, backing: str) -> Image:
+        header = _HEADER.pack(_MAGIC, size, len(backing)) + backing.encode()
+        filler = self._random.randbytes(_CONTENT_BYTES // 2) + bytes(_CONTENT_BYTES // 2)
+        return Image(header + filler, "qcow2" if backing else "raw", size)
 
     def hypervisors(self) -> dict[str, SimulatedNode]:
         return dict(self._nodes)
@@ -475,6 +504,8 @@ def domain_xml(
     passthrough: bool = False,
     cpu_model: str = "",
     machine: str = MACHINE,
+    nvram: str = "",
+    tpm: bool = False,
 ) -> str:
     """A libvirt definition with raw file disks vda, vdb, … at these paths."""
     if len(disks) > 26:
@@ -490,6 +521,8 @@ def domain_xml(
     ET.SubElement(root, "vcpu").text = str(vcpus)
     system = ET.SubElement(root, "os")
     ET.SubElement(system, "type", arch="x86_64", machine=machine).text = "hvm"
+    if nvram:
+        ET.SubElement(system, "nvram").text = nvram
     if cpu_model:
         ET.SubElement(ET.SubElement(root, "cpu", mode="custom"), "model").text = cpu_model
     devices = ET.SubElement(root, "devices")
@@ -498,6 +531,8 @@ def domain_xml(
         ET.SubElement(disk, "driver", name="qemu", type="raw")
         ET.SubElement(disk, "source", file=path)
         ET.SubElement(disk, "target", dev=f"vd{letter}", bus="virtio")
+    if tpm:
+        ET.SubElement(ET.SubElement(devices, "tpm"), "backend", type="emulator")
     if passthrough:
         ET.SubElement(devices, "hostdev", mode="subsystem", type="pci")
     return ET.tostring(root, encoding="unicode")

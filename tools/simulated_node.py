@@ -12,7 +12,17 @@ from models.errors import ActionFailed, ArchiveFailed, BadInput, MigrationFailed
 from models.fleet import Node, Vm, VmState
 from tools.domain_xml import DomainDisk, parse_domain
 from tools.labels import read_labels
-from tools.ports import DiskObservation, JobProgress, MigrationOptions, MigrationStatistics, VmObservation
+from tools.ports import (
+    BackingImage,
+    DiskObservation,
+    ImageRole,
+    JobProgress,
+    MigrationOptions,
+    MigrationStatistics,
+    StateFile,
+    StorageFacts,
+    VmObservation,
+)
 from tools.simulated_migration import End, Migration
 from tools.simulated_steering import SimulatedSteering
 
@@ -86,6 +96,8 @@ class SimulatedNode(SimulatedSteering):
                 state_reason=domain.reason,
                 saved_memory=domain.saved_memory,
                 snapshots=domain.snapshots,
+                nvram=domain.described.nvram,
+                tpm=domain.described.tpm,
             )
 
     def uuid_of(self, name: str) -> str | None:
@@ -245,8 +257,10 @@ class SimulatedNode(SimulatedSteering):
             why = ""
             if domain.active:
                 why = "domain is already running"
-            elif any(not self._has_image(disk) for disk in domain.described.disks):
+            elif any(not self._has_image(disk.path) for disk in self._needed(domain)):
                 why = "a disk image is missing"
+            elif any(path not in self._fleet.machines[self._name].state_files for path in self._state_paths(domain)):
+                why = "its UEFI variables or TPM state are missing"
             if why:
                 raise ActionFailed(
                     f"starting vm {uuid} on node {self._name} failed: {why}", hint="look at the vm first"
@@ -275,16 +289,85 @@ class SimulatedNode(SimulatedSteering):
             machine.domains[described.uuid] = SimulatedDomain(xml, described)
             return described.uuid
 
-    def undefine(self, uuid: str) -> None:
+    def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
         with self._domain(uuid) as domain:
-            if domain.active or domain.saved_memory or domain.snapshots:
+            if domain.active or domain.saved_memory or (domain.snapshots and not with_snapshots):
                 raise ActionFailed(
                     f"vm {uuid} on node {self._name} is not shut off, or something would be lost: its definition stays",
                     hint="look who started it",
                 )
             del self._fleet.machines[self._name].domains[uuid]
 
-    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Iterator[bytes]:
+    def state_files(self, uuid: str) -> tuple[StateFile, ...]:
+        with self._domain(uuid) as domain:
+            files = self._fleet.machines[self._name].state_files
+            for path in self._state_paths(domain):
+                if path not in files:
+                    raise PrecheckFailed(f"{path} is not there on node {self._name}", hint="start the vm once")
+            return tuple(
+                StateFile(
+                    ImageRole.NVRAM if path == domain.described.nvram else ImageRole.TPM, path, files[path], 0o600, 0, 0
+                )
+                for path in self._state_paths(domain)
+            )
+
+    def write_state_file(self, file: StateFile) -> bool:
+        with self._answering() as machine:
+            present = machine.state_files.setdefault(file.path, file.content)
+            if present is file.content:
+                return True
+            if present != file.content:
+                raise PrecheckFailed(
+                    f"{file.path} on node {self._name} is there already with other content", hint="find out whose it is"
+                )
+            return False
+
+    def delete_state_file(self, path: str) -> None:
+        with self._answering() as machine:
+            machine.state_files.pop(path, None)
+
+    def wipe_state_file(self, path: str) -> bool:
+        with self._answering() as machine:
+            if path not in machine.state_files:
+                return False
+            machine.state_files[path] = bytes(len(machine.state_files[path]))
+            return True
+
+    def snapshots(self, uuid: str) -> tuple[str, ...]:
+        with self._domain(uuid) as domain:
+            return tuple(
+                f"<domainsnapshot><name>snapshot-{number}</name><state>shutoff</state></domainsnapshot>"
+                for number in range(domain.snapshots)
+            )
+
+    def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
+        with self._domain(uuid) as domain:
+            domain.snapshots = len(snapshots)
+
+    def storage_facts(self, path: str) -> StorageFacts:
+        from tools.simulated import SHARED_DIRECTORY
+
+        with self._answering() as machine:
+            image = self._images(path).get(path)
+            if image is None:
+                raise PrecheckFailed(f"disk {path} is not there on node {self._name}", hint="look what became of it")
+            users = sorted(
+                domain.described.name
+                for domain in machine.domains.values()
+                if any(file.path == path for file in self._needed(domain))
+            )
+            shared = path.startswith(f"{SHARED_DIRECTORY}/")
+            return StorageFacts(image.format, len(image.content), "dir", shared, tuple(users))
+
+    def wipe_disk(self, path: str, *, overwrite: bool) -> str:
+        with self._answering():
+            image = self._existing(path)
+            if self._in_use(path):
+                raise ActionFailed(f"disk {path} on node {self._name} is in use", hint="stop the vm first")
+            self._images(path)[path] = replace(image, content=bytes(len(image.content)))
+            return "overwritten with zeros (simulated)" if overwrite else "discarded (simulated)"
+
+    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
         return self._read(path, chunk_bytes)
 
     def _read(self, path: str, chunk_bytes: int) -> Generator[bytes]:
@@ -400,9 +483,9 @@ class SimulatedNode(SimulatedSteering):
                 f"disk {path} on node {self._name}: no running storage pool holds it", hint="refresh the pool"
             ) from None
 
-    def _has_image(self, disk: DomainDisk) -> bool:
+    def _has_image(self, path: str) -> bool:
         try:
-            return disk.path in self._images(disk.path)
+            return path in self._images(path)
         except PrecheckFailed:
             return False
 
@@ -424,7 +507,7 @@ class SimulatedNode(SimulatedSteering):
     def _disk(self, disk: DomainDisk) -> DiskObservation:
         from tools.simulated import SHARED_DIRECTORY
 
-        image = self._images(disk.path).get(disk.path) if self._has_image(disk) else None
+        image = self._images(disk.path).get(disk.path) if self._has_image(disk.path) else None
         return DiskObservation(
             device=disk.device,
             path=disk.path,
@@ -434,4 +517,34 @@ class SimulatedNode(SimulatedSteering):
             shared=disk.path.startswith(f"{SHARED_DIRECTORY}/"),
             image_bytes=len(image.content) if image else 0,
             backing=image.backing if image else "",
+            chain=tuple(self._chain(image.backing)) if image else (),
         )
+
+    def _chain(self, below: str) -> Iterator[BackingImage]:
+        """The images below a disk, as far as they are in a pool."""
+        from tools.simulated import SHARED_DIRECTORY
+
+        while below and self._has_image(below):
+            image = self._images(below)[below]
+            yield BackingImage(
+                path=below,
+                format=image.format,
+                virtual_bytes=image.virtual_bytes,
+                allocated_bytes=image.allocated_bytes,
+                image_bytes=len(image.content),
+                backing=image.backing,
+                shared=below.startswith(f"{SHARED_DIRECTORY}/"),
+            )
+            below = image.backing
+
+    def _needed(self, domain: SimulatedDomain) -> Iterator[DiskObservation | BackingImage]:
+        """Every image it does not run without."""
+        for disk in map(self._disk, domain.described.disks):
+            yield disk
+            yield from disk.chain
+
+    def _state_paths(self, domain: SimulatedDomain) -> list[str]:
+        from tools.simulated import TPM_DIRECTORY
+
+        tpm = f"{TPM_DIRECTORY}/{domain.described.uuid}/tpm2/tpm2-00.permall"
+        return [*([domain.described.nvram] if domain.described.nvram else []), *([tpm] if domain.described.tpm else [])]

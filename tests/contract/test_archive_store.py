@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from models.errors import ArchiveFailed, BadInput
 from models.fleet import VmState
 from tools.archive_store import FsspecArchiveStore
-from tools.ports import ArchiveEntry, DiskObservation, VmObservation
+from tools.ports import ArchiveEntry, DiskObservation, ImageFile, ImageRole, VmObservation
 
 MIB = 1 << 20
 XML = "<domain type='kvm'><name>batch</name><uuid>7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001</uuid></domain>"
@@ -77,6 +79,12 @@ def vm() -> VmObservation:
     return VmObservation("7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001", "batch", "node-a", VmState.SHUTOFF, True, disks)
 
 
+def image_of(disk: DiskObservation) -> ImageFile:
+    return ImageFile(
+        ImageRole.DISK, disk.device, disk.path, disk.format, disk.virtual_bytes, disk.image_bytes or disk.virtual_bytes
+    )
+
+
 def pieces(image: bytes, size: int = 1 << 18) -> Callable[[], Iterator[bytes]]:
     return lambda: (image[start : start + size] for start in range(0, len(image), size))
 
@@ -87,7 +95,7 @@ def write(store: FsspecArchiveStore, archive_id: str = "attempt-1", **changed: A
         "archive_id": archive_id,
         "vm": observation,
         "domain_xml": XML,
-        "disks": [(disk, pieces(IMAGES[disk.device])) for disk in observation.disks],
+        "images": [(image_of(disk), pieces(IMAGES[disk.device])) for disk in observation.disks],
         "on_progress": lambda done, total: None,
     }
     return store.write(**(arguments | changed))
@@ -105,10 +113,11 @@ def test_what_goes_in_comes_out(place: Place):
     assert again.entries() == [entry]
     assert again.verify("attempt-1") == entry
     assert again.domain_xml("attempt-1") == XML
-    found = {disk.device: (disk, size, b"".join(read())) for disk, size, read in again.disks("attempt-1")}
-    assert {device: image for device, (_, _, image) in found.items()} == IMAGES
-    assert all(size == len(IMAGES[device]) for device, (_, size, _) in found.items())
-    assert {disk.virtual_bytes for disk, _, _ in found.values()} == {1 << 30}
+    found = {image.device: (image, b"".join(read())) for image, read in again.images("attempt-1")}
+    assert {device: content for device, (_, content) in found.items()} == IMAGES
+    for image, content in found.values():
+        assert (image.image_bytes, image.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert {image.virtual_bytes for image, _ in found.values()} == {1 << 30}
 
 
 def test_every_flipped_byte_and_every_missing_file_is_noticed(place: Place):
@@ -138,11 +147,11 @@ def test_every_flipped_byte_and_every_missing_file_is_noticed(place: Place):
 def test_damage_is_noticed_while_restoring_before_the_wrong_bytes_come_out(place: Place):
     store = place.open()
     write(store)
-    (path,) = [path for path in place.files() if "disk-vda.zst" in path]
+    (path,) = [path for path in place.files() if "disk-vda" in path and ".zst" in path]
     content = bytearray(place.fs.cat_file(path))
     content[-10] ^= 1
     place.fs.pipe_file(path, bytes(content))
-    (_, _, read) = store.disks("attempt-1")[0]
+    (_, read) = store.images("attempt-1")[0]
     came = bytearray()
 
     def restore() -> None:
@@ -157,7 +166,7 @@ def test_damage_is_noticed_while_restoring_before_the_wrong_bytes_come_out(place
 def test_an_archive_of_another_lifeboat_is_refused_until_its_key_is_trusted(place: Place):
     write(place.open("theirs"))
     ours = place.open("ours")
-    for act in (ours.verify, ours.domain_xml, ours.disks):
+    for act in (ours.verify, ours.domain_xml, ours.images):
         with pytest.raises(ArchiveFailed, match="not trusted here"):
             act("attempt-1")
     trusted = place.keys / "ours" / "trusted-archive-keys"
@@ -197,11 +206,11 @@ def test_a_copy_that_breaks_leaves_nothing(place: Place, error: Exception):
 
     disk = vm().disks[0]
     with pytest.raises(ArchiveFailed) as caught:
-        write(store, disks=[(disk, breaks)])
+        write(store, images=[(image_of(disk), breaks)])
     if isinstance(error, OSError):
         assert "is full" in str(caught.value)
         assert place.url in str(caught.value)
-        assert str(disk.allocated_bytes) in str(caught.value)
+        assert str(disk.image_bytes) in str(caught.value)
     assert place.files() == []
     assert store.entries() == []
     with pytest.raises(ArchiveFailed, match="never finished"):
@@ -221,9 +230,9 @@ def test_what_a_killed_copy_left_is_no_archive_and_can_be_discarded(place: Place
     store = place.open()
     write(store, "finished")
     place.fs.makedirs(place.path("killed"), exist_ok=True)
-    place.fs.pipe_file(place.path("killed", "disk-vda.zst"), b"half")
+    place.fs.pipe_file(place.path("killed", "disk-vda.000000.00000000.zst"), b"half")
     assert [entry.id for entry in store.entries()] == ["finished"]
-    assert store.leftovers() == ["killed"]
+    assert [leftover.id for leftover in store.leftovers()] == ["killed"]
     with pytest.raises(ArchiveFailed, match="never finished"):
         store.verify("killed")
     store.discard("killed")
@@ -257,11 +266,12 @@ def test_an_empty_store_has_no_archives(place: Place):
 
 def test_a_plain_archive_opens_with_zstd_alone(tmp_path: Path):
     """An operator without lifeboat at hand still gets the image back."""
-    place = Place(f"file://{tmp_path}/archives", {}, tmp_path)
+    place = Place(f"file://{tmp_path}/archives", {"segment_chunks": 4}, tmp_path)
     write(place.open())
-    packed = tmp_path / "archives/attempt-1/disk-vda.zst"
+    packed = sorted((tmp_path / "archives/attempt-1").glob("disk-vda.*.zst"))
+    assert len(packed) > 1
     try:
-        done = subprocess.run(["zstd", "-dc", str(packed)], capture_output=True, check=True)
+        done = subprocess.run(["zstd", "-dc", *map(str, packed)], capture_output=True, check=True)
     except FileNotFoundError:
         pytest.skip("no zstd program here")
     assert done.stdout == IMAGES["vda"]
@@ -294,7 +304,7 @@ def test_an_encrypted_archive_shows_nothing_and_needs_its_key(tmp_path: Path):
         assert b"<domain" not in content
     for options, why in (({}, "no archive_key_file is set"), ({"encryption_key_file": keys[1]}, "not with this one")):
         other = Place(sealed.url, options, tmp_path).open()
-        for act in (other.verify, other.domain_xml, other.disks):
+        for act in (other.verify, other.domain_xml, other.images):
             with pytest.raises(ArchiveFailed, match=why):
                 act("attempt-1")
 
@@ -310,7 +320,7 @@ def test_archives_made_before_encryption_was_turned_on_still_open(tmp_path: Path
     for archive_id in ("attempt-1", "attempt-2"):
         assert sealed.verify(archive_id).id == archive_id
         assert sealed.domain_xml(archive_id) == XML
-        assert [b"".join(read()) for _, _, read in sealed.disks(archive_id)] == list(IMAGES.values())
+        assert [b"".join(read()) for _, read in sealed.images(archive_id)] == list(IMAGES.values())
 
 
 @pytest.mark.parametrize(
@@ -348,3 +358,136 @@ def test_a_really_full_disk_names_the_store_and_leaves_nothing(tmp_path: Path):
         assert store.free_bytes() == MIB // 2
     finally:
         subprocess.run(["umount", str(mount)], check=True)
+
+
+# --- an interrupted copy is gone on from -------------------------------------------------------------------------
+
+LONG = Random(7).randbytes(23 * 1000)
+CHUNK = 1000
+
+
+class Interrupted(Exception):
+    pass
+
+
+def copy_until(store: FsspecArchiveStore, archive_id: str, image: bytes, stop_at: int | None = None) -> ArchiveEntry:
+    """Copy `image` in chunks; with `stop_at`, the source fails at that chunk, after all before were read back."""
+
+    def read() -> Iterator[bytes]:
+        for number, start in enumerate(range(0, len(image), CHUNK)):
+            if number == stop_at:
+                raise Interrupted
+            yield image[start : start + CHUNK]
+
+    disk = replace(vm().disks[0], image_bytes=len(image), allocated_bytes=len(image))
+    return write(store, archive_id, images=[(image_of(disk), read)])
+
+
+def brought_back(store: FsspecArchiveStore, archive_id: str) -> bytes:
+    ((_, read),) = store.images(archive_id)
+    return b"".join(read())
+
+
+def segments(place: Place, archive_id: str) -> set[str]:
+    return {name.rpartition("/")[2] for name in place.files() if f"/{archive_id}/" in name and ".index" in name}
+
+
+@pytest.fixture
+def in_small_segments(place: Place) -> Place:
+    return replace(place, options={**place.options, "segment_chunks": 4})
+
+
+def test_an_interrupted_copy_is_gone_on_from_by_the_next_of_the_same_vm(in_small_segments: Place):
+    place = in_small_segments
+    with pytest.raises(ArchiveFailed):
+        copy_until(place.open(), "first", LONG, stop_at=14)
+    (left,) = place.open().leftovers()
+    assert (left.id, left.vm_uuid, left.vm_name) == ("first", vm().uuid, vm().name)
+    assert left.stored_bytes > 0
+    kept = segments(place, "first")
+    assert len(kept) >= 2
+    entry = copy_until(place.open(), "second", LONG)
+    assert kept < segments(place, "second"), "what was complete was not stored again"
+    assert entry.original_bytes == len(LONG)
+    assert place.open().leftovers() == []
+    assert [each.id for each in place.open().entries()] == ["second"]
+    place.open().verify("second")
+    assert brought_back(place.open(), "second") == LONG
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image[:9_500] + b"changed" + image[9_507:],
+        lambda image: b"x" + image[1:],
+        lambda image: image[:5_500],
+        lambda image: image[:8_000],
+        lambda image: image + b"more",
+        lambda image: bytes(len(image)),
+        lambda image: b"",
+    ],
+    ids=["in the middle", "at the start", "shorter", "shorter by segments", "longer", "all zeros", "empty"],
+)
+def test_a_disk_that_changed_since_is_archived_as_it_is_now(in_small_segments: Place, change: Callable[[bytes], bytes]):
+    place, now = in_small_segments, change(LONG)
+    with pytest.raises(ArchiveFailed):
+        copy_until(place.open(), "first", LONG, stop_at=20)
+    copy_until(place.open(), "second", now)
+    place.open().verify("second")
+    assert brought_back(place.open(), "second") == now
+    assert place.open().leftovers() == []
+
+
+def test_kept_bytes_that_rotted_are_never_believed(in_small_segments: Place):
+    place = in_small_segments
+    with pytest.raises(ArchiveFailed):
+        copy_until(place.open(), "first", LONG, stop_at=14)
+    (path, *_) = [path for path in place.files() if ".000000." in path and ".zst" in path]
+    content = bytearray(place.fs.cat_file(path))
+    content[len(content) // 2] ^= 1
+    place.fs.pipe_file(path, bytes(content))
+    with pytest.raises(ArchiveFailed, match="SHA-256 differs"):
+        copy_until(place.open(), "second", LONG)
+    assert place.open().entries() == []
+    assert place.open().leftovers() == [], "nor is it tried again with them"
+    copy_until(place.open(), "third", LONG)
+    assert brought_back(place.open(), "third") == LONG
+
+
+def test_what_another_vm_or_another_key_left_is_not_touched(in_small_segments: Place, tmp_path: Path):
+    place = in_small_segments
+    with pytest.raises(ArchiveFailed):
+        copy_until(place.open(), "first", LONG, stop_at=14)
+    write(place.open(), "other", vm=replace(vm(), uuid="7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0002"))
+    key = tmp_path / "another.key"
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
+    copy_until(replace(place, options={**place.options, "encryption_key_file": key}).open(), "another", LONG)
+    assert [left.id for left in place.open().leftovers()] == ["first"]
+    place.open().discard("first")
+    with pytest.raises(ArchiveFailed, match="nothing named first"):
+        place.open().discard("first")
+
+
+@pytest.mark.parametrize("archive_id", ["plain", "sealed"])
+def test_archives_of_version_1_still_verify_and_come_back(tmp_path: Path, archive_id: str):
+    """Made by lifeboat before there were segments."""
+    old = Path(__file__).parents[1] / "scenes/archives_v1"
+    shutil.copytree(old / "archives", tmp_path / "archives")
+    key = tmp_path / "seal.key"
+    shutil.copy(old / "seal.key", key)
+    key.chmod(0o600)
+    trusted = tmp_path / "trusted-archive-keys"
+    trusted.mkdir()
+    shutil.copy(old / "signing.pub", trusted / "old.pub")
+    store = FsspecArchiveStore(f"file://{tmp_path}/archives", key_file=tmp_path / "key", encryption_key_file=key)
+    assert store.verify(archive_id).vm_name == "old"
+    assert "<name>old</name>" in store.domain_xml(archive_id)
+    ((image, read),) = store.images(archive_id)
+    assert hashlib.sha256(b"".join(read())).hexdigest() == image.sha256
+    (path,) = (tmp_path / "archives" / archive_id).glob("disk-vda.zst*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(ArchiveFailed, match=archive_id):
+        store.verify(archive_id)

@@ -149,11 +149,39 @@ def test_shared_disks_need_neither_room_nor_a_free_path():
     scene.cold()
 
 
-def test_an_overlay_is_not_torn_from_what_it_lies_on():
-    scene = Scene(backing="/images/base.qcow2")
-    for check in (scene.live, scene.cold):
-        with pytest.raises(PrecheckFailed, match=r"overlay over /images/base.qcow2"):
-            check()
+def test_an_overlay_is_not_torn_from_what_it_lies_on(tmp_path: Path):
+    scene = Scene(backing="/images/base.qcow2", disk_bytes=(1 << 20,))
+    with pytest.raises(PrecheckFailed, match=r"overlay over /images/base.qcow2"):
+        scene.live()
+    with pytest.raises(PrecheckFailed, match=r"needs /images/base.qcow2, which is in no running storage pool of node"):
+        scene.cold()
+    store = FsspecArchiveStore(f"file://{tmp_path}/archives", key_file=tmp_path / "key")
+    with pytest.raises(PrecheckFailed, match=r"needs /images/base.qcow2"):
+        check_archive(scene.source, store, scene.before, scene.vm, POLICY)
+
+
+def test_a_whole_chain_moves_cold():
+    scene = Scene(backing=f"{LOCAL_DIRECTORY}/snap.qcow2", disk_bytes=(1 << 20,))
+    scene.fleet.add_image("node-a", f"{LOCAL_DIRECTORY}/snap.qcow2", 1 << 20, backing=f"{LOCAL_DIRECTORY}/base.raw")
+    with pytest.raises(PrecheckFailed, match=rf"needs {LOCAL_DIRECTORY}/base.raw"):
+        scene.cold()
+    scene.fleet.add_image("node-a", f"{LOCAL_DIRECTORY}/base.raw", 1 << 20)
+    scene.cold()
+
+
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        "<domainsnapshot><name>s</name><memory snapshot='external' file='/elsewhere/s.mem'/></domainsnapshot>",
+        "<domainsnapshot><name>s</name><disks><disk name='vda' snapshot='external'><source file='/elsewhere/s.qcow2'/>"
+        "</disk></disks></domainsnapshot>",
+    ],
+)
+def test_files_of_snapshots_that_would_stay_behind_stop_a_cold_move(snapshot: str, monkeypatch: pytest.MonkeyPatch):
+    scene = Scene()
+    monkeypatch.setattr(scene.source, "snapshots", lambda _: (snapshot,))
+    with pytest.raises(PrecheckFailed, match=r"of snapshot s \(/elsewhere/s\.\w+\) would stay behind"):
+        scene.cold()
 
 
 class TestArchive:
@@ -192,9 +220,6 @@ class TestArchive:
         ("before", "says"),
         [
             ({"saved_memory": True}, "memory in a managed save image"),
-            ({"snapshots": 2}, "2 snapshots"),
-            ({"tpm": True}, "TPM state"),
-            ({"nvram": "/var/lib/libvirt/qemu/nvram/web_VARS.fd"}, "UEFI variables in /var/lib"),
             ({"persistent": False}, "transient"),
         ],
     )
@@ -203,6 +228,17 @@ class TestArchive:
     ):
         with pytest.raises(PrecheckFailed, match=says):
             self.check(Scene(), store, **before)
+
+    @pytest.mark.parametrize("kind", ["uefi", "tpm"])
+    def test_state_beside_the_disks_that_can_not_be_read_stops_it(self, store: FsspecArchiveStore, kind: str):
+        scene = Scene(disk_bytes=(1 << 20,), **{kind: True})
+        self.check(scene, store)
+        scene.cold()
+        scene.fleet.machines["node-a"].state_files.clear()
+        with pytest.raises(PrecheckFailed, match=r"vm web can't be archived: .* is not there on node node-a"):
+            self.check(scene, store)
+        with pytest.raises(PrecheckFailed, match=r"vm web can't be moved cold: .* is not there on node node-a"):
+            scene.cold()
 
     def test_a_missing_image_stops_it_before_the_guest_is(self, store: FsspecArchiveStore):
         scene = Scene()

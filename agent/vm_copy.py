@@ -1,0 +1,75 @@
+"""Images on their way onto a node: made, written, read back and compared. What a cold move and a restore share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from models.errors import ArchiveFailed, PrecheckFailed
+from tools.ports import Hypervisor, ImageFile, ImageRole
+
+
+def image_sha256(node: Hypervisor, path: str, check: Callable[[], None] = lambda: None) -> tuple[int, str]:
+    """Length and SHA-256 of an image as it lies there. `check` is called with every chunk and may raise."""
+    found, length = hashlib.sha256(), 0
+    for chunk in node.read_disk(path):
+        check()
+        found.update(chunk)
+        length += len(chunk)
+    return length, found.hexdigest()
+
+
+def already_there(node: Hypervisor, image: ImageFile, sha256: Callable[[], str]) -> bool:
+    """Whether an image below a disk is on the node already, the very same: it is used then, and never written to.
+
+    `sha256` is that of the one that would be put there. Raises PrecheckFailed when another one is there.
+    """
+    if not node.disk_exists(image.path):
+        return False
+    if image.role is ImageRole.BACKING and image_sha256(node, image.path)[1] == sha256():
+        return True
+    raise PrecheckFailed(
+        f"disk {image.path} exists on node {node.name} already"
+        f"{' with other content' if image.role is ImageRole.BACKING else ''}",
+        hint="find out whose it is; nothing was overwritten",
+    )
+
+
+def put_image(
+    node: Hypervisor,
+    image: ImageFile,
+    chunks: Iterator[bytes],
+    *,
+    made: Callable[[], None],
+    verifying: Callable[[], None] = lambda: None,
+) -> int:
+    """Make an image on the node, write it and read it back; its length.
+
+    `made` is called once it is there, which is when it is this caller's to remove; `verifying` once it is written. Raises
+    PrecheckFailed when it can't be made, ArchiveFailed when it can't be written or reads back otherwise.
+    """
+    node.create_disk(
+        image.path, format=image.format, virtual_bytes=image.virtual_bytes, needed_bytes=image.needed_bytes
+    )
+    made()
+    sent, length = hashlib.sha256(), 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal length
+        for chunk in chunks:
+            sent.update(chunk)
+            length += len(chunk)
+            yield chunk
+
+    node.write_disk(image.path, counted())
+    verifying()
+    received, left = hashlib.sha256(), length
+    for chunk in node.read_disk(image.path):
+        received.update(chunk[:left])  # a block device may be longer than the image on it
+        left -= min(left, len(chunk))
+    if left or received.digest() != sent.digest():
+        raise ArchiveFailed(
+            f"image {image.path} at {node.name} reads back otherwise than it was written",
+            hint="check the storage behind the target",
+        )
+    return length

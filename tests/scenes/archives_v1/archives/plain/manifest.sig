@@ -1,0 +1,1 @@
+{"algorithm": "ed25519", "public_key": "bYh9jE6g1/lf+Dq6Xj568Jjfbc6jnVhn/jxh3D8/aiQ=", "signature": "31kw+hxfF5xyoJFfZVhBhOeMpiy/zvj2HqWkTxPcY/uHGEC7wHCoqOnx2yG7Z+x9LmbMZMKV0ijzqnPNZL9fDg=="}

@@ -1,0 +1,1 @@
+{"algorithm": "ed25519", "public_key": "bYh9jE6g1/lf+Dq6Xj568Jjfbc6jnVhn/jxh3D8/aiQ=", "signature": "Lx2iVfTLkFwjM8WT+lv934wHgt43Snc1xv8P35+zj8ijyQkmECjBhbJ45Sz/jsXzTDxym9Lzt10XYplZMGlABQ=="}

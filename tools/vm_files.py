@@ -1,0 +1,80 @@
+"""Which files a vm consists of, in the order in which they have to be there, and what of it lies elsewhere. Pure."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+
+from tools.ports import ImageFile, ImageRole, StateFile, VmObservation
+
+STATE_ROLES = (ImageRole.NVRAM, ImageRole.TPM)
+"""small files beside the disks"""
+
+
+def image_files(vm: VmObservation, *, shared: bool) -> list[ImageFile]:
+    """Disks and the images below them, each file once, those below first. Without `shared`, only what other nodes
+    don't reach."""
+    found: dict[str, ImageFile] = {}
+    for disk in vm.disks:
+        for below in reversed(disk.chain):
+            if shared or not below.shared:
+                found.setdefault(
+                    below.path,
+                    ImageFile(
+                        ImageRole.BACKING,
+                        disk.device,
+                        below.path,
+                        below.format,
+                        below.virtual_bytes,
+                        below.image_bytes,
+                        below.backing,
+                        below.allocated_bytes,
+                    ),
+                )
+        if shared or not disk.shared:
+            found[disk.path] = ImageFile(
+                ImageRole.DISK,
+                disk.device,
+                disk.path,
+                disk.format,
+                disk.virtual_bytes,
+                disk.image_bytes,
+                disk.backing,
+                disk.allocated_bytes,
+            )
+    return list(found.values())
+
+
+def state_image(file: StateFile) -> ImageFile:
+    """How a state file goes into an archive."""
+    length = len(file.content)
+    return ImageFile(
+        file.role, str(file.role), file.path, "raw", length, length, mode=file.mode, owner=file.owner, group=file.group
+    )
+
+
+def state_file(image: ImageFile, content: bytes) -> StateFile:
+    """And how it comes out again."""
+    return StateFile(image.role, image.path, content, image.mode or 0o600, image.owner or 0, image.group or 0)
+
+
+def snapshot_files(snapshots: Sequence[str], images: Sequence[ImageFile]) -> tuple[str, ...]:
+    """What snapshots have in files of their own, in words: memory images, and overlays that are not below a disk now."""
+    known = {image.path for image in images}
+    found: list[str] = []
+    for xml in snapshots:
+        root = ET.fromstring(xml)  # noqa: S314 — libvirt wrote it
+        name = root.findtext("name", "")
+        memory = root.find("memory[@snapshot='external']")
+        if memory is not None and memory.get("file"):
+            found.append(f"memory of snapshot {name} ({memory.get('file')})")
+        for source in root.findall("./disks/disk[@snapshot='external']/source"):
+            path = source.get("file") or source.get("dev") or source.get("name") or ""
+            if path and path not in known:
+                found.append(f"overlay of snapshot {name} ({path})")
+    return tuple(dict.fromkeys(found))
+
+
+def split(content: bytes, size: int = 4 << 20) -> list[bytes]:
+    """In chunks, as `read_disk` gives an image."""
+    return [content[start : start + size] for start in range(0, len(content), size)]
