@@ -20,8 +20,14 @@ START_SECONDS = 30.0
 
 
 def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
-    """Have the guest stop and see it shut off. None when it did; else how the attempt ends, the vm left running."""
+    """Have the guest stop and see it shut off. None when it did; else how the attempt ends, the vm left running.
+
+    A guest that was asked to stop can't be un-asked: when the move is cancelled meanwhile, it is started again once it
+    has stopped.
+    """
     clock, policy = ctx.hands.clock, ctx.policy.archive
+    if ctx.cancelled.is_set():
+        return _still_running(ctx, ctx.hands.look(ctx.action.source, ctx.vm.uuid))
     ctx.record("shut-down")
     source.shut_down(ctx.vm.uuid)
     deadline = clock.monotonic() + policy.shutdown_timeout.total_seconds()
@@ -30,10 +36,12 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
     while True:
         sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
         if sight.seen is SeenState.SHUTOFF:
+            if ctx.cancelled.is_set():
+                return put_back(ctx, source, "cancelled", ActionFailed.code, was=VmState.RUNNING)
             return None
         if sight.seen is SeenState.ABSENT:
             return indeterminate(ctx, f"it vanished from {ctx.action.source} while it was asked to stop")
-        if ctx.cancelled.is_set() or clock.monotonic() >= deadline:
+        if clock.monotonic() >= deadline:
             if sight.seen is SeenState.UNREACHABLE:
                 return indeterminate(ctx, f"{ctx.action.source} stopped answering while the vm was asked to stop")
             if policy.force_off and not forced and not ctx.cancelled.is_set():
@@ -43,7 +51,7 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
                 source.power_off(ctx.vm.uuid)
                 continue
             return _still_running(ctx, sight)
-        if clock.monotonic() >= press_again:
+        if clock.monotonic() >= press_again and not ctx.cancelled.is_set():
             # A guest that is still booting misses the power button.
             press_again = clock.monotonic() + _PRESS_SECONDS
             with suppress(LifeboatError):
@@ -95,14 +103,14 @@ def _looks(ctx: AttemptContext, nodes: Sequence[str]) -> list[Sight]:
 
 
 def _still_running(ctx: AttemptContext, sight: Sight) -> Ending:
-    if ctx.cancelled.is_set():
-        outcome, why = AttemptOutcome.CANCELLED, "cancelled"
-    else:
-        seconds = ctx.policy.archive.shutdown_timeout.total_seconds()
-        outcome, why = AttemptOutcome.FAILED, f"the guest did not stop within {seconds:.0f} s"
+    asked = any(record.kind == "shut-down" for record in ctx.hands.journal.records(attempt=ctx.id))
+    seconds = ctx.policy.archive.shutdown_timeout.total_seconds()
+    outcome = AttemptOutcome.CANCELLED if ctx.cancelled.is_set() else AttemptOutcome.FAILED
+    why = f"the guest did not stop within {seconds:.0f} s" if asked else "the guest was not asked to stop yet"
     return Ending(
         outcome,
-        f"{ctx.label}: {why}; it was left {sight.seen} on {ctx.action.source}, and may still stop by itself",
+        f"{ctx.label}: {'cancelled; ' if ctx.cancelled.is_set() else ''}{why}; it was left {sight.seen} on "
+        f"{ctx.action.source}{', and may still stop by itself' if asked else ''}",
         ActionFailed.code,
         evidence=ctx.evidence(sight),
     )
