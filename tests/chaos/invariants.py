@@ -166,6 +166,11 @@ def _journal_agrees(stage: Stage, account: Account, before: Before) -> list[str]
     names = {uuid: vm for vm, uuid in stage.uuids.items()}
     last = {attempt.action.vm: attempt for attempt in account.attempts}
     open_vms = bool(account.open)
+    for attempt in account.attempts:
+        if attempt.outcome is AttemptOutcome.INDETERMINATE and account.locks.get(attempt.action.vm) != attempt.id:
+            wrong.append(
+                f"{names[attempt.action.vm]}: the journal says indeterminate, but it is not locked by that attempt"
+            )
     for uuid, attempt in last.items():
         vm = names[uuid]
         what = f"{vm}: the journal says {attempt.outcome} ({attempt.action.kind}), but"
@@ -179,8 +184,6 @@ def _journal_agrees(stage: Stage, account: Account, before: Before) -> list[str]
             missing = [word for word in (*nodes, "locked") if word not in attempt.message]
             if missing:
                 wrong.append(f"{vm}: indeterminate, and its message does not name {', '.join(missing)}")
-            if account.locks.get(uuid) is None:
-                wrong.append(f"{what} it is not locked")
         elif since or open_vms or vm in stage.removed:
             continue
         elif attempt.outcome is AttemptOutcome.DONE and attempt.action.target is not None:

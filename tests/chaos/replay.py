@@ -91,9 +91,11 @@ class Play:
 
     def run(self) -> Told:
         self.apply()
+        self._check(finished=False)
         for sentence in self.scenario.afterwards:
             self.told.lines.append(f"then: {sentence}")
             happen(sentence, self)
+            self._check(finished=False)
         self._tell_the_end()
         return self.told
 
@@ -222,6 +224,12 @@ class Play:
                 f"  {action.vm_name}: {action.kind}{there}: {attempt.outcome}{why}; {_mentions(attempt.message)}"
             )
 
+    def _check(self, *, finished: bool) -> None:
+        for each in broken_invariants(self.stage, self._journals, self.before, finished=finished):
+            if each not in self.told.broken:
+                self.told.broken.append(each)
+                self.told.lines.append(f"  BROKEN: {re.sub(r'evac-[^ ]+', 'ID', each)}")
+
     def _tell_the_end(self) -> None:
         lines = self.told.lines
         lines.append("at the end:")
@@ -239,8 +247,7 @@ class Play:
         locks = sorted(self.process.vm_name(vm) for vm in self.process.journal.locks())
         if locks:
             lines.append(f"  locked: {', '.join(locks)}")
-        self.told.broken = broken_invariants(self.stage, self._journals, self.before)
-        lines += [f"  BROKEN: {re.sub(r'evac-[^ ]+', 'ID', each)}" for each in self.told.broken]
+        self._check(finished=True)
 
 
 class _Human:
