@@ -33,6 +33,7 @@ from tools.ports import ApprovalAnswer
 from tools.simulated_migration import Phase
 
 _PHASE = re.compile(rf"(?P<vm>\S+) is (?P<phase>{'|'.join(Phase)})")
+_TIME = re.compile(r"([\d.]+) seconds have passed")
 _ABORT_SECONDS = 20.0
 
 
@@ -81,6 +82,7 @@ class Play:
         self.policy = stage.policy(_merged(POLICY, scenario.policy, asks=scenario.asks))
         self.before = Before.of(stage)
         self._waiting: list[Fault] = []
+        self._moments = 0
         self._mutex = threading.RLock()
         self._processes: list[Process] = []
         self._journals: list[Path] = []
@@ -156,6 +158,9 @@ class Play:
             self.stage.used_by(None)
         except LifeboatError as error:
             command = Command(what, error.exit_code, error.code, (), str(error))
+        except Exception as error:
+            self.told.broken.append(f"{what} crashed: {error!r}")
+            command = Command(what, 1, f"crashed: {type(error).__name__}", ())
         self._note(command)
 
     def _act(self, process: Process) -> PassResult:
@@ -179,10 +184,10 @@ class Play:
             assert match, f"plan line {line!r}"
             name, kind, target = match.groups()
             uuid = self.stage.uuids[name]
-            vm = fleet.vm_by_uuid.get(uuid)
-            source = vm.node if vm is not None else "node-a"
+            if (vm := fleet.vm_by_uuid.get(uuid)) is None or vm.node == target:
+                continue  # the guard would refuse it
             actions.append(
-                Action(kind=ActionKind(kind), vm=uuid, vm_name=name, source=source, target=target, wave=wave)
+                Action(kind=ActionKind(kind), vm=uuid, vm_name=name, source=vm.node, target=target, wave=wave)
             )
         return Plan(
             created_at=fleet.observed_at, fleet_sha256=fleet.digest(), evacuating=("node-a",), actions=tuple(actions)
@@ -191,6 +196,10 @@ class Play:
     # --- moments ----------------------------------------------------------------------------------------------------
 
     def _arm(self, fault: Fault) -> None:
+        passed = _TIME.fullmatch(fault.when)
+        if passed is not None:
+            self.stage.after_seconds(float(passed[1]), lambda: self._do(fault))
+            return
         match = _PHASE.fullmatch(fault.when)
         if match is None:
             self._waiting.append(fault)
@@ -200,7 +209,9 @@ class Play:
 
     def _moment(self, process: Process, words: str) -> None:
         with self._mutex:
-            due = [fault for fault in self._waiting if fault.when == f"{process.name} {words}"]
+            self._moments += 1
+            now = (f"{process.name} {words}", f"moment {self._moments}")
+            due = [fault for fault in self._waiting if fault.when in now]
             self._waiting = [fault for fault in self._waiting if fault not in due]
         for fault in due:
             self._do(fault)
@@ -269,7 +280,8 @@ def _ended(what: str, result: PassResult) -> Command:
     if result.refusal is not None:
         return Command(what, result.refusal.exit_code, result.refusal.code, (), str(result.refusal))
     evacuation = result.evacuation
-    assert evacuation is not None
+    if evacuation is None:
+        return Command(what, exit_code_of(None), "nothing to move", ())
     return Command(what, exit_code_of(evacuation), str(evacuation.outcome), evacuation.attempts)
 
 

@@ -3,8 +3,17 @@
     tests/chaos/scenarios/NAME/scenario.yaml     read here
     tests/chaos/scenarios/NAME/expected.log      what can be observed when it is played; see golden.py
 
-A file is a sequence of plain sentences. `happenings.py` knows the verbs, `moments.py` the moments. `$phase` stands for each
-of `phases` in turn: one file is then played once per phase.
+A file is a sequence of plain sentences; `happenings.py` knows the verbs. A moment is one of
+
+    VM is PHASE                    of its live migration: begin, copying, switchover, handed over, done
+    PROCESS writes KIND [about VM] a record is in the journal, PROCESS being `lifeboat` or `another lifeboat`
+    PROCESS says PHASE about VM    a line of progress
+    PROCESS calls METHOD           of a node, before it is done; `called METHOD` after
+    PROCESS locks VM, unlocks VM, reads a disk, makes the plan, asks a human
+    N seconds have passed          of the stage's time
+    moment N                       the Nth of the processes' moments, whatever it is
+
+`$phase` stands for each of `phases` in turn: one file is then played once per phase.
 """
 
 from __future__ import annotations

@@ -133,6 +133,10 @@ class Stage(ABC):
         """Have `do` happen when a live migration of this vm reaches that phase."""
 
     @abstractmethod
+    def after_seconds(self, seconds: float, do: Callable[[], object]) -> None:
+        """Have `do` happen once so much of this stage's time has passed."""
+
+    @abstractmethod
     def kill_node(self, node: str) -> None: ...
     @abstractmethod
     def kill_libvirtd(self, node: str) -> None: ...
@@ -229,6 +233,9 @@ class SimulatedStage(Stage):
 
     def when(self, vm: str, phase: Phase, do: Callable[[], object], *, takes_time: bool) -> None:
         (self.fleet.after if takes_time else self.fleet.when)(self.uuids[vm], phase, do)
+
+    def after_seconds(self, seconds: float, do: Callable[[], object]) -> None:
+        self.virtual.at(self.clock.monotonic() + seconds, do)
 
     def kill_node(self, node: str) -> None:
         self.touch(*self.active_on(node))
