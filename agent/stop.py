@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from agent.attempt import AttemptContext, Ending
 from agent.settle import Sight
@@ -61,9 +62,9 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
 
 
 def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, was: VmState) -> Ending:
-    """After a failure with the vm stopped: start it where it was when it ran before, and look."""
+    """After a failure with the vm stopped, or about to stop: start it where it was when it ran before, and look."""
     wanted = SeenState(was.value)
-    if was is VmState.RUNNING and ctx.hands.look(ctx.action.source, ctx.vm.uuid).seen is SeenState.SHUTOFF:
+    if was is VmState.RUNNING and _see_it_stop(ctx) is SeenState.SHUTOFF:
         ctx.record("start-again", node=ctx.action.source, because=cause)
         with suppress(LifeboatError):
             source.start(ctx.vm.uuid)
@@ -83,6 +84,21 @@ def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, 
             return indeterminate(
                 ctx, f"{cause}; it could not be brought back and shows {sight.seen} on {ctx.action.source}"
             )
+        clock.sleep(_LOOK_SECONDS)
+
+
+def _see_it_stop(ctx: AttemptContext) -> SeenState:
+    """What the source shows. A guest that was asked to stop right before a crash still runs, and is waited for: seen
+    running, and left, it would stop a moment later and stay off."""
+    clock = ctx.hands.clock
+    records = ctx.hands.journal.records(attempt=ctx.id)
+    asked = [datetime.fromisoformat(record.time) for record in records if record.kind == "shut-down"]
+    pending_until = asked[-1] + ctx.policy.archive.shutdown_timeout if asked else clock.now()
+    while True:
+        seen = ctx.hands.look(ctx.action.source, ctx.vm.uuid).seen
+        if seen is not SeenState.RUNNING or clock.now() >= pending_until:
+            return seen
+        ctx.progress("stopping", None, "it was asked to stop: waiting, to start it again")
         clock.sleep(_LOOK_SECONDS)
 
 

@@ -86,7 +86,7 @@ _verb("the store is back")(lambda play: play.stage.store_gone(False))
 
 # --- lifeboat itself ---
 
-_verb("stop lifeboat dead")(lambda play: play.process.stop())
+_verb("stop lifeboat dead")(lambda play: play.stop())
 _verb("start lifeboat again")(lambda play: play.recover())
 _verb("apply the plan again")(lambda play: play.apply())
 _verb("another lifeboat applies the same plan")(lambda play: play.apply_beside(same_host=False))

@@ -121,7 +121,7 @@ def _archived(stage: Stage, wrong: list[str]) -> set[str]:
     """uuids with an archive whose every byte verifies."""
     whole: set[str] = set()
     try:
-        store = stage.open_store()
+        store = stage.store
         for entry in store.entries():
             store.verify(entry.id)
             whole.add(entry.vm_uuid)
@@ -239,4 +239,4 @@ def _stray_images(stage: Stage, before: Before, frozen: set[str]) -> list[str]:
 def _unfinished_archives(stage: Stage) -> list[str]:
     if stage.store_is_gone():
         return []
-    return [f"an unfinished archive {name} is left in the store" for name in stage.open_store().leftovers()]
+    return [f"an unfinished archive {name} is left in the store" for name in stage.store.leftovers()]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class Play:
         self.before = Before.of(stage)
         self._waiting: list[Fault] = []
         self._moments = 0
+        self._busy = False
         self._mutex = threading.RLock()
         self._processes: list[Process] = []
         self._journals: list[Path] = []
@@ -96,8 +98,10 @@ class Play:
         self._check(finished=False)
         for sentence in self.scenario.afterwards:
             self.told.lines.append(f"then: {sentence}")
+            commands = len(self.told.commands)
             happen(sentence, self)
-            self._check(finished=False)
+            if len(self.told.commands) > commands:
+                self._check(finished=False)
         self._tell_the_end()
         return self.told
 
@@ -123,8 +127,29 @@ class Play:
     def recover(self) -> None:
         """A new process on the same state directory, which first ends what the one before left open."""
         self.process = self._start("lifeboat", "journal.sqlite")
-        attempts = recover_attempts(self.process.hands, self.policy)
-        self._note(Command("recovery", None, "", tuple(attempts)))
+        try:
+            with self._running(self.process):
+                attempts = recover_attempts(self.process.hands, self.policy)
+        except Stopped:
+            self._note(Command("recovery", None, "stopped dead", ()))
+        else:
+            self._note(Command("recovery", None, "", tuple(attempts)))
+
+    def stop(self) -> None:
+        """SIGKILL, if there is anything to kill."""
+        if self._busy:
+            self.process.stop()
+
+    @contextmanager
+    def _running(self, process: Process) -> Generator[None]:
+        busy, self._busy = self._busy, True
+        self.stage.used_by(process.require_running)
+        try:
+            yield
+        finally:
+            self._busy = busy
+            if not busy:
+                self.stage.used_by(None)
 
     def cancel(self) -> None:
         """Ctrl-C. A move that is under way goes on only once it was asked to end."""
@@ -146,16 +171,15 @@ class Play:
             self._moment,
             {uuid: vm for vm, uuid in self.stage.uuids.items()},
         )
-        self.stage.used_by(process.require_running)
         self._processes.append(process)
         return process
 
     def _apply(self, process: Process, what: str) -> None:
         try:
-            command = _ended(what, self._act(process))
+            with self._running(process):
+                command = _ended(what, self._act(process))
         except Stopped:
             command = Command(what, None, "stopped dead", ())
-            self.stage.used_by(None)
         except LifeboatError as error:
             command = Command(what, error.exit_code, error.code, (), str(error))
         except Exception as error:
@@ -250,9 +274,7 @@ class Play:
             lines.append(f"  {vm}: {self.told.where[vm]}")
         with suppress(LifeboatError):
             names = {uuid: vm for vm, uuid in self.stage.uuids.items()}
-            archives = sorted(
-                names[entry.vm_uuid] for entry in self.stage.open_store().entries() if entry.vm_uuid in names
-            )
+            archives = sorted(names[entry.vm_uuid] for entry in self.stage.store.entries() if entry.vm_uuid in names)
             if archives:
                 lines.append(f"  archived: {', '.join(archives)}")
         locks = sorted(self.process.vm_name(vm) for vm in self.process.journal.locks())

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +72,13 @@ class Stage(ABC):
         """Hypervisors by node name."""
 
     @abstractmethod
-    def open_store(self) -> FsspecArchiveStore: ...
+    def open_store(self) -> FsspecArchiveStore:
+        """Each process opens its own."""
+
+    @cached_property
+    def store(self) -> FsspecArchiveStore:
+        """For whoever looks at it from outside."""
+        return self.open_store()
 
     @abstractmethod
     def used_by(self, require_running: Callable[[], None] | None) -> None:
