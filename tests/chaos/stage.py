@@ -308,8 +308,12 @@ class SimulatedStage(Stage):
         self.fleet.migrate_by_hand(self.uuids[vm], source, target)
 
     def fill_memory(self, node: str) -> None:
-        """Somebody starts a vm that takes all of it."""
-        free = self.fleet.node(node).free_memory_bytes()
+        """Somebody starts a vm that takes all of it, if the node answers them."""
+        machine = self.fleet.machines[node]
+        if not (machine.powered and machine.libvirtd):
+            return
+        with self._at_hand(node):
+            free = self.fleet.node(node).free_memory_bytes()
         self.fleet.add_vm(node, f"big-{node}", memory_bytes=free, disk_bytes=())
 
     def take_name(self, vm: str, node: str) -> None:
