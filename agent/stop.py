@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from agent.attempt import AttemptContext, Ending
 from agent.settle import Sight
@@ -20,8 +21,14 @@ START_SECONDS = 30.0
 
 
 def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
-    """Have the guest stop and see it shut off. None when it did; else how the attempt ends, the vm left running."""
+    """Have the guest stop and see it shut off. None when it did; else how the attempt ends, the vm left running.
+
+    A guest that was asked to stop can't be un-asked: when the move is cancelled meanwhile, it is started again once it
+    has stopped.
+    """
     clock, policy = ctx.hands.clock, ctx.policy.archive
+    if ctx.cancelled.is_set():
+        return _still_running(ctx, ctx.hands.look(ctx.action.source, ctx.vm.uuid))
     ctx.record("shut-down")
     source.shut_down(ctx.vm.uuid)
     deadline = clock.monotonic() + policy.shutdown_timeout.total_seconds()
@@ -30,10 +37,12 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
     while True:
         sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
         if sight.seen is SeenState.SHUTOFF:
+            if ctx.cancelled.is_set():
+                return put_back(ctx, source, "cancelled", ActionFailed.code, was=VmState.RUNNING)
             return None
         if sight.seen is SeenState.ABSENT:
             return indeterminate(ctx, f"it vanished from {ctx.action.source} while it was asked to stop")
-        if ctx.cancelled.is_set() or clock.monotonic() >= deadline:
+        if clock.monotonic() >= deadline:
             if sight.seen is SeenState.UNREACHABLE:
                 return indeterminate(ctx, f"{ctx.action.source} stopped answering while the vm was asked to stop")
             if policy.force_off and not forced and not ctx.cancelled.is_set():
@@ -43,7 +52,7 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
                 source.power_off(ctx.vm.uuid)
                 continue
             return _still_running(ctx, sight)
-        if clock.monotonic() >= press_again:
+        if clock.monotonic() >= press_again and not ctx.cancelled.is_set():
             # A guest that is still booting misses the power button.
             press_again = clock.monotonic() + _PRESS_SECONDS
             with suppress(LifeboatError):
@@ -53,9 +62,9 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
 
 
 def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, was: VmState) -> Ending:
-    """After a failure with the vm stopped: start it where it was when it ran before, and look."""
+    """After a failure with the vm stopped, or about to stop: start it where it was when it ran before, and look."""
     wanted = SeenState(was.value)
-    if was is VmState.RUNNING and ctx.hands.look(ctx.action.source, ctx.vm.uuid).seen is SeenState.SHUTOFF:
+    if was is VmState.RUNNING and _see_it_stop(ctx) is SeenState.SHUTOFF:
         ctx.record("start-again", node=ctx.action.source, because=cause)
         with suppress(LifeboatError):
             source.start(ctx.vm.uuid)
@@ -78,6 +87,21 @@ def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, 
         clock.sleep(_LOOK_SECONDS)
 
 
+def _see_it_stop(ctx: AttemptContext) -> SeenState:
+    """What the source shows. A guest that was asked to stop right before a crash still runs, and is waited for: seen
+    running, and left, it would stop a moment later and stay off."""
+    clock = ctx.hands.clock
+    records = ctx.hands.journal.records(attempt=ctx.id)
+    asked = [datetime.fromisoformat(record.time) for record in records if record.kind == "shut-down"]
+    pending_until = asked[-1] + ctx.policy.archive.shutdown_timeout if asked else clock.now()
+    while True:
+        seen = ctx.hands.look(ctx.action.source, ctx.vm.uuid).seen
+        if seen is not SeenState.RUNNING or clock.now() >= pending_until:
+            return seen
+        ctx.progress("stopping", None, "it was asked to stop: waiting, to start it again")
+        clock.sleep(_LOOK_SECONDS)
+
+
 def indeterminate(ctx: AttemptContext, why: str) -> Ending:
     """The ending that freezes a vm, saying what to look at on which node."""
     nodes = [ctx.action.source, *([ctx.action.target] if ctx.action.target else [])]
@@ -95,14 +119,14 @@ def _looks(ctx: AttemptContext, nodes: Sequence[str]) -> list[Sight]:
 
 
 def _still_running(ctx: AttemptContext, sight: Sight) -> Ending:
-    if ctx.cancelled.is_set():
-        outcome, why = AttemptOutcome.CANCELLED, "cancelled"
-    else:
-        seconds = ctx.policy.archive.shutdown_timeout.total_seconds()
-        outcome, why = AttemptOutcome.FAILED, f"the guest did not stop within {seconds:.0f} s"
+    asked = any(record.kind == "shut-down" for record in ctx.hands.journal.records(attempt=ctx.id))
+    seconds = ctx.policy.archive.shutdown_timeout.total_seconds()
+    outcome = AttemptOutcome.CANCELLED if ctx.cancelled.is_set() else AttemptOutcome.FAILED
+    why = f"the guest did not stop within {seconds:.0f} s" if asked else "the guest was not asked to stop yet"
     return Ending(
         outcome,
-        f"{ctx.label}: {why}; it was left {sight.seen} on {ctx.action.source}, and may still stop by itself",
+        f"{ctx.label}: {'cancelled; ' if ctx.cancelled.is_set() else ''}{why}; it was left {sight.seen} on "
+        f"{ctx.action.source}{', and may still stop by itself' if asked else ''}",
         ActionFailed.code,
         evidence=ctx.evidence(sight),
     )

@@ -99,6 +99,10 @@ class Migration:
             Phase.DONE: self.done_at,
         }[phase]
 
+    def next_phase_at(self) -> float:
+        """When the next phase is due; infinite when it never converges."""
+        return min((self.at(phase) for phase in Phase if not self.has(phase)), default=float("inf"))
+
     def has(self, phase: Phase) -> bool:
         return phase in self.passed
 

@@ -163,11 +163,14 @@ class SimulatedNode(SimulatedSteering):
         fleet, clock = self._fleet, self._fleet.clock
         if target not in fleet.machines or target == self._name:
             raise BadInput(f"node {self._name} has no way to {target!r}", hint="add the target under `nodes`")
-        with self._domain(uuid) as domain:
-            migration = self._migration(uuid, domain, target, options)
+        with self._domain(uuid):
+            migration = self.prepare_migration(uuid, target, options)
             fleet.begin(migration)
         timed_out = False
         while True:
+            with fleet.lock:
+                fleet.catch_up()
+            fleet.do_afterwards(uuid)
             with fleet.lock:
                 fleet.catch_up()
                 end, error = migration.end, migration.error
@@ -186,10 +189,13 @@ class SimulatedNode(SimulatedSteering):
                 )
             if end is End.DONE:
                 return
-            clock.sleep(_POLL_SECONDS)
+            now = clock.monotonic()
+            clock.sleep(max(min(_POLL_SECONDS, migration.next_phase_at() - now), 0.0))
 
-    def _migration(self, uuid: str, domain: SimulatedDomain, target: str, options: MigrationOptions) -> Migration:
+    def prepare_migration(self, uuid: str, target: str, options: MigrationOptions) -> Migration:
+        """A migration that could begin now. Raises MigrationFailed as libvirt would. Called with the lock held."""
         fleet, there = self._fleet, self._fleet.machines[target]
+        domain = fleet.machines[self._name].domains[uuid]
         refusal = ""
         if not domain.active:
             refusal = "domain is not running"

@@ -1,0 +1,192 @@
+"""One lifeboat process under observation: it can be stopped dead between any two things it does.
+
+A stop is an exception that no `except Exception` catches. From then on everything the process touches (journal, nodes,
+store, clock) raises it too, in every one of its threads: nothing of lifeboat runs after a SIGKILL. What libvirt had begun
+goes on without it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.attempt import Progress
+from agent.execute import Watcher
+from agent.hands import Hands
+from agent.journal import Journal
+from tools.clock import VirtualClock
+from tools.ports import ArchiveStore, Clock, Hypervisor
+
+
+class Stopped(BaseException):
+    """Stands for SIGKILL."""
+
+
+_LOOKS = frozenset({"node", "vms", "observe", "uuid_of", "free_memory_bytes", "free_disk_bytes", "disk_exists", "domain_xml",
+    "running_xml", "host_cpu", "cpu_compatible", "machine_compatible", "tls_fingerprint", "job", "completed_job", "close",
+    "name"})  # fmt: skip
+
+
+_CHUNK_BYTES = 16 << 10
+"""small, so that a disk of the simulated fleet, which holds little, is read in several pieces"""
+
+
+class Process:
+    """What one lifeboat works with, wired so that moments can be noticed and the process stopped.
+
+    `on_moment` is told `writes KIND about VM` once a record is on disk, `says PHASE about VM` for each progress line, and
+    `calls METHOD` before and `called METHOD` after each call that may change something, and `reads a disk`, chunk by chunk.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        nodes: dict[str, Any],
+        clock: Clock,
+        journal: Path,
+        archives: ArchiveStore | None,
+        on_moment: Callable[[Process, str], None],
+        vm_names: dict[str, str],
+    ) -> None:
+        self.name = name
+        self.stopped = False
+        self.abort_asked = threading.Event()
+        self.withdrawn = ""
+        self._on_moment = on_moment
+        self._vm_names = vm_names
+        self._in_moment = threading.local()
+        self.journal = _Journal(journal, self)
+        reached: dict[str, Hypervisor] = {n: _Reached(node, self) for n, node in nodes.items()}  # type: ignore[misc]
+        self.hands = Hands(reached, clock, self.journal, archives)
+        self.watcher = Watcher(tell=self._tell, withdraw=lambda _: self.withdrawn or None)
+
+    def require_running(self) -> None:
+        if self.stopped:
+            raise Stopped
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def moment(self, words: str) -> None:
+        self.require_running()
+        if getattr(self._in_moment, "deep", False):
+            return  # what a happening does is no moment of its own
+        self._in_moment.deep = True
+        try:
+            self._on_moment(self, words)
+        finally:
+            self._in_moment.deep = False
+        self.require_running()
+
+    def vm_name(self, uuid: str) -> str:
+        return self._vm_names.get(uuid, uuid)
+
+    def _tell(self, progress: Progress) -> None:
+        self.moment(f"says {progress.phase} about {self.vm_name(progress.action.vm)}")
+
+    def close(self) -> None:
+        self.journal.close()
+
+
+class _Journal(Journal):
+    def __init__(self, path: Path, process: Process) -> None:
+        super().__init__(path)
+        self._process = process
+
+    def append(self, kind: str, data: dict[str, Any], **about: Any) -> Any:
+        self._process.require_running()
+        written = super().append(kind, data, **about)
+        vm = data.get("action", {}).get("vm") or data.get("attempt", {}).get("action", {}).get("vm")
+        if vm is None and about.get("attempt") is not None:
+            for record in super().records(attempt=about["attempt"]):
+                vm = vm or record.data.get("action", {}).get("vm")
+        self._process.moment(f"writes {kind}" + (f" about {self._process.vm_name(vm)}" if vm else ""))
+        return written
+
+    def records(self, *args: Any, **only: Any) -> Any:
+        self._process.require_running()
+        return super().records(*args, **only)
+
+    def lock(self, *args: Any, **more: Any) -> None:
+        self._process.require_running()
+        super().lock(*args, **more)
+        self._process.moment(f"locks {self._process.vm_name(args[0])}")
+
+    def unlock(self, *args: Any, **more: Any) -> None:
+        self._process.require_running()
+        super().unlock(*args, **more)
+        self._process.moment(f"unlocks {self._process.vm_name(args[0])}")
+
+
+class _Reached:
+    """A node as the process reaches it."""
+
+    def __init__(self, node: Any, process: Process) -> None:
+        self._node = node
+        self._process = process
+
+    @property
+    def name(self) -> str:
+        return self._node.name
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._node, name)
+        if not callable(method):
+            return method
+
+        def call(*args: Any, **more: Any) -> Any:
+            self._process.require_running()
+            if name == "read_disk":
+                return self._read(method(*args, **{"chunk_bytes": _CHUNK_BYTES, **more}))
+            changes = name not in _LOOKS
+            if changes:
+                self._process.moment(f"calls {name}")
+            try:
+                answer = method(*args, **more)
+            finally:
+                if name == "abort_job":
+                    self._process.abort_asked.set()
+            self._process.require_running()
+            if changes:
+                self._process.moment(f"called {name}")
+            return answer
+
+        return call
+
+    def _read(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._process.moment("reads a disk")
+            yield chunk
+
+
+class ProcessClock(VirtualClock):
+    """Virtual time in which alarms can be set, and in which a stopped process sleeps no more."""
+
+    def __init__(self) -> None:
+        super().__init__(grace_seconds=0.0)
+        self.require_running: Callable[[], None] = lambda: None
+        """raises in the threads of a process that was stopped"""
+        self._alarms: list[tuple[float, Callable[[], object]]] = []
+        self._alarm_lock = threading.RLock()
+
+    def at(self, seconds: float, do: Callable[[], object]) -> None:
+        with self._alarm_lock:
+            self._alarms = sorted([*self._alarms, (seconds, do)], key=lambda alarm: alarm[0])
+
+    def sleep(self, seconds: float) -> None:
+        wake = self.monotonic() + max(0.0, seconds)
+        while True:
+            self.require_running()
+            until = min([wake, *(due for due, _ in self._alarms)])
+            if until > self.monotonic():
+                super().sleep(until - self.monotonic())
+            with self._alarm_lock:
+                due = [do for at, do in self._alarms if at <= self.monotonic()]
+                self._alarms = [alarm for alarm in self._alarms if alarm[0] > self.monotonic()]
+            for do in due:
+                do()
+            self.require_running()
+            if self.monotonic() >= wake:
+                return

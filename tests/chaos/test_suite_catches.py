@@ -1,0 +1,244 @@
+"""The suite under test: mistakes planted in lifeboat, and wrong states planted in a fleet, are noticed.
+
+A mistake that no scenario notices would be one that a change could make unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chaos import golden, replay
+from chaos.invariants import Before, broken_invariants
+from chaos.scenario import SCENARIOS, Scenario, read_scenario
+from chaos.stage import SimulatedStage, local_image
+
+import agent.cold_archive
+import agent.cold_migrate
+import agent.live_migrate
+from agent.attempt import AttemptContext, Ending
+from agent.hands import Hands
+from agent.settle import Settlement, Sight, Step
+from models.errors import LifeboatError
+from models.evacuation import AttemptOutcome, SeenState
+from tools.archive_store import FsspecArchiveStore
+from tools.simulated import Image
+from tools.simulated_node import SimulatedNode
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+_MISTAKES: list[Any] = []
+
+
+def mistake(scenario: str, phase: str, noticed: str) -> Callable[[Plant], Plant]:
+    """Planted, it makes that scenario say something that holds `noticed`."""
+
+    def register(plant: Plant) -> Plant:
+        _MISTAKES.append(pytest.param(plant, scenario, phase, noticed, id=plant.__name__.replace("_", " ")))
+        return plant
+
+    return register
+
+
+def _judge_blindly(patch: pytest.MonkeyPatch, settlement: Settlement) -> None:
+    """Without looking. Taking the mark off where no vm is fails then, and makes lifeboat look after all: that is kept
+    quiet here."""
+    patch.setattr(agent.live_migrate, "settle_live", lambda *_, **__: settlement)
+    honest = SimulatedNode.stamp_attempt
+
+    def stamp(self: SimulatedNode, uuid: str, attempt: str | None) -> None:
+        with suppress(LifeboatError):
+            honest(self, uuid, attempt)
+
+    patch.setattr(SimulatedNode, "stamp_attempt", stamp)
+
+
+@mistake("link-cut", "copying", "the journal says done")
+def success_is_inferred_from_silence(patch: pytest.MonkeyPatch) -> None:
+    _judge_blindly(patch, Settlement(Step.DONE, "it must have moved"))
+
+
+@mistake("libvirt-reports-an-error", "done", "the journal says failed")
+def failure_is_inferred_from_the_answer(patch: pytest.MonkeyPatch) -> None:
+    _judge_blindly(patch, Settlement(Step.AS_FOUND, "libvirt said so"))
+
+
+def _unreachable_is_absent(patch: pytest.MonkeyPatch) -> None:
+    honest = Hands.look
+
+    def look(self: Hands, node: str, uuid: str) -> Sight:
+        sight = honest(self, node, uuid)
+        return replace(sight, seen=SeenState.ABSENT) if sight.seen is SeenState.UNREACHABLE else sight
+
+    patch.setattr(Hands, "look", look)
+
+
+@mistake("target-loses-its-network", "handed over", "ran twice at once")
+def the_source_is_resumed_while_the_target_is_silent(patch: pytest.MonkeyPatch) -> None:
+    _unreachable_is_absent(patch)
+
+
+@mistake("source-loses-its-network", "handed over", "the journal says done")
+def a_silent_source_is_taken_to_have_let_go(patch: pytest.MonkeyPatch) -> None:
+    _unreachable_is_absent(patch)
+
+
+@mistake("link-cut", "handed over", "not locked by that attempt")
+def an_indeterminate_vm_is_unlocked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ending, "keeps_lock", property(lambda _: False))
+
+
+@mistake("source-dies", "handed over", "does not name")
+def an_indeterminate_vm_is_not_explained(patch: pytest.MonkeyPatch) -> None:
+    honest = Ending.__init__
+
+    def vague(self: Ending, outcome: AttemptOutcome, message: str, *more: Any, **named: Any) -> None:
+        honest(self, outcome, "something went wrong", *more, **named)
+
+    patch.setattr(Ending, "__init__", vague)
+
+
+@mistake("cold-move-target-dies", "reads a disk", "is lost")
+def the_source_is_undefined_before_anybody_looked(patch: pytest.MonkeyPatch) -> None:
+    honest = agent.cold_migrate.stop
+
+    def stop(ctx: AttemptContext, source: Any) -> Ending | None:
+        ending = honest(ctx, source)
+        source.undefine(ctx.vm.uuid)
+        return ending
+
+    patch.setattr(agent.cold_migrate, "stop", stop)
+
+
+@mistake("archive-and-release", "nothing", "is lost")
+def an_archive_is_trusted_without_being_there(patch: pytest.MonkeyPatch) -> None:
+    honest = FsspecArchiveStore.write
+
+    def write(self: FsspecArchiveStore, **given: Any) -> Any:
+        entry = honest(self, **given)
+        self._fs.rm(f"{self._root}/{given['archive_id']}", recursive=True)
+        return entry
+
+    patch.setattr(FsspecArchiveStore, "write", write)
+
+
+@mistake("lifeboat-stopped-live", "copying", "carries the mark")
+def no_intent_is_written(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AttemptContext, "record_intent", lambda *_: None)
+
+
+@mistake("archive-store-full", "says stopping about batch-1", "nobody touched it")
+def a_failed_archive_leaves_the_vm_off(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        agent.cold_archive,
+        "put_back",
+        lambda *_, **__: Ending(AttemptOutcome.FAILED, "as it was found", "archive-failed"),
+    )
+
+
+@mistake("nothing-breaks", "", "carries the mark")
+def the_mark_is_never_taken_off(patch: pytest.MonkeyPatch) -> None:
+    honest = SimulatedNode.stamp_attempt
+
+    def stamp(self: SimulatedNode, uuid: str, attempt: str | None) -> None:
+        if attempt is not None:
+            honest(self, uuid, attempt)
+
+    patch.setattr(SimulatedNode, "stamp_attempt", stamp)
+
+
+@mistake("link-cut", "copying", "is left on node-b")
+def what_was_made_at_the_target_stays(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SimulatedNode, "delete_disk", lambda *_: None)
+
+
+@pytest.mark.parametrize(("plant", "scenario", "phase", "noticed"), _MISTAKES)
+def test_a_planted_mistake_is_noticed(
+    plant: Plant, scenario: str, phase: str, noticed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = read_scenario(SCENARIOS / scenario)
+    assert golden.play_simulated(read, phase).broken == [], "the scenario holds without the mistake"
+    plant(monkeypatch)
+    broken = golden.play_simulated(read, phase).broken
+    assert any(noticed in each for each in broken), broken
+
+
+def test_a_wrong_exit_code_is_a_changed_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = read_scenario(SCENARIOS / "link-cut")
+    monkeypatch.setattr(replay, "exit_code_of", lambda _: 0)
+    told = golden.play_simulated(read, "handed over")
+    changed = golden.difference(golden.lines_for(read, "handed over"), told.lines, read.name)
+    assert "-apply: exit 4, indeterminate" in changed
+    assert "+apply: exit 0, indeterminate" in changed
+
+
+# --- wrong states, planted in the fleet itself ---
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> SimulatedStage:
+    return SimulatedStage(Scenario(name="none", title=""), tmp_path)
+
+
+def _run_twice(stage: SimulatedStage) -> None:
+    there, here = stage.fleet.machines["node-b"], stage.fleet.machines["node-a"]
+    there.domains[stage.uuids["infer-1"]] = replace(here.domains[stage.uuids["infer-1"]])
+
+
+def _define_twice(stage: SimulatedStage) -> None:
+    xml = stage.fleet.node("node-a").domain_xml(stage.uuids["infer-1"])
+    stage.fleet.node("node-b").define(xml)
+
+
+def _lose(stage: SimulatedStage) -> None:
+    del stage.fleet.machines["node-a"].domains[stage.uuids["infer-3"]]
+
+
+def _stop(stage: SimulatedStage) -> None:
+    stage.fleet.node("node-a").power_off(stage.uuids["infer-1"])
+
+
+def _mark(stage: SimulatedStage) -> None:
+    stage.fleet.node("node-a").stamp_attempt(stage.uuids["infer-1"], "evac-1")
+
+
+def _change_a_setting(stage: SimulatedStage) -> None:
+    stage.fleet.machines["node-a"].domains[stage.uuids["infer-1"]].snapshots = 1  # a throttle would show as this does
+
+
+def _leave_an_image(stage: SimulatedStage) -> None:
+    stage.fleet.machines["node-c"].images[local_image("infer-3")] = Image(b"", "raw", 1)
+
+
+def _remove_an_image(stage: SimulatedStage) -> None:
+    del stage.fleet.machines["node-a"].images[local_image("infer-3")]
+
+
+def _leave_half_an_archive(stage: SimulatedStage) -> None:
+    store = stage.open_store()
+    store._fs.makedirs("/archives/half", exist_ok=True)
+    store._fs.pipe_file("/archives/half/disk-vda.zst", b"half")
+
+
+@pytest.mark.parametrize(
+    ("plant", "noticed"),
+    [
+        (_run_twice, "infer-1 runs 2 times"),
+        (_define_twice, "infer-1 is left defined twice"),
+        (_lose, "infer-3 is lost"),
+        (_stop, "nobody touched it"),
+        (_mark, "carries the mark of attempt evac-1"),
+        (_change_a_setting, "other settings: snapshots"),
+        (_leave_an_image, "is left on node-c"),
+        (_remove_an_image, "is gone from node-a"),
+        (_leave_half_an_archive, "an unfinished archive half"),
+    ],
+)
+def test_a_wrong_state_is_noticed(stage: SimulatedStage, plant: Callable[[SimulatedStage], None], noticed: str) -> None:
+    before = Before.of(stage)
+    assert broken_invariants(stage, [], before) == []
+    plant(stage)
+    assert any(noticed in each for each in broken_invariants(stage, [], before))
