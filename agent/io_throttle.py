@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from agent.attempt import AttemptContext
 from agent.hands import Hands
+from agent.journal import Journal
 from models.errors import LifeboatError
 from models.evacuation import SeenState
 from tools.ports import IoLimits
@@ -105,10 +106,15 @@ def give_back(hands: Hands, attempt: str) -> list[str]:
     return failed
 
 
+def still_held(journal: Journal) -> list[str]:
+    """Attempts whose vm was throttled and never seen to get its limits back."""
+    of_attempts = {record.attempt: record.kind for record in journal.records(kinds=(THROTTLED, GIVEN_BACK))}
+    return sorted(attempt for attempt, kind in of_attempts.items() if attempt and kind == THROTTLED)
+
+
 def sweep(hands: Hands) -> None:
     """Give back what attempts that are over still hold. Only for a journal that no other lifeboat works on."""
-    open_ones = {r.attempt for r in hands.journal.records() if r.kind == THROTTLED and r.attempt}
-    for attempt in sorted(open_ones):
+    for attempt in still_held(hands.journal):
         give_back(hands, attempt)
 
 

@@ -14,7 +14,7 @@ from agent.attempt import AttemptContext, Ending, Progress
 from agent.cold_archive import cold_archive, recover_cold_archive
 from agent.cold_migrate import cold_migrate, recover_cold_migrate
 from agent.hands import Hands
-from agent.io_throttle import sweep
+from agent.io_throttle import still_held, sweep
 from agent.journal import Journal, Record
 from agent.live_migrate import live_migrate, recover_live_migrate
 from agent.steering import unfinished
@@ -121,7 +121,7 @@ def attempt_so_far(ctx: AttemptContext) -> Attempt | None:
 
 def needs_recovery(journal: Journal) -> bool:
     """Whether anything was begun and not ended: here and now by a live lifeboat, or by one that is gone."""
-    return bool(unfinished(journal) or _open_intents(journal) or journal.locks())
+    return bool(unfinished(journal) or _open_intents(journal) or journal.locks() or still_held(journal))
 
 
 def recover_attempts(hands: Hands, policy: Policy, tell: Callable[[Progress], None] = lambda _: None) -> list[Attempt]:
