@@ -10,12 +10,12 @@ from typing import Any
 
 from agent.hands import Hands
 from agent.settle import Sight
-from models.errors import PrecheckFailed
+from models.errors import LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
 from models.fleet import Vm, VmState
 from models.plan import Action
 from models.policy import Policy
-from tools.ports import VmObservation
+from tools.ports import DiskObservation, Hypervisor, VmObservation
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,28 @@ class AttemptContext:
     def record_intent(self, before: VmObservation) -> None:
         """On disk before the first side effect, with all that recovery needs to judge what it finds."""
         self.record("intent", action=self.action.model_dump(mode="json"), before=asdict(before))
+
+    def create_disk(self, target: Hypervisor, disk: DiskObservation) -> None:
+        """Make an image for a disk that moves along, so that it can be removed again if the move does not happen.
+
+        The journal says before that none lay there, and after that this attempt made one: a disk that was there before
+        must never be taken for ours. Raises PrecheckFailed when one is there, or does not fit.
+        """
+        absent = not target.disk_exists(disk.path)
+        self.record("create-disk", node=target.name, path=disk.path, absent=absent)
+        target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
+        self.record("created-disk", node=target.name, path=disk.path)
+
+    def remove_made_disks(self) -> None:
+        """Of a move that did not happen: only with the target seen without the vm."""
+        records = self.hands.journal.records(attempt=self.id, kinds=("create-disk", "created-disk"))
+        ours = {(r.data["node"], r.data["path"]) for r in records if r.kind == "created-disk" or r.data.get("absent")}
+        for node, path in sorted(ours):
+            try:
+                if self.hands.node(node).disk_exists(path):
+                    self.hands.node(node).delete_disk(path)
+            except LifeboatError as error:
+                self.record("disk-left", node=node, path=path, error=str(error))
 
     def progress(self, phase: str, fraction: float | None = None, detail: str = "") -> None:
         self.tell(Progress(self.id, self.action, phase, fraction, detail))

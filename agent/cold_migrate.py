@@ -105,10 +105,7 @@ def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str
         at_target = ctx.hands.look(action.target, before.uuid)
     if at_target.seen is not SeenState.ABSENT:
         return indeterminate(ctx, f"{cause}; {action.target} still shows it {at_target.seen}")
-    for record in ctx.hands.journal.records(attempt=ctx.id):
-        if record.kind == "created-disk":
-            with suppress(LifeboatError):
-                target.delete_disk(record.data["path"])
+    ctx.remove_made_disks()
     return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
 
 
@@ -127,10 +124,7 @@ def _require_source_off(ctx: AttemptContext, source: Hypervisor) -> None:
 
 def _copy(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, disk: DiskObservation) -> int:
     """Copy one image and read it back at the target; its size in bytes. Raises ArchiveFailed when both differ."""
-    ctx.record("create-disk", node=target.name, path=disk.path)
-    target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
-    # Written after the fact on purpose: a disk that was there before this attempt must never be taken for ours.
-    ctx.record("created-disk", node=target.name, path=disk.path)
+    ctx.create_disk(target, disk)
     sent = hashlib.sha256()
     count = 0
 

@@ -47,7 +47,7 @@ def _evacuation() -> str:
     run = _run_of(_workflow_id())
     attempts: list[Attempt] = []
     for wave in run.waves:
-        run.gate.expect(wave)
+        run.expect(wave)
         ended = run.wait_for([_start(run, number) for number in wave])
         attempts += [Attempt.model_validate_json(attempt) for attempt in ended]
     return run.finish(attempts).model_dump_json()
@@ -183,6 +183,7 @@ class Durable:
             "application_version": f"{WORKFLOWS_VERSION} {self._executor}",
             "log_level": "ERROR",
             "enable_otlp": False,
+            "notification_listener_polling_interval_sec": 0.2,  # also how long closing it takes
             "conductor_key": None,
         }
         _runs.update((run.id, run) for run in runs)

@@ -41,7 +41,7 @@ def live_migrate(ctx: AttemptContext) -> Ending:
     try:
         _make_images(ctx, target, before)
     except LifeboatError:
-        _remove_images(ctx)
+        ctx.remove_made_disks()
         _remove_stamp(ctx, action.source)
         raise
     started = clock.monotonic()
@@ -90,7 +90,7 @@ def _settle(ctx: AttemptContext, before: VmObservation) -> tuple[Settlement, tup
                 source.resume(before.uuid)
         settlement, at_source, at_target = look_until_settled(ctx, before)
     if settlement.step is Step.AS_FOUND and at_target.seen is SeenState.ABSENT:
-        _remove_images(ctx)
+        ctx.remove_made_disks()
     if settlement.step in (Step.DONE, Step.AS_FOUND):
         where = ctx.action.target if settlement.step is Step.DONE else ctx.action.source
         assert where is not None
@@ -103,19 +103,7 @@ def _make_images(ctx: AttemptContext, target: Hypervisor, before: VmObservation)
     only what the journal calls ours may be removed."""
     for disk in before.disks:
         if not disk.shared:
-            ctx.record("create-disk", node=target.name, path=disk.path)
-            target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
-            ctx.record("created-disk", node=target.name, path=disk.path)
-
-
-def _remove_images(ctx: AttemptContext) -> None:
-    """Of a move that did not happen: the target was observed without the vm."""
-    for record in ctx.hands.journal.records(attempt=ctx.id):
-        if record.kind == "created-disk":
-            try:
-                ctx.hands.node(record.data["node"]).delete_disk(record.data["path"])
-            except LifeboatError as error:
-                ctx.record("disk-left", node=record.data["node"], path=record.data["path"], error=str(error))
+            ctx.create_disk(target, disk)
 
 
 def migration_options(policy: MigrationPolicy, before: VmObservation) -> MigrationOptions:
