@@ -53,16 +53,18 @@ class Gate:
         self._waiting: list[int] = []
         self._running: dict[int, Action] = {}
         self._turned_away: dict[int, str] = {}
+        self._left: set[int] = set()
 
     def expect(self, numbers: Iterable[int]) -> None:
-        """These will come, in this order, whichever of their threads is first."""
+        """These will come, in this order, whichever of their threads is first; those that have left will not."""
         with self._changed:
-            self._waiting += [number for number in numbers if number not in self._waiting]
+            known = {*self._waiting, *self._running, *self._turned_away, *self._left}
+            self._waiting += [number for number in numbers if number not in known]
 
     def enter(self, number: int) -> str | None:
         """Wait until it may begin: None; or the reason why it is not to begin any more. `leave` must follow."""
         with self._changed:
-            if number not in self._waiting:
+            if number not in (*self._waiting, *self._running, *self._turned_away):
                 self._waiting.append(number)
             while True:
                 self._let_in()
@@ -73,8 +75,9 @@ class Gate:
                 self._changed.wait(_LOOK_SECONDS)
 
     def leave(self, number: int) -> None:
-        """It is over, or needs no turn after all."""
+        """It is over, or needs no turn after all. For good."""
         with self._changed:
+            self._left.add(number)
             if number in self._waiting:
                 self._waiting.remove(number)
             self._running.pop(number, None)

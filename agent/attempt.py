@@ -10,12 +10,12 @@ from typing import Any
 
 from agent.hands import Hands
 from agent.settle import Sight
-from models.errors import PrecheckFailed
+from models.errors import LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
 from models.fleet import Vm, VmState
 from models.plan import Action
 from models.policy import Policy
-from tools.ports import VmObservation
+from tools.ports import Hypervisor, VmObservation
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,32 @@ class AttemptContext:
     def record_intent(self, before: VmObservation) -> None:
         """On disk before the first side effect, with all that recovery needs to judge what it finds."""
         self.record("intent", action=self.action.model_dump(mode="json"), before=asdict(before))
+
+    def about_to_make(self, target: Hypervisor, path: str) -> None:
+        """Before an image is made at the target: the journal says whether one lay there, for what was there before this
+        attempt must never be taken for ours."""
+        self.record("create-disk", node=target.name, path=path, absent=not target.disk_exists(path))
+
+    def made(self, target: Hypervisor, path: str) -> None:
+        self.record("created-disk", node=target.name, path=path)
+
+    def remove_what_was_made(self) -> None:
+        """Of a move that did not happen: only with the target seen without the vm. Overlays go before what they lie on."""
+        ours: dict[tuple[str, str], str] = {}
+        for record in self.hands.journal.records(
+            attempt=self.id, kinds=("create-disk", "created-disk", "created-state")
+        ):
+            if record.kind != "create-disk" or record.data.get("absent"):
+                ours[record.data["node"], record.data["path"]] = record.kind
+        for (name, path), kind in reversed(ours.items()):
+            node = self.hands.node(name)
+            try:
+                if kind == "created-state":
+                    node.delete_state_file(path)
+                elif node.disk_exists(path):
+                    node.delete_disk(path)
+            except LifeboatError as error:
+                self.record("disk-left", node=name, path=path, error=str(error))
 
     def progress(
         self, phase: str, fraction: float | None = None, detail: str = "", copy: CopyState | None = None

@@ -47,7 +47,7 @@ def cold_migrate(ctx: AttemptContext) -> Ending:
     if before.state is VmState.RUNNING:
         unstopped = stop(ctx, source)
         if unstopped is not None:
-            _remove_copies(ctx, target)
+            ctx.remove_what_was_made()
             return unstopped
     try:
         stopped = source.observe(before.uuid) or before  # a qcow2 image may have grown until it stopped
@@ -58,7 +58,7 @@ def cold_migrate(ctx: AttemptContext) -> Ending:
         )
         for file in source.state_files(before.uuid):
             if target.write_state_file(file):
-                ctx.record("created-state", node=action.target, path=file.path)
+                ctx.record("created-state", node=target.name, path=file.path)
         ctx.record("define", node=action.target)
         target.define(domain_xml)
         if snapshots:
@@ -129,7 +129,7 @@ def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str
         at_target = ctx.hands.look(action.target, before.uuid)
     if at_target.seen is not SeenState.ABSENT:
         return indeterminate(ctx, f"{cause}; {action.target} still shows it {at_target.seen}")
-    _remove_copies(ctx, target)
+    ctx.remove_what_was_made()
     return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
 
 
@@ -144,16 +144,6 @@ def _require_source_off(ctx: AttemptContext, source: Hypervisor) -> None:
             f"{ctx.label} is {now.state if now else 'gone'} on {ctx.action.source}: somebody else acted on it",
             hint="nothing was started on the target",
         )
-
-
-def _remove_copies(ctx: AttemptContext, target: Hypervisor) -> None:
-    """What the journal says this attempt made at the target; overlays before what they lie on."""
-    for record in reversed(ctx.hands.journal.records(attempt=ctx.id)):
-        with suppress(LifeboatError):
-            if record.kind == "created-disk":
-                target.delete_disk(record.data["path"])
-            elif record.kind == "created-state":
-                target.delete_state_file(record.data["path"])
 
 
 def _there(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: ImageFile) -> bool:
@@ -178,12 +168,11 @@ def _copy(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: Im
                 ctx.progress("copying", min(1.0, count / total) if total else None, f"{name}: {count / 1e6:.0f} MB")
                 yield chunk
 
-    ctx.record("create-disk", node=target.name, path=image.path)
+    ctx.about_to_make(target, image.path)
     return put_image(
         target,
         image,
         chunks(),
-        # Written after the fact on purpose: a disk that was there before this attempt must never be taken for ours.
-        made=lambda: ctx.record("created-disk", node=target.name, path=image.path),
+        made=lambda: ctx.made(target, image.path),
         verifying=lambda: ctx.progress("verifying", None, f"{name}: reading it back at {target.name}"),
     )

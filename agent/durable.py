@@ -47,7 +47,7 @@ def _evacuation() -> str:
     run = _run_of(_workflow_id())
     attempts: list[Attempt] = []
     for wave in run.waves:
-        run.gate.expect(wave)
+        run.expect(wave)
         ended = run.wait_for([_start(run, number) for number in wave])
         attempts += [Attempt.model_validate_json(attempt) for attempt in ended]
     return run.finish(attempts).model_dump_json()
@@ -172,17 +172,19 @@ class Durable:
     def _launched(self, runs: Sequence[Run]) -> Generator[None]:
         """DBOS up, with these evacuations bound to this process; launching starts again what it finds unfinished.
 
-        No conductor, no admin server, no tracing; only errors are logged.
+        No conductor, no admin server, no tracing. Nothing is logged: its errors come out of the calls below, or end in
+        the evacuation's own result.
         """
-        logging.getLogger("dbos").setLevel(logging.ERROR)
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)
         config: DBOSConfig = {
             "name": "lifeboat",
             "system_database_url": self._url,
             "executor_id": self._executor,
             # what is started again goes through a queue that all of one version read: of one each, of its own journal
             "application_version": f"{WORKFLOWS_VERSION} {self._executor}",
-            "log_level": "ERROR",
+            "log_level": "CRITICAL",
             "enable_otlp": False,
+            "notification_listener_polling_interval_sec": 0.2,  # also how long closing it takes
             "conductor_key": None,
         }
         _runs.update((run.id, run) for run in runs)

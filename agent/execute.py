@@ -152,11 +152,20 @@ class Run:
         self.watcher.ended(attempt)
         return attempt
 
+    def expect(self, wave: Sequence[int]) -> None:
+        """The actions of a wave are about to come to the gate, except those that are over since before a restart."""
+        results = self.hands.journal.records(evacuation=self.id, kinds=("result",))
+        over = {record.attempt for record in results}
+        for number in wave:
+            if self.attempt_id(number) in over:
+                self.gate.leave(number)
+        self.gate.expect(wave)
+
     def walk(self) -> Evacuation:
         """Wave by wave, in threads of this process. Inside `steered`."""
         attempts: list[Attempt] = []
         for wave in self.waves:
-            self.gate.expect(wave)
+            self.expect(wave)
             with ThreadPoolExecutor(max_workers=len(wave), thread_name_prefix="attempt") as pool:
                 attempts += self.wait_for([pool.submit(self.attempt, number).result for number in wave])
         return self.finish(attempts)
@@ -240,7 +249,8 @@ class Run:
             follower.join()
 
     def _why_stopped(self, action: Action) -> str | None:
-        if self.cancelled.is_set() or self.watcher.cancelled.is_set():
+        self.heed()  # once a pause or a cancellation is on disk, nothing begins
+        if self.cancelled.is_set():
             return "cancelled"
         if self._called_off is not None:
             return self._called_off

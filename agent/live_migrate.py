@@ -10,7 +10,7 @@ from agent.climb import BACKSTOP_SECONDS, Steering, move, move_on
 from agent.foresee import Course, foresee
 from agent.hands import BlackoutMeter
 from agent.io_throttle import disks_held, give_back
-from agent.moved_disks import make_images, remove_images, settle_old_images
+from agent.moved_disks import make_images, settle_old_images
 from agent.settle import Settlement, Sight, Step, settle_live
 from models.convergence import Rules, begin, last_round_limit
 from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
@@ -47,7 +47,7 @@ def live_migrate(ctx: AttemptContext) -> Ending:
     try:
         make_images(ctx, target, before)
     except LifeboatError:
-        remove_images(ctx)
+        ctx.remove_what_was_made()
         _remove_stamp(ctx, action.source)
         raise
     started = clock.monotonic()
@@ -97,7 +97,7 @@ def _settle(ctx: AttemptContext, before: VmObservation) -> _Settled:
                 source.resume(before.uuid)
         settlement, at_source, at_target = look_until_settled(ctx, before)
     if settlement.step is Step.AS_FOUND and at_target.seen is SeenState.ABSENT:
-        remove_images(ctx)
+        ctx.remove_what_was_made()
     if settlement.step in (Step.DONE, Step.AS_FOUND):
         where = ctx.action.target if settlement.step is Step.DONE else ctx.action.source
         assert where is not None

@@ -9,26 +9,15 @@ from models.evacuation import SeenState
 from models.policy import OldDisks
 from tools.ports import DiskObservation, Hypervisor, VmObservation
 
-_MADE = "created-disk"
-
 
 def make_images(ctx: AttemptContext, target: Hypervisor, before: VmObservation) -> None:
     """Make room for the disks that move along. libvirt would too, but never removes it again when the move fails, and
     only what the journal calls ours may be removed."""
     for disk in before.disks:
         if not disk.shared:
-            ctx.record("create-disk", node=target.name, path=disk.path)
+            ctx.about_to_make(target, disk.path)
             target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
-            ctx.record(_MADE, node=target.name, path=disk.path)
-
-
-def remove_images(ctx: AttemptContext) -> None:
-    """Of a move that did not happen: the target was observed without the vm."""
-    for node, path in _made(ctx):
-        try:
-            ctx.hands.node(node).delete_disk(path)
-        except LifeboatError as error:
-            ctx.record("disk-left", node=node, path=path, error=str(error))
+            ctx.made(target, disk.path)
 
 
 def settle_old_images(ctx: AttemptContext, before: VmObservation, at_source: Sight, at_target: Sight) -> list[str]:
@@ -77,4 +66,5 @@ def _other_user(node: Hypervisor, path: str) -> str | None:
 
 
 def _made(ctx: AttemptContext) -> set[tuple[str, str]]:
-    return {(r.data["node"], r.data["path"]) for r in ctx.hands.journal.records(attempt=ctx.id) if r.kind == _MADE}
+    records = ctx.hands.journal.records(attempt=ctx.id, kinds=("created-disk",))
+    return {(record.data["node"], record.data["path"]) for record in records}

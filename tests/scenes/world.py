@@ -36,6 +36,7 @@ class World:
 
     directory: Path
     fleet: SimulatedFleet = field(default_factory=SimulatedFleet)
+    evacuations: int = 0
 
     def __post_init__(self) -> None:
         for name in ("a", "b", "c"):
@@ -78,9 +79,17 @@ class World:
         made, fleet, verdict = self.plan(policy)
         assert verdict.passed, verdict.failures
         now = self.fleet.clock.now()
+        self.evacuations += 1
         agreement = approve(made, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
         return execute(
-            made, fleet, verdict, policy, self.hands, evacuation="evac-1", agreement=agreement, watcher=watcher
+            made,
+            fleet,
+            verdict,
+            policy,
+            self.hands,
+            evacuation=f"evac-{self.evacuations}",
+            agreement=agreement,
+            watcher=watcher,
         )
 
     def outcome(self, evacuation: Evacuation, vm: str) -> AttemptOutcome:

@@ -1,0 +1,161 @@
+"""A simulated fleet in a process of its own, so that lifeboat can be killed while the fleet goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from multiprocessing.managers import BaseManager
+from pathlib import Path
+from typing import Any
+
+from models.fleet import Fleet, Priority, VmState
+from models.policy import ApprovalMode, ApprovalPolicy, Policy
+from models.risk import Risk
+from tools.labels import Labels
+from tools.simulated import SimulatedFleet
+from tools.simulated_migration import Phase
+
+NODES = ("a", "b", "c")
+VMS = ("web", "db", "churn", "spare", "batch")
+POLICY = Policy(approval=ApprovalPolicy(live_migrate=ApprovalMode.ASK))
+_SPEED = float(os.environ.get("KILL_SPEED", "20"))
+
+
+class FastClock:
+    """Many times the machine's clock, the same in every process. Satisfies the Clock port."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return time.monotonic() * _SPEED
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(max(0.0, seconds) / _SPEED)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is really so, whatever anybody says."""
+
+    ran_twice: frozenset[str]
+    running_on: dict[str, list[str]]
+    known_on: dict[str, list[str]]
+    stamped: list[str]
+    arriving: list[str]
+    stray_images: list[str]
+
+
+class World:
+    """Lives in the server process: one node to leave, a vm for every kind of move, and two nodes to go to."""
+
+    def reset(self) -> None:
+        fleet = SimulatedFleet(FastClock())
+        for name in NODES:
+            fleet.add_node(name)
+        high, low = Labels(priority=Priority.HIGH), Labels(priority=Priority.LOW, cold_archive_allowed=True)
+        size = 1 << 28
+        self._uuids = {
+            "web": fleet.add_vm("a", "web", labels=high, shared=True, memory_bytes=size),
+            "db": fleet.add_vm("a", "db", labels=high, memory_bytes=size, disk_bytes=(1 << 26,)),
+            # dirties memory faster than any link carries it: stopped, copied and started again
+            "churn": fleet.add_vm("a", "churn", memory_bytes=size, disk_bytes=(1 << 26,), dirty_bytes_per_second=1e9),
+            "spare": fleet.add_vm("a", "spare", memory_bytes=size, disk_bytes=(1 << 26,), state=VmState.SHUTOFF),
+            "batch": fleet.add_vm("a", "batch", labels=low, memory_bytes=size, disk_bytes=(1 << 26,)),
+        }
+        self._fleet = fleet
+
+    def uuids(self) -> dict[str, str]:
+        return self._uuids
+
+    def call(self, node: str, method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        answer = getattr(self._fleet.node(node), method)(*arguments, **options)
+        return list(answer) if method == "read_disk" else answer
+
+    def kill_at(self, vm: str, phase: Phase, pid: int) -> None:
+        """SIGKILL that process when a migration of the vm reaches the phase."""
+
+        def kill() -> None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+        self._fleet.when(self._uuids[vm], phase, kill)
+
+    def truth(self) -> Truth:
+        fleet = self._fleet
+        with fleet.lock:
+            fleet.catch_up()
+            domains = {(n, u): d for n, m in fleet.machines.items() for u, d in m.domains.items()}
+            return Truth(
+                ran_twice=frozenset(fleet.ran_twice),
+                running_on={name: fleet.running_on(uuid) for name, uuid in self._uuids.items()},
+                known_on={name: fleet.known_on(uuid) for name, uuid in self._uuids.items()},
+                stamped=[f"{d.described.name} on {n}" for (n, _), d in domains.items() if d.attempt is not None],
+                arriving=[f"{d.described.name} on {n}" for (n, _), d in domains.items() if d.incoming],
+                stray_images=[
+                    f"{path} on {n}"
+                    for n, machine in fleet.machines.items()
+                    for path in machine.images
+                    if n != "a" and path not in self._paths_in_use(n)
+                ],
+            )
+
+    def _paths_in_use(self, node: str) -> set[str]:
+        return {disk.path for d in self._fleet.machines[node].domains.values() for disk in d.described.disks}
+
+
+class WorldServer(BaseManager):
+    """Start one, fork lifeboats that `connect()` to it, `shutdown()`."""
+
+
+_world = World()
+WorldServer.register("world", callable=lambda: _world)
+
+
+class RemoteNode:
+    """One node of the world, as the lifeboat process sees it. Satisfies the Hypervisor port."""
+
+    def __init__(self, world: Any, name: str) -> None:
+        self._world, self.name = world, name
+
+    def __getattr__(self, method: str) -> Any:
+        return lambda *arguments, **options: self._world.call(self.name, method, arguments, options)
+
+    def read_disk(self, path: str, **options: Any) -> Iterator[bytes]:
+        return iter(self._world.call(self.name, "read_disk", (path,), options))
+
+    def write_disk(self, path: str, chunks: Iterator[bytes], **options: Any) -> int:
+        return self._world.call(self.name, "write_disk", (path, list(chunks)), options)
+
+    def close(self) -> None:
+        """Nothing to close: the server goes on."""
+
+
+def remote_nodes(address: str) -> dict[str, RemoteNode]:
+    server = WorldServer(address=address, authkey=b"kill")
+    server.connect()
+    return {name: RemoteNode(server.world(), name) for name in NODES}  # type: ignore[attr-defined]
+
+
+def look(nodes: dict[str, RemoteNode]) -> tuple[Fleet, list[Risk]]:
+    """Observe the nodes; `a` is about to fail."""
+    now = FastClock().now()
+    fleet = Fleet(
+        observed_at=now,
+        nodes=tuple(node.node() for node in nodes.values()),
+        vms=tuple(vm for node in nodes.values() for vm in node.vms()),
+    )
+    chance = {"a": 0.95, "b": 0.001, "c": 0.001}
+    return fleet, [
+        Risk(node=name, probability={"2h": chance[name]}, data_age_seconds=1.0, assessed_at=now) for name in nodes
+    ]
+
+
+def settings_yaml(state: Path) -> str:
+    nodes = "".join(f"  - {{name: {name}, libvirt_uri: 'simulated:///'}}\n" for name in NODES)
+    return f"state_dir: {state}\narchive_url: {(state / 'archives').as_uri()}\nsimulated: true\nnodes:\n{nodes}"
