@@ -85,12 +85,13 @@ def give_back(hands: Hands, attempt: str) -> list[str]:
     if held is None or any(r.kind == GIVEN_BACK for r in records):
         return []
     vm, limits = held.data["vm"], held.data["before"]
+    ours = tightened(limits, held.data["bytes_per_second"])
     failed: list[str] = []
     for again in range(_TRIES):
         if again:
             hands.clock.sleep(_AGAIN_SECONDS)
         sights = [hands.look(name, vm) for name in sorted(hands.nodes)]
-        failed = [sight.node for sight in sights if sight.alive and not _restore(hands, sight.node, vm, limits)]
+        failed = [sight.node for sight in sights if sight.alive and not _restore(hands, sight.node, vm, limits, ours)]
         silent = [sight.node for sight in sights if sight.seen is SeenState.UNREACHABLE]
         seen = any(sight.alive for sight in sights)
         if not failed and (seen or not silent):  # gone everywhere, or stopped: nothing is held any more
@@ -118,9 +119,17 @@ def sweep(hands: Hands) -> None:
         give_back(hands, attempt)
 
 
-def _restore(hands: Hands, node: str, vm: str, limits: IoLimits) -> bool:
+def _restore(hands: Hands, node: str, vm: str, limits: IoLimits, ours: IoLimits) -> bool:
+    """Whether nothing of ours is left there. Limits that somebody else has set since are theirs."""
     try:
-        hands.node(node).set_io_limits(vm, limits)
+        now = hands.node(node).io_limits(vm)
+        mine = {
+            device: figures
+            for device, figures in limits.items()
+            if device in now and all(now[device].get(name, 0) == ours[device][name] for name in _BYTES)
+        }
+        if mine:
+            hands.node(node).set_io_limits(vm, mine)
     except LifeboatError:
         return False
     return True

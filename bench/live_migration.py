@@ -1,6 +1,6 @@
 """Live migration by lifeboat beside `virsh migrate`, on the lab's real libvirt nodes, in one run. Needs root.
 
-    python -m bench.live_migration [--rounds 6] [--refused 20] [--steered 1] [--virsh 2] [--json]
+    python -m bench.live_migration [--rounds 6] [--virsh 2] [--refused 20] [--post-copy 1] [--steered 1] [--json]
 
 1. overhead: a guest that converges, moved to and fro in turns by `virsh migrate` and by a lifeboat attempt (checks, journal,
    move, observation; not the start of the process), with the same flags. Ratios of the medians of time and downtime.
@@ -177,14 +177,16 @@ def overhead(bench: Bench, rounds: int, tell: Callable[[Move], None]) -> dict[st
     return found
 
 
-def storm(bench: Bench, *, virsh: int, refused: int, steered: int, tell: Callable[[Move], None]) -> dict[str, Any]:
+def storm(
+    bench: Bench, *, virsh: int, refused: int, post_copy: int, steered: int, tell: Callable[[Move], None]
+) -> dict[str, Any]:
     """The guest that does not."""
     bench.start(STORM)
     link = {"bandwidth_bytes_per_second": STORM_LINK}
     plans: list[tuple[int, Callable[[], Move]]] = [
         (virsh, lambda: bench.by_virsh("virsh --timeout 15", "--timeout", "15", "--bandwidth", str(STORM_LINK // MIB))),
         (refused, lambda: bench.by_lifeboat("lifeboat", **link)),
-        (steered, lambda: bench.by_lifeboat("lifeboat, post-copy allowed", **link, dirty_probe="0s", post_copy=True)),
+        (post_copy, lambda: bench.by_lifeboat("lifeboat, post-copy allowed", **link, dirty_probe="0s", post_copy=True)),
         (steered, lambda: bench.by_lifeboat("lifeboat, no probe", **link, dirty_probe="0s")),
     ]
     moves: list[Move] = []
@@ -192,7 +194,8 @@ def storm(bench: Bench, *, virsh: int, refused: int, steered: int, tell: Callabl
         for _ in range(times):
             moves.append(move())
             tell(moves[-1])
-    ours = [m for m in moves if m.by.startswith("lifeboat")]
+    # Post-copy is not held to the cap: policy has to ask for it, and the guest then waits for each page it touches.
+    ours = [m for m in moves if m.by in ("lifeboat", "lifeboat, no probe")]
     plain = [m.downtime for m in moves if m.by.startswith("virsh") and m.downtime is not None]
     cap = Policy().migration.last_downtime.total_seconds()
     kept = [m for m in ours if m.outcome != "done" or (m.downtime is not None and m.downtime <= cap)]
@@ -236,10 +239,15 @@ def main() -> None:
                 found["overhead"] = overhead(bench, given.rounds, tell)
                 for what in ("seconds", "downtime", "blackout"):
                     say(f"  {what}: {found['overhead'][what]}")
-            if given.virsh or given.refused or given.steered:
+            if given.virsh or given.refused or given.post_copy or given.steered:
                 say("storm: rewrites 25 MiB/s, over 8 MiB/s")
                 found["storm"] = storm(
-                    bench, virsh=given.virsh, refused=given.refused, steered=given.steered, tell=tell
+                    bench,
+                    virsh=given.virsh,
+                    refused=given.refused,
+                    post_copy=given.post_copy,
+                    steered=given.steered,
+                    tell=tell,
                 )
                 say("  " + json.dumps({k: v for k, v in found["storm"].items() if k != "moves"}))
             if given.json:

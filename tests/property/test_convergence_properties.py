@@ -72,6 +72,7 @@ climbs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(histories, climbs, all_rules(), st.floats(0, 700))
 def test_one_decision(history: list[JobProgress], climb: Climb, rules: Rules, elapsed: float) -> None:
     found = decide(history, climb, rules, elapsed=elapsed)
@@ -98,6 +99,7 @@ def test_one_decision(history: list[JobProgress], climb: Climb, rules: Rules, el
     assert decide(history, climb, rules, elapsed=elapsed) == found
 
 
+@settings(max_examples=50, deadline=None)
 @given(histories, all_rules())
 def test_what_the_policy_forbids_changes_nothing_when_it_is_left_out(history: list[JobProgress], rules: Rules) -> None:
     allowed = tuple(rung for rung in rules.ladder if rules.allows(rung))
