@@ -329,7 +329,7 @@ class LibvirtNode:
                 hint="in post-copy the guest runs at the target already; let it finish",
             ) from error
 
-    def shut_down(self, uuid: str) -> None:
+    def shut_down(self, uuid: str, *, press_button: bool = False) -> None:
         def shut_down(domain: libvirt.virDomain) -> None:
             state = int(domain.state()[0])
             if state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTDOWN):
@@ -339,7 +339,7 @@ class LibvirtNode:
                     f"vm {uuid} on node {self._name} is paused and can't hear a request to stop",
                     hint="resume it, or let policy pull its plug",
                 )
-            has_agent = any(
+            has_agent = not press_button and any(
                 channel.get("name") == "org.qemu.guest_agent.0" and channel.get("state") == "connected"
                 for channel in _xml(domain.XMLDesc(0)).findall("./devices/channel/target")
             )

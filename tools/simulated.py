@@ -117,6 +117,8 @@ class Guest:
     dirty_bytes_per_second: float = 0.0
     stop_seconds: float | None = 2.0
     """how long it takes to stop when asked; None: it never does"""
+    agent_does_nothing: bool = False
+    """its agent takes the request to stop and does not act on it; the ACPI button works"""
 
 
 class SimulatedFleet:
