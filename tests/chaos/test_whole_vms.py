@@ -127,7 +127,7 @@ def test_the_guest_runs_while_the_images_below_its_disks_are_copied(world: Whole
 @pytest.mark.parametrize(
     "step", ["create_disk", "write_disk", "write_state_file", "define", "restore_snapshots", "start"]
 )
-@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+@pytest.mark.parametrize("nth", [1, 3])
 def test_a_cold_move_that_fails_leaves_nothing_at_the_target(
     world: Whole, step: str, nth: int, monkeypatch: pytest.MonkeyPatch
 ):
@@ -176,8 +176,9 @@ def test_an_archive_brings_the_whole_vm_back_on_another_node(world: Whole):
 @pytest.mark.parametrize(
     "step", ["create_disk", "write_disk", "write_state_file", "define", "restore_snapshots", "start"]
 )
-@pytest.mark.parametrize("nth", [1, 2, 4])
-@pytest.mark.parametrize("error", [ActionFailed("broke"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    ("nth", "error"), [(1, ActionFailed("broke")), (3, ActionFailed("broke")), (1, KeyboardInterrupt())]
+)
 def test_a_restore_that_fails_leaves_nothing(
     world: Whole, step: str, nth: int, error: Exception, monkeypatch: pytest.MonkeyPatch
 ):
