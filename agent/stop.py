@@ -23,8 +23,9 @@ START_SECONDS = 30.0
 def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
     """Have the guest stop and see it shut off. None when it did; else how the attempt ends, the vm left running.
 
-    A guest that was asked to stop can't be un-asked: when the move is cancelled meanwhile, it is started again once it
-    has stopped.
+    First its agent or, where none is connected, the ACPI button; then the button again and again until the time that
+    policy gives is over; then its plug, where policy allows that. Once asked, a guest may stop at any time: an attempt
+    that is cancelled waits for that as long, and starts it again.
     """
     clock, policy = ctx.hands.clock, ctx.policy.archive
     if ctx.cancelled.is_set():
@@ -38,7 +39,7 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
         sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
         if sight.seen is SeenState.SHUTOFF:
             if ctx.cancelled.is_set():
-                return put_back(ctx, source, "cancelled", ActionFailed.code, was=VmState.RUNNING)
+                return put_back(ctx, source, "cancelled while it stopped", ActionFailed.code, was=VmState.RUNNING)
             return None
         if sight.seen is SeenState.ABSENT:
             return indeterminate(ctx, f"it vanished from {ctx.action.source} while it was asked to stop")
@@ -52,11 +53,12 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
                 source.power_off(ctx.vm.uuid)
                 continue
             return _still_running(ctx, sight)
-        if clock.monotonic() >= press_again and not ctx.cancelled.is_set():
-            # A guest that is still booting misses the power button.
+        if clock.monotonic() >= press_again:
+            # A guest that is still booting misses the power button, and an agent may say yes and do nothing.
             press_again = clock.monotonic() + _PRESS_SECONDS
-            with suppress(LifeboatError):
-                source.shut_down(ctx.vm.uuid)
+            if not ctx.cancelled.is_set():
+                with suppress(LifeboatError):
+                    source.shut_down(ctx.vm.uuid, press_button=True)
         ctx.progress("stopping", None, f"waiting for the guest, {deadline - clock.monotonic():.0f} s left")
         clock.sleep(_LOOK_SECONDS)
 

@@ -115,16 +115,25 @@ def decode(stored: bytes, number: int, record: ChunkRecord, *, context: str, cip
 def in_parallel(
     work: Callable[[Item], Result], items: Iterable[Item], *, workers: int = _WORKERS, ahead: int = _AHEAD
 ) -> Generator[Result]:
-    """`work(item)` for each item, a few ahead, results in order."""
+    """`work(item)` for each item, a few ahead, results in order; when `items` raises, after what came before."""
     pending: deque[Future[Result]] = deque()
+    source, broken = iter(items), None
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="archive") as pool:
         try:
-            for item in items:
-                pending.append(pool.submit(work, item))
+            while True:
+                try:
+                    pending.append(pool.submit(work, next(source)))
+                except StopIteration:
+                    break
+                except Exception as error:
+                    broken = error
+                    break
                 if len(pending) >= ahead:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+            if broken is not None:
+                raise broken
         finally:
             for future in pending:
                 future.cancel()

@@ -52,8 +52,12 @@ class StoreFiles:
                 # what is read back shall come from the disk, not from the page cache
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         except BaseException:
-            with suppress(Exception):  # closing would publish half an object: the upload is called off instead
-                file.close() if self._local else file.discard()
+            with suppress(Exception):
+                if self._local:
+                    file.close()
+                else:  # closing would publish half an object: the upload is called off instead
+                    file.discard()
+                    file.closed = True
             raise
         file.close()
 

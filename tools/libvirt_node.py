@@ -369,7 +369,7 @@ class LibvirtNode:
     def guest_answers(self, uuid: str) -> bool | None:
         return self._acting("asking the agent of", uuid, steering.agent_answers)
 
-    def shut_down(self, uuid: str) -> None:
+    def shut_down(self, uuid: str, *, press_button: bool = False) -> None:
         def shut_down(domain: libvirt.virDomain) -> None:
             state = int(domain.state()[0])
             if state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTDOWN):
@@ -379,7 +379,7 @@ class LibvirtNode:
                     f"vm {uuid} on node {self._name} is paused and can't hear a request to stop",
                     hint="resume it, or let policy pull its plug",
                 )
-            if steering.has_agent(domain.XMLDesc(0)):
+            if not press_button and steering.has_agent(domain.XMLDesc(0)):
                 with suppress(libvirt.libvirtError):  # the agent may have ended just now: ACPI is asked instead
                     domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
                     return

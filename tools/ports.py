@@ -318,9 +318,11 @@ class Hypervisor(Protocol):
         """Whether the guest's agent answers a ping; None when the guest has no agent connected."""
         ...
 
-    def shut_down(self, uuid: str) -> None:
-        """Ask the guest to stop (agent, then ACPI). Does not wait for it. No error when it is shut off already. Raises
-        ActionFailed when it is not known here or paused: a paused guest hears nothing."""
+    def shut_down(self, uuid: str, *, press_button: bool = False) -> None:
+        """Ask the guest to stop: its agent where one is connected, else by the ACPI power button. Does not wait for it.
+
+        `press_button`: the button even with an agent, which may have said yes and done nothing. No error when it is shut
+        off already. Raises ActionFailed when it is not known here or paused: a paused guest hears nothing."""
         ...
 
     def power_off(self, uuid: str) -> None:

@@ -123,6 +123,8 @@ class Guest:
     """memory it rewrites by reading its disks as fast as they go, besides the rest; a limit on them bounds it"""
     agent_answers: bool | None = None
     """None: it has no agent"""
+    agent_does_nothing: bool = False
+    """its agent takes the request to stop and does not act on it; the ACPI button works"""
 
     def dirties(self, io_limits: Mapping[str, Mapping[str, int]]) -> float:
         """Memory rewritten per second under these limits."""

@@ -243,13 +243,14 @@ class SimulatedNode(SimulatedSteering):
             migration = machine.completed.get(uuid)
             return migration.statistics() if migration is not None else None
 
-    def shut_down(self, uuid: str) -> None:
+    def shut_down(self, uuid: str, *, press_button: bool = False) -> None:
         with self._domain(uuid) as domain:
             if domain.state is VmState.PAUSED:
                 raise ActionFailed(f"vm {uuid} on node {self._name} is paused and can't hear a request to stop")
             guest = self._fleet.guests.get(uuid)
             seconds = guest.stop_seconds if guest is not None else 2.0
-            if domain.state is VmState.RUNNING and seconds is not None and domain.stops_at is None:
+            deaf = guest is not None and guest.agent_does_nothing and not press_button
+            if domain.state is VmState.RUNNING and seconds is not None and domain.stops_at is None and not deaf:
                 domain.stops_at = self._fleet.clock.monotonic() + seconds
 
     def power_off(self, uuid: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from models.errors import ActionFailed, ArchiveFailed, BadInput, MigrationFailed
 from models.fleet import VmState
 from tools.archive_store import FsspecArchiveStore
 from tools.labels import read_labels
-from tools.ports import Hypervisor, MigrationOptions, VmObservation
+from tools.ports import Hypervisor, ImageRole, MigrationOptions, StateFile, VmObservation
 from tools.prechecks import check_live_migration
+from tools.vm_files import image_files
 
 Options = Callable[..., MigrationOptions]
 NOBODY = "00000000-1111-2222-3333-444444444444"
@@ -369,6 +371,53 @@ class TestDisks:
                 ask("/nowhere/at/all/disk.raw")
 
 
+class TestWiping:
+    def test_who_uses_an_image_is_known_before_it_is_wiped(self, world: World):
+        vm = seen(world.a, world.local_vm)
+        facts = world.a.storage_facts(vm.disks[0].path)
+        assert (facts.used_by, facts.shared, facts.pool_type) == ((vm.name,), False, "dir")
+        with pytest.raises(PrecheckFailed, match="not there on node node-b"):
+            world.b.storage_facts(f"{world.directory}/nothing.raw")
+
+    @pytest.mark.parametrize("sparse", [True, False])
+    def test_nothing_but_zeros_is_left_and_its_length(self, world: World, sparse: bool):
+        path = f"{world.directory}/secret.raw"
+        gap = bytes(4 << 20) if sparse else b"\3" * (4 << 20)
+        chunks = [b"\1" * 70_000, gap, b"\2" * 100_000]
+        total = sum(map(len, chunks))
+        world.b.create_disk(path, format="raw", virtual_bytes=total)
+        try:
+            world.b.write_disk(path, iter(chunks))
+            assert world.b.storage_facts(path).used_by == ()
+            assert "zeros" in world.b.wipe_disk(path, overwrite=True)
+            assert b"".join(world.b.read_disk(path)) == bytes(total)
+        finally:
+            world.b.delete_disk(path)
+        with pytest.raises((ActionFailed, ArchiveFailed)):
+            world.b.wipe_disk(path, overwrite=True)
+
+
+class TestStateFiles:
+    def test_a_file_is_put_once_read_wiped_and_removed(self, world: World):
+        path = "/var/lib/libvirt/qemu/nvram/contract_VARS.fd"
+        file = StateFile(ImageRole.NVRAM, path, bytes(range(256)) * 400, 0o600, 0, 0)
+        assert world.b.write_state_file(file)
+        try:
+            assert not world.b.write_state_file(replace(file, content=bytes(file.content))), "the same is there"
+            with pytest.raises(PrecheckFailed, match="other content"):
+                world.b.write_state_file(replace(file, content=b"another"))
+            assert world.b.wipe_state_file(path)
+            assert not world.b.write_state_file(replace(file, content=bytes(len(file.content)))), "zeros are there"
+        finally:
+            world.b.delete_state_file(path)
+        assert not world.b.wipe_state_file(path)
+        world.b.delete_state_file(path)  # gone already: no error
+
+    def test_a_vm_without_has_none(self, world: World):
+        assert world.a.state_files(world.local_vm) == ()
+        assert world.a.snapshots(world.local_vm) == ()
+
+
 class TestSilence:
     def test_a_silent_node_is_unreachable_within_seconds_and_its_vms_are_not_absent(self, world: World):
         world.b.observe(NOBODY)  # an open connection
@@ -410,14 +459,14 @@ def test_an_archived_vm_is_restored_and_runs_on_another_node(world: World, tmp_p
         archive_id="attempt-9",
         vm=vm,
         domain_xml=world.a.domain_xml(world.local_vm),
-        disks=[(disk, lambda path=disk.path: world.a.read_disk(path)) for disk in vm.disks],
+        images=[(image, lambda path=image.path: world.a.read_disk(path)) for image in image_files(vm, shared=True)],
         on_progress=lambda done, total: None,
     )
     assert (entry.vm_uuid, entry.original_bytes) == (world.local_vm, original[0])
-    ((disk, size, read),) = store.disks(store.verify("attempt-9").id)
+    ((disk, read),) = store.images(store.verify("attempt-9").id)
     world.b.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
     try:
-        world.b.write_disk(disk.path, read(), total_bytes=size)
+        world.b.write_disk(disk.path, read(), total_bytes=disk.image_bytes)
         assert digest(world.b, disk.path) == original
         assert world.b.define(store.domain_xml("attempt-9")) == world.local_vm
         try:
