@@ -320,8 +320,9 @@ class SimulatedNode(SimulatedSteering):
 
     def write_state_file(self, file: StateFile) -> bool:
         with self._answering() as machine:
-            present = machine.state_files.setdefault(file.path, file.content)
-            if present is file.content:
+            present = machine.state_files.get(file.path)
+            if present is None:
+                machine.state_files[file.path] = file.content
                 return True
             if present != file.content:
                 raise PrecheckFailed(
