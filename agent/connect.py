@@ -77,7 +77,7 @@ def connect(
     from agent.live import Eyes
     from tools.clock import SystemClock
     from tools.guest_probe import guest_answers
-    from tools.libvirt_node import connect_nodes
+    from tools.libvirt_fleet import connect_nodes
 
     policy_path = policy_file or settings.policy_file
     policy = read_policy(policy_path) if policy_path is not None else Policy()
