@@ -75,6 +75,7 @@ def connect(
     Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
     """
     from agent.live import Eyes
+    from agent.pins import Pins
     from tools.clock import SystemClock
     from tools.guest_probe import guest_answers
     from tools.libvirt_fleet import connect_nodes
@@ -85,7 +86,9 @@ def connect(
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
     try:
         archives = open_archives(settings) if settings.archive_url else None
-        hands = Hands(nodes, SystemClock(), journal, archives, watch, ask_guest=guest_answers)
+        clock = SystemClock()
+        pins = Pins(settings.state_dir / "pins.json", journal, clock)
+        hands = Hands(nodes, clock, journal, archives, watch, pins, guest_answers)
         eyes = Eyes(settings, nodes)
         yield Session(settings, hands, policy, eyes.look, planner_named(planner, settings))
     finally:

@@ -17,8 +17,8 @@ from tools import libvirt_state as state
 from tools import libvirt_steering as steering
 from tools.domain_xml import parse_domain
 from tools.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, read_attempt, read_labels, without_attempt, write_attempt
-from tools.libvirt_compatibility import missing_cpu, missing_machine
-from tools.libvirt_connection import Answer, LibvirtConnection, one_line, pki_directory
+from tools.libvirt_compatibility import common_cpu_model, missing_cpu, missing_machine, numa_cells
+from tools.libvirt_connection import Answer, LibvirtConnection, closed_port, one_line, pki_directory
 from tools.libvirt_inventory import SharedStorage, observe_disks, read_state
 from tools.libvirt_migration import (
     Peer,
@@ -29,6 +29,7 @@ from tools.libvirt_migration import (
     require_compression,
     run_migration,
 )
+from tools.numa import Cell
 from tools.ports import (
     IoLimits,
     JobProgress,
@@ -36,6 +37,7 @@ from tools.ports import (
     MigrationStatistics,
     StateFile,
     StorageFacts,
+    Versions,
     VmObservation,
 )
 from tools.tls_identity import tls_fingerprint
@@ -50,7 +52,8 @@ class LibvirtNode:
 
     `peers` maps the other nodes' names to how this node reaches them for peer-to-peer migration. libvirt can't know
     which storage every node reaches: pools and disks over the network count, and what `shared_paths` (directories) and
-    `shared_pools` (names) declare. Raises BadInput for a URI that can't be one.
+    `shared_pools` (names) declare.
+    `clock_offset` tells how far a node's clock is ahead, as libvirt does not. Raises BadInput for a URI that can't be one.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class LibvirtNode:
         cpu_overcommit: float = 4.0,
         migration_bytes_per_second: float = 125_000_000.0,
         archive_bytes_per_second: float = 100_000_000.0,
+        clock_offset: Callable[[str], float | None] | None = None,
         connect_seconds: float = 5.0,
         answer_seconds: float = 15.0,
     ) -> None:
@@ -80,6 +84,7 @@ class LibvirtNode:
         self._overcommit = cpu_overcommit
         self._migration_rate = migration_bytes_per_second
         self._archive_rate = archive_bytes_per_second
+        self._clock_offset = clock_offset
 
     @property
     def name(self) -> str:
@@ -239,6 +244,22 @@ class LibvirtNode:
 
     def machine_compatible(self, domain_xml: str) -> str | None:
         return missing_machine(self._ask("its capabilities", lambda c: c.getCapabilities()), parse_domain(domain_xml))
+
+    def common_cpu_model(self, domain_xml: str, host_cpus: Sequence[str]) -> str | None:
+        domain = parse_domain(domain_xml)
+        return self._ask("a common CPU", lambda c: common_cpu_model(c, domain, host_cpus))
+
+    def versions(self) -> Versions:
+        return self._ask("its versions", lambda c: Versions(int(c.getLibVersion()), int(c.getVersion())))
+
+    def cells(self) -> tuple[Cell, ...]:
+        return self._ask("its NUMA cells", lambda c: numa_cells(c, c.getCapabilities()))
+
+    def clock_offset_seconds(self) -> float | None:
+        return self._clock_offset(self._name) if self._clock_offset is not None else None
+
+    def closed_port(self) -> str | None:
+        return closed_port(self._migration_uri, seconds=self._connection.connect_seconds)
 
     def tls_fingerprint(self) -> str:
         return tls_fingerprint(
