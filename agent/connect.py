@@ -83,7 +83,7 @@ def connect(
     policy_path = policy_file or settings.policy_file
     policy = read_policy(policy_path) if policy_path is not None else Policy()
     journal = open_journal(settings)
-    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
+    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=_node_clocks(settings)))
     try:
         archives = open_archives(settings) if settings.archive_url else None
         clock = SystemClock()
@@ -95,6 +95,21 @@ def connect(
         for node in nodes.values():
             node.close()
         journal.close()
+
+
+def _node_clocks(settings: Settings) -> Callable[[str], float | None] | None:
+    """What tells the nodes' clocks: Prometheus, where there is one."""
+    from tools.prometheus_sight import NodeClocks
+
+    prometheus = settings.prometheus
+    if prometheus is None:
+        return None
+    return NodeClocks(
+        prometheus.url,
+        node_label=prometheus.node_label,
+        timeout_seconds=prometheus.timeout_seconds,
+        headers=prometheus.headers,
+    ).offset
 
 
 def planner_named(name: str, settings: Settings) -> Planner:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tools.libvirt_migration import Peer
@@ -43,7 +43,9 @@ class FleetFields(Protocol):
     def shared_pools(self) -> Sequence[str]: ...
 
 
-def connect_nodes(settings: FleetFields) -> dict[str, LibvirtNode]:
+def connect_nodes(
+    settings: FleetFields, *, clock_offset: Callable[[str], float | None] | None = None
+) -> dict[str, LibvirtNode]:
     """The nodes these settings name. Connects to nothing yet. Raises BadInput for a URI that can't be one."""
     peers = {
         node.name: Peer(node.migration_uri or node.libvirt_uri.partition("?")[0], node.migration_address or "")
@@ -62,6 +64,7 @@ def connect_nodes(settings: FleetFields) -> dict[str, LibvirtNode]:
             cpu_overcommit=node.cpu_overcommit,
             migration_bytes_per_second=node.migration_bytes_per_second,
             archive_bytes_per_second=node.archive_bytes_per_second,
+            clock_offset=clock_offset,
         )
         for node in settings.nodes
     }

@@ -31,6 +31,7 @@ from tools.libvirt_migration import (
 )
 from tools.numa import Cell
 from tools.ports import (
+    Certificate,
     IoLimits,
     JobProgress,
     MigrationOptions,
@@ -40,7 +41,7 @@ from tools.ports import (
     Versions,
     VmObservation,
 )
-from tools.tls_identity import tls_fingerprint
+from tools.tls_identity import shown_certificate
 
 _GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA)
 _STATE_SECONDS = 60.0
@@ -262,7 +263,10 @@ class LibvirtNode:
         return closed_port(self._migration_uri, seconds=self._connection.connect_seconds)
 
     def tls_fingerprint(self) -> str:
-        return tls_fingerprint(
+        return self.tls_certificate().sha256
+
+    def tls_certificate(self) -> Certificate:
+        return shown_certificate(
             self._name,
             self._migration_uri,
             client=pki_directory(self._connection.uri),

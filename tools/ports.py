@@ -191,6 +191,15 @@ IoLimits = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """One that was verified."""
+
+    sha256: str
+    """hex"""
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
 class Versions:
     """As libvirt counts: 1,000,000 × major + 1,000 × minor + release."""
 
@@ -281,6 +290,10 @@ class Hypervisor(Protocol):
         """None when the port where other nodes reach this one's libvirt accepts a connection from here; else which one
         does not, and why. The ports for the guests' memory (49152 to 49215 unless configured) are opened only when
         a migration begins: nobody can try them before."""
+        ...
+
+    def tls_certificate(self) -> Certificate:
+        """The certificate behind `tls_fingerprint`; raises as it does."""
         ...
 
     def tls_fingerprint(self) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from models.errors import (
@@ -23,6 +24,7 @@ from tools.labels import read_labels
 from tools.numa import Cell
 from tools.ports import (
     BackingImage,
+    Certificate,
     DiskObservation,
     ImageRole,
     JobProgress,
@@ -145,9 +147,10 @@ class SimulatedNode(SimulatedSteering):
         with self._answering() as machine:
             return f"<cpu><model>{machine.node.cpu_model}</model></cpu>"
 
-    def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:  # noqa: ARG002 — of host-passthrough only
+    def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
         with self._answering() as machine:
-            cpu = parse_domain(domain_xml).cpu_xml
+            domain = parse_domain(domain_xml)
+            cpu = host_cpu if domain.cpu_mode == "host-passthrough" else domain.cpu_xml
             if cpu is None or f">{machine.node.cpu_model}<" in cpu:
                 return None
             return cpu.partition("<model>")[2].partition("<")[0] or "what its host has"
@@ -178,6 +181,9 @@ class SimulatedNode(SimulatedSteering):
     def closed_port(self) -> str | None:
         with self._answering() as machine:
             return None if machine.port_open else f"{self._name}:16514: Connection refused"
+
+    def tls_certificate(self) -> Certificate:
+        return Certificate(self.tls_fingerprint(), self._fleet.clock.now() + timedelta(days=365))
 
     def tls_fingerprint(self) -> str:
         with self._answering() as machine:

@@ -5,32 +5,18 @@ from __future__ import annotations
 import hashlib
 import socket
 import ssl
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from models.errors import BadInput, IdentityUnproven, NodeUnreachable
+from tools.ports import Certificate
 
 LIBVIRT_TLS_PORT = 16514
 _SYSTEM_FILES = tuple(
     Path("/etc/pki") / file for file in ("CA/cacert.pem", "libvirt/clientcert.pem", "libvirt/private/clientkey.pem")
 )
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """One that was verified."""
-
-    sha256: str
-    """hex"""
-    expires_at: datetime
-
-
-def tls_fingerprint(node: str, uri: str, *, client: Path | None, seconds: float) -> str:
-    """SHA-256 (hex) of the certificate shown at a `qemu+tls` URI's host; raises as `shown_certificate` does."""
-    return shown_certificate(node, uri, client=client, seconds=seconds).sha256
 
 
 def shown_certificate(node: str, uri: str, *, client: Path | None, seconds: float) -> Certificate:
