@@ -36,7 +36,7 @@ def assess(
     from agent.settings import load_settings
     from models.errors import BadInput
     from models.text import visible
-    from tools.libvirt_node import connect_nodes
+    from tools.libvirt_fleet import connect_nodes
 
     settings = load_settings(config)
     if settings.prometheus is None:

@@ -7,6 +7,7 @@ import typer
 from agent.act_cli import app as act
 from agent.archive_cli import archive, audit
 from agent.assess_cli import app as assess
+from agent.doctor_cli import app as doctor
 from agent.forecast_cli import app as forecast
 from agent.plan_cli import app as plan
 from agent.steer_cli import app as steer
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (assess, plan, act, steer, forecast):
+for group in (assess, plan, act, steer, doctor, forecast):
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")

@@ -75,23 +75,41 @@ def connect(
     Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
     """
     from agent.live import Eyes
+    from agent.pins import Pins
     from tools.clock import SystemClock
     from tools.guest_probe import guest_answers
-    from tools.libvirt_node import connect_nodes
+    from tools.libvirt_fleet import connect_nodes
 
     policy_path = policy_file or settings.policy_file
     policy = read_policy(policy_path) if policy_path is not None else Policy()
     journal = open_journal(settings)
-    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
+    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=_node_clocks(settings)))
     try:
         archives = open_archives(settings) if settings.archive_url else None
-        hands = Hands(nodes, SystemClock(), journal, archives, watch, ask_guest=guest_answers)
+        clock = SystemClock()
+        pins = Pins(settings.state_dir / "pins.json", journal, clock)
+        hands = Hands(nodes, clock, journal, archives, watch, pins, guest_answers)
         eyes = Eyes(settings, nodes)
         yield Session(settings, hands, policy, eyes.look, planner_named(planner, settings))
     finally:
         for node in nodes.values():
             node.close()
         journal.close()
+
+
+def _node_clocks(settings: Settings) -> Callable[[str], float | None] | None:
+    """What tells the nodes' clocks: Prometheus, where there is one."""
+    from tools.prometheus_sight import NodeClocks
+
+    prometheus = settings.prometheus
+    if prometheus is None:
+        return None
+    return NodeClocks(
+        prometheus.url,
+        node_label=prometheus.node_label,
+        timeout_seconds=prometheus.timeout_seconds,
+        headers=prometheus.headers,
+    ).offset
 
 
 def planner_named(name: str, settings: Settings) -> Planner:

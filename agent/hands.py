@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.journal import Journal
+from agent.pins import Pins
 from agent.settle import Sight
 from models.errors import BadInput, NodeUnreachable
 from models.evacuation import SeenState
@@ -33,6 +34,8 @@ class Hands:
     """None when no archive store is configured: nothing can be archived then"""
     watch: Callable[[Vm], AbstractContextManager[BlackoutMeter]] | None = None
     """starts watching a guest that has a probe; None when nobody watches"""
+    pins: Pins | None = None
+    """whose certificates are known; None: CA, name and dates alone decide"""
     ask_guest: Callable[[str], bool | None] | None = None
     """asks a guest's probe once; None when nobody asks over the network"""
 

@@ -112,7 +112,7 @@ def hardware_logs(settings: Settings) -> dict[str, list[HardwareLog]]:
 
 def observe_and_assess(settings: Settings) -> tuple[Fleet, list[Risk]]:
     """One look, everything opened for it and closed after it. Raises as `Eyes.look` does."""
-    from tools.libvirt_node import connect_nodes
+    from tools.libvirt_fleet import connect_nodes
 
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
     eyes = Eyes(settings, nodes)

@@ -39,7 +39,15 @@ def live_migrate(ctx: AttemptContext) -> Ending:
     ctx.progress("checking")
     before = ctx.find_on_source(VmState.RUNNING, VmState.PAUSED)
     ctx.require_nobody_else_runs_it()
-    check_live_migration(source, target, before, ctx.vm, tls_required=ctx.policy.migration.tls_required)
+    check_live_migration(
+        source,
+        target,
+        before,
+        ctx.vm,
+        policy=ctx.policy.migration,
+        fleet=tuple(ctx.hands.nodes.values()),
+        pinned=ctx.hands.pins.checker(ctx.policy.migration.pins) if ctx.hands.pins is not None else None,
+    )
     course = foresee(ctx, before)
 
     ctx.record_intent(before)

@@ -51,6 +51,20 @@ def create(lab: Lab) -> None:
         _write(pki / "qemu/ca-cert.pem", ca)
 
 
+def renew_server(lab: Lab, name: str) -> None:
+    """Another server certificate for a node, from the same CA and for the same names. libvirtd shows it once it was told
+    to read it (`virt-admin server-update-tls`)."""
+    node = lab.node(name)
+    key = serialization.load_pem_private_key((lab.root / "pki/ca-key.pem").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    issuer = (key, x509.load_pem_x509_certificate((lab.root / "pki/cacert.pem").read_bytes()))
+    names = [x509.DNSName(node.name), x509.IPAddress(ipaddress.ip_address(node.address))]
+    node_key, certificate = _certificate(node.name, issuer, names)
+    pki = node.run_dir / "fs/etc/pki/libvirt"
+    _write(pki / "servercert.pem", certificate)
+    _write_key(pki / "private/serverkey.pem", node_key)
+
+
 _Issuer = tuple[ec.EllipticCurvePrivateKey, x509.Certificate]
 
 

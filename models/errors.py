@@ -15,7 +15,17 @@
     │   ├── ApprovalMissing          nobody approved, or the approval expired or was voided by drift
     │   ├── Busy                     another lifeboat is at work on this fleet, or left work unfinished
     │   └── PrecheckFailed           one action's precondition does not hold (memory, CPU, disk space, name…)
-    │       └── WontConverge         the vm rewrites memory faster than the link carries it, within what policy allows
+    │       ├── WontConverge         the vm rewrites memory faster than the link carries it, within what policy allows
+    │       ├── CpuIncompatible      the target's CPU lacks features of the vm's
+    │       ├── MemoryShort          too little memory, or too few hugepages in the NUMA cells the vm is tied to
+    │       ├── MachineUnknown       the target's QEMU has no such machine type, architecture or virtualisation
+    │       ├── DeviceBound          a passthrough device or the like ties the vm to its node
+    │       ├── DisksUnmovable       a disk can neither be reached from the target nor be copied there
+    │       ├── NameTaken            the target knows that uuid or name already
+    │       ├── PortClosed           the target's port for other nodes accepts no connection
+    │       ├── ClockOff             the target's clock differs too much
+    │       ├── VersionTooOld        the target's QEMU is older than the source's
+    │       └── IdentityUnproven     the target's certificate does not hold, or is not the pinned one
     ├── ActionFailed                 exit 1   an attempt failed and the vm was left as it was found
     │   ├── MigrationFailed
     │   └── ArchiveFailed
@@ -123,6 +133,48 @@ class WontConverge(PrecheckFailed):
     """A live migration that would not come to its end. The hint says what would help: a quieter time, an archive, policy."""
 
     code = "wont-converge"
+
+
+class CpuIncompatible(PrecheckFailed):
+    code = "precheck-cpu"
+
+
+class MemoryShort(PrecheckFailed):
+    code = "precheck-memory"
+
+
+class MachineUnknown(PrecheckFailed):
+    code = "precheck-machine"
+
+
+class DeviceBound(PrecheckFailed):
+    code = "precheck-devices"
+
+
+class DisksUnmovable(PrecheckFailed):
+    code = "precheck-disks"
+
+
+class NameTaken(PrecheckFailed):
+    code = "precheck-name-taken"
+
+
+class PortClosed(PrecheckFailed):
+    code = "precheck-port"
+
+
+class ClockOff(PrecheckFailed):
+    code = "precheck-clock"
+
+
+class VersionTooOld(PrecheckFailed):
+    code = "precheck-version"
+
+
+class IdentityUnproven(PrecheckFailed):
+    """Whoever answers there did not prove to be the node: wrong, expired or swapped certificate. Nothing was sent."""
+
+    code = "precheck-identity"
 
 
 class ActionFailed(LifeboatError):

@@ -101,8 +101,24 @@ class OldDisks(StrEnum):
     """it is removed once the vm was observed on the target, with this disk there"""
 
 
+class PinRule(StrEnum):
+    """What the certificate fingerprints recorded by `lifeboat doctor --pin` are held for. Needs tls_required."""
+
+    REQUIRED = "required"
+    """no move to a node without a pin"""
+    FIRST_USE = "first-use"
+    """the first certificate that holds (CA, name, dates) is pinned; another one stops every later move"""
+    OFF = "off"
+    """CA, name and dates alone"""
+
+
 class MigrationPolicy(Value):
     tls_required: bool = True
+    pins: PinRule = PinRule.FIRST_USE
+    allow_older_target: bool = False
+    """let a vm move to a node whose QEMU is older (by its first two numbers): what newer QEMU sends, it may not read"""
+    max_clock_difference: Duration = Field(default=parse_duration("5s"), gt=timedelta(0))
+    """between the target and lifeboat, where it can be told; a vm's clock jumps by what the nodes differ"""
     max_downtime: Duration = Field(default=parse_duration("300ms"), gt=timedelta(0))
     """a live migration expected to pause the vm longer is not planned, and none is let pause it longer, the ladder's last
     downtime step aside"""

@@ -6,14 +6,9 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from models.errors import BadInput
+from tools.numa import UNITS, Demand, hugepage_bytes, memory_demands
 
-_UNITS = {
-    "b": 1, "bytes": 1, "KB": 10**3, "k": 1 << 10, "KiB": 1 << 10, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20,
-    "GB": 10**9, "G": 1 << 30, "GiB": 1 << 30, "TB": 10**12, "T": 1 << 40, "TiB": 1 << 40,
-}  # fmt: skip
 _NETWORK = "network"
-HOST_DEFAULT_HUGEPAGE = 2 << 20
-"""what `<hugepages/>` without a size means on x86-64"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,9 @@ class Domain:
     cpu_mode: str
     disks: tuple[DomainDisk, ...]
     hugepage_bytes: int
-    """0 for normal pages"""
+    """the largest; 0 for normal pages"""
+    demands: tuple[Demand, ...]
+    """memory by page size and NUMA cell"""
     nvram: str | None
     """UEFI variables file"""
     tpm: bool
@@ -85,10 +82,12 @@ def parse_domain(xml: str) -> Domain:
         raise BadInput(f"not a libvirt domain: <{root.tag}> without a name", hint="expected the XML of `virsh dumpxml`")
     os_type = root.find("./os/type")
     cpu = root.find("cpu")
+    memory = _size(root.find("memory"))
     return Domain(
         uuid=uuid,
         name=name,
-        memory_bytes=_size(root.find("memory")),
+        memory_bytes=memory,
+        demands=_demands(root, memory),
         vcpus=max(1, int(root.findtext("vcpu", "1") or 1)),
         virt_type=root.get("type", ""),
         arch=os_type.get("arch", "x86_64") if os_type is not None else "x86_64",
@@ -97,7 +96,7 @@ def parse_domain(xml: str) -> Domain:
         cpu_xml=ET.tostring(cpu, encoding="unicode") if cpu is not None else None,
         cpu_mode=cpu.get("mode", "custom") if cpu is not None else "",
         disks=tuple(_disks(root)),
-        hugepage_bytes=_hugepages(root),
+        hugepage_bytes=hugepage_bytes(root),
         nvram=(root.findtext("./os/nvram") or "").strip() or None,
         tpm=root.find("./devices/tpm") is not None,
         tpm_emulated=root.find("./devices/tpm/backend[@type='emulator']") is not None,
@@ -108,15 +107,14 @@ def parse_domain(xml: str) -> Domain:
 def _size(element: ET.Element | None) -> int:
     if element is None or not element.text:
         return 0
-    return int(element.text) * _UNITS.get(element.get("unit", "KiB"), 1 << 10)
+    return int(element.text) * UNITS.get(element.get("unit", "KiB"), 1 << 10)
 
 
-def _hugepages(root: ET.Element) -> int:
-    element = root.find("./memoryBacking/hugepages")
-    if element is None:
-        return 0
-    sizes = [int(page.get("size", "0")) * _UNITS.get(page.get("unit", "KiB"), 1 << 10) for page in element]
-    return max(sizes, default=HOST_DEFAULT_HUGEPAGE) or HOST_DEFAULT_HUGEPAGE
+def _demands(root: ET.Element, memory_bytes: int) -> tuple[Demand, ...]:
+    try:
+        return memory_demands(root, memory_bytes)
+    except ValueError as error:
+        raise BadInput(f"not a libvirt domain: {error}", hint="expected the XML of `virsh dumpxml`") from error
 
 
 def _disks(root: ET.Element) -> list[DomainDisk]:

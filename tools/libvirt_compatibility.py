@@ -1,14 +1,17 @@
-"""Can a node run a domain: its CPU and its machine type."""
+"""Can a node run a domain: its CPU, its machine type and its memory by NUMA cell."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, cast
 
 import libvirt
 
 from tools.domain_xml import Domain
 from tools.libvirt_connection import one_line
+from tools.numa import Cell
 
 _CANT_COMPARE = (
     libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED
@@ -37,6 +40,47 @@ def missing_cpu(connection: libvirt.virConnect, domain: Domain, host_cpu: str) -
             return None
         raise
     return None
+
+
+def common_cpu_model(connection: libvirt.virConnect, domain: Domain, host_cpus: Sequence[str]) -> str | None:
+    """The best CPU model that all these hosts have, as far as this node's libvirt can tell."""
+    baseline: Any = connection.baselineHypervisorCPU
+    ask: tuple[Callable[[], str], ...] = (
+        lambda: baseline(domain.emulator, domain.arch, None, domain.virt_type, list(host_cpus), 0),
+        lambda: connection.baselineCPU(list(host_cpus), 0),
+    )
+    for each in ask:
+        with suppress(libvirt.libvirtError, ET.ParseError):
+            model = ET.fromstring(each()).findtext("model")  # noqa: S314 — libvirt wrote it
+            if model:
+                return model
+    return None
+
+
+def numa_cells(connection: libvirt.virConnect, capabilities: str) -> tuple[Cell, ...]:
+    """The node's cells. The caches of the host count as if they lay in any of them: libvirt tells them for the whole
+    host only, and the kernel drops them where memory is needed."""
+    host: Any = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)
+    caches = (int(host.get("buffers", 0)) + int(host.get("cached", 0))) << 10
+    found: list[Cell] = []
+    for element in ET.fromstring(capabilities).findall("./host/topology/cells/cell"):  # noqa: S314 — libvirt wrote it
+        number = int(element.get("id", "0"))
+        stats: Any = connection.getMemoryStats(number, 0)
+        total, free = int(stats.get("total", 0)) << 10, int(stats.get("free", 0)) << 10
+        # The first page size is the normal one; where it can't be told apart, sizes of a megabyte and more are huge.
+        sizes = sorted({int(page.get("size", "0")) for page in element.findall("pages")} - {0})
+        huge = [size for size in sizes if size >= 1 << 10]
+        pages: Any = connection.getFreePages(cast("Any", huge), number, 1, 0) if huge else {}
+        counts: Any = pages.get(number, {})
+        found.append(
+            Cell(
+                id=number,
+                memory_bytes=total,
+                free_bytes=min(total, free + caches),
+                free_hugepages={int(size) << 10: int(count) for size, count in counts.items()},
+            )
+        )
+    return tuple(found)
 
 
 def missing_machine(capabilities: str, domain: Domain) -> str | None:

@@ -51,6 +51,17 @@ def pki_directory(uri: str) -> Path | None:
     return Path(paths[0]) if paths else None
 
 
+def closed_port(uri: str, *, seconds: float) -> str | None:
+    """None when the port a `qemu+tls` or `qemu+tcp` URI leads to accepts a connection; else which, and why not."""
+    if urlsplit(uri).scheme not in _PORTS or not host_of(uri):
+        return None
+    try:
+        socket.create_connection((host_of(uri), port_of(uri)), timeout=seconds).close()
+    except OSError as error:
+        return f"{host_of(uri)}:{port_of(uri)}: {error.strerror or error}"
+    return None
+
+
 def one_line(error: libvirt.libvirtError) -> str:
     """libvirt's message, on one line."""
     return " ".join(str(error).split())

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import libvirt
 
@@ -17,8 +17,8 @@ from tools import libvirt_state as state
 from tools import libvirt_steering as steering
 from tools.domain_xml import parse_domain
 from tools.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, read_attempt, read_labels, without_attempt, write_attempt
-from tools.libvirt_compatibility import missing_cpu, missing_machine
-from tools.libvirt_connection import Answer, LibvirtConnection, one_line, pki_directory
+from tools.libvirt_compatibility import common_cpu_model, missing_cpu, missing_machine, numa_cells
+from tools.libvirt_connection import Answer, LibvirtConnection, closed_port, one_line, pki_directory
 from tools.libvirt_inventory import SharedStorage, observe_disks, read_state
 from tools.libvirt_migration import (
     Peer,
@@ -29,16 +29,19 @@ from tools.libvirt_migration import (
     require_compression,
     run_migration,
 )
+from tools.numa import Cell
 from tools.ports import (
+    Certificate,
     IoLimits,
     JobProgress,
     MigrationOptions,
     MigrationStatistics,
     StateFile,
     StorageFacts,
+    Versions,
     VmObservation,
 )
-from tools.tls_identity import tls_fingerprint
+from tools.tls_identity import shown_certificate
 
 _GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA)
 _STATE_SECONDS = 60.0
@@ -50,7 +53,8 @@ class LibvirtNode:
 
     `peers` maps the other nodes' names to how this node reaches them for peer-to-peer migration. libvirt can't know
     which storage every node reaches: pools and disks over the network count, and what `shared_paths` (directories) and
-    `shared_pools` (names) declare. Raises BadInput for a URI that can't be one.
+    `shared_pools` (names) declare.
+    `clock_offset` tells how far a node's clock is ahead, as libvirt does not. Raises BadInput for a URI that can't be one.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class LibvirtNode:
         cpu_overcommit: float = 4.0,
         migration_bytes_per_second: float = 125_000_000.0,
         archive_bytes_per_second: float = 100_000_000.0,
+        clock_offset: Callable[[str], float | None] | None = None,
         connect_seconds: float = 5.0,
         answer_seconds: float = 15.0,
     ) -> None:
@@ -80,6 +85,7 @@ class LibvirtNode:
         self._overcommit = cpu_overcommit
         self._migration_rate = migration_bytes_per_second
         self._archive_rate = archive_bytes_per_second
+        self._clock_offset = clock_offset
 
     @property
     def name(self) -> str:
@@ -240,8 +246,27 @@ class LibvirtNode:
     def machine_compatible(self, domain_xml: str) -> str | None:
         return missing_machine(self._ask("its capabilities", lambda c: c.getCapabilities()), parse_domain(domain_xml))
 
+    def common_cpu_model(self, domain_xml: str, host_cpus: Sequence[str]) -> str | None:
+        domain = parse_domain(domain_xml)
+        return self._ask("a common CPU", lambda c: common_cpu_model(c, domain, host_cpus))
+
+    def versions(self) -> Versions:
+        return self._ask("its versions", lambda c: Versions(int(c.getLibVersion()), int(c.getVersion())))
+
+    def cells(self) -> tuple[Cell, ...]:
+        return self._ask("its NUMA cells", lambda c: numa_cells(c, c.getCapabilities()))
+
+    def clock_offset_seconds(self) -> float | None:
+        return self._clock_offset(self._name) if self._clock_offset is not None else None
+
+    def closed_port(self) -> str | None:
+        return closed_port(self._migration_uri, seconds=self._connection.connect_seconds)
+
     def tls_fingerprint(self) -> str:
-        return tls_fingerprint(
+        return self.tls_certificate().sha256
+
+    def tls_certificate(self) -> Certificate:
+        return shown_certificate(
             self._name,
             self._migration_uri,
             client=pki_directory(self._connection.uri),
@@ -559,64 +584,6 @@ class LibvirtNode:
 
     def _unknown(self, uuid: str) -> ActionFailed:
         return ActionFailed(f"vm {uuid} is not known on node {self._name}", hint="it moved or was removed; look again")
-
-
-class NodeFields(Protocol):
-    """What connect_nodes needs to know of one node; `agent.settings.NodeSettings` has it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def libvirt_uri(self) -> str: ...
-    @property
-    def migration_uri(self) -> str | None: ...
-    @property
-    def migration_address(self) -> str | None: ...
-    @property
-    def failure_domain(self) -> str: ...
-    @property
-    def memory_reserved_bytes(self) -> int: ...
-    @property
-    def cpu_overcommit(self) -> float: ...
-    @property
-    def migration_bytes_per_second(self) -> float: ...
-    @property
-    def archive_bytes_per_second(self) -> float: ...
-
-
-class FleetFields(Protocol):
-    """What connect_nodes needs to know of all; `agent.settings.Settings` has it."""
-
-    @property
-    def nodes(self) -> Sequence[NodeFields]: ...
-    @property
-    def shared_paths(self) -> Sequence[str]: ...
-    @property
-    def shared_pools(self) -> Sequence[str]: ...
-
-
-def connect_nodes(settings: FleetFields) -> dict[str, LibvirtNode]:
-    """The nodes these settings name. Connects to nothing yet. Raises BadInput for a URI that can't be one."""
-    peers = {
-        node.name: Peer(node.migration_uri or node.libvirt_uri.partition("?")[0], node.migration_address or "")
-        for node in settings.nodes
-    }
-    return {
-        node.name: LibvirtNode(
-            node.name,
-            node.libvirt_uri,
-            peers={name: peer for name, peer in peers.items() if name != node.name},
-            migration_uri=node.migration_uri,
-            shared_paths=settings.shared_paths,
-            shared_pools=settings.shared_pools,
-            failure_domain=node.failure_domain,
-            memory_reserved_bytes=node.memory_reserved_bytes,
-            cpu_overcommit=node.cpu_overcommit,
-            migration_bytes_per_second=node.migration_bytes_per_second,
-            archive_bytes_per_second=node.archive_bytes_per_second,
-        )
-        for node in settings.nodes
-    }
 
 
 def _find(connection: libvirt.virConnect, uuid: str) -> libvirt.virDomain | None:

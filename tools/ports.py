@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from models.convergence import JobProgress
 from models.fleet import Node, Vm, VmState
 from models.signal import HardwareEvent, Signal, SignalHistory
+from tools.numa import Cell
 
 
 class Clock(Protocol):
@@ -189,6 +190,23 @@ IoLimits = dict[str, dict[str, int]]
 """limits on a vm's disks: device → libvirt's name of the limit, such as `total_bytes_sec` → figure, 0 for none"""
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """One that was verified."""
+
+    sha256: str
+    """hex"""
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Versions:
+    """As libvirt counts: 1,000,000 × major + 1,000 × minor + release."""
+
+    libvirt: int
+    qemu: int
+
+
 class Hypervisor(Protocol):
     """libvirt on one node.
 
@@ -251,9 +269,37 @@ class Hypervisor(Protocol):
         """None when this node's QEMU has the domain's architecture and machine type; else what is missing."""
         ...
 
+    def common_cpu_model(self, domain_xml: str, host_cpus: Sequence[str]) -> str | None:
+        """The CPU model that a vm like this could have on every one of these hosts (`host_cpu` of each); None when
+        libvirt can't tell."""
+        ...
+
+    def versions(self) -> Versions:
+        """Of libvirt and QEMU as they run there now."""
+        ...
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Its NUMA cells with what they have free now."""
+        ...
+
+    def clock_offset_seconds(self) -> float | None:
+        """How far this node's clock is ahead of lifeboat's; None where nothing tells: libvirt itself does not."""
+        ...
+
+    def closed_port(self) -> str | None:
+        """None when the port where other nodes reach this one's libvirt accepts a connection from here; else which one
+        does not, and why. The ports for the guests' memory (49152 to 49215 unless configured) are opened only when
+        a migration begins: nobody can try them before."""
+        ...
+
+    def tls_certificate(self) -> Certificate:
+        """The certificate behind `tls_fingerprint`; raises as it does."""
+        ...
+
     def tls_fingerprint(self) -> str:
         """SHA-256 (hex) of the certificate this node shows where other nodes reach it, after it passed verification
-        against the CA and the name. Raises PrecheckFailed when it shows none that does, NodeUnreachable."""
+        against the CA, the name and its dates, over TLS 1.3. Raises IdentityUnproven when it shows none that does,
+        NodeUnreachable."""
         ...
 
     def stamp_attempt(self, uuid: str, attempt: str | None) -> None:

@@ -27,7 +27,8 @@ from models.fleet import Fleet, Node, NodeState, VmState
 from tools.clock import VirtualClock
 from tools.domain_xml import Domain, parse_domain
 from tools.labels import NAMESPACE, Labels, write_labels
-from tools.ports import Clock, MigrationOptions
+from tools.numa import Cell
+from tools.ports import Clock, MigrationOptions, Versions
 from tools.simulated_migration import End, Migration, Phase
 
 if TYPE_CHECKING:
@@ -104,6 +105,14 @@ class Machine:
     reachable: bool = True
     """lifeboat's own way to it"""
     tls: bool = True
+    certificate: str = ""
+    """what its fingerprint is made of; empty: its name"""
+    port_open: bool = True
+    """where other nodes reach its libvirt"""
+    clock_offset_seconds: float | None = 0.0
+    versions: Versions = field(default_factory=lambda: Versions(9_000_000, 7_002_000))
+    cells: tuple[Cell, ...] | None = None
+    """its NUMA cells with what is free in them; None: one, with all of its memory and no hugepages"""
     machine_types: tuple[str, ...] = (MACHINE,)
     domains: dict[str, SimulatedDomain] = field(default_factory=dict[str, SimulatedDomain])
     images: dict[str, Image] = field(default_factory=dict[str, Image])

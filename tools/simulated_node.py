@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from models.errors import ActionFailed, ArchiveFailed, BadInput, MigrationFailed, NodeUnreachable, PrecheckFailed
+from models.errors import (
+    ActionFailed,
+    ArchiveFailed,
+    BadInput,
+    IdentityUnproven,
+    MigrationFailed,
+    NodeUnreachable,
+    PrecheckFailed,
+)
 from models.fleet import Node, Vm, VmState
 from tools.domain_xml import DomainDisk, parse_domain
 from tools.labels import read_labels
+from tools.numa import Cell
 from tools.ports import (
     BackingImage,
+    Certificate,
     DiskObservation,
     ImageRole,
     JobProgress,
@@ -21,6 +32,7 @@ from tools.ports import (
     MigrationStatistics,
     StateFile,
     StorageFacts,
+    Versions,
     VmObservation,
 )
 from tools.simulated_migration import End, Migration
@@ -107,7 +119,7 @@ class SimulatedNode(SimulatedSteering):
     def free_memory_bytes(self, *, hugepage_bytes: int = 0) -> int:
         with self._answering() as machine:
             if hugepage_bytes:
-                return 0
+                return sum(cell.free(hugepage_bytes) for cell in machine.cells or ())
             used = sum(d.described.memory_bytes for d in machine.domains.values() if d.active)
             return max(0, machine.node.vm_memory_bytes - used)
 
@@ -135,9 +147,10 @@ class SimulatedNode(SimulatedSteering):
         with self._answering() as machine:
             return f"<cpu><model>{machine.node.cpu_model}</model></cpu>"
 
-    def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:  # noqa: ARG002 — of host-passthrough only
+    def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
         with self._answering() as machine:
-            cpu = parse_domain(domain_xml).cpu_xml
+            domain = parse_domain(domain_xml)
+            cpu = host_cpu if domain.cpu_mode == "host-passthrough" else domain.cpu_xml
             if cpu is None or f">{machine.node.cpu_model}<" in cpu:
                 return None
             return cpu.partition("<model>")[2].partition("<")[0] or "what its host has"
@@ -147,13 +160,38 @@ class SimulatedNode(SimulatedSteering):
             wanted = parse_domain(domain_xml).machine
             return None if not wanted or wanted in machine.machine_types else f"machine type {wanted}"
 
+    def common_cpu_model(self, domain_xml: str, host_cpus: Sequence[str]) -> str | None:  # noqa: ARG002
+        with self._answering():
+            models = {xml.partition("<model>")[2].partition("<")[0] for xml in host_cpus}
+            return models.pop() if len(models) == 1 else "qemu64"
+
+    def versions(self) -> Versions:
+        with self._answering() as machine:
+            return machine.versions
+
+    def cells(self) -> tuple[Cell, ...]:
+        free = self.free_memory_bytes()
+        with self._answering() as machine:
+            return machine.cells if machine.cells is not None else (Cell(0, machine.node.memory_bytes, free),)
+
+    def clock_offset_seconds(self) -> float | None:
+        with self._answering() as machine:
+            return machine.clock_offset_seconds
+
+    def closed_port(self) -> str | None:
+        with self._answering() as machine:
+            return None if machine.port_open else f"{self._name}:16514: Connection refused"
+
+    def tls_certificate(self) -> Certificate:
+        return Certificate(self.tls_fingerprint(), self._fleet.clock.now() + timedelta(days=365))
+
     def tls_fingerprint(self) -> str:
         with self._answering() as machine:
             if not machine.tls:
-                raise PrecheckFailed(
+                raise IdentityUnproven(
                     f"node {self._name}: its certificate does not hold: it has expired", hint="renew it"
                 )
-            return hashlib.sha256(self._name.encode()).hexdigest()
+            return hashlib.sha256((machine.certificate or self._name).encode()).hexdigest()
 
     def stamp_attempt(self, uuid: str, attempt: str | None) -> None:
         with self._domain(uuid) as domain:

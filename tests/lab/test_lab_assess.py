@@ -13,7 +13,7 @@ from lab import faults
 from lab.node import Lab
 from models.fleet import NodeState
 from models.risk import Risk
-from tools.libvirt_node import connect_nodes
+from tools.libvirt_fleet import connect_nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 

@@ -124,7 +124,7 @@ def test_hardware_logs_reach_the_risk(stub: Stub, tmp_path: Path) -> None:
 
 @pytest.fixture
 def config(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tools.libvirt_node.connect_nodes", lambda _: simulated()[1])
+    monkeypatch.setattr("tools.libvirt_fleet.connect_nodes", lambda _: simulated()[1])
     monkeypatch.setenv("COLUMNS", "100")
     file = tmp_path / "lifeboat.yaml"
     file.write_text(yaml.safe_dump(json.loads(settings(stub.url).model_dump_json(exclude_none=True))))

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from models.errors import ActionFailed, NodeUnreachable, PrecheckFailed
+from models.errors import (
+    ActionFailed,
+    ClockOff,
+    CpuIncompatible,
+    DeviceBound,
+    DisksUnmovable,
+    IdentityUnproven,
+    MachineUnknown,
+    MemoryShort,
+    NameTaken,
+    NodeUnreachable,
+    PortClosed,
+    PrecheckFailed,
+    VersionTooOld,
+)
 from models.fleet import Priority, Vm, VmState
-from models.policy import ArchivePolicy
+from models.policy import ArchivePolicy, MigrationPolicy
 from tools.archive_store import FsspecArchiveStore
+from tools.domain_xml import parse_domain
 from tools.labels import Labels
-from tools.ports import VmObservation
+from tools.numa import Cell
+from tools.ports import Versions, VmObservation
 from tools.prechecks import check_archive, check_cold_migration, check_live_migration
 from tools.simulated import LOCAL_DIRECTORY, Image, SimulatedFleet, domain_xml
 from tools.simulated_node import SimulatedNode
@@ -104,6 +121,123 @@ def test_what_stops_a_move_is_said_with_its_figures(spoil: Callable[[Scene], Non
     assert scene.fleet.running_on(scene.uuid) == ["node-a"]
 
 
+def two_cells(scene: Scene) -> None:
+    """2 GiB of 2 MiB hugepages in each of two cells, 4 GiB of memory free in each."""
+    scene.fleet.machines["node-b"].cells = tuple(Cell(n, 8 * GIB, 4 * GIB, {2 << 20: 1024}) for n in (0, 1))
+
+
+def rewrite(scene: Scene, added: str) -> None:
+    domain = scene.fleet.machines["node-a"].domains[scene.uuid]
+    domain.xml = domain.xml.replace("<vcpu>", f"{added}<vcpu>")
+    domain.described = parse_domain(domain.xml)
+
+
+def hugepages_in_one_cell(scene: Scene) -> None:
+    """Enough in all, too few where they have to lie."""
+    two_cells(scene)
+    rewrite(
+        scene,
+        "<memoryBacking><hugepages/></memoryBacking><numatune><memory mode='strict' nodeset='1'/></numatune>",
+    )
+
+
+def memory_in_one_cell(scene: Scene) -> None:
+    two_cells(scene)
+    scene.fleet.machines["node-b"].cells = (Cell(0, 8 * GIB, 8 * GIB), Cell(1, 8 * GIB, GIB))
+    rewrite(scene, "<numatune><memory mode='strict' nodeset='1'/></numatune>")
+
+
+def older_release(scene: Scene) -> None:
+    scene.fleet.machines["node-b"].versions = Versions(9_000_000, 6_002_000)
+
+
+def clock_behind(scene: Scene) -> None:
+    scene.fleet.machines["node-b"].clock_offset_seconds = -90.0
+
+
+def port_closed(scene: Scene) -> None:
+    scene.fleet.machines["node-b"].port_open = False
+
+
+def other_cpu(scene: Scene) -> None:
+    domain = scene.fleet.machines["node-a"].domains[scene.uuid]
+    domain.xml = domain.xml.replace("<devices>", "<cpu mode='custom'><model>EPYC-Milan</model></cpu><devices>")
+
+
+def passthrough(scene: Scene) -> None:
+    domain = scene.fleet.machines["node-a"].domains[scene.uuid]
+    domain.xml = domain.xml.replace("</devices>", "<hostdev mode='subsystem' type='pci'/></devices>")
+
+
+LIVE: list[tuple[Callable[[Scene], None], type[PrecheckFailed], str]] = [
+    (occupy_memory, MemoryShort, "3221225472 free"),
+    (hugepages_in_one_cell, MemoryShort, r"hugepages of 2097152 bytes in NUMA cell 1, node node-b has 2147483648 free"),
+    (memory_in_one_cell, MemoryShort, r"4294967296 bytes of memory in NUMA cell 1, node node-b has 1073741824 free"),
+    (occupy_disk, DisksUnmovable, "under /var/lib/libvirt/images"),
+    (same_image, DisksUnmovable, "exists on node node-b already"),
+    (same_uuid, NameTaken, "known on node node-b already"),
+    (same_name, NameTaken, "another vm on node node-b is named web"),
+    (older_qemu, MachineUnknown, "machine type pc-q35-7.2"),
+    (older_release, VersionTooOld, r"runs on QEMU 7\.2\.0, node node-b has the older 6\.2\.0"),
+    (other_cpu, CpuIncompatible, "whose CPU lacks: EPYC-Milan"),
+    (passthrough, DeviceBound, "passthrough pci device"),
+    (clock_behind, ClockOff, r"clock of node node-b is 90\.0 s behind lifeboat's \(at most 5 s\)"),
+    (port_closed, PortClosed, "node-b:16514: Connection refused"),
+    (expired, IdentityUnproven, "it has expired"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "kind", "says"), LIVE, ids=lambda case: getattr(case, "__name__", ""))
+def test_each_condition_has_an_error_of_its_own(spoil: Callable[[Scene], None], kind: type[PrecheckFailed], says: str):
+    scene = Scene()
+    scene.live()
+    spoil(scene)
+    with pytest.raises(kind, match=says) as caught:
+        scene.live()
+    assert caught.value.hint
+    assert caught.value.code != PrecheckFailed.code
+    assert caught.value.exit_code == 3
+    assert scene.fleet.running_on(scene.uuid) == ["node-a"]
+
+
+def test_codes_are_not_shared():
+    kinds = {kind for _, kind, _ in LIVE}
+    assert len({kind.code for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "policy"),
+    [
+        (older_release, MigrationPolicy(allow_older_target=True)),
+        (clock_behind, MigrationPolicy(max_clock_difference=timedelta(minutes=2))),
+        (expired, MigrationPolicy(tls_required=False)),
+    ],
+)
+def test_policy_may_allow_what_is_a_matter_of_judgement(spoil: Callable[[Scene], None], policy: MigrationPolicy):
+    scene = Scene()
+    spoil(scene)
+    check_live_migration(scene.source, scene.target, scene.before, scene.vm, policy=policy)
+
+
+def test_a_patch_release_behind_and_an_unknown_clock_stop_nothing():
+    scene = Scene()
+    scene.fleet.machines["node-a"].versions = Versions(9_000_000, 7_002_009)
+    scene.fleet.machines["node-b"].versions = Versions(8_000_000, 7_002_001)
+    scene.fleet.machines["node-b"].clock_offset_seconds = None
+    scene.live()
+
+
+def test_a_cpu_that_will_not_do_is_told_with_one_that_would_on_every_node_that_answers():
+    scene = Scene()
+    scene.fleet.add_node("node-c")
+    scene.fleet.cut_off("node-c")
+    other_cpu(scene)
+    with pytest.raises(CpuIncompatible, match=r"the CPU model EPYC, which node-a, node-b have"):
+        check_live_migration(
+            scene.source, scene.target, scene.before, scene.vm, fleet=scene.fleet.hypervisors().values()
+        )
+
+
 def test_a_vm_that_needs_a_cpu_the_target_lacks():
     scene = Scene(cpu_model="EPYC-Milan")
     with pytest.raises(PrecheckFailed, match="CPU lacks: EPYC-Milan"):
@@ -131,7 +265,7 @@ def test_a_bad_certificate_stops_a_move_over_tls_only():
     expired(scene)
     with pytest.raises(PrecheckFailed, match=r"can't move over TLS: .*expired"):
         scene.live()
-    check_live_migration(scene.source, scene.target, scene.before, scene.vm, tls_required=False)
+    check_live_migration(scene.source, scene.target, scene.before, scene.vm, policy=MigrationPolicy(tls_required=False))
 
 
 def test_a_silent_target_is_unreachable_not_unfit():

@@ -1,0 +1,100 @@
+"""Prechecks and pinned certificates on the lab's real libvirt."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.attempt import AttemptContext
+from agent.hands import Hands
+from agent.journal import Journal
+from agent.live_migrate import live_migrate
+from agent.pins import Pins
+from agent.settings import load_settings
+from lab import certificates, guests
+from lab.node import Lab, run
+from models.errors import IdentityUnproven
+from models.fleet import VmState
+from models.plan import Action, ActionKind
+from models.policy import PinRule, Policy
+from tools.clock import SystemClock
+from tools.libvirt_fleet import connect_nodes
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def hands(lab: Lab, tmp_path: Path) -> Iterator[Hands]:
+    nodes = connect_nodes(load_settings(lab.config_path))
+    journal = Journal(tmp_path / "journal.sqlite")
+    clock = SystemClock()
+    yield Hands(dict(nodes), clock, journal, pins=Pins(tmp_path / "pins.json", journal, clock))
+    for node in nodes.values():
+        node.close()
+    journal.close()
+
+
+def test_what_the_prechecks_ask_is_answered_by_real_libvirt(lab: Lab, hands: Hands):
+    node, other = hands.nodes["node-a"], hands.nodes["node-b"]
+    xml = node.running_xml(str(guests.guest_uuid(lab, guests.guest("infer-1"))))
+    assert node.versions().libvirt >= 9_000_000
+    assert node.versions() == other.versions()
+    cells = node.cells()
+    assert cells
+    assert all(0 < cell.free_bytes <= cell.memory_bytes for cell in cells)
+    assert other.closed_port() is None
+    assert node.common_cpu_model(xml, [node.host_cpu(), other.host_cpu()])
+    assert node.clock_offset_seconds() is None, "libvirt does not tell, and nothing is made up"
+
+
+def test_a_swapped_certificate_of_the_same_ca_stops_the_move_before_anything_is_sent(lab: Lab, hands: Hands):
+    identity = str(guests.guest_uuid(lab, guests.guest("infer-1")))
+    source, target = hands.nodes["node-a"], hands.nodes["node-b"]
+    pins = hands.pins
+    assert pins is not None
+    pins.pin("node-b", target.tls_fingerprint(), by="doctor")
+    pki = lab.node("node-b").run_dir / "fs/etc/pki/libvirt"
+    kept = {path: path.read_bytes() for path in (pki / "servercert.pem", pki / "private/serverkey.pem")}
+    try:
+        certificates.renew_server(lab, "node-b")
+        reload_certificates(lab, "node-b")
+        assert target.tls_fingerprint() != pins.known()["node-b"].sha256, "it holds by CA, name and dates"
+        with pytest.raises(IdentityUnproven, match="pinned since"):
+            live_migrate(attempt(hands, identity))
+        seen = source.observe(identity)
+        assert seen is not None
+        assert (seen.state, seen.attempt) == (VmState.RUNNING, None)
+        assert target.observe(identity) is None
+        assert [record.kind for record in hands.journal.records()] == ["certificate-pinned"]
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+        reload_certificates(lab, "node-b")
+    assert target.tls_fingerprint() == pins.known()["node-b"].sha256
+
+
+def attempt(hands: Hands, identity: str) -> AttemptContext:
+    vm = next(vm for vm in hands.nodes["node-a"].vms() if vm.uuid == identity)
+    action = Action(
+        id="1",
+        kind=ActionKind.LIVE_MIGRATE,
+        vm=vm.uuid,
+        vm_name=vm.name,
+        source="node-a",
+        target="node-b",
+        reason="test",
+    )
+    policy = Policy().model_copy(update={"migration": Policy().migration.model_copy(update={"pins": PinRule.REQUIRED})})
+    return AttemptContext(
+        id=f"test-{uuid.uuid4()}", evacuation="test", action=action, vm=vm, policy=policy, hands=hands,
+        tell=lambda _: None, cancelled=threading.Event(),
+    )  # fmt: skip
+
+
+def reload_certificates(lab: Lab, node: str) -> None:
+    """As an operator does after a renewal; connections that stand are left alone."""
+    run(lab.node(node).command("virt-admin", "-c", "libvirtd:///system", "server-update-tls", "libvirtd"), where=node)

@@ -1,0 +1,122 @@
+"""`lifeboat doctor`: what it finds on a fleet in which one thing at a time is broken."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.doctor import FLEET_CHECKS, Finding, Health, Patient, examine
+from agent.journal import Journal
+from agent.pins import Pins
+from agent.settings import NodeSettings, Settings
+from models.policy import MigrationPolicy, PinRule, Policy
+from tools.simulated import SimulatedFleet
+
+
+class Ward:
+    """Two simulated nodes, a store and a journal."""
+
+    def __init__(self, directory: Path, journal: Journal) -> None:
+        self.fleet = SimulatedFleet()
+        for name in ("node-a", "node-b"):
+            self.fleet.add_node(name)
+        self.fleet.add_vm("node-a", "web")
+        self.pins = Pins(directory / "pins.json", journal, self.fleet.clock)
+        self.archives = f"file://{directory}/archives"
+        self.journal = journal
+        self.rule = PinRule.FIRST_USE
+
+    def findings(self) -> list[Finding]:
+        settings = Settings(
+            nodes=tuple(
+                NodeSettings(name=name, libvirt_uri=f"qemu+tls://{name}/system") for name in self.fleet.machines
+            ),
+            archive_url=self.archives,
+        )
+        policy = Policy(migration=MigrationPolicy(pins=self.rule))
+        return examine(Patient(settings, policy, self.fleet.hypervisors(), self.journal, self.pins, self.fleet.clock))
+
+    def failing(self) -> list[tuple[str, str]]:
+        return [(each.check, each.subject) for each in self.findings() if each.health is Health.FAIL]
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Iterator[Ward]:
+    journal = Journal(tmp_path / "journal.sqlite")
+    yield Ward(tmp_path, journal)
+    journal.close()
+
+
+def pin_all(ward: Ward) -> None:
+    for name, node in ward.fleet.hypervisors().items():
+        ward.pins.pin(name, node.tls_fingerprint(), by="doctor")
+
+
+def test_a_sound_fleet_fails_nothing_and_leaves_nothing_behind(ward: Ward, tmp_path: Path):
+    pin_all(ward)
+    assert ward.failing() == []
+    assert list((tmp_path / "archives").iterdir()) == []
+    found = {(each.check, each.subject): each.health for each in ward.findings()}
+    assert found["pin", "node-b"] is Health.OK
+    assert found["cpu", "node-a → node-b"] is Health.OK
+    assert found["clock", "node-a"] is Health.UNKNOWN, "nobody tells: that is not ok"
+
+
+def swapped(ward: Ward) -> None:
+    pin_all(ward)
+    ward.fleet.machines["node-b"].certificate = "another"
+
+
+def required(ward: Ward) -> None:
+    ward.rule = PinRule.REQUIRED
+
+
+def store_in_a_file(ward: Ward) -> None:
+    (ward.journal.path.parent / "plain").write_text("")
+    ward.archives = f"file://{ward.journal.path.parent}/plain/archives"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "fails"),
+    [
+        (lambda w: setattr(w.fleet.machines["node-b"], "tls", False), {("identity", "node-b")}),
+        (lambda w: setattr(w.fleet.machines["node-b"], "port_open", False), {("port", "node-b")}),
+        (swapped, {("pin", "node-b")}),
+        (required, {("pin", "node-a"), ("pin", "node-b")}),
+        (store_in_a_file, {("archives", "lifeboat")}),
+    ],
+    ids=["expired", "port", "swapped", "required", "store"],
+)
+def test_what_is_broken_fails_alone_and_is_told_how_to_mend(
+    ward: Ward, spoil: Callable[[Ward], None], fails: set[tuple[str, str]]
+):
+    spoil(ward)
+    assert set(ward.failing()) == fails
+    assert all(each.mend for each in ward.findings() if each.health is not Health.OK)
+
+
+def test_a_silent_node_fails_its_own_checks_only(ward: Ward):
+    ward.fleet.cut_off("node-b")
+    failing = ward.failing()
+    assert {subject for _, subject in failing} == {"node-b"}
+    assert any(e.subject == "node-a → node-b" and e.health is Health.UNKNOWN for e in ward.findings())
+
+
+def test_a_check_that_hangs_or_breaks_is_unknown_and_stops_no_other(ward: Ward):
+    let_go = threading.Event()
+
+    def hangs(patient: Patient) -> list[Finding]:
+        let_go.wait()
+        return []
+
+    def breaks(patient: Patient) -> list[Finding]:
+        raise ZeroDivisionError
+
+    patient = Patient(Settings(), Policy(), {}, ward.journal, ward.pins, ward.fleet.clock)
+    found = examine(patient, [breaks, hangs, *FLEET_CHECKS[-2:]], [], patience_seconds=0.5)
+    let_go.set()
+    assert [each.health for each in found[:2]] == [Health.UNKNOWN, Health.UNKNOWN]
+    assert [each.check for each in found] == ["breaks", "hangs", "journal"]
