@@ -211,9 +211,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6, help="moves by each of the two, of the guest that converges")
     parser.add_argument("--refused", type=int, default=20, help="runs of the storm with the default policy")
-    parser.add_argument(
-        "--steered", type=int, default=1, help="runs of the storm without the probe, and with post-copy"
-    )
+    parser.add_argument("--post-copy", type=int, default=1, help="runs of the storm with post-copy allowed")
+    parser.add_argument("--steered", type=int, default=1, help="runs of the storm without the probe: minutes each")
     parser.add_argument("--virsh", type=int, default=2, help="runs of the storm by virsh")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
