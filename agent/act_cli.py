@@ -170,7 +170,8 @@ def take_over(session: Session, watcher: Watcher) -> list[Evacuation]:
     if not needs_recovery(session.hands.journal):
         return []
     attempts, evacuations = session.durable.recover(session.hands, session.policy, session.look, watcher)
-    for attempt in attempts:
+    told = {attempt.id for evacuation in evacuations for attempt in evacuation.attempts}
+    for attempt in (each for each in attempts if each.id not in told):  # of a paused evacuation: nobody watched it end
         note(f"recovered {attempt.id}: {attempt.outcome}: {attempt.message}")
     for evacuation in evacuations:
         note(f"evacuation {evacuation.id}, which was cut off, is over: {evacuation.outcome}")
