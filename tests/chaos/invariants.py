@@ -86,7 +86,8 @@ def broken_invariants(stage: Stage, journals: Iterable[Path], before: Before, *,
         running = [copy for copy in copies if _runs(copy) and stage.powered(copy.node)]
         if len(running) > 1:
             wrong.append(f"{vm} runs {len(running)} times: {', '.join(map(str, running))}")
-        if not copies and stage.uuids[vm] not in archived and vm not in stage.removed:
+        in_archive = stage.uuids[vm] in archived or stage.store_is_gone()
+        if not copies and not in_archive and vm not in stage.removed:
             wrong.append(f"{vm} is lost: on no node, and in no verified archive")
         if not copies or vm in stage.removed:
             continue
@@ -104,7 +105,7 @@ def broken_invariants(stage: Stage, journals: Iterable[Path], before: Before, *,
                     wrong.append(f"{names.get(uuid, uuid)} is locked by {holder}, which is not indeterminate")
     if finished:
         wrong += _stray_images(stage, before, frozen)
-        wrong += _unfinished_archives(stage)
+        wrong += _unfinished_archives(stage, archived)
     return wrong
 
 
@@ -236,7 +237,13 @@ def _stray_images(stage: Stage, before: Before, frozen: set[str]) -> list[str]:
     return wrong
 
 
-def _unfinished_archives(stage: Stage) -> list[str]:
+def _unfinished_archives(stage: Stage, archived: set[str]) -> list[str]:
+    """Part of a copy may stay for the next copy of the same vm to go on from; not once there is an archive of it."""
     if stage.store_is_gone():
         return []
-    return [f"an unfinished archive {name} is left in the store" for name in stage.store.leftovers()]
+    resumable = set(stage.uuids.values()) - archived
+    return [
+        f"an unfinished archive {left.id} is left in the store, and nothing goes on from it"
+        for left in stage.store.leftovers()
+        if left.vm_uuid not in resumable
+    ]

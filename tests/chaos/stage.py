@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,10 @@ class Stage(ABC):
     @abstractmethod
     def used_by(self, require_running: Callable[[], None] | None) -> None:
         """The process whose every act fails once it was stopped dead; None once it has ended."""
+
+    def others_wait(self) -> AbstractContextManager[None]:
+        """What is done in this block is done before anybody else goes on, where a stage can have that."""
+        return nullcontext()
 
     @abstractmethod
     def policy(self, policy: Policy) -> Policy:
@@ -212,6 +216,9 @@ class SimulatedStage(Stage):
             clock=self.clock,
             options={"faults": self.store_faults},
         )
+
+    def others_wait(self) -> AbstractContextManager[None]:
+        return self.virtual.held()
 
     def policy(self, policy: Policy) -> Policy:
         return policy

@@ -22,8 +22,6 @@ PHASES = ("begin", "copying", "switchover", "handed over", "done")
 
 # What the scenarios know to be wrong is not reported again, until it is mended there.
 _KNOWN = (
-    (r"unfinished archive", "", "lifeboat-stopped-archive", "reads a disk"),
-    (r"is locked by \S+ which is not", "stop lifeboat dead", "lifeboat-stopped-live-between", "writes result about infer-3"),
     (r"image \S+ is left on", "", "target-libvirtd-stays-away", "copying"),
     (r"carries the mark", "", "vm-shut-off", "copying"),
     (r"twice|2 times", "somebody migrates", "vm-migrated-by-others-and-link-cut", ""),

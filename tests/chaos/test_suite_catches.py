@@ -16,6 +16,7 @@ from chaos import golden, replay
 from chaos.invariants import Before, broken_invariants
 from chaos.scenario import SCENARIOS, Scenario, read_scenario
 from chaos.stage import SimulatedStage, local_image
+from chaos.store_faults import FaultyFileSystem
 
 import agent.cold_archive
 import agent.cold_migrate
@@ -116,10 +117,14 @@ def the_source_is_undefined_before_anybody_looked(patch: pytest.MonkeyPatch) -> 
 @mistake("archive-and-release", "nothing", "is lost")
 def an_archive_is_trusted_without_being_there(patch: pytest.MonkeyPatch) -> None:
     honest = FsspecArchiveStore.write
+    written: dict[str, Any] = {}
+    patch.setattr(FsspecArchiveStore, "verify", lambda _, archive_id: written[archive_id])
 
     def write(self: FsspecArchiveStore, **given: Any) -> Any:
         entry = honest(self, **given)
-        self._fs.rm(f"{self._root}/{given['archive_id']}", recursive=True)
+        assert FaultyFileSystem.latest is not None
+        FaultyFileSystem.latest.faults.files.clear()
+        written[entry.id] = entry
         return entry
 
     patch.setattr(FsspecArchiveStore, "write", write)
@@ -218,9 +223,9 @@ def _remove_an_image(stage: SimulatedStage) -> None:
 
 
 def _leave_half_an_archive(stage: SimulatedStage) -> None:
-    store = stage.open_store()
-    store._fs.makedirs("/archives/half", exist_ok=True)
-    store._fs.pipe_file("/archives/half/disk-vda.zst", b"half")
+    store = FaultyFileSystem(faults=stage.store_faults)
+    store.makedirs("/archives/half", exist_ok=True)
+    store.pipe_file("/archives/half/disk-vda.zst", b"half")
 
 
 @pytest.mark.parametrize(
