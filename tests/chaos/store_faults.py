@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import fsspec
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
@@ -52,13 +52,10 @@ class FaultyFileSystem(MemoryFileSystem):
 
     protocol = "faulty"
     cachable = False
-    latest: ClassVar[FaultyFileSystem | None] = None
-    """for tests that spoil what a store holds"""
 
     def __init__(self, *, faults: StoreFaults, **storage: Any) -> None:
         super().__init__(**storage)
         self.faults = faults
-        FaultyFileSystem.latest = self
         self.store = faults.files
         self.pseudo_dirs = faults.directories
 

@@ -26,7 +26,6 @@ from agent.hands import Hands
 from agent.settle import Settlement, Sight, Step
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, SeenState
-from tools.archive_store import FsspecArchiveStore
 from tools.simulated import Image
 from tools.simulated_node import SimulatedNode
 
@@ -102,32 +101,25 @@ def an_indeterminate_vm_is_not_explained(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ending, "__init__", vague)
 
 
-@mistake("cold-move-target-dies", "reads a disk", "is lost")
-def the_source_is_undefined_before_anybody_looked(patch: pytest.MonkeyPatch) -> None:
-    honest = agent.cold_migrate.stop
+def _undefine_once_stopped(patch: pytest.MonkeyPatch, move: Any) -> None:
+    honest = move.stop
 
-    def stop(ctx: AttemptContext, source: Any) -> Ending | None:
-        ending = honest(ctx, source)
+    def stop(ctx: AttemptContext, source: Any, *more: Any, **named: Any) -> Ending | None:
+        ending = honest(ctx, source, *more, **named)
         source.undefine(ctx.vm.uuid)
         return ending
 
-    patch.setattr(agent.cold_migrate, "stop", stop)
+    patch.setattr(move, "stop", stop)
 
 
-@mistake("archive-and-release", "nothing", "is lost")
-def an_archive_is_trusted_without_being_there(patch: pytest.MonkeyPatch) -> None:
-    honest = FsspecArchiveStore.write
-    written: dict[str, Any] = {}
-    patch.setattr(FsspecArchiveStore, "verify", lambda _, archive_id: written[archive_id])
+@mistake("cold-move-target-dies", "reads a disk", "is lost")
+def the_source_is_undefined_before_anybody_looked(patch: pytest.MonkeyPatch) -> None:
+    _undefine_once_stopped(patch, agent.cold_migrate)
 
-    def write(self: FsspecArchiveStore, **given: Any) -> Any:
-        entry = honest(self, **given)
-        assert FaultyFileSystem.latest is not None
-        FaultyFileSystem.latest.faults.files.clear()
-        written[entry.id] = entry
-        return entry
 
-    patch.setattr(FsspecArchiveStore, "write", write)
+@mistake("archive-store-full", "says stopping about batch-1", "is lost")
+def the_source_is_released_before_its_archive_is_whole(patch: pytest.MonkeyPatch) -> None:
+    _undefine_once_stopped(patch, agent.cold_archive)
 
 
 @mistake("lifeboat-stopped-live", "copying", "carries the mark")
