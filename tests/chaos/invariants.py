@@ -15,6 +15,7 @@ from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import ActionKind
 
+_THROTTLES = ("io_limits", "throttles")
 _LOOKING_SECONDS = 15.0
 """what an attempt says it saw may be this old when it ends: two silent nodes were asked in between"""
 
@@ -206,9 +207,15 @@ def _journal_agrees(stage: Stage, account: Account, before: Before) -> list[str]
 
 
 def _leftovers(stage: Stage, vm: str, copies: list[Copy], before: Before, frozen: set[str]) -> list[str]:
-    if vm in frozen:
-        return []
     wrong: list[str] = []
+    if vm in frozen:  # not even then is a guest left held back
+        (was,) = before.copies[vm]
+        held = [
+            copy
+            for copy in copies
+            if any(copy.settings.get(t, was.settings.get(t)) != was.settings.get(t) for t in _THROTTLES)
+        ]
+        return [f"{vm} on {copy.node} is still held back" for copy in held]
     if len(copies) > 1:
         wrong.append(f"{vm} is left defined twice: {', '.join(map(str, copies))}")
     (was,) = before.copies[vm]

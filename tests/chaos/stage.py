@@ -197,11 +197,14 @@ class SimulatedStage(Stage):
         self.fleet = SimulatedFleet(self.virtual)
         for node in NODES:
             self.fleet.add_node(node)
-        vms = {**STANDARD, **{n: {**STANDARD.get(n, {}), **changed} for n, changed in scenario.vms.items()}}
+        vms = {n: {**STANDARD.get(n, {}), **scenario.vms.get(n, {})} for n in {**STANDARD, **scenario.vms}}
+        reads = {name: float(given.pop("io_dirty_bytes_per_second", 0.0)) for name, given in vms.items()}
         self.uuids = {
             name: self.fleet.add_vm(given.pop("node", "node-a"), name, **{"memory_bytes": 64 << 20, **given})
             for name, given in ((name, {**given, **_states(given)}) for name, given in vms.items())
         }
+        for name, rate in reads.items():
+            self.fleet.guests[self.uuids[name]].io_dirty_bytes_per_second = rate
         self.names = {uuid: name for name, uuid in self.uuids.items()}
         self.store_faults = StoreFaults()
 
@@ -372,7 +375,12 @@ _PASSING = frozenset({"state", "reason", "persistent", "incoming", "attempt", "s
 
 
 def _settings(domain: SimulatedDomain) -> dict[str, Any]:
-    return {each.name: getattr(domain, each.name) for each in fields(domain) if each.name not in _PASSING}
+    found = {each.name: getattr(domain, each.name) for each in fields(domain) if each.name not in _PASSING}
+    limits: dict[str, dict[str, int]] = found["io_limits"]
+    found["io_limits"] = {
+        device: set_ for device, each in limits.items() if (set_ := {k: v for k, v in each.items() if v})
+    }
+    return found
 
 
 def _with_xml(domain: SimulatedDomain, xml: str) -> SimulatedDomain:

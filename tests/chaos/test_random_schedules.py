@@ -33,6 +33,10 @@ _TOLERATED = [
     if phase in read_scenario(SCENARIOS / scenario).known
 ]
 
+_READS = {"memory_bytes": 1 << 30, "io_dirty_bytes_per_second": 45e6}
+_PROBE = {"migration": {"dirty_probe": "500ms"}}
+"""with it, a guest that reads so much has its disks held back while it moves"""
+
 node = st.sampled_from(NODES)
 vm = st.sampled_from(VMS)
 target = st.sampled_from(NODES[1:])
@@ -91,8 +95,14 @@ def schedules(draw: st.DrawFn) -> Scenario:
     heal = ("mend the links", "reconnect lifeboat", *(f"start libvirtd on {name}" for name in NODES), "the store is back",
             "the store has room again", "wait 90 seconds")  # fmt: skip
     early = draw(st.sampled_from(((), ("start lifeboat again",))))
-    policy = draw(st.sampled_from(({}, {"archive": {"release_source": "undefine"}}, {"archive": {"force_off": True}})))
-    slow = draw(st.sampled_from(({}, {"batch-1": {"stop_seconds": None}}, {"infer-1": {"state": "paused"}})))
+    policy = draw(
+        st.sampled_from((_PROBE, {"archive": {"release_source": "undefine"}}, {"archive": {"force_off": True}}))
+    )
+    slow = draw(
+        st.sampled_from(
+            ({}, {"batch-1": {"stop_seconds": None}}, {"infer-1": {"state": "paused"}}, {"infer-1": _READS})
+        )
+    )
     return Scenario(
         name="drawn",
         title="drawn",

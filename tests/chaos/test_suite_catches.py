@@ -202,8 +202,8 @@ def _mark(stage: SimulatedStage) -> None:
     stage.fleet.node("node-a").stamp_attempt(stage.uuids["infer-1"], "evac-1")
 
 
-def _change_a_setting(stage: SimulatedStage) -> None:
-    stage.fleet.machines["node-a"].domains[stage.uuids["infer-1"]].snapshots = 1  # a throttle would show as this does
+def _leave_a_throttle(stage: SimulatedStage) -> None:
+    stage.fleet.node("node-a").set_io_limits(stage.uuids["infer-1"], {"vda": {"total_bytes_sec": 1 << 20}})
 
 
 def _leave_an_image(stage: SimulatedStage) -> None:
@@ -228,7 +228,7 @@ def _leave_half_an_archive(stage: SimulatedStage) -> None:
         (_lose, "infer-3 is lost"),
         (_stop, "nobody touched it"),
         (_mark, "carries the mark of attempt evac-1"),
-        (_change_a_setting, "other settings: snapshots"),
+        (_leave_a_throttle, "other settings: io_limits"),
         (_leave_an_image, "is left on node-c"),
         (_remove_an_image, "is gone from node-a"),
         (_leave_half_an_archive, "an unfinished archive half"),
