@@ -68,10 +68,15 @@ class Told:
 def replay(scenario: Scenario, phase: str, stage: Stage, directory: Path) -> Told:
     """Play a scenario in one phase. Never raises for what lifeboat does wrong: that is in `Told.broken`."""
     play = Play(scenario.at(phase), stage, directory)
+    told_of = threading.excepthook
+    threading.excepthook = lambda args: (
+        None if args.exc_type is Stopped else told_of(args)
+    )  # a killed thread says nothing
     try:
         return play.run()
     finally:
         play.close()
+        threading.excepthook = told_of
 
 
 class Play:
