@@ -15,6 +15,7 @@ from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import ActionKind
 
+_THROTTLES = ("io_limits", "throttles")
 _LOOKING_SECONDS = 15.0
 """what an attempt says it saw may be this old when it ends: two silent nodes were asked in between"""
 
@@ -86,7 +87,8 @@ def broken_invariants(stage: Stage, journals: Iterable[Path], before: Before, *,
         running = [copy for copy in copies if _runs(copy) and stage.powered(copy.node)]
         if len(running) > 1:
             wrong.append(f"{vm} runs {len(running)} times: {', '.join(map(str, running))}")
-        if not copies and stage.uuids[vm] not in archived and vm not in stage.removed:
+        in_archive = stage.uuids[vm] in archived or stage.store_is_gone()
+        if not copies and not in_archive and vm not in stage.removed:
             wrong.append(f"{vm} is lost: on no node, and in no verified archive")
         if not copies or vm in stage.removed:
             continue
@@ -104,7 +106,7 @@ def broken_invariants(stage: Stage, journals: Iterable[Path], before: Before, *,
                     wrong.append(f"{names.get(uuid, uuid)} is locked by {holder}, which is not indeterminate")
     if finished:
         wrong += _stray_images(stage, before, frozen)
-        wrong += _unfinished_archives(stage)
+        wrong += _unfinished_archives(stage, archived)
     return wrong
 
 
@@ -205,9 +207,15 @@ def _journal_agrees(stage: Stage, account: Account, before: Before) -> list[str]
 
 
 def _leftovers(stage: Stage, vm: str, copies: list[Copy], before: Before, frozen: set[str]) -> list[str]:
-    if vm in frozen:
-        return []
     wrong: list[str] = []
+    if vm in frozen:  # not even then is a guest left held back
+        (was,) = before.copies[vm]
+        held = [
+            copy
+            for copy in copies
+            if any(copy.settings.get(t, was.settings.get(t)) != was.settings.get(t) for t in _THROTTLES)
+        ]
+        return [f"{vm} on {copy.node} is still held back" for copy in held]
     if len(copies) > 1:
         wrong.append(f"{vm} is left defined twice: {', '.join(map(str, copies))}")
     (was,) = before.copies[vm]
@@ -236,7 +244,13 @@ def _stray_images(stage: Stage, before: Before, frozen: set[str]) -> list[str]:
     return wrong
 
 
-def _unfinished_archives(stage: Stage) -> list[str]:
+def _unfinished_archives(stage: Stage, archived: set[str]) -> list[str]:
+    """Part of a copy may stay for the next copy of the same vm to go on from; not once there is an archive of it."""
     if stage.store_is_gone():
         return []
-    return [f"an unfinished archive {name} is left in the store" for name in stage.store.leftovers()]
+    resumable = set(stage.uuids.values()) - archived
+    return [
+        f"an unfinished archive {left.id} is left in the store, and nothing goes on from it"
+        for left in stage.store.leftovers()
+        if left.vm_uuid not in resumable
+    ]

@@ -7,8 +7,12 @@ goes on without it.
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,11 @@ _LOOKS = frozenset({"node", "vms", "observe", "uuid_of", "free_memory_bytes", "f
     "name"})  # fmt: skip
 
 
+_WAITS = frozenset({"wait", "_wait_for_tstate_lock", "_worker"})
+"""functions of the standard library in which a thread is that waits for another"""
+_GLANCE_SECONDS = 0.0005
+_PATIENCE_SECONDS = 5.0
+"""real time after which a busy thread is taken to wait for something else"""
 _CHUNK_BYTES = 16 << 10
 """small, so that a disk of the simulated fleet, which holds little, is read in several pieces"""
 
@@ -54,6 +63,7 @@ class Process:
         self.stopped = False
         self.abort_asked = threading.Event()
         self.withdrawn = ""
+        self._looks_at_cancel: int | None = None
         self._on_moment = on_moment
         self._vm_names = vm_names
         self._in_moment = threading.local()
@@ -61,6 +71,16 @@ class Process:
         reached: dict[str, Hypervisor] = {n: _Reached(node, self) for n, node in nodes.items()}  # type: ignore[misc]
         self.hands = Hands(reached, clock, self.journal, archives)
         self.watcher = Watcher(tell=self._tell, withdraw=lambda _: self.withdrawn or None)
+
+    def heeded_cancel(self) -> bool:
+        """The thread that heeds requests has written it down, and has come round again since."""
+        asked = [r for r in Journal.records(self.journal) if r.kind == "cancel-asked"]
+        if not asked:
+            return False
+        looks = sum(count for name, count in self.journal.looks.items() if name.startswith("steering"))
+        if self._looks_at_cancel is None:
+            self._looks_at_cancel = looks
+        return looks > self._looks_at_cancel
 
     def require_running(self) -> None:
         if self.stopped:
@@ -94,6 +114,8 @@ class _Journal(Journal):
     def __init__(self, path: Path, process: Process) -> None:
         super().__init__(path)
         self._process = process
+        self.looks: Counter[str] = Counter()
+        """thread → how often it has read here"""
 
     def append(self, kind: str, data: dict[str, Any], **about: Any) -> Any:
         self._process.require_running()
@@ -107,6 +129,7 @@ class _Journal(Journal):
 
     def records(self, *args: Any, **only: Any) -> Any:
         self._process.require_running()
+        self.looks[threading.current_thread().name] += 1
         return super().records(*args, **only)
 
     def lock(self, *args: Any, **more: Any) -> None:
@@ -162,14 +185,20 @@ class _Reached:
 
 
 class ProcessClock(VirtualClock):
-    """Virtual time in which alarms can be set, and in which a stopped process sleeps no more."""
+    """Virtual time for several threads that is the same each time: it passes only once every thread that was started
+    since has gone to sleep on it, ended, or waits for another. Alarms can be set, and a stopped process sleeps no more.
+    """
 
     def __init__(self) -> None:
-        super().__init__(grace_seconds=0.0)
+        super().__init__()
         self.require_running: Callable[[], None] = lambda: None
         """raises in the threads of a process that was stopped"""
         self._alarms: list[tuple[float, Callable[[], object]]] = []
         self._alarm_lock = threading.RLock()
+        self._asleep: dict[threading.Thread, float] = {}
+        self._held: set[threading.Thread] = set()
+        here = threading.current_thread()
+        self._others = {thread for thread in threading.enumerate() if thread is not here}
 
     def at(self, seconds: float, do: Callable[[], object]) -> None:
         with self._alarm_lock:
@@ -179,9 +208,7 @@ class ProcessClock(VirtualClock):
         wake = self.monotonic() + max(0.0, seconds)
         while True:
             self.require_running()
-            until = min([wake, *(due for due, _ in self._alarms)])
-            if until > self.monotonic():
-                super().sleep(until - self.monotonic())
+            self._pass(min([wake, *(due for due, _ in self._alarms)]))
             with self._alarm_lock:
                 due = [do for at, do in self._alarms if at <= self.monotonic()]
                 self._alarms = [alarm for alarm in self._alarms if alarm[0] > self.monotonic()]
@@ -190,3 +217,42 @@ class ProcessClock(VirtualClock):
             self.require_running()
             if self.monotonic() >= wake:
                 return
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Whoever sleeps now, or goes to sleep, sleeps on until the block ends; what it begins has time pass for it."""
+        with self._changed:
+            before, self._held = self._held, set(threading.enumerate()) - {threading.current_thread()}
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held = before
+                self._changed.notify_all()
+
+    def _pass(self, until: float) -> None:
+        me, patience = threading.current_thread(), time.monotonic() + _PATIENCE_SECONDS
+        with self._changed:
+            self._asleep[me] = until
+            self._changed.notify_all()
+            try:
+                while self._elapsed < until:
+                    if me in self._held or until > min(w for t, w in self._asleep.items() if t not in self._held):
+                        self._changed.wait(_GLANCE_SECONDS * 20)
+                    elif self._somebody_is_busy(me) and time.monotonic() < patience:
+                        self._changed.wait(_GLANCE_SECONDS)
+                    else:
+                        self._elapsed = until
+            finally:
+                del self._asleep[me]
+                self._changed.notify_all()
+
+    def _somebody_is_busy(self, me: threading.Thread) -> bool:
+        frames = sys._current_frames()
+        for thread in threading.enumerate():
+            if thread is me or thread in self._asleep or thread in self._others:
+                continue
+            frame = frames.get(thread.ident or 0)
+            if frame is None or frame.f_code.co_name not in _WAITS:
+                return True
+        return False

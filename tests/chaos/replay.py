@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from tools.simulated_migration import Phase
 _PHASE = re.compile(rf"(?P<vm>\S+) is (?P<phase>{'|'.join(Phase)})")
 _TIME = re.compile(r"([\d.]+) seconds have passed")
 _ABORT_SECONDS = 20.0
+_HEED_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,15 @@ class Told:
 def replay(scenario: Scenario, phase: str, stage: Stage, directory: Path) -> Told:
     """Play a scenario in one phase. Never raises for what lifeboat does wrong: that is in `Told.broken`."""
     play = Play(scenario.at(phase), stage, directory)
+    told_of = threading.excepthook
+    threading.excepthook = lambda args: (
+        None if args.exc_type is Stopped else told_of(args)
+    )  # a killed thread says nothing
     try:
         return play.run()
     finally:
         play.close()
+        threading.excepthook = told_of
 
 
 class Play:
@@ -85,6 +92,7 @@ class Play:
         self._waiting: list[Fault] = []
         self._moments = 0
         self._busy = False
+        self._in_phase = threading.local()
         self._mutex = threading.RLock()
         self._processes: list[Process] = []
         self._journals: list[Path] = []
@@ -120,7 +128,8 @@ class Play:
         before, name = self.process, "another lifeboat"
         self.process = self._start(name, "journal.sqlite" if same_host else "journal-2.sqlite")
         try:
-            self._apply(self.process, name)
+            with self.stage.others_wait():
+                self._apply(self.process, name)
         finally:
             self.process = before
 
@@ -152,10 +161,14 @@ class Play:
                 self.stage.used_by(None)
 
     def cancel(self) -> None:
-        """Ctrl-C. A move that is under way goes on only once it was asked to end."""
+        """Ctrl-C, and whoever carries the evacuation out has taken it in. A live migration goes on only once it was asked
+        to end: the same in virtual time as in real."""
         process = self.process
         process.watcher.cancelled.set()
-        if threading.current_thread().name.startswith("migrate-"):  # the call waits for the abort; others poll
+        deadline = time.monotonic() + _HEED_SECONDS
+        while not process.heeded_cancel() and self._busy and time.monotonic() < deadline:
+            time.sleep(0.005)  # real time: the thread that heeds it looks every so often
+        if getattr(self._in_phase, "deep", False):
             process.abort_asked.wait(_ABORT_SECONDS)
 
     def _start(self, name: str, journal: str) -> Process:
@@ -229,7 +242,15 @@ class Play:
             self._waiting.append(fault)
             return
         slow = any(takes_time(sentence) for sentence in fault.do)
-        self.stage.when(match["vm"], Phase(match["phase"]), lambda: self._do(fault), takes_time=slow)
+
+        def in_phase() -> None:
+            self._in_phase.deep = True
+            try:
+                self._do(fault)
+            finally:
+                self._in_phase.deep = False
+
+        self.stage.when(match["vm"], Phase(match["phase"]), in_phase, takes_time=slow)
 
     def _moment(self, process: Process, words: str) -> None:
         with self._mutex:

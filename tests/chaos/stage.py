@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,10 @@ class Stage(ABC):
     @abstractmethod
     def used_by(self, require_running: Callable[[], None] | None) -> None:
         """The process whose every act fails once it was stopped dead; None once it has ended."""
+
+    def others_wait(self) -> AbstractContextManager[None]:
+        """What is done in this block is done before anybody else goes on, where a stage can have that."""
+        return nullcontext()
 
     @abstractmethod
     def policy(self, policy: Policy) -> Policy:
@@ -193,11 +197,14 @@ class SimulatedStage(Stage):
         self.fleet = SimulatedFleet(self.virtual)
         for node in NODES:
             self.fleet.add_node(node)
-        vms = {**STANDARD, **{n: {**STANDARD.get(n, {}), **changed} for n, changed in scenario.vms.items()}}
+        vms = {n: {**STANDARD.get(n, {}), **scenario.vms.get(n, {})} for n in {**STANDARD, **scenario.vms}}
+        reads = {name: float(given.pop("io_dirty_bytes_per_second", 0.0)) for name, given in vms.items()}
         self.uuids = {
             name: self.fleet.add_vm(given.pop("node", "node-a"), name, **{"memory_bytes": 64 << 20, **given})
             for name, given in ((name, {**given, **_states(given)}) for name, given in vms.items())
         }
+        for name, rate in reads.items():
+            self.fleet.guests[self.uuids[name]].io_dirty_bytes_per_second = rate
         self.names = {uuid: name for name, uuid in self.uuids.items()}
         self.store_faults = StoreFaults()
 
@@ -212,6 +219,9 @@ class SimulatedStage(Stage):
             clock=self.clock,
             options={"faults": self.store_faults},
         )
+
+    def others_wait(self) -> AbstractContextManager[None]:
+        return self.virtual.held()
 
     def policy(self, policy: Policy) -> Policy:
         return policy
@@ -365,7 +375,12 @@ _PASSING = frozenset({"state", "reason", "persistent", "incoming", "attempt", "s
 
 
 def _settings(domain: SimulatedDomain) -> dict[str, Any]:
-    return {each.name: getattr(domain, each.name) for each in fields(domain) if each.name not in _PASSING}
+    found = {each.name: getattr(domain, each.name) for each in fields(domain) if each.name not in _PASSING}
+    limits: dict[str, dict[str, int]] = found["io_limits"]
+    found["io_limits"] = {
+        device: set_ for device, each in limits.items() if (set_ := {k: v for k, v in each.items() if v})
+    }
+    return found
 
 
 def _with_xml(domain: SimulatedDomain, xml: str) -> SimulatedDomain:

@@ -16,6 +16,7 @@ from chaos import golden, replay
 from chaos.invariants import Before, broken_invariants
 from chaos.scenario import SCENARIOS, Scenario, read_scenario
 from chaos.stage import SimulatedStage, local_image
+from chaos.store_faults import FaultyFileSystem
 
 import agent.cold_archive
 import agent.cold_migrate
@@ -25,7 +26,6 @@ from agent.hands import Hands
 from agent.settle import Settlement, Sight, Step
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, SeenState
-from tools.archive_store import FsspecArchiveStore
 from tools.simulated import Image
 from tools.simulated_node import SimulatedNode
 
@@ -101,28 +101,25 @@ def an_indeterminate_vm_is_not_explained(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ending, "__init__", vague)
 
 
-@mistake("cold-move-target-dies", "reads a disk", "is lost")
-def the_source_is_undefined_before_anybody_looked(patch: pytest.MonkeyPatch) -> None:
-    honest = agent.cold_migrate.stop
+def _undefine_once_stopped(patch: pytest.MonkeyPatch, move: Any) -> None:
+    honest = move.stop
 
-    def stop(ctx: AttemptContext, source: Any) -> Ending | None:
-        ending = honest(ctx, source)
+    def stop(ctx: AttemptContext, source: Any, *more: Any, **named: Any) -> Ending | None:
+        ending = honest(ctx, source, *more, **named)
         source.undefine(ctx.vm.uuid)
         return ending
 
-    patch.setattr(agent.cold_migrate, "stop", stop)
+    patch.setattr(move, "stop", stop)
 
 
-@mistake("archive-and-release", "nothing", "is lost")
-def an_archive_is_trusted_without_being_there(patch: pytest.MonkeyPatch) -> None:
-    honest = FsspecArchiveStore.write
+@mistake("cold-move-target-dies", "reads a disk", "is lost")
+def the_source_is_undefined_before_anybody_looked(patch: pytest.MonkeyPatch) -> None:
+    _undefine_once_stopped(patch, agent.cold_migrate)
 
-    def write(self: FsspecArchiveStore, **given: Any) -> Any:
-        entry = honest(self, **given)
-        self._fs.rm(f"{self._root}/{given['archive_id']}", recursive=True)
-        return entry
 
-    patch.setattr(FsspecArchiveStore, "write", write)
+@mistake("archive-store-full", "says stopping about batch-1", "is lost")
+def the_source_is_released_before_its_archive_is_whole(patch: pytest.MonkeyPatch) -> None:
+    _undefine_once_stopped(patch, agent.cold_archive)
 
 
 @mistake("lifeboat-stopped-live", "copying", "carries the mark")
@@ -205,8 +202,8 @@ def _mark(stage: SimulatedStage) -> None:
     stage.fleet.node("node-a").stamp_attempt(stage.uuids["infer-1"], "evac-1")
 
 
-def _change_a_setting(stage: SimulatedStage) -> None:
-    stage.fleet.machines["node-a"].domains[stage.uuids["infer-1"]].snapshots = 1  # a throttle would show as this does
+def _leave_a_throttle(stage: SimulatedStage) -> None:
+    stage.fleet.node("node-a").set_io_limits(stage.uuids["infer-1"], {"vda": {"total_bytes_sec": 1 << 20}})
 
 
 def _leave_an_image(stage: SimulatedStage) -> None:
@@ -218,9 +215,9 @@ def _remove_an_image(stage: SimulatedStage) -> None:
 
 
 def _leave_half_an_archive(stage: SimulatedStage) -> None:
-    store = stage.open_store()
-    store._fs.makedirs("/archives/half", exist_ok=True)
-    store._fs.pipe_file("/archives/half/disk-vda.zst", b"half")
+    store = FaultyFileSystem(faults=stage.store_faults)
+    store.makedirs("/archives/half", exist_ok=True)
+    store.pipe_file("/archives/half/disk-vda.zst", b"half")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +228,7 @@ def _leave_half_an_archive(stage: SimulatedStage) -> None:
         (_lose, "infer-3 is lost"),
         (_stop, "nobody touched it"),
         (_mark, "carries the mark of attempt evac-1"),
-        (_change_a_setting, "other settings: snapshots"),
+        (_leave_a_throttle, "other settings: io_limits"),
         (_leave_an_image, "is left on node-c"),
         (_remove_an_image, "is gone from node-a"),
         (_leave_half_an_archive, "an unfinished archive half"),
