@@ -70,6 +70,8 @@ class Signal(Value):
     """as a person writes it: V, A, °C, rpm, errors/h"""
     promql: str
     """gives one series per node and instance of the part; `$node_label` stands for the label that names nodes"""
+    exporter: str = ""
+    """who exposes what the query reads, such as `ipmi_exporter`: what to install where it is missing"""
     part_label: str | None = None
     """the label that tells parts of one node apart (sensor name, disk, DIMM); None when there is one per node"""
     title: str = "{part}"

@@ -230,6 +230,8 @@ class _CheckedSession(requests.Session):
         warnings = [str(w) for w in body.get("warnings") or () if not str(w).startswith("PromQL info")]
         if warnings:
             raise _RefusalError(f"it answered only in part ({' '.join(warnings[0].split())[:300]})", kind="partial")
+        if body.get("isPartial"):  # VictoriaMetrics: a storage node did not answer
+            raise _RefusalError("it answered only in part (isPartial)", kind="partial")
         data = body.get("data")
         if not isinstance(data, dict) or data.get("resultType") != "matrix" or not isinstance(data.get("result"), list):
             raise _RefusalError("no matrix in its answer", kind="not-json")

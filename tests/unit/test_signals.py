@@ -24,6 +24,7 @@ def test_a_shipped_signal_says_what_an_operator_needs(signal: Signal) -> None:
     assert signal.limits.source, "where its limits stand"
     assert signal.weight_reason, "why it weighs what it weighs"
     assert signal.meaning
+    assert signal.exporter, "what to install where it is missing"
     assert "$node_label" in signal.promql, "it must give one series per node, whatever the label is called"
     if signal.limits.low is not None or signal.limits.high is not None:
         assert signal.noise > 0, "without a noise floor a constant reading makes any change news"
