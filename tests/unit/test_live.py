@@ -137,6 +137,8 @@ def test_the_command_shows_a_row_for_each_node_and_why(config: Path) -> None:
     a, b = (line for line in result.output.splitlines() if "│ node-" in line)
     assert "node-a" in a
     assert "95 %" in a
+    assert "cordon" in a, "it holds no vm: nothing to evacuate"
+    assert "watch" in b
     assert "< 0.1 %" in b
     assert "node-a: PSU1 12V Out: 11.31 V, past its limit, limit 11.40 V, usually 12.10" in result.output
     assert "node-b: unknown: thermal: no signal of it was reported within the last day" in " ".join(
