@@ -77,7 +77,7 @@ def run(
     from agent.settings import load_settings
 
     settings = load_settings(config)
-    with connect(settings, policy_file, planner=planner) as session:
+    with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
         cycle = Cycle(session.hands, session.policy, session.look, session.planner, PolicyApprover())
         serve(cycle, interval=settings.interval, on_pass=lambda result: keep_report(result, session), once=once)
 

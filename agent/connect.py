@@ -60,8 +60,9 @@ def connect(
     *,
     planner: str = "solver",
     watch: Callable[[Vm], AbstractContextManager[BlackoutMeter]] | None = None,
+    keep_ring: bool = False,
 ) -> Generator[Session]:
-    """Open the nodes, the telemetry, the archive store and the journal of these settings.
+    """Open the nodes, the telemetry, the archive store and the journal of these settings; with `keep_ring` the summary ring.
 
     Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
     """
@@ -73,12 +74,15 @@ def connect(
     policy = read_policy(policy_path) if policy_path is not None else Policy()
     journal = open_journal(settings)
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
+    eyes: Eyes | None = None
     try:
         archives = open_archives(settings) if settings.archive_url else None
         hands = Hands(nodes, SystemClock(), journal, archives, watch)
-        eyes = Eyes(settings, nodes)
+        eyes = Eyes(settings, nodes, keep_ring=keep_ring)
         yield Session(settings, hands, policy, eyes.look, planner_named(planner, settings))
     finally:
+        if eyes is not None:
+            eyes.close()
         for node in nodes.values():
             node.close()
         journal.close()

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Eyes:
     """Looks again and again, each time remembering the last fleet, the healthy pasts and how far each log was read."""
 
-    def __init__(self, settings: Settings, nodes: Mapping[str, Hypervisor]) -> None:
-        """Connects to nothing yet. Raises BadInput when the settings or the signals file can't be used."""
+    def __init__(self, settings: Settings, nodes: Mapping[str, Hypervisor], *, keep_ring: bool = False) -> None:
+        """Connects to nothing yet. `keep_ring`: summaries are kept under state_dir across restarts, by one agent alone.
+
+        Raises BadInput when the settings, the signals file or the ring can't be used.
+        """
         from agent.observe import Memory
         from tools.clock import SystemClock
         from tools.prometheus import PrometheusMetrics
@@ -43,6 +46,11 @@ class Eyes:
             if prometheus is not None
             else None
         )
+        if keep_ring and prometheus is not None:
+            from tools.ring import SummaryRing
+
+            self._memory.ring = SummaryRing(settings.state_dir / "ring")
+            self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
 
     def observe(self) -> Observation:
         """One look at everything. Raises BadInput only for a broken vm label; whatever does not answer is in `unread`."""
@@ -90,6 +98,8 @@ class Eyes:
         """Close the telemetry's connections; the nodes stay the caller's."""
         if self._metrics is not None:
             self._metrics.close()
+        if self._memory.ring is not None:
+            self._memory.ring.close()
 
 
 def hardware_logs(settings: Settings) -> dict[str, list[HardwareLog]]:

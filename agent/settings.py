@@ -22,6 +22,8 @@ class PrometheusSettings(Value):
     timeout_seconds: float = Field(default=10.0, gt=0)
     headers: dict[str, str] = Field(default_factory=dict)
     """sent along, such as a tenant id or an authorisation"""
+    recorded: bool = False
+    """Prometheus loads deploy/prometheus-rules.yaml: summaries are read as it recorded them"""
 
 
 class BmcSettings(Value):

@@ -11,6 +11,7 @@ from models.errors import BadInput
 from models.signal import Component, Signal
 from tools.signals import load_catalogue
 from tools.signals.page import END, START, table
+from tools.signals.rules import RULES, rules
 
 SIGNALS = load_catalogue()
 
@@ -114,6 +115,10 @@ def test_a_broken_signals_file_is_named_in_one_line(tmp_path: Path, text: str, s
 def test_a_missing_signals_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.yaml: No such file"):
         load_catalogue(tmp_path / "none.yaml")
+
+
+def test_the_shipped_recording_rules_are_the_catalogue_s() -> None:
+    assert RULES.read_text(encoding="utf-8") == rules(SIGNALS), "run: python -m tools.signals.rules"
 
 
 def test_the_documentation_lists_what_is_shipped() -> None:
