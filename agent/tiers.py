@@ -13,8 +13,8 @@ from models.risk import Risk
 from models.standing import Standing, standings
 from models.tier import NodeTier, Tier, Warrant, next_tier, warrant, worth_acting
 
-RECORD = "tier"
-"""The journal's kind of record for a change."""
+RECORD = "tiers"
+"""The journal's kind of record for the changes of one look."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Tiers:
         """As the journal left them. What was held is upheld until `now`: nobody looked in between."""
         tiers = cls(policy)
         for record in journal.records():
+            at = datetime.fromisoformat(record.time)
             if record.kind == RECORD:
-                at = datetime.fromisoformat(record.time)
-                tiers.held[record.data["node"]] = NodeTier(
-                    record.data["node"], Tier(record.data["tier"]), at, max(at, now), record.data["why"],
-                    blind=record.data["blind"],
-                )  # fmt: skip
+                for one in record.data["changes"]:
+                    tiers.held[one["node"]] = NodeTier(
+                        one["node"], Tier(one["tier"]), at, max(at, now), one["why"], blind=one["blind"]
+                    )
             elif record.kind == "planned":
-                tiers.acted(record.data["plan"]["evacuating"], datetime.fromisoformat(record.time))
+                tiers.acted(record.data["plan"]["evacuating"], at)
         return tiers
 
     def judge(self, fleet: Fleet, risks: Iterable[Risk], now: datetime) -> dict[str, Judged]:
@@ -76,12 +76,17 @@ class Tiers:
 
 
 def record_changes(judged: Iterable[Judged], journal: Journal, now: datetime) -> list[Judged]:
-    """Write the changes into the journal; those that changed."""
+    """Write what changed in this look into the journal, as one record; those that changed."""
     changed = [one for one in judged if one.changed]
-    for one in changed:
-        was = one.before.tier if one.before else Tier.WATCH
-        data = {"node": one.now.node, "tier": one.now.tier, "was": was, "why": one.now.why, "blind": one.now.blind}
-        journal.append(RECORD, data, now=now)
+    if changed:  # one record: when a Prometheus falls silent, every node of the fleet changes at once
+        changes = [
+            {
+                "node": one.now.node, "tier": one.now.tier, "was": one.before.tier if one.before else Tier.WATCH,
+                "why": one.now.why, "blind": one.now.blind,
+            }
+            for one in changed
+        ]  # fmt: skip
+        journal.append(RECORD, {"changes": changes}, now=now)
     return changed
 
 

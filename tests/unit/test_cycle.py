@@ -71,8 +71,9 @@ def test_the_journal_has_each_change_of_tier_once(world: World) -> None:
     loop = cycle(world, failing=("a",), policy=Policy())
     loop.run_pass()
     loop.run_pass()
-    (record,) = [r for r in world.journal.records() if r.kind == "tier"]
-    assert (record.data["node"], record.data["tier"], record.data["was"]) == ("a", "evacuate", "watch")
+    (record,) = [r for r in world.journal.records() if r.kind == "tiers"]
+    (change,) = record.data["changes"]
+    assert (change["node"], change["tier"], change["was"]) == ("a", "evacuate", "watch")
 
 
 def test_a_restart_neither_forgets_the_cooldown_nor_the_tier(world: World) -> None:
