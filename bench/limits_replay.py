@@ -37,7 +37,7 @@ SIGNALS = load_catalogue()
 POLICY = Policy()
 STAKE = [Vm(uuid="v", name="v", node="node-a", memory_bytes=1 << 34, priority=Priority.HIGH)]
 """One high-priority vm that can move live: the least that makes a drain worth its effort."""
-LOOKS = 200
+LOOKS = 80
 """At most, between the onset and the death; detection is late by up to a step."""
 
 
