@@ -284,6 +284,12 @@ def test_templates_stay_few_and_harmless(messages: list[str]) -> None:
     for template, _ in templates.top(100):
         assert template.isprintable()
         assert len(template) <= 170
+
+
+def test_a_log_that_says_something_new_all_the_time_keeps_few_templates() -> None:
+    templates = Templates(lambda tag, message: False)
     for k in range(2 * MOST):
         templates.add("".join(chr(97 + int(digit)) for digit in str(k)))
+        templates.add("the same again")
     assert len(templates.top(10 * MOST)) <= MOST
+    assert templates.top(1) == [("the same again", 2 * MOST)]
