@@ -94,7 +94,7 @@ def run(
     from agent.settings import load_settings
 
     settings = load_settings(config)
-    with connect(settings, policy_file, planner=planner) as session:
+    with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
         cycle = Cycle(
             session.hands,
             session.policy,

@@ -36,16 +36,19 @@ def assess(
             for component in WATCHED:
                 wanted = any(s.component is component and s.failure_weight > 0 for s in signals)
                 if wanted and component not in spoken:
-                    unread[component.value] = "no signal of it was reported within the last day" + _label_hint(
-                        observation
+                    unread[component.value] = "no signal of it was reported within the last day" + _stranger_hint(
+                        observation, silent=not spoken
                     )
         risk = assess_node(node.name, histories[node.name], events[node.name], now=now.timestamp(), unread=unread)
         risks.append(risk.model_copy(update={"assessed_at": now, "simulated": simulated}))
     return risks
 
 
-def _label_hint(observation: Observation) -> str:
-    """A wrong node label makes every node silent: the names that did come tell."""
-    if observation.histories or not observation.strangers:
+def _stranger_hint(observation: Observation, *, silent: bool) -> str:
+    """Where the metrics name nodes that libvirt does not: the label is wrong, or this node has another name there."""
+    if not silent or not observation.strangers:
         return ""
-    return f"; the metrics name {', '.join(observation.strangers[:3])} instead: check prometheus.node_label"
+    names = ", ".join(observation.strangers[:3])
+    if not observation.histories:
+        return f"; the metrics name {names} instead: check prometheus.node_label"
+    return f"; the metrics also name {names}, which libvirt does not: is it this node under another name?"

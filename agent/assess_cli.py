@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.observe import Observation
+    from agent.settings import Settings
+    from agent.tiers import Judged
     from models.risk import Risk
+    from models.tier import Tier
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -36,6 +39,7 @@ def assess(
     from agent.settings import load_settings
     from models.errors import BadInput
     from models.text import visible
+    from models.tier import Tier
     from tools.libvirt_fleet import connect_nodes
 
     settings = load_settings(config)
@@ -61,7 +65,17 @@ def assess(
     for vm, places in observation.twice:
         note(f"lifeboat: vm {vm.name!r} is running on {' and '.join(places)} at once: stop one copy by hand")
     screen = console()
-    screen.print(risk_table(observation, risks))
+    judged = node_tiers(settings, observation, risks)
+    screen.print(risk_table(observation, risks, {node: one.now.tier for node, one in judged.items()}))
+    for node, one in judged.items():
+        if one.now.tier is not Tier.WATCH and one.warranted.known:
+            held = f", held as {one.now.tier}" if one.now.tier is not one.warranted.tier else ""
+            hint = (
+                f"; `lifeboat plan {visible(node)}` shows how"
+                if one.warranted.tier in (Tier.DRAIN, Tier.EVACUATE)
+                else ""
+            )
+            screen.print(f"{visible(node)}: {one.warranted.tier}{held}: {one.now.why}{hint}", markup=False)
     shown = None if all_drivers else 3
     for risk in risks:
         for driver in risk.drivers[:shown]:
@@ -74,7 +88,23 @@ def assess(
         screen.print(f"{risks[0].model}: {risks[0].basis}.", style="dim", markup=False)
 
 
-def risk_table(observation: Observation, risks: list[Risk]) -> Table:
+def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) -> dict[str, Judged]:
+    """Each node's tier: as the background agent's journal left it, where there is one, and as this look says. Records nothing."""
+    from agent.connect import open_journal
+    from agent.files import read_policy
+    from agent.tiers import Tiers
+    from models.policy import Policy
+
+    policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
+    tiers = Tiers(policy)
+    if (settings.state_dir / "journal.sqlite").exists():
+        journal = open_journal(settings)
+        tiers = Tiers.restored(policy, journal, observation.at)
+        journal.close()
+    return tiers.judge(observation.fleet, risks, observation.at)
+
+
+def risk_table(observation: Observation, risks: list[Risk], tiers: dict[str, Tier]) -> Table:
     """One row per node."""
     from rich.table import Table
     from rich.text import Text
@@ -90,6 +120,7 @@ def risk_table(observation: Observation, risks: list[Risk]) -> Table:
     for horizon in HORIZONS:
         table.add_column(horizon, justify="right")
     table.add_column("data age", justify="right")
+    table.add_column("tier")
     for risk in risks:
         blind = risk.data_age_seconds is None
         figures = [
@@ -98,7 +129,9 @@ def risk_table(observation: Observation, risks: list[Risk]) -> Table:
         ]
         age = "no data" if risk.data_age_seconds is None else f"{risk.data_age_seconds:.0f} s"
         state = observation.fleet.node_by_name[risk.node].state.value
-        table.add_row(Text(visible(risk.node)), state, *figures, Text(age, style="yellow" if blind else ""))
+        tier = tiers[risk.node]
+        shown = Text(tier.value, style="yellow" if tier.value != "watch" else "")
+        table.add_row(Text(visible(risk.node)), state, *figures, Text(age, style="yellow" if blind else ""), shown)
     return table
 
 

@@ -69,8 +69,9 @@ def connect(
     *,
     planner: str = "solver",
     watch: Callable[[Vm], AbstractContextManager[BlackoutMeter]] | None = None,
+    keep_ring: bool = False,
 ) -> Generator[Session]:
-    """Open the nodes, the telemetry, the archive store and the journal of these settings.
+    """Open the nodes, the telemetry, the archive store and the journal of these settings; with `keep_ring` the summary ring.
 
     Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
     """
@@ -84,14 +85,17 @@ def connect(
     policy = read_policy(policy_path) if policy_path is not None else Policy()
     journal = open_journal(settings)
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=_node_clocks(settings)))
+    eyes: Eyes | None = None
     try:
         archives = open_archives(settings) if settings.archive_url else None
         clock = SystemClock()
         pins = Pins(settings.state_dir / "pins.json", journal, clock)
         hands = Hands(nodes, clock, journal, archives, watch, pins, guest_answers)
-        eyes = Eyes(settings, nodes)
+        eyes = Eyes(settings, nodes, keep_ring=keep_ring)
         yield Session(settings, hands, policy, eyes.look, planner_named(planner, settings))
     finally:
+        if eyes is not None:
+            eyes.close()
         for node in nodes.values():
             node.close()
         journal.close()

@@ -11,7 +11,7 @@ from agent.approve import approve, check_agreement
 from agent.execute import CarryOut, Watcher, execute, new_evacuation_id
 from agent.guard import judge
 from agent.hands import Hands
-from agent.plan import nodes_to_evacuate
+from agent.tiers import Judged, Tiers, cordoned, draining, record_changes, with_cordons
 from agent.verify import Verification, verify
 from models.errors import Busy, Refused
 from models.evacuation import Evacuation, NodeLoss, RiskSample
@@ -19,6 +19,7 @@ from models.fleet import Fleet, NodeState
 from models.plan import Plan, Verdict
 from models.policy import Policy
 from models.risk import Risk
+from models.tier import Tier
 from tools.ports import Approver
 
 _TIMELINE_MOST = 20_000
@@ -53,11 +54,13 @@ class PassResult:
     verification: Verification | None = None
     refusal: Refused | None = None
     """the error behind REFUSED"""
+    tier_changes: tuple[Judged, ...] = ()
+    """nodes whose tier is another one than before"""
 
 
 @dataclass
 class Cycle:
-    """What a pass needs, and what it remembers between passes: cooldowns and the run of the risk."""
+    """What a pass needs, and what it remembers between passes: tiers, cooldowns and the run of the risk."""
 
     hands: Hands
     policy: Policy
@@ -68,7 +71,8 @@ class Cycle:
     watcher: Watcher = field(default_factory=Watcher)
     carry_out: CarryOut = execute
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
-    _cooling: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    _tiers: Tiers | None = None
+    _cordoned: frozenset[str] = frozenset()
 
     def run_pass(self) -> PassResult:
         """Look once, and act when policy says so.
@@ -80,19 +84,25 @@ class Cycle:
         now = self.hands.clock.now()
         self.timeline += [RiskSample(time=now, node=risk.node, probability=risk.probability) for risk in risks]
         del self.timeline[:-_TIMELINE_MOST]
-        wanted = tuple(
-            node for node in nodes_to_evacuate(fleet, risks, self.policy, now) if self._cooling.get(node, now) <= now
-        )
+        if self._tiers is None:
+            self._tiers = Tiers.restored(self.policy, self.hands.journal, now)
+        judged = self._tiers.judge(fleet, risks, now)
+        changes = tuple(record_changes(judged.values(), self.hands.journal, now))
+        wanted, policy = tuple(node for node, one in judged.items() if one.act is Tier.EVACUATE), self.policy
+        if not wanted:  # a drain has time: it waits until nothing urgent is left
+            wanted = tuple(node for node, one in judged.items() if one.act is Tier.DRAIN)
+            policy = draining(self.policy)
         if not wanted:
-            return PassResult(PassOutcome.QUIET, "no node has to be evacuated", started_at, fleet, risks)
-        plan = self.planner(fleet, risks, self.policy, now, wanted)
-        for node in wanted:
-            self._cooling[node] = now + self.policy.cooldown
+            why = "no node has to be evacuated"
+            return PassResult(PassOutcome.QUIET, why, started_at, fleet, risks, tier_changes=changes)
+        self._cordoned = cordoned(fleet, judged) - set(wanted)
+        fleet = with_cordons(fleet, self._cordoned)
+        plan = self.planner(fleet, risks, policy, now, wanted)
+        self._tiers.acted(wanted, now)
         result = self.act(plan, judge(plan, fleet, risks, self.policy, now), fleet, risks, started_at)
         if isinstance(result.refusal, Busy):
-            for node in wanted:  # it is not this node's fault, and it may not have the time
-                del self._cooling[node]
-        return result
+            self._tiers.not_acted(wanted)  # it is not this node's fault, and it may not have the time
+        return replace(result, tier_changes=changes)
 
     def act(self, plan: Plan, verdict: Verdict, fleet: Fleet, risks: list[Risk], started_at: datetime) -> PassResult:
         """Approve a judged plan, carry it out and verify. A refusal is in the result, not raised."""
@@ -131,7 +141,9 @@ class Cycle:
         )
         self._record("approved", evacuation, **agreement.model_dump(mode="json"))
         if agreement.by != "policy":
-            fleet, _ = self.look()  # a person takes time: the fleet must still be the one they agreed about
+            fleet = with_cordons(
+                self.look()[0], self._cordoned
+            )  # a person takes time: the fleet must still be the one they agreed about
         check_agreement(agreement, plan, fleet, now=clock.now())
         return self.carry_out(
             plan,

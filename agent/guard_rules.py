@@ -28,6 +28,7 @@ from agent.plan_waves import Limit, exceeded
 from models.fleet import NodeState, VmState
 from models.plan import Action, ActionKind
 from models.standing import Standing
+from models.tier import Tier, warrant
 
 CLOCK_SKEW_SECONDS = 60.0
 """a snapshot from the future by more than this means that clocks differ"""
@@ -147,12 +148,17 @@ def source_reachable(facts: Facts) -> Iterator[Finding]:
 
 @rule("source-risky", "every source is at risk, or a person named it", invariant=12, needs_risks=True)
 def source_risky(facts: Facts) -> Iterator[Finding]:
-    """Only nodes at the trigger are evacuated, unless a person named them. Unknown is no trigger."""
+    """Only nodes at the trigger are evacuated, unless a person named them. Unknown is no trigger. Where policy lets the agent
+    drain, what is worth it may leave live."""
     assert facts.standing is not None
     asked = set(facts.plan.asked)
+    stopping = {move.source for _, move in facts.moves if move.kind is not ActionKind.LIVE_MIGRATE}
     for name in sorted(facts.leaving - asked):
         there = facts.standing.get(name)
         if there is not None and there.standing is not Standing.RISKY:
+            said = warrant(there, facts.fleet.vms_on(name), facts.policy)
+            if facts.policy.drain.act and said.tier is Tier.DRAIN and name not in stopping:
+                continue
             yield Finding(f"{name} is not at the trigger ({there.why}) and nobody asked to evacuate it")
 
 

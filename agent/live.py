@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from models.errors import BadInput, Indeterminate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.observe import Observation
     from agent.settings import Settings
     from models.fleet import Fleet
@@ -18,8 +20,12 @@ if TYPE_CHECKING:
 class Eyes:
     """Looks again and again, each time remembering the last fleet, the healthy pasts and how far each log was read."""
 
-    def __init__(self, settings: Settings, nodes: Mapping[str, Hypervisor]) -> None:
-        """Connects to nothing yet. Raises BadInput when the settings or the signals file can't be used."""
+    def __init__(self, settings: Settings, nodes: Mapping[str, Hypervisor], *, keep_ring: bool = False) -> None:
+        """Connects to nothing yet. `keep_ring`: summaries, and how far each log was read, are kept under state_dir across
+        restarts, by one agent alone.
+
+        Raises BadInput when the settings, the signals file or the ring can't be used.
+        """
         from agent.observe import Memory
         from tools.clock import SystemClock
         from tools.prometheus import PrometheusMetrics
@@ -31,7 +37,7 @@ class Eyes:
         self._memory = Memory()
         self._previous: Fleet | None = None
         self.signals = load_catalogue(settings.signals_file)
-        self._logs = hardware_logs(settings)
+        self._logs = hardware_logs(settings, state_dir=settings.state_dir if keep_ring else None)
         prometheus = settings.prometheus
         self._metrics = (
             PrometheusMetrics(
@@ -43,6 +49,11 @@ class Eyes:
             if prometheus is not None
             else None
         )
+        if keep_ring and prometheus is not None:
+            from tools.ring import SummaryRing
+
+            self._memory.ring = SummaryRing(settings.state_dir / "ring")
+            self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
 
     def observe(self) -> Observation:
         """One look at everything. Raises BadInput only for a broken vm label; whatever does not answer is in `unread`."""
@@ -90,19 +101,36 @@ class Eyes:
         """Close the telemetry's connections; the nodes stay the caller's."""
         if self._metrics is not None:
             self._metrics.close()
+        if self._memory.ring is not None:
+            self._memory.ring.close()
 
 
-def hardware_logs(settings: Settings) -> dict[str, list[HardwareLog]]:
-    """Each node's collected logs and BMC, as the settings name them."""
+def hardware_logs(settings: Settings, *, state_dir: Path | None = None) -> dict[str, list[HardwareLog]]:
+    """Each node's collected logs and BMC, as the settings name them; with `state_dir` a restart goes on where they were left."""
     from tools.hardware_logs import LogFiles
+    from tools.hardware_patterns import harmless
+    from tools.journal_export import JournalExport
+    from tools.loki import LokiLog
     from tools.sel import SystemEventLog
 
     logs: dict[str, list[HardwareLog]] = {}
+    others = [other.name for other in settings.nodes]
     for node in settings.nodes:
+
+        def note(kind: str, name: str = node.name) -> Path | None:
+            return None if state_dir is None else state_dir / "logs" / f"{harmless(name).replace('/', '_')}.{kind}.json"
+
         sources: list[HardwareLog] = []
-        if node.hardware_logs:
-            others = [other.name for other in settings.nodes]
-            sources.append(LogFiles(node.name, node.hardware_logs, other_nodes=others))
+        exports = [path for path in node.hardware_logs if path.suffix == ".export" or path.is_dir()]
+        files = [path for path in node.hardware_logs if path.suffix != ".export"]
+        if files:
+            sources.append(LogFiles(node.name, files, other_nodes=others, state_file=note("files")))
+        if exports:
+            sources.append(JournalExport(node.name, exports, state_file=note("journal")))
+        if settings.loki is not None:
+            loki = settings.loki
+            sources.append(LokiLog(node.name, loki.url, loki.query, headers=loki.headers,
+                                   timeout_seconds=loki.timeout_seconds, state_file=note("loki")))  # fmt: skip
         if node.bmc is not None:
             sources.append(SystemEventLog(node.name, node.bmc.address, port=node.bmc.port, user=node.bmc.user,
                                           password_file=node.bmc.password_file))  # fmt: skip

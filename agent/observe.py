@@ -5,6 +5,7 @@ Nothing is judged here. What did not answer is said to be unread or offline, nev
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import defaultdict
@@ -12,14 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from agent.refresh import refresh
 from models.errors import LifeboatError, MetricsUnavailable, NodeUnreachable
 from models.fleet import Fleet, Node, NodeState, Vm, VmState
 from models.signal import HardwareEvent, Signal, SignalHistory
-from tools.ports import HardwareLog, Hypervisor, MetricsSource
+from tools.ports import HardwareLog, Hypervisor, MetricsSource, SummarySource
+
+if TYPE_CHECKING:
+    from tools.ring import SummaryRing
 
 RECENT = timedelta(minutes=30)
 """Read at the scrape interval."""
@@ -83,6 +88,12 @@ class Memory:
         default_factory=dict[str, tuple[datetime, list[SignalHistory]]]
     )
     """by signal: the last moment asked for, and the last half hour"""
+    ring: SummaryRing | None = None
+    """where summaries are kept across restarts; without one the healthy past is asked for again and again"""
+    summaries: SummarySource | None = None
+    """who computes them; needed with a ring"""
+    recorded: bool = False
+    """Prometheus's recording rules have computed them already"""
 
 
 def observe(
@@ -245,6 +256,11 @@ def _read_signals(
         except LifeboatError as error:
             return error
 
+    failed: dict[str, LifeboatError] = {}
+    if memory.ring is not None and memory.summaries is not None:
+        failed = refresh(
+            memory.ring, memory.summaries, signals, now=now, interval_seconds=interval, recorded=memory.recorded
+        )
     first = read(signals[0])
     if isinstance(first, MetricsUnavailable):
         return [], [Unread("metrics", first)]
@@ -257,6 +273,8 @@ def _read_signals(
             unread.append(Unread(signal.name, outcome))
         else:
             histories += outcome
+            if signal.name in failed:
+                unread.append(Unread(signal.name, failed[signal.name]))
     return histories, unread
 
 
@@ -283,6 +301,10 @@ def _day(metrics: MetricsSource, signal: Signal, now: datetime, memory: Memory, 
     if not _is_limited(signal):
         return []
     if signal.name not in memory.days or again:
+        if memory.ring is not None:
+            begin, end = ((now - ago).timestamp() for ago in (DAY, RECENT))
+            memory.days[signal.name] = now, memory.ring.histories(signal, first=math.ceil(begin), last=math.floor(end))
+            return memory.days[signal.name][1]
         day = metrics.histories(signal, start=now - DAY, end=now - RECENT, step_seconds=DAY_STEP_SECONDS)
         memory.days[signal.name] = now, day
     return memory.days[signal.name][1]

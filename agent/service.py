@@ -53,6 +53,9 @@ def serve(
         except LifeboatError as error:
             log.error("pass-failed", code=error.code, message=str(error))
             return
+        for one in result.tier_changes:
+            was = one.before.tier if one.before else None
+            log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
         level = log.info if result.outcome is PassOutcome.QUIET else log.warning
         level("pass", outcome=result.outcome, why=result.why, risks=_worst(result))
         on_pass(result)

@@ -22,6 +22,8 @@ class PrometheusSettings(Value):
     timeout_seconds: float = Field(default=10.0, gt=0)
     headers: dict[str, str] = Field(default_factory=dict)
     """sent along, such as a tenant id or an authorisation"""
+    recorded: bool = False
+    """Prometheus loads deploy/prometheus-rules.yaml: summaries are read as it recorded them"""
 
 
 class BmcSettings(Value):
@@ -45,13 +47,24 @@ class NodeSettings(Value):
     """host name or address that takes the guests' memory, such as one on a migration network; None: the host of
     migration_uri. The certificate QEMU shows there must carry it"""
     hardware_logs: tuple[Path, ...] = ()
-    """files or directories with this node's collected logs"""
+    """files or directories with this node's collected logs: syslog lines, or systemd's journal export (`*.export`)"""
     bmc: BmcSettings | None = None
     failure_domain: str = ""
     memory_reserved_bytes: int = 1 << 30
     cpu_overcommit: float = 4.0
     migration_bytes_per_second: float = 125_000_000.0
     archive_bytes_per_second: float = 100_000_000.0
+
+
+class LokiSettings(Value):
+    """Grafana Loki, for nodes whose logs are collected there."""
+
+    url: str
+    query: str
+    """LogQL that selects one node's kernel and BMC lines; `$node` stands for its name: `{host="$node"} |~ "kernel|ipmi"`"""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """sent along, such as `X-Scope-OrgID`"""
+    timeout_seconds: float = Field(default=10.0, gt=0)
 
 
 class LlmSettings(Value):
@@ -73,6 +86,8 @@ class Settings(BaseSettings):
 
     prometheus: PrometheusSettings | None = None
     nodes: tuple[NodeSettings, ...] = ()
+    loki: LokiSettings | None = None
+    """read for every node, besides its `hardware_logs`"""
     archive_url: str = ""
     """where cold archives go, as fsspec writes it: `file:///srv/archives`, `s3://bucket/path`"""
     archive_key_file: Path | None = None

@@ -19,7 +19,30 @@ class TriggerPolicy(Value):
     horizon: Duration = Field(default=parse_duration("2h"), gt=timedelta(0))
     """how far ahead; also the window over which expected loss is counted"""
     probability: float = Field(default=0.5, gt=0, le=1)
-    """evacuate when P(fails within horizon) reaches this"""
+    """evacuate when P(fails within horizon) reaches this: what an unneeded evacuation costs, as a share of what losing the
+    node's vms would cost"""
+
+
+class DrainPolicy(Value):
+    """When what can move live leaves a node at leisure, long before it has to be evacuated."""
+
+    act: bool = False
+    """whether the background agent drains by itself; otherwise it says that a drain is worth it, and a person plans it"""
+    horizon: Duration = Field(default=parse_duration("24h"), gt=timedelta(0))
+    """how far ahead"""
+    price: float = Field(default=0.25, gt=0, le=1)
+    """what moving a vm live for nothing costs, as a share of what losing it costs"""
+    effort: float = Field(default=1.0, ge=0)
+    """what any drain costs besides, in the unit of `weights`: a node with little on it is not worth it"""
+
+
+class TierPolicy(Value):
+    """How long a tier is held: watch, cordon, drain, evacuate."""
+
+    release: float = Field(default=0.5, gt=0, le=1)
+    """a tier is left below this share of the probability at which it is entered"""
+    dwell: Duration = Field(default=parse_duration("10m"), ge=timedelta(0))
+    """a tier is left only after nothing upheld it for this long"""
 
 
 class TargetPolicy(Value):
@@ -204,6 +227,8 @@ class Policy(Value):
     """What the operator allows."""
 
     trigger: TriggerPolicy = TriggerPolicy()
+    drain: DrainPolicy = DrainPolicy()
+    tiers: TierPolicy = TierPolicy()
     target: TargetPolicy = TargetPolicy()
     limits: LimitPolicy = LimitPolicy()
     storm: StormPolicy = StormPolicy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 
@@ -56,6 +57,7 @@ class Limits(Value):
         return self
 
 
+_OVER_TIME = {"last": "last", "min": "min", "max": "max", "mean": "avg", "count": "count"}
 _MATCHERS = re.compile(r"\{[^{}]*\}")
 
 
@@ -70,6 +72,8 @@ class Signal(Value):
     """as a person writes it: V, A, °C, rpm, errors/h"""
     promql: str
     """gives one series per node and instance of the part; `$node_label` stands for the label that names nodes"""
+    exporter: str = ""
+    """who exposes what the query reads, such as `ipmi_exporter`: what to install where it is missing"""
     part_label: str | None = None
     """the label that tells parts of one node apart (sensor name, disk, DIMM); None when there is one per node"""
     title: str = "{part}"
@@ -113,6 +117,21 @@ class Signal(Value):
         """The PromQL to send, with `$node_label` filled in."""
         return self.promql.replace("$node_label", node_label)
 
+    def summary_query(self, node_label: str, *, stretch_seconds: int, resolution_seconds: int) -> str:
+        """PromQL that has Prometheus compute each of STATISTICS over a stretch, told apart by the label `stat`.
+
+        Within the stretch the signal is evaluated every `resolution_seconds`.
+        """
+        inside = f"({self.query(node_label)})[{stretch_seconds}s:{resolution_seconds}s]"
+        return " or ".join(
+            f'label_replace({_OVER_TIME[stat]}_over_time({inside}), "stat", "{stat}", "", "")' for stat in STATISTICS
+        )
+
+    @property
+    def recorded(self) -> str:
+        """The series that the shipped recording rules keep these summaries in."""
+        return f"lifeboat:{self.name}:5m"
+
 
 class SignalHistory:
     """What a signal did on one part of one node: times (unix seconds, ascending) and values, float64, NaN = unknown.
@@ -151,6 +170,30 @@ class SignalHistory:
         """The part of it at or before `end` (unix seconds)."""
         after = int(np.searchsorted(self.times, end, side="right"))
         return SignalHistory(self.signal, self.node, self.part, self.times[:after], self.values[:after])
+
+
+STATISTICS = ("last", "min", "max", "mean", "count")
+"""What a summary holds of a stretch of time; count is the number of moments at which something was reported."""
+
+
+class Summaries:
+    """What one signal's series did in each stretch of time: STATISTICS × series × stretches, float64, NaN = unknown.
+
+    Not a pydantic type, as `SignalHistory`. `times` are the ends of the stretches (unix seconds, ascending).
+    """
+
+    __slots__ = ("parts", "signal", "times", "values")
+
+    def __init__(self, signal: Signal, times: Floats, parts: Sequence[tuple[str, str]], values: Floats) -> None:
+        """`parts` are (node, part), unique. Raises ValueError when the shapes do not fit."""
+        if values.shape != (len(STATISTICS), len(parts), times.size):
+            raise ValueError(
+                f"{signal.name}: summaries of shape {values.shape} for {len(parts)} parts, {times.size} times"
+            )
+        self.signal = signal
+        self.times = times
+        self.parts = tuple(parts)
+        self.values = values
 
 
 class HardwareEventKind(StrEnum):

@@ -19,7 +19,9 @@ from pathlib import Path
 
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEvent
+from tools.event_store import EventStore
 from tools.hardware_patterns import Match, lines_with_hints, match_kernel, match_sel
+from tools.log_templates import Templates
 
 FIRST_READ_BYTES = 64 << 20
 """Of a file seen for the first time only so much of its end is read; what was left out is counted."""
@@ -35,7 +37,7 @@ _LINE = re.compile(
 )
 _UPTIME = re.compile(r"^\[ *\d+\.\d+\] ")
 _REPEATED = re.compile(r"^message repeated (\d+) times: \[ ?(.*)\]$")
-_KERNEL_TAGS, _BMC_TAGS = frozenset({"kernel", "smartd"}), frozenset({"ipmievd", "ipmiseld"})
+_KERNEL_TAGS, _BMC_TAGS = frozenset({"kernel", "smartd", "rasdaemon"}), frozenset({"ipmievd", "ipmiseld"})
 
 
 @dataclass
@@ -66,15 +68,19 @@ class Counts:
 class LogFiles:
     """A `HardwareLog` over files and directories that hold one node's collected logs. Safe to use from several threads."""
 
-    def __init__(self, node: str, paths: Sequence[Path], *, other_nodes: Iterable[str] = ()) -> None:
-        """`other_nodes`: lines of these hosts are left aside, for files that several nodes write to."""
+    def __init__(
+        self, node: str, paths: Sequence[Path], *, other_nodes: Iterable[str] = (), state_file: Path | None = None
+    ) -> None:
+        """`other_nodes`: lines of these hosts are left aside, for files that several nodes write to. `state_file`: what was read
+        and how far is kept there, so that a restart goes on from it."""
         self._node = node
         self._paths = tuple(paths)
         self._others = frozenset(other_nodes) - {node}
-        self._places: dict[tuple[int, int], _Place] = {}
-        self._events: dict[HardwareEvent, None] = {}
+        self._events = EventStore(node, state_file)
+        self._places = {key: _Place(offset, check) for key, (offset, check) in self._events.places.items()}
         self._lock = threading.Lock()
         self.counts = Counts()
+        self.templates = Templates(lambda tag, message: understand(tag, message) is not None)
 
     def events(self, *, since: datetime) -> list[HardwareEvent]:
         """Events at or after `since`, oldest first.
@@ -84,9 +90,9 @@ class LogFiles:
         with self._lock:
             for path in self._files(since):
                 self._read(path)
-            forgotten = min(since, datetime.now(UTC) - _KEPT)
-            self._events = {event: None for event in self._events if event.time >= forgotten}
-            return sorted((e for e in self._events if e.time >= since), key=lambda event: event.time)
+            self._events.forget(min(since, datetime.now(UTC) - _KEPT))
+            self._events.save({key: (place.offset, place.check) for key, place in self._places.items()})
+            return self._events.since(since)
 
     def _files(self, since: datetime) -> list[Path]:
         """The files to look into, oldest first."""
@@ -127,7 +133,7 @@ class LogFiles:
                 for block, end in _blocks(iter(lambda: file.read(_CHUNK), b""), start):
                     reached = end
                     self._take_block(block)
-                self._places[key] = _Place(reached, _check(file.fileno(), reached))
+                self._places[key] = _Place(reached, check_of(file.fileno(), reached))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -153,6 +159,7 @@ class LogFiles:
         """Whole lines. Only those that may be events are looked at one by one."""
         lines = block.count(b"\n")
         candidates = lines_with_hints(block)
+        self.templates.sample(block, lines)
         self.counts.lines += lines
         self.counts.unknown += lines - len(candidates)
         for line in candidates:
@@ -167,11 +174,7 @@ class LogFiles:
         if (tag not in _KERNEL_TAGS and tag not in _BMC_TAGS) or host in self._others:
             self.counts.foreign += 1
             return
-        message = _UPTIME.sub("", found["message"])
-        repeated = _REPEATED.match(message)
-        if repeated is not None:
-            message = _UPTIME.sub("", repeated[2])
-        said = match_sel(message) if tag in _BMC_TAGS else match_kernel(message)
+        said = understand(tag, found["message"])
         if said is None:
             self.counts.unknown += 1
             return
@@ -181,7 +184,29 @@ class LogFiles:
             self.counts.unreadable += 1
             return
         self.counts.events += 1
-        self._events.setdefault(event_of(self._node, at, said))
+        self._events.add(event_of(self._node, at, said))
+
+
+def understand(tag: str, message: str) -> Match | None:
+    """What a message of that program says; None when no pattern names it, or the program is none that reports hardware."""
+    message = _UPTIME.sub("", message)
+    repeated = _REPEATED.match(message)
+    if repeated is not None:
+        message = _UPTIME.sub("", repeated[2])
+    if tag in _BMC_TAGS:
+        return match_sel(message)
+    return match_kernel(message) if tag in _KERNEL_TAGS else None
+
+
+def split_line(line: str) -> tuple[str, str] | None:
+    """Tag and message of a line as rsyslog lays it out; None when it is laid out otherwise."""
+    found = _LINE.match(line[:_LONGEST_LINE])
+    return None if found is None else (found["tag"], found["message"])
+
+
+def is_hardware_tag(tag: str) -> bool:
+    """Whether that program reports hardware."""
+    return tag in _KERNEL_TAGS or tag in _BMC_TAGS
 
 
 def event_of(node: str, at: datetime, said: Match) -> HardwareEvent:
@@ -226,10 +251,11 @@ def _blocks(chunks: Iterator[bytes], start: int) -> Iterator[tuple[bytes, int]]:
             dropping = True
 
 
-def _check(descriptor: int, offset: int) -> bytes:
+def check_of(descriptor: int, offset: int) -> bytes:
+    """What tells that a file still holds the same bytes before `offset`: SHA-256 over the last of them."""
     begin = max(0, offset - _CHECKED)
     return hashlib.sha256(os.pread(descriptor, offset - begin, begin)).digest()
 
 
 def _is_same(descriptor: int, place: _Place, size: int) -> bool:
-    return size >= place.offset and _check(descriptor, place.offset) == place.check
+    return size >= place.offset and check_of(descriptor, place.offset) == place.check

@@ -88,6 +88,31 @@ KERNEL: tuple[Pattern, ...] = (
         "pcieport 0000:00:1c.0: AER: Corrected error received: 0000:01:00.0",
         "pcieport 0000:3a:00.0: AER: Multiple Correctable error message received from 0000:3b:00.0",
     ),
+    _pattern(
+        r"PCIe Bus Error: severity=Uncorrect(?:ed|able) \((?:Fatal|Non-Fatal)\)", K.PCIE, C.NODE, S.CRITICAL,
+        "nvme 0000:01:00.0: PCIe Bus Error: severity=Uncorrected (Non-Fatal), type=Transaction Layer, (Requester ID)",
+        "pcieport 0000:00:1c.0: PCIe Bus Error: severity=Uncorrectable (Fatal), type=Transaction Layer, (Receiver ID)",
+    ),
+    _pattern(
+        r"PCIe Bus Error: severity=Correct(?:ed|able)", K.PCIE, C.NODE, S.WARNING,
+        "pcieport 0000:00:1c.0: PCIe Bus Error: severity=Corrected, type=Physical Layer, (Receiver ID)",
+    ),
+    _pattern(
+        r"NMI: (?:PCI system error \(SERR\)|IOCK error)|NMI received for unknown reason", K.MACHINE_CHECK, C.NODE, S.WARNING,
+        "NMI: PCI system error (SERR) for reason a1 on CPU 0.",
+        "Uhhuh. NMI received for unknown reason 3d on CPU 4.",
+    ),
+    # ---- rasdaemon, which reads the kernel's trace events (ras-mc-handler.c, ras-mce-handler.c) ----
+    _pattern(
+        r"mc_event: .*\d+ (?:Uncorrected|Fatal|Deferred) error", K.MEMORY_UNCORRECTED, C.MEMORY, S.CRITICAL,
+        "<...>-1234 [002] 0.000123: mc_event: 2026-11-23 04:00:00 +0000 1 Uncorrected error: memory read error on "
+        "CPU_SrcID#0_MC#0_Chan#1_DIMM#0 (mc: 0 location: 1:0:-1 address: 0x12f03a000 grain: 32 syndrome: 0x0)",
+    ),
+    _pattern(
+        r"mc_event: .*\d+ Corrected error", K.MEMORY_CORRECTED, C.MEMORY, S.WARNING,
+        "<...>-1234 [002] 0.000123: mc_event: 2026-11-23 04:00:00 +0000 1 Corrected error: memory scrubbing error on "
+        "CPU_SrcID#1_MC#0_Chan#0_DIMM#1 (mc: 1 location: 0:1:-1 address: 0x8a2000 grain: 32 syndrome: 0x0)",
+    ),
     # ---- disks (drivers/ata, drivers/scsi, block, drivers/nvme, drivers/md, file systems) ----
     _pattern(
         rf"\[{_DISK}\].*Add\. Sense: (?:Unrecovered read error|Write error|Internal target failure)",
@@ -292,10 +317,11 @@ SEL: tuple[Pattern, ...] = (
 _DEASSERTED = re.compile(r"\bDeasserted\b", re.IGNORECASE)
 _HARMLESS = re.compile(r"[^A-Za-z0-9_.:/-]+")
 _HINTS = tuple(
-    b"ipmi|EDAC|achine |Memory failure|Hardware Error|AER: |I/O|dium error|target error|nexus error|Add. Sense|offline|"
-    b"nvme|md/raid|EXT4-fs|XFS|Device: /dev|NETDEV|ink|temperature|Linux version|: disable|Emask|resetting|softreset".split(
-        b"|"
-    )
+    (
+        b"ipmi|EDAC|achine |Memory failure|Hardware Error|AER: |I/O|dium error|target error|nexus error|Add. Sense|offline|"
+        b"nvme|md/raid|EXT4-fs|XFS|Device: /dev|NETDEV|ink|temperature|Linux version|: disable|Emask|resetting|softreset|"
+        b"mc_event: |PCIe Bus Error|NMI"
+    ).split(b"|")
 )
 """What every kernel pattern's line contains, and the tags of every BMC's."""
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from models.convergence import JobProgress
 from models.fleet import Node, Vm, VmState
-from models.signal import HardwareEvent, Signal, SignalHistory
+from models.signal import HardwareEvent, Signal, SignalHistory, Summaries
 from tools.numa import Cell
 
 
@@ -44,6 +44,23 @@ class MetricsSource(Protocol):
         Raises MetricsUnavailable when the source is unreachable, refuses, or answers only in part, and BadInput when the
         signal gives two series for one node and part.
         """
+        ...
+
+
+class SummarySource(Protocol):
+    """Who computes 5-minute summaries: Prometheus, or anything that speaks its HTTP API."""
+
+    def summaries(
+        self,
+        signal: Signal,
+        *,
+        first: int,
+        last: int,
+        step_seconds: int,
+        resolution_seconds: int,
+        recorded: bool = False,
+    ) -> Summaries:
+        """The stretches that end at `first`, `first + step_seconds` … `last` (unix seconds). Raises as `histories` does."""
         ...
 
 

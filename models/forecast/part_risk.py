@@ -22,6 +22,7 @@ import numpy as np
 from models.base import parse_duration
 from models.forecast.evidence import RECENT, SHORT_SPAN, Evidence, Floats, Past, Window, evidence, known_samples, past
 from models.forecast.first_passage import crossing_probability
+from models.forecast.unit_change import unit_change
 from models.risk import HORIZONS
 from models.signal import Signal, SignalHistory, SignalKind
 from models.text import visible
@@ -104,6 +105,9 @@ def assess_part(history: SignalHistory, *, now: float) -> PartRisk | Unknown | N
     if not healthy.known and limits.nominal is not None and off > OFF_NOMINAL * abs(limits.nominal):
         why = f"reads {values[-1]:g}, nowhere near {limits.nominal:g}: another kind of part"
         return Unknown(name, why, component=component)
+    other_unit = unit_change(signal, values, healthy)
+    if other_unit is not None:
+        return Unknown(name, other_unit, component=component)
     fitting = [s for s in sides if not healthy.known or s.margin >= NEEDED_MARGIN * healthy.spread]
     unfit = None
     if len(fitting) < len(sides):

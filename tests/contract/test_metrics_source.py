@@ -21,8 +21,8 @@ from agent.observe import observe
 from lab import physics, replay
 from lab.series import all_series
 from lab.trajectory import Fault
-from models.errors import BadInput
-from models.signal import Component, Limits, Signal, SignalHistory
+from models.errors import BadInput, LifeboatError
+from models.signal import STATISTICS, Component, Limits, Signal, SignalHistory
 from tools.prometheus import PrometheusMetrics
 from tools.signals import load_catalogue
 from tools.simulated import SimulatedFleet
@@ -34,6 +34,28 @@ SECONDS, STEP = 5400.0, 15.0
 END = START + SECONDS
 GAP = (START + 1800.0, START + 2700.0)
 """Longer than Prometheus's five minutes of looking back."""
+NOT_IN_THE_LAB = {
+    "cpu_core_temperature_celsius",
+    "raid_failed_disks",
+    "libvirt_up",
+    "textfile_age_seconds",
+    "vms_defined",
+    "node_input_watts",
+    "fan_speed_ratio",
+    "memory_corrupted_bytes",
+    "disk_interface_crc_errors",
+    "disk_spin_retries",
+    "scsi_grown_defects",
+    "scsi_uncorrected_errors",
+    "nvme_error_log_entries",
+    "filesystem_read_only",
+    "disk_busy_share",
+    "bond_lost_links",
+    "cpu_busy_share",
+    "cpu_waiting_share",
+    "clock_offset_seconds",
+}
+"""Shipped signals that the lab's exporters don't have."""
 FAULT = Fault("node-a", "psu", END - 120.0, 150.0, 300.0)
 
 
@@ -41,19 +63,19 @@ FAULT = Fault("node-a", "psu", END - 120.0, 150.0, 300.0)
 class Source:
     metrics: PrometheusMetrics
 
+    is_stub: bool
+
     def read(self, promql: str, *, start: float = START, end: float = END, step: float = STEP, part: str | None = "name",
              ) -> list[SignalHistory]:  # fmt: skip
-        signal = Signal(
-            name="thing",
-            component=Component.POWER,
-            unit="V",
-            promql=promql,
-            part_label=part,
-            limits=Limits(),
-            meaning="it",
-        )
+        signal = a_signal(promql, part)
         at = [datetime.fromtimestamp(t, UTC) for t in (start, end)]
         return self.metrics.histories(signal, start=at[0], end=at[1], step_seconds=step)
+
+
+def a_signal(promql: str, part: str | None = "name") -> Signal:
+    return Signal(
+        name="thing", component=Component.POWER, unit="V", promql=promql, part_label=part, limits=Limits(), meaning="it"
+    )
 
 
 def ramp(t: float) -> float:
@@ -137,12 +159,12 @@ def openmetrics() -> str:
 def source(request: pytest.FixtureRequest) -> Iterator[Source]:
     if request.param == "prometheus":
         metrics = PrometheusMetrics(request.getfixturevalue("prometheus"), node_label="node")
-        yield Source(metrics)
+        yield Source(metrics, is_stub=False)
         metrics.close()
         return
     with stub_prometheus(stubbed) as stub:
         metrics = PrometheusMetrics(stub.url, node_label="node")
-        yield Source(metrics)
+        yield Source(metrics, is_stub=True)
         metrics.close()
 
 
@@ -182,6 +204,59 @@ def test_more_steps_than_one_answer_may_hold(source: Source) -> None:
     assert np.isfinite(a.values[-1])
 
 
+# ---- summaries, on the real one only: it is Prometheus that computes them ----
+
+
+def test_summaries_are_what_prometheus_computes_over_each_stretch(source: Source) -> None:
+    if source.is_stub:
+        pytest.skip("a stub computes nothing")
+    first = int(START // 300 + 2) * 300
+    signal = a_signal("ramp")
+    found = source.metrics.summaries(signal, first=first, last=first + 600, step_seconds=300, resolution_seconds=15)
+    assert found.parts == (("node-a", "x"), ("node-b", "x"))
+    assert found.times.tolist() == [first, first + 300, first + 600]
+    # The subquery's steps are multiples of 15 s; each sees the newest sample by then. Samples lie START + n × 15 s.
+    for k, end in enumerate(found.times):
+        steps = [t for t in range(int(end) - 300, int(end) + 1) if t % 15 == 0][-20:]
+        seen = [ramp(START + (t - START) // STEP * STEP) for t in steps]
+        last, low, high, mean, count = found.values[:, 0, k]
+        assert (last, low, high) == (seen[-1], pytest.approx(min(seen), abs=0.16), max(seen))
+        assert mean == pytest.approx(np.mean(seen), abs=0.1)
+        assert count in (20, 21), "Prometheus 3 leaves the left end of a range out"
+
+
+def test_a_recorded_summary_is_read_as_it_is() -> None:
+    signal = a_signal("ramp")
+
+    def answer(parameters: Mapping[str, str]) -> Reply:
+        assert parameters["query"] == "lifeboat:thing:5m"
+        row = [series({"node": "n", "name": "x", "stat": stat}, [(600.0, str(k))]) for k, stat in enumerate(STATISTICS)]
+        return matrix(*row)
+
+    with stub_prometheus(answer) as stub:
+        metrics = PrometheusMetrics(stub.url, node_label="node")
+        found = metrics.summaries(signal, first=600, last=600, step_seconds=300, resolution_seconds=15, recorded=True)
+        metrics.close()
+    assert found.values[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"node": "n", "name": "x", "stat": "last"}] * 2, "two series for node 'n', part 'x'"),
+        ([{"name": "x", "stat": "last"}], "without the label 'node'"),
+        ([{"node": "n", "name": "x"}], "can't be read"),
+        ([{"node": "n", "name": "x", "stat": "median"}], "can't be read"),
+    ],
+)
+def test_summaries_that_make_no_sense_are_refused(rows: list[dict[str, str]], said: str) -> None:
+    with stub_prometheus(lambda _: matrix(*(series(row, [(600.0, "1")]) for row in rows))) as stub:
+        metrics = PrometheusMetrics(stub.url, node_label="node")
+        with pytest.raises(LifeboatError, match=said):
+            metrics.summaries(a_signal("ramp"), first=600, last=600, step_seconds=300, resolution_seconds=15)
+        metrics.close()
+
+
 # ---- the shipped catalogue, on the real one only ----
 
 
@@ -191,10 +266,11 @@ def test_prometheus_accepts_every_shipped_query(prometheus: str, signal: Signal)
     metrics = PrometheusMetrics(prometheus, node_label="node")
     end = datetime.fromtimestamp(END, UTC)
     found = metrics.histories(signal, start=end - timedelta(minutes=5), end=end, step_seconds=15)
+    slot = int(END // 300) * 300
+    summed = metrics.summaries(signal, first=slot, last=slot, step_seconds=300, resolution_seconds=15)
     metrics.close()
-    # What the lab's exporters don't have: real temperatures of cores, md arrays, libvirt and the textfile's age.
-    absent = {"cpu_core_temperature_celsius", "raid_failed_disks", "libvirt_up", "textfile_age_seconds"}
-    assert ({h.node for h in found} == set(NODES)) != (signal.name in absent)
+    assert {(h.node, h.part) for h in found} <= set(summed.parts)
+    assert ({h.node for h in found} == set(NODES)) != (signal.name in NOT_IN_THE_LAB)
 
 
 @pytest.mark.lab

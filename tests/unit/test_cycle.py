@@ -18,8 +18,10 @@ from agent.status import read_status
 from models.errors import BadInput, MetricsUnavailable
 from models.evacuation import EvacuationOutcome
 from models.fleet import Fleet
-from models.policy import Policy
+from models.plan import ActionKind
+from models.policy import DrainPolicy, Policy
 from models.risk import Risk
+from models.tier import Tier
 
 
 @pytest.fixture
@@ -55,6 +57,64 @@ def test_a_failing_node_is_evacuated_verified_and_then_left_to_cool_down(world: 
     world.fleet.clock.sleep(POLICY.cooldown.total_seconds())
     assert loop.run_pass().outcome is not PassOutcome.QUIET
     world.check_nothing_lost_or_doubled()
+
+
+def a_day_from_now(world: World, **probability: float) -> list[Risk]:
+    now = world.fleet.clock.now()
+    return [
+        Risk(node=n, probability={"2h": min(0.05, p), "24h": p}, data_age_seconds=1.0, assessed_at=now)
+        for n, p in {"a": 0.001, "b": 0.001, "c": 0.001, **probability}.items()
+    ]
+
+
+def test_the_journal_has_each_change_of_tier_once(world: World) -> None:
+    loop = cycle(world, failing=("a",), policy=Policy())
+    loop.run_pass()
+    loop.run_pass()
+    (record,) = [r for r in world.journal.records() if r.kind == "tiers"]
+    (change,) = record.data["changes"]
+    assert (change["node"], change["tier"], change["was"]) == ("a", "evacuate", "watch")
+
+
+def test_a_restart_neither_forgets_the_cooldown_nor_the_tier(world: World) -> None:
+    cycle(world, failing=("a",)).run_pass()
+    world.reopen()
+    again = cycle(world, failing=("a",)).run_pass()
+    assert again.outcome is PassOutcome.QUIET
+    assert again.tier_changes == ()
+
+
+def test_a_drain_is_only_said_where_policy_does_not_let_the_agent(world: World) -> None:
+    loop = cycle(world, failing=())
+    loop.look = lambda: (world.snapshot(), a_day_from_now(world, a=0.4))
+    result = loop.run_pass()
+    assert result.outcome is PassOutcome.QUIET
+    assert [(one.now.node, one.now.tier) for one in result.tier_changes] == [("a", Tier.DRAIN)]
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_a_drain_moves_what_can_move_live_and_stops_nobody(world: World) -> None:
+    loop = cycle(world, failing=(), policy=POLICY.model_copy(update={"drain": DrainPolicy(act=True)}))
+    loop.look = lambda: (world.snapshot(), a_day_from_now(world, a=0.4))
+    result = loop.run_pass()
+    assert result.outcome is PassOutcome.EVACUATED, result.why
+    assert result.plan is not None
+    assert {action.kind for action in result.plan.moves} == {ActionKind.LIVE_MIGRATE}
+    assert world.fleet.running_on(world.web) != ["a"]
+    assert world.store.entries() == []
+    world.check_nothing_lost_or_doubled()
+
+
+def test_a_node_that_is_held_cordoned_takes_no_vms(world: World) -> None:
+    """b's risk alone would let it take vms again; it was worse a minute ago."""
+    loop = cycle(world, failing=())
+    loop.look = lambda: (world.snapshot(), [*world.risks(())[:1], world.risks(("b",))[1], world.risks(())[2]])
+    loop.run_pass()
+    world.fleet.clock.sleep(60)
+    loop.look = lambda: (world.snapshot(), world.risks(("a",)))
+    result = loop.run_pass()
+    assert result.plan is not None
+    assert {action.target for action in result.plan.moves if action.target} == {"c"}
 
 
 def test_when_too_much_looks_risky_at_once_it_halts_and_touches_nothing(world: World) -> None:

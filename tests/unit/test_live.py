@@ -77,6 +77,30 @@ def test_a_second_look_asks_for_less(stub: Stub) -> None:
     assert len(spans) < first
 
 
+def test_an_agent_that_restarts_asks_for_summaries_of_the_gap_only(tmp_path: Path) -> None:
+    def computed(parameters: Mapping[str, str]) -> Reply:
+        if "_over_time" not in parameters["query"]:
+            return answer(parameters)
+        if "12[ _.]?v" not in parameters["query"]:
+            return matrix()
+        rows = [({"node": n, "name": "PSU1 12V Out", "stat": s}, "12.1" if s != "count" else "20")
+                for n in ("node-a", "node-b") for s in ("last", "min", "max", "mean", "count")]  # fmt: skip
+        return matrix(*(series(labels, [(t, value) for t in grid(parameters)]) for labels, value in rows))
+
+    with stub_prometheus(computed) as stub:
+        for restart in range(2):
+            stub.asked.clear()
+            eyes = Eyes(settings(stub.url, state_dir=str(tmp_path)), simulated()[1], keep_ring=True)
+            _, (a, b) = eyes.look()
+            eyes.close()
+            assert a.drivers[0].why.endswith("usually 12.10"), "the healthy past comes out of the ring"
+            assert b.probability["2h"] < 0.01
+            summaries = [q for q in stub.asked if "_over_time" in q["query"] and q["step"] == "300"]
+            coarse = [q for q in stub.asked if "_over_time" not in q["query"] and q["step"] == "300"]
+            assert (len(summaries) > 100) == (restart == 0), len(summaries)
+            assert coarse == []
+
+
 def test_no_prometheus_is_one_clear_error() -> None:
     eyes = Eyes(settings("http://127.0.0.1:1"), simulated()[1])
     with pytest.raises(MetricsUnavailable, match=r"http://127\.0\.0\.1:1 is unreachable"):
@@ -137,6 +161,8 @@ def test_the_command_shows_a_row_for_each_node_and_why(config: Path) -> None:
     a, b = (line for line in result.output.splitlines() if "│ node-" in line)
     assert "node-a" in a
     assert "95 %" in a
+    assert "cordon" in a, "it holds no vm: nothing to evacuate"
+    assert "watch" in b
     assert "< 0.1 %" in b
     assert "node-a: PSU1 12V Out: 11.31 V, past its limit, limit 11.40 V, usually 12.10" in result.output
     assert "node-b: unknown: thermal: no signal of it was reported within the last day" in " ".join(

@@ -142,6 +142,7 @@ def test_silence_ends_at_the_timeout() -> None:
         (as_json({"status": "success", "data": {"resultType": "vector", "result": []}}), MetricsUnavailable, "no matrix"),
         (matrix({"metric": {}, "values": [[1]]}), MetricsUnavailable, "can't be read"),
         (matrix(series(PSU1, [(1.0, "12")])), MetricsUnavailable, "times it was not asked for"),
+        (matrix(isPartial=True), MetricsUnavailable, "only in part.*isPartial"),
         (matrix(warnings=["store 10.0.0.7 did not respond"]), MetricsUnavailable, "only in part.*10.0.0.7"),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from models.errors import BadInput
 from models.signal import Component, Signal
 from tools.signals import load_catalogue
 from tools.signals.page import END, START, table
+from tools.signals.rules import RULES, rules
 
 SIGNALS = load_catalogue()
 
@@ -24,6 +25,7 @@ def test_a_shipped_signal_says_what_an_operator_needs(signal: Signal) -> None:
     assert signal.limits.source, "where its limits stand"
     assert signal.weight_reason, "why it weighs what it weighs"
     assert signal.meaning
+    assert signal.exporter, "what to install where it is missing"
     assert "$node_label" in signal.promql, "it must give one series per node, whatever the label is called"
     if signal.limits.low is not None or signal.limits.high is not None:
         assert signal.noise > 0, "without a noise floor a constant reading makes any change news"
@@ -113,6 +115,10 @@ def test_a_broken_signals_file_is_named_in_one_line(tmp_path: Path, text: str, s
 def test_a_missing_signals_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.yaml: No such file"):
         load_catalogue(tmp_path / "none.yaml")
+
+
+def test_the_shipped_recording_rules_are_the_catalogue_s() -> None:
+    assert RULES.read_text(encoding="utf-8") == rules(SIGNALS), "run: python -m tools.signals.rules"
 
 
 def test_the_documentation_lists_what_is_shipped() -> None:

@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs/signals.md"
 
 def table(signals: Iterable[Signal]) -> str:
     """One row per signal, in Markdown."""
-    heads = ("signal", "unit", "limits", "source of the limits", "weight", "after", "why that weight")
+    heads = ("signal", "from", "unit", "limits", "source of the limits", "weight", "after", "why that weight")
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for signal in signals:
         limits = signal.limits
@@ -27,6 +27,7 @@ def table(signals: Iterable[Signal]) -> str:
         weight = f"{signal.failure_weight:g}" if sides else "—"
         cells = [
             f"`{signal.name}`",
+            signal.exporter or "—",
             signal.unit,
             told,
             limits.source,

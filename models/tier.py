@@ -1,0 +1,128 @@
+"""What a node's risk is worth doing: watch → cordon → drain → evacuate. Pure.
+
+Each tier is a bet: it costs something whether the node fails or not, and saves vms if it does. It is worth taking when what it
+is expected to save, P(fails) × the weight of the vms it saves, is at least what it costs; divided by that weight this is the
+cost-loss rule: act when P(fails) reaches cost / loss. Policy names the ratio of each tier:
+
+    cordon    target.max_probability                      new vms go elsewhere; costs room, saves those that would have come
+    drain     drain.price + effort / live weight    what can move live leaves at leisure; judged over drain.horizon
+    evacuate  trigger.probability                         everything leaves, guests may be stopped; over trigger.horizon
+
+The strongest tier worth taking is warranted. A tier that was taken is left later than it is entered (`tiers.release`), and only
+after it was not upheld for `tiers.dwell`; it is raised at once. Unknown upholds whatever there was: silence is no recovery.
+What was cordoned only because nothing was known is free again with the first good look: a scrape that fails must not cost
+the fleet its targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from models.fleet import Vm, VmState
+from models.policy import Policy
+from models.standing import NodeStanding, Standing
+from models.text import percent, seconds_in_words
+
+
+class Tier(StrEnum):
+    WATCH = "watch"
+    """nothing is done"""
+    CORDON = "cordon"
+    """no vm is planned onto the node; nothing is changed on the node itself, libvirt has no such switch"""
+    DRAIN = "drain"
+    """what can move live should leave; nobody is stopped for it"""
+    EVACUATE = "evacuate"
+    """everything should leave now"""
+
+    @property
+    def rank(self) -> int:
+        return list(Tier).index(self)
+
+
+@dataclass(frozen=True)
+class Warrant:
+    """What one look says is worth doing with one node."""
+
+    tier: Tier
+    """the strongest that is worth entering"""
+    upheld: Tier
+    """the strongest that is still worth staying in; never below `tier`"""
+    known: bool
+    """False: no risk, or too old. Then `tier` is cordon, and a stronger one is neither entered nor left"""
+    why: str
+    """what a person reads, with the figures"""
+
+
+@dataclass(frozen=True)
+class NodeTier:
+    """Where one node is, and since when."""
+
+    node: str
+    tier: Tier
+    since: datetime
+    upheld_at: datetime
+    """when it was last worth staying in; it is left `tiers.dwell` after that at the earliest"""
+    why: str
+    blind: bool = False
+    """cordoned because nothing was known: left as soon as something is"""
+
+
+def warrant(standing: NodeStanding, vms: Iterable[Vm], policy: Policy) -> Warrant:
+    """What is worth doing with a node that stands so and holds these vms.
+
+    Example: P(2h) 0.3 with one high-priority vm that can move live, at the default prices: worth a drain (0.3 of 100 saved for
+    0.25 of 100 and an effort of 1), not worth an evacuation (0.5 of 100).
+    """
+    if standing.standing is Standing.UNKNOWN or standing.usable_risk is None:
+        return Warrant(Tier.CORDON, Tier.CORDON, False, f"{standing.why}: takes no vms, unknown is not healthy")
+    vms, risk, release = list(vms), standing.usable_risk, policy.tiers.release
+    soon = risk.within(policy.trigger.horizon.total_seconds())
+    later = risk.within(policy.drain.horizon.total_seconds())
+    live = sum(policy.weights.of(vm.priority) for vm in vms if vm.migratable and vm.state is VmState.RUNNING)
+    drain_from = policy.drain.price + policy.drain.effort / live if live > 0 else None
+    worth: list[tuple[Tier, bool, bool]] = [
+        (Tier.EVACUATE, bool(vms) and soon >= policy.trigger.probability,
+         bool(vms) and soon >= policy.trigger.probability * release),
+        (Tier.DRAIN, drain_from is not None and later >= drain_from,
+         drain_from is not None and later >= drain_from * release),
+        (Tier.CORDON, soon > policy.target.max_probability, soon > policy.target.max_probability * release),
+    ]  # fmt: skip
+    entered = next((tier for tier, enter, _ in worth if enter), Tier.WATCH)
+    upheld = max(next((tier for tier, _, stay in worth if stay), Tier.WATCH), entered, key=lambda tier: tier.rank)
+    return Warrant(entered, upheld, True, _tell(entered, soon, later, drain_from, vms, policy))
+
+
+def next_tier(before: NodeTier | None, node: str, said: Warrant, policy: Policy, now: datetime) -> NodeTier:
+    """Where the node is after this look: raised at once, lowered only when nothing upheld it for `tiers.dwell`."""
+    if before is None or (before.blind and said.known) or said.tier.rank > before.tier.rank:
+        return NodeTier(node, said.tier, now, now, said.why, blind=not said.known)
+    if not said.known or said.upheld.rank >= before.tier.rank:
+        return replace(before, upheld_at=max(now, before.upheld_at), why=said.why)
+    if now - before.upheld_at >= policy.tiers.dwell:
+        return NodeTier(node, said.upheld, now, now, said.why)
+    return replace(before, why=said.why)
+
+
+def worth_acting(said: Warrant, acted_at: datetime | None, policy: Policy, now: datetime) -> Tier | None:
+    """The tier to act on now: evacuate, or drain where policy lets the agent drain; None while the node cools down, and for
+    tiers that are only held: what is not worth doing now is not done because it once was."""
+    if not said.known or (acted_at is not None and now - acted_at < policy.cooldown):
+        return None
+    if said.tier is Tier.EVACUATE or (said.tier is Tier.DRAIN and policy.drain.act):
+        return said.tier
+    return None
+
+
+def _tell(tier: Tier, soon: float, later: float, drain_from: float | None, vms: list[Vm], policy: Policy) -> str:
+    near, far = (seconds_in_words(h.total_seconds()) for h in (policy.trigger.horizon, policy.drain.horizon))
+    if tier is Tier.EVACUATE:
+        return f"P(fails within {near}) {percent(soon)}: losing its vms is likelier than {percent(policy.trigger.probability)}"
+    if tier is Tier.DRAIN:
+        return f"P(fails within {far}) {percent(later)}: moving what can move live is worth it from {percent(drain_from or 0)}"
+    if tier is Tier.CORDON:
+        empty = ", and it holds no vm" if not vms else ""
+        return f"P(fails within {near}) {percent(soon)}, over {percent(policy.target.max_probability)}: takes no vms{empty}"
+    return f"P(fails within {near}) {percent(soon)}"

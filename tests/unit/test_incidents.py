@@ -1,0 +1,141 @@
+"""Labels out of history: a reboot is found however short, planned work is none, and an evacuated node is unknown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.errors import BadInput
+from models.incidents import Incident, IncidentKind, NodePast, Window, incidents, outcome
+from models.signal import Component, Floats, HardwareEvent, HardwareEventKind, Severity
+from tools.incident_files import read_incidents
+
+TIMES: Floats = np.arange(0.0, 86_400.0, 60.0)
+BOOT = -1e6
+
+
+def past(*, silent: tuple[float, float] | None = None, booted: float | None = None, wander: float = 0.0) -> NodePast:
+    """Up all day but in `silent`; with another boot time after it."""
+    up, boot = np.ones_like(TIMES), np.full_like(TIMES, BOOT) + wander * np.sin(TIMES)
+    if silent is not None:
+        gone = (silent[0] < TIMES) & (silent[1] > TIMES)
+        up[gone], boot[gone] = 0.0, np.nan
+    if booted is not None:
+        boot = np.where(booted <= TIMES, booted, boot)
+    return NodePast(up, boot)
+
+
+WELL = past()
+
+
+def test_a_reboot_is_an_incident_at_the_last_moment_it_worked() -> None:
+    found = incidents(TIMES, {"a": past(silent=(36_000, 36_400), booted=36_300.0), "b": WELL, "c": WELL})
+    assert found == [Incident("a", 36_000.0, IncidentKind.REBOOT)]
+
+
+def test_a_reboot_between_two_samples_is_found() -> None:
+    (found,) = incidents(TIMES, {"a": past(booted=36_010.0), "b": WELL})
+    assert found.at == 36_000.0
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        {"a": WELL, "b": past(wander=5.0)},
+        {"a": past(silent=(36_000, 40_000)), "b": WELL},  # the boot time is the same afterwards: the exporter was down
+        {"a": past(silent=(85_900, 90_000)), "b": WELL},  # not silent for long
+        {
+            "a": past(silent=(80_000, 90_000)),
+            "b": past(silent=(80_000, 90_000)),
+            "c": WELL,
+        },  # the monitoring, not the nodes
+    ],
+    ids=["clock", "exporter", "short", "monitoring"],
+)
+def test_what_is_no_failure_of_a_node(nodes: dict[str, NodePast]) -> None:
+    assert incidents(TIMES, nodes) == []
+
+
+def test_a_node_that_did_not_come_back_is_down() -> None:
+    found = incidents(TIMES, {"a": past(silent=(80_040, 90_000)), "b": WELL, "c": WELL})
+    assert found == [Incident("a", 80_040.0, IncidentKind.DOWN)]
+
+
+@pytest.mark.parametrize(("node", "planned"), [("a", True), ("*", True), ("b", False)])
+def test_planned_work_is_no_failure(node: str, planned: bool) -> None:
+    window = Window(node, 35_000, 37_000)
+    found = incidents(TIMES, {"a": past(booted=36_010.0), "b": WELL}, maintenance=[window])
+    assert (found == []) == planned
+
+
+def test_what_several_tell_of_is_one_incident_with_its_cause() -> None:
+    logged = HardwareEvent(
+        node="a", time=datetime.fromtimestamp(35_900, UTC), kind=HardwareEventKind.MEMORY_UNCORRECTED,
+        component=Component.MEMORY, severity=Severity.CRITICAL,
+    )  # fmt: skip
+    found = incidents(
+        TIMES, {"a": past(booted=36_010.0), "b": WELL}, reported=[("a", 36_900.0), ("b", 50_000.0)], events=[logged]
+    )
+    assert found == [
+        Incident("a", 36_000.0, IncidentKind.REBOOT, HardwareEventKind.MEMORY_UNCORRECTED),
+        Incident("b", 50_000.0, IncidentKind.REPORTED),
+    ]
+
+
+FAILED = [Incident("a", 10_000.0, IncidentKind.REBOOT)]
+
+
+@pytest.mark.parametrize(
+    ("at", "evacuated", "maintenance", "until", "label"),
+    [
+        (9_000.0, [], [], 50_000.0, True),
+        (1_000.0, [], [], 50_000.0, False),
+        (10_000.0, [], [], 50_000.0, False),  # it fails no more after it failed
+        (9_000.0, [("a", 9_500.0)], [], 50_000.0, None),  # evacuated first: who knows what would have been
+        (9_000.0, [("a", 10_100.0)], [], 50_000.0, True),
+        (1_000.0, [("a", 2_000.0)], [], 50_000.0, None),
+        (1_000.0, [("b", 2_000.0)], [], 50_000.0, False),
+        (1_000.0, [], [Window("a", 1_500.0, 1_600.0)], 50_000.0, None),
+        (1_000.0, [], [], 2_000.0, None),  # the history ends
+        (9_000.0, [], [], 10_500.0, True),
+    ],
+)
+def test_what_nobody_can_know_is_unknown(
+    at: float, evacuated: list[tuple[str, float]], maintenance: list[Window], until: float, label: bool | None
+) -> None:
+    assert outcome("a", at, 3600.0, FAILED, until=until, evacuated=evacuated, maintenance=maintenance) is label
+
+
+def test_a_history_off_the_grid_is_refused() -> None:
+    with pytest.raises(ValueError, match="node a: its history has 3 moments"):
+        incidents(TIMES, {"a": NodePast(np.ones(3), np.ones(3))})
+
+
+def test_people_s_incidents_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "incidents.csv"
+    file.write_text(
+        "node,start,end,kind\na,1970-01-01T01:00:00Z,,failure\n*,1970-01-01T00:00:00+00:00,1970-01-01T02:00:00Z,maintenance\n"
+    )
+    assert read_incidents(file) == ([("a", 3600.0)], [Window("*", 0.0, 7200.0)])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("node,start\n", "column 'end' is missing"),
+        ("node,start,end,kind\na,yesterday,,failure\n", "line 2: start 'yesterday'"),
+        ("node,start,end,kind\na,2026-11-23T04:00:00,,failure\n", "time with a zone"),
+        ("node,start,end,kind\na,2026-11-23T04:00:00Z,,crash\n", "kind 'crash'"),
+        ("node,start,end,kind\n,2026-11-23T04:00:00Z,,failure\n", "node is empty"),
+        ("node,start,end,kind\na,2026-11-23T04:00:00Z,2026-11-23T03:00:00Z,maintenance\n", "ends before it starts"),
+    ],
+)
+def test_a_broken_incidents_file_is_named_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "incidents.csv"
+    file.write_text(text)
+    with pytest.raises(BadInput, match=said) as error:
+        read_incidents(file)
+    assert "\n" not in str(error.value)

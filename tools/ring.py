@@ -1,0 +1,280 @@
+"""Summaries on disk: a day in stretches of five minutes, two weeks in hours, in two memory-mapped rings. What a pass costs does
+not depend on how much they hold.
+
+    DIRECTORY/parts.jsonl   one line a column, in order: [signal, node, part]
+    DIRECTORY/fine.f8       312 stretches of 5 minutes × 5 statistics × columns, float64
+    DIRECTORY/coarse.f8     340 hours, alike
+    DIRECTORY/state.json    for each signal the newest stretch it was read up to
+
+A row is one stretch: written whole, in one place, and wiped when its turn comes again. The state is replaced after the rows are
+on disk, so that a crash in between reads the same stretches once more. One process writes; a second is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import BadInput
+from models.signal import STATISTICS, Floats, Signal, SignalHistory, Summaries
+
+FINE_SECONDS, COARSE_SECONDS = 300, 3600
+FINE_SLOTS, COARSE_SLOTS = 312, 340
+"""26 hours and a little over 14 days."""
+FIRST_COLUMNS = 512
+VERSION = 1
+
+Columns = NDArray[np.int64]
+
+
+@dataclass
+class _Level:
+    """One ring: rows by time, columns by part."""
+
+    path: Path
+    seconds: int
+    slots: int
+    columns: int
+    cells: np.memmap[tuple[int, ...], np.dtype[np.float64]] = field(init=False)
+    ends: NDArray[np.int64] = field(init=False)
+    """the end of the stretch that each row holds (unix seconds), 0: none"""
+
+    def __post_init__(self) -> None:
+        self._map()
+        self.ends = np.asarray(self.cells[:, len(STATISTICS), 0]).astype(np.int64)
+
+    def _map(self) -> None:
+        # A last line of each row holds the end of its stretch: what belongs together is written together.
+        shape = (self.slots, len(STATISTICS) + 1, self.columns)
+        if not self.path.exists():
+            with self.path.open("wb") as file:
+                file.truncate(int(np.prod(shape)) * 8)  # sparse: takes room only where something was written
+        self.cells = np.memmap(self.path, dtype=np.float64, mode="r+", shape=shape)
+
+    def grow(self, columns: int) -> None:
+        """Make room for more parts, row by row. The old file stays valid until the new one is complete."""
+        new = self.path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        wider = _Level(new, self.seconds, self.slots, columns)
+        for row in np.flatnonzero(self.ends):
+            wider.cells[row, :-1] = np.nan
+            wider.cells[row, :-1, : self.columns] = self.cells[row, :-1]
+            wider.cells[row, -1, 0] = self.ends[row]
+        wider.cells.flush()
+        os.replace(new, self.path)
+        self.columns = columns
+        self._map()
+
+    def row(self, end: int) -> int:
+        """The row of a stretch, wiped first when it still holds an older one."""
+        row = end // self.seconds % self.slots
+        if self.ends[row] != end:
+            self.cells[row, :-1] = np.nan
+            self.cells[row, -1, 0] = self.ends[row] = end
+        return row
+
+    def find(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(rows, ends) of the stretches from `first` to `last` that it can hold; row -1 where it holds nothing."""
+        ends = np.arange(first, last + 1, self.seconds, dtype=np.int64)
+        rows = ends // self.seconds % self.slots
+        return np.where(self.ends[rows] == ends, rows, -1), ends
+
+
+class SummaryRing:
+    """The summaries of every part of every node, on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        """Opens or makes it. Raises BadInput when the files are damaged, of another version, or in another process's hands."""
+        self.directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = (directory / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise BadInput(f"ring {directory} is in use by another lifeboat", hint="one agent keeps it") from None
+        except OSError as error:
+            raise BadInput(
+                f"ring {directory}: {error.strerror or error}", hint="check state_dir in the settings"
+            ) from error
+        try:
+            self._open()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._lock.close()
+            raise BadInput(
+                f"ring {directory} can't be read: {error}", hint="remove the directory; what it held is read again"
+            ) from error
+
+    def _open(self) -> None:
+        state = {"version": VERSION, "columns": FIRST_COLUMNS, "newest": {}, "older": {}}
+        path = self.directory / "state.json"
+        if path.exists():
+            state = json.loads(path.read_text(encoding="utf-8"))
+        if state["version"] != VERSION:
+            raise ValueError(f"it is of version {state['version']}, expected {VERSION}")
+        self.newest = {str(k): int(v) for k, v in cast("dict[str, int]", state["newest"]).items()}
+        self.older = {str(k): (int(v[0]), int(v[1])) for k, v in cast("dict[str, list[int]]", state["older"]).items()}
+        """by signal: hours from … to … that were never read, to be filled bit by bit"""
+        columns = int(cast("int", state["columns"]))
+        self._parts: dict[tuple[str, str, str], int] = {}
+        self._by_signal: dict[str, list[tuple[str, str]]] = {}
+        self._columns_of: dict[str, list[int]] = {}
+        table = self.directory / "parts.jsonl"
+        lines = table.read_text(encoding="utf-8").split("\n") if table.exists() else []
+        if lines and lines[-1]:  # cut off while it was written: nothing was stored in that column yet
+            table.write_text("\n".join(lines[:-1]) + ("\n" if lines[:-1] else ""), encoding="utf-8")
+        for line in lines[:-1]:
+            signal, node, part = json.loads(line)
+            self._remember(signal, node, part)
+        self.fine, self.coarse = (self._level(name, columns) for name in ("fine", "coarse"))
+        while self.columns < len(self._parts):
+            self._grow()
+
+    def _level(self, name: str, columns: int) -> _Level:
+        seconds, slots = (FINE_SECONDS, FINE_SLOTS) if name == "fine" else (COARSE_SECONDS, COARSE_SLOTS)
+        path = self.directory / f"{name}.f8"
+        if path.exists():
+            size = slots * (len(STATISTICS) + 1) * 8
+            found, rest = divmod(path.stat().st_size, size)
+            if rest or found < columns:
+                raise ValueError(f"{path.name} is cut off")
+            columns = found  # it grew, and the state was not written any more
+        return _Level(path, seconds, slots, columns)
+
+    @property
+    def columns(self) -> int:
+        return min(self.fine.columns, self.coarse.columns)
+
+    def _grow(self) -> None:
+        for level in (self.fine, self.coarse):
+            if level.columns < 2 * self.columns or level.columns < len(self._parts):
+                level.grow(2 * level.columns)
+
+    def _remember(self, signal: str, node: str, part: str) -> int:
+        column = self._parts[signal, node, part] = len(self._parts)
+        self._by_signal.setdefault(signal, []).append((node, part))
+        self._columns_of.setdefault(signal, []).append(column)
+        return column
+
+    # ---- writing ----
+
+    def put(self, found: Summaries, *, hourly: bool = False) -> None:
+        """Store summaries of one signal, of five minutes or of hours. `flush` makes them lasting."""
+        level = self.coarse if hourly else self.fine
+        columns = self._columns(found)
+        # The parts of one signal mostly lie side by side; a slice is written several times as fast.
+        whole = (
+            columns.size
+            and int(columns[-1]) - int(columns[0]) + 1 == columns.size
+            and bool(np.all(np.diff(columns) == 1))
+        )
+        where = slice(int(columns[0]), int(columns[-1]) + 1) if whole else columns
+        for k, end in enumerate(found.times.astype(np.int64)):
+            row = level.cells[level.row(int(end)), : len(STATISTICS)]
+            row[:, where] = found.values[:, :, k]
+
+    def _columns(self, found: Summaries) -> Columns:
+        name = found.signal.name
+        if self._by_signal.get(name) == list(found.parts):
+            return np.array(self._columns_of[name], dtype=np.int64)
+        new = [pair for pair in found.parts if (name, *pair) not in self._parts]
+        if new:
+            with (self.directory / "parts.jsonl").open("a", encoding="utf-8") as table:
+                table.writelines(json.dumps([name, *pair]) + "\n" for pair in new)
+                table.flush()
+                os.fsync(table.fileno())
+            for pair in new:
+                self._remember(name, *pair)
+            while self.columns < len(self._parts):
+                self._grow()
+        return np.array([self._parts[name, *pair] for pair in found.parts], dtype=np.int64)
+
+    def fold(self, signal: Signal, end: int) -> None:
+        """Make the hour that ends at `end` out of its twelve stretches."""
+        columns = np.array(self._columns_of.get(signal.name, []), dtype=np.int64)
+        rows, _ = self.fine.find(end - COARSE_SECONDS + FINE_SECONDS, end)
+        rows = rows[rows >= 0]
+        if not columns.size or not rows.size:
+            return
+        self.coarse.cells[self.coarse.row(end)][: len(STATISTICS), columns] = _merged(
+            np.stack([self.fine.cells[row, : len(STATISTICS)][:, columns] for row in rows])
+        )
+
+    def flush(self) -> None:
+        """Make what was put lasting: rows first, then the state that names them."""
+        self.fine.cells.flush()
+        self.coarse.cells.flush()
+        state = {"version": VERSION, "columns": self.columns, "newest": self.newest, "older": self.older}
+        temporary = self.directory / "state.new"
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.directory / "state.json")
+
+    def close(self) -> None:
+        """Let go of the lock; what was not flushed may be lost."""
+        self._lock.close()
+
+    # ---- reading ----
+
+    def parts(self, signal: Signal) -> list[tuple[str, str]]:
+        """(node, part) of every part that ever reported the signal, in the order of what `window` gives."""
+        return list(self._by_signal.get(signal.name, ()))
+
+    def histories(self, signal: Signal, *, first: int, last: int, statistic: str = "last") -> list[SignalHistory]:
+        """What the stretches from `first` to `last` (ends, unix seconds) hold, five minutes apart, at most 26 hours."""
+        first = max(-(-first // FINE_SECONDS) * FINE_SECONDS, last - FINE_SECONDS * (FINE_SLOTS - 1))
+        rows, ends = self.fine.find(first, last)
+        columns = np.array(self._columns_of.get(signal.name, []), dtype=np.int64)
+        values: Floats = np.full((ends.size, columns.size), np.nan)
+        for k in np.flatnonzero(rows >= 0):
+            values[k] = self.fine.cells[rows[k], STATISTICS.index(statistic)][columns]
+        times = ends.astype(np.float64)
+        return [
+            SignalHistory(signal, node, part, times, np.ascontiguousarray(values[:, k]))
+            for k, (node, part) in enumerate(self.parts(signal))
+            if np.isfinite(values[:, k]).any()
+        ]
+
+    def window(self, signal: Signal, *, end: int, seconds: int) -> Floats:
+        """STATISTICS × parts over the `seconds` before `end` (15 minutes to 14 days): the day from the fine ring, what is
+        older from the hours. NaN where nothing is known; `last` is the newest number within the window."""
+        columns = np.array(self._columns_of.get(signal.name, []), dtype=np.int64)
+        fine_from = end - min(seconds, FINE_SECONDS * FINE_SLOTS) + FINE_SECONDS
+        levels: list[tuple[_Level, Sequence[int]]] = []
+        if seconds > FINE_SECONDS * FINE_SLOTS:
+            edge = (fine_from - FINE_SECONDS) // COARSE_SECONDS * COARSE_SECONDS
+            oldest = max(end - seconds, edge - COARSE_SECONDS * COARSE_SLOTS)
+            rows, _ = self.coarse.find(-(-oldest // COARSE_SECONDS) * COARSE_SECONDS + COARSE_SECONDS, edge)
+            levels.append((self.coarse, [int(row) for row in rows if row >= 0]))
+            fine_from = max(edge + FINE_SECONDS, end - FINE_SECONDS * (FINE_SLOTS - 1))
+        rows, _ = self.fine.find(-(-fine_from // FINE_SECONDS) * FINE_SECONDS, end)
+        levels.append((self.fine, [int(row) for row in rows if row >= 0]))
+        so_far: Floats | None = None
+        for level, rows in levels:
+            for row in rows:  # one row at a time: two weeks never lie in memory at once
+                one = level.cells[row, : len(STATISTICS)][:, columns][None]
+                so_far = _merged(one if so_far is None else np.concatenate((so_far[None], one)))
+        return np.full((len(STATISTICS), columns.size), np.nan) if so_far is None else so_far
+
+
+def _merged(stretches: Floats) -> Floats:
+    """Summaries of consecutive stretches (stretch × STATISTICS × parts) as those of the whole."""
+    last, low, high, mean, count = (stretches[:, k] for k in range(len(STATISTICS)))
+    known = np.where(np.isfinite(mean), np.nan_to_num(count), 0.0)
+    total = known.sum(axis=0)
+    newest: Floats = np.full(total.shape, np.nan)
+    for one in last:
+        newest = np.where(np.isfinite(one), one, newest)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        average = np.nansum(np.nan_to_num(mean) * known, axis=0) / np.where(total > 0, total, np.nan)
+    return np.stack((newest, np.fmin.reduce(low), np.fmax.reduce(high), average, np.where(total > 0, total, np.nan)))
