@@ -40,8 +40,8 @@ def trials(folder: Path, name: str, splits: int, jobs: int, forest: bool) -> lis
     data = read_dataset(folder / name)
     horizon, every, cuts = CUTS[name]
     rows: list[dict[str, Any]] = []
-    for cut in cuts:
-        for seed in range(splits):
+    for seed in range(splits):
+        for cut in cuts:
             began = time.monotonic()
             trial = backtest.run(
                 data, horizon, _micros(cut), every, seed=seed, settings=Settings(jobs=jobs), forest=forest

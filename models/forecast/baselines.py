@@ -91,11 +91,11 @@ def scores(
     told = np.fmax.reduce(train.full, axis=0) > np.fmin.reduce(train.full, axis=0)
     logistic = make_pipeline(QuantileTransformer(n_quantiles=200, random_state=seed), LogisticRegression(max_iter=500))
     varied = np.ptp(filled_train, axis=0) > 0
-    logistic.fit(filled_train[:, varied], failed)
-    out["logistic regression"] = logistic.predict_proba(filled_test[:, varied])[:, 1]
     with threadpool_limits(jobs):
+        logistic.fit(filled_train[:, varied], failed)
+        out["logistic regression"] = logistic.predict_proba(filled_test[:, varied])[:, 1]
         boosting = HistGradientBoostingClassifier(random_state=seed).fit(train.full[:, told], failed)
-    out["gradient boosting"] = boosting.predict_proba(test.full[:, told])[:, 1]
+        out["gradient boosting"] = boosting.predict_proba(test.full[:, told])[:, 1]
     if forest:
         woods = RandomForestClassifier(random_state=seed, n_jobs=jobs).fit(train.full[:, told], failed)
         out["random forest"] = woods.predict_proba(test.full[:, told])[:, 1]

@@ -81,7 +81,7 @@ def _why(subject: str, model: Forecast, features: Matrix, row: int, dataset: Dat
         if name.startswith("count_") and amount:
             parts.append(f"{_plain(amount)} in {name.removeprefix('count_')}")
         if name.startswith("rate_") and amount:
-            parts.append(f"{amount:.3g} a unit and day over {name.removeprefix('rate_')}")
+            parts.append(f"{amount:.3g} a unit and year over {name.removeprefix('rate_')}")
     for name, words in (
         ("since", "last {} days ago"),
         ("age", "newest row is {} days old"),

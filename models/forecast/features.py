@@ -82,7 +82,7 @@ def plan(dataset: Dataset, horizons: Sequence[int], hazards: Mapping[str, tuple[
     components: tuple[str, ...] = ()
     if events is not None and events.time.size:
         counts = np.bincount(events.kind, minlength=len(events.kinds))
-        common = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k] >= 20][:12]
+        common = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k] >= 50][:8]
         kinds = tuple(events.kinds[k] for k in common)
         components = tuple(sorted({kind.split(":")[0] for kind in events.kinds}))
         components = components if 1 < len(components) <= 12 else ()
@@ -133,7 +133,13 @@ class Builder:
         )
         groups = {name: self._codes(name) for name in spec.groups}
         self._events = EventFeatures(
-            dataset.events, units, spec.kinds, spec.components, groups, (*spec.windows, 52 * spec.windows[0] * 4)
+            dataset.events,
+            units,
+            spec.kinds,
+            spec.components,
+            groups,
+            (*spec.windows, 52 * spec.windows[0] * 4),
+            dataset.observed_from,
         )
         self.names = (
             "age.observed",

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from models.errors import BadInput
 from models.forecast.asof import span_name
@@ -20,7 +22,7 @@ from models.forecast.dataset import Dataset, Floats, Ints
 from models.forecast.features import Builder, Matrix, Plan
 
 MISSING = np.float32(-1.0e6)
-"""Stands for NaN where a member cannot take it: a forest splits it off as it would any value."""
+"""Stands for NaN in a forest, which splits it off as it would any value."""
 
 
 class Classifier(Protocol):
@@ -31,19 +33,35 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One fitted classifier of an ensemble, and the feature columns it looks at."""
+    """One fitted classifier of an ensemble, and the feature columns it looks at.
+
+    missing: what stands for NaN in each column; None where the classifier takes NaN as it is.
+    logged: it sees sign(x) × log(1 + |x|) of each feature.
+    """
 
     classifier: Classifier
     columns: Ints
-    takes_missing: bool
-    weight: float = 1.0
+    missing: Matrix | None = None
+    logged: bool = False
 
     def score(self, features: Matrix) -> Floats:
         """Its logit of failing."""
+        seen = self.inputs(features)
+        if isinstance(self.classifier, LogisticRegression):
+            # Column by column: a matrix product's rounding depends on how many rows are asked for at once.
+            fitted: Any = self.classifier
+            total = np.full(len(seen), float(fitted.intercept_[0]))
+            for place, coefficient in enumerate(fitted.coef_[0]):
+                total += coefficient * seen[:, place].astype(np.float64)
+            return total
+        return logit(self.classifier.predict_proba(seen)[:, 1])
+
+    def inputs(self, features: Matrix) -> Matrix:
+        """What the classifier sees of `features`."""
         part = features[:, self.columns]
-        if not self.takes_missing:
-            part = np.where(np.isnan(part), MISSING, part)
-        return logit(self.classifier.predict_proba(part)[:, 1])
+        if self.missing is not None:
+            part = np.where(np.isnan(part), self.missing, part)
+        return np.sign(part) * np.log1p(np.abs(part)) if self.logged else part
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +73,11 @@ class Step:
     calibration: Calibration
 
     def score(self, features: Matrix) -> Floats:
-        weight = sum(member.weight for member in self.members)
         if not self.members:
             return np.zeros(len(features))
-        return np.sum([member.weight * member.score(features) for member in self.members], axis=0) / weight
+        # One core: what there is to do is too little to share, and threads that wait for each other spin.
+        with threadpool_limits(1):
+            return np.mean([member.score(features) for member in self.members], axis=0)
 
     def hazard(self, features: Matrix) -> Floats:
         return self.calibration.apply(self.score(features))

@@ -29,7 +29,7 @@ from models.forecast.calibrate import Calibration
 from models.forecast.features import plan_from_json
 from models.forecast.predict import Forecast, Member, Step
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"lifeboat-model "
 ABOUT, PARTS = "about.json", "model.skops"
 TRUSTED = [
@@ -67,7 +67,11 @@ def dumps(model: Model, key: Ed25519PrivateKey | None = None) -> bytes:
                 "positives": step.calibration.positives,
                 "pairs": step.calibration.pairs,
                 "members": [
-                    {"columns": m.columns.tolist(), "takes_missing": m.takes_missing, "weight": m.weight}
+                    {
+                        "columns": m.columns.tolist(),
+                        "missing": None if m.missing is None else m.missing.tolist(),
+                        "logged": m.logged,
+                    }
                     for m in step.members
                 ],
             }
@@ -105,8 +109,8 @@ def loads(data: bytes, trusted: Ed25519PublicKey | None = None) -> Model:
                     Member(
                         classifier,
                         np.array(member["columns"], dtype=np.int64),
-                        bool(member["takes_missing"]),
-                        float(member["weight"]),
+                        None if member["missing"] is None else np.array(member["missing"], np.float32),
+                        bool(member["logged"]),
                     )
                     for member, classifier in zip(step["members"], fits, strict=True)
                 ),

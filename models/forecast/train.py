@@ -17,6 +17,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from models.errors import BadInput
@@ -25,6 +26,7 @@ from models.forecast.asof import span_name
 from models.forecast.calibrate import Calibration, at_level, fit_calibration
 from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_at
 from models.forecast.features import Builder, Matrix, Plan, plan
+from models.forecast.physics import damage
 from models.forecast.predict import MISSING, Classifier, Forecast, Member, Step
 
 Bools = NDArray[np.bool_]
@@ -34,9 +36,9 @@ Bools = NDArray[np.bool_]
 class Settings:
     """What training may spend. The defaults were chosen by cross-validation on real failures (docs/forecast.md)."""
 
-    seeds: tuple[int, ...] = (0, 1)
-    trees: int = 100
-    rounds: int = 300
+    trees: int = 60
+    rounds: int = 150
+    leaf: int = 20
     most_failures: int = 4_000
     healthy_per_failure: int = 20
     fewest_healthy: int = 40_000
@@ -85,7 +87,9 @@ def train(
     typical = np.zeros(len(builder.names))
     shorter = 0
     for horizon in wanted:
-        step, numbers, typical = _fit_step(past, builder, begin, until, shorter, horizon, settings)
+        # Members are fitted side by side, so each gets one core: nested OpenMP teams spin while they wait for each other.
+        with threadpool_limits(1):
+            step, numbers, typical = _fit_step(past, builder, begin, until, shorter, horizon, settings)
         steps.append(step)
         metrics[span_name(horizon)] = numbers
         shorter = horizon
@@ -169,7 +173,7 @@ def _fit_step(
         rows = half[drawn.pairs.unit] == side
         if not drawn.failed[rows].any():
             continue
-        members = _fit(features[rows], drawn.failed[rows], drawn.weight[rows], settings, first=True)
+        members = _fit(features[rows], drawn.failed[rows], builder.names, settings)
         step = Step(horizon, members, Calibration(1.0, 0.0, 0, 0))
         other = half[slice_pairs.unit] != side
         held_out[other] = step.score(slice_features[other])
@@ -177,7 +181,7 @@ def _fit_step(
     scored, told = ~np.isnan(held_out), ~np.isnan(everywhere)
     recent = fit_calibration(held_out[scored], slice_failed[scored])
     calibration = at_level(recent, everywhere[told], drawn.failed[told], drawn.weight[told])
-    members = _fit(features, drawn.failed, drawn.weight, settings)
+    members = _fit(features, drawn.failed, builder.names, settings)
     probability = calibration.apply(held_out[scored])
     numbers: dict[str, object] = {
         "from": _when(slice_start),
@@ -204,47 +208,75 @@ def _slice(
     return pairs.where(known), outcome[known] == 1
 
 
-def _fit(
-    features: Matrix, failed: Bools, weight: Floats, settings: Settings, *, first: bool = False
-) -> tuple[Member, ...]:
-    """Boosted trees, and a forest that weighs as much as all of them; their logits are averaged.
+def _fit(features: Matrix, failed: Bools, names: Sequence[str], settings: Settings) -> tuple[Member, ...]:
+    """Boosted trees, a forest and, where there are events, a regression on their rates; their logits are averaged.
 
-    first: one seed only, for calibration."""
+    None sees the sample's weights: drawing healthy pairs shifts every logit by the same amount, which calibration undoes.
+    """
 
     low, high = np.fmin.reduce(features, axis=0), np.fmax.reduce(features, axis=0)
     told = np.flatnonzero(high > low)
-    seeds = settings.seeds[:1] if first else settings.seeds
-    jobs = [delayed(_boost)(features, failed, weight, told, settings, seed) for seed in seeds]
-    jobs.append(delayed(_forest)(features, failed, told, settings, seeds[0], float(len(seeds))))  # pyright: ignore[reportArgumentType] — another member of the ensemble
-    fitted = Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)  # pyright: ignore[reportArgumentType]
+    listed = np.array(names)[told].tolist()
+    never_safer = np.array([damage(name) for name in listed], dtype=np.int8)
+    jobs: list[Any] = [
+        delayed(_boost)(features, failed, told, never_safer, settings),
+        delayed(_forest)(features, failed, told, never_safer, settings),
+    ]
+    if any(name.startswith("events.rate_in_") for name in listed):
+        rates = told[np.array([_on_rates(name) for name in listed])]
+        jobs.append(delayed(_regression)(features, failed, rates))
+    fitted = Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)
     return tuple(cast("list[Member]", fitted))
 
 
-def _boost(features: Matrix, failed: Bools, weight: Floats, columns: Ints, settings: Settings, seed: int) -> Member:
+def _on_rates(name: str) -> bool:
+    subject, _, what = name.rpartition(".")
+    return subject == "events" or what.startswith("rate_") or name == "age.observed"
+
+
+def _boost(features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: Settings) -> Member:
     # The categories are numbers here: scikit-learn's own encoding of them brings types that skops rightly refuses.
     how: dict[str, Any] = {
-        "learning_rate": 0.03,
+        "learning_rate": 0.05,
         "max_iter": settings.rounds,
-        "max_leaf_nodes": 15,
+        "max_leaf_nodes": 4,
         "min_samples_leaf": 40,
         "l2_regularization": 5.0,
         "max_features": 0.3,
         "early_stopping": False,
         "categorical_features": None,
+        "monotonic_cst": never_safer,
     }
-    model = HistGradientBoostingClassifier(random_state=seed, **how)
-    # Members are fitted side by side, so each gets one core: nested OpenMP teams spin while they wait for each other.
-    with threadpool_limits(1):
-        model.fit(features[:, columns], failed, sample_weight=weight)
-    return Member(model, columns, takes_missing=True)
+    model = HistGradientBoostingClassifier(random_state=0, **how)
+    with threadpool_limits(1):  # in this thread, too
+        model.fit(features[:, columns], failed)
+    return Member(model, columns)
 
 
-def _forest(features: Matrix, failed: Bools, columns: Ints, settings: Settings, seed: int, weight: float) -> Member:
-    part = features[:, columns]
-    how: dict[str, Any] = {"min_samples_leaf": 5, "max_features": 0.15, "max_samples": 0.5, "n_jobs": 1}
-    model = RandomForestClassifier(settings.trees, random_state=seed, **how)
-    model.fit(np.where(np.isnan(part), MISSING, part), failed)
-    return Member(cast("Classifier", model), columns, takes_missing=False, weight=weight)
+def _forest(
+    features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: Settings
+) -> Member:
+    # Where a value may only raise the risk, "not reported" must not be the lowest of all: it stands as none there, and
+    # the features beside it (reported for how long, how many are missing) still tell that it is not known.
+    missing = np.where(never_safer > 0, np.float32(0.0), MISSING)
+    how: dict[str, Any] = {"min_samples_leaf": settings.leaf, "max_features": 0.15, "max_samples": 0.5, "n_jobs": 1}
+    model = RandomForestClassifier(settings.trees, random_state=0, monotonic_cst=never_safer, **how)
+    member = Member(cast("Classifier", model), columns, missing)
+    model.fit(member.inputs(features), failed)
+    return member
+
+
+def _regression(features: Matrix, failed: Bools, columns: Ints) -> Member:
+    missing = np.nan_to_num(np.nanmedian(features[:, columns], axis=0)).astype(np.float32)
+    model = LogisticRegression(C=0.1, max_iter=500)
+    member = Member(cast("Classifier", model), columns, missing, logged=True)
+    seen = member.inputs(features)
+    centre, scale = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-6)
+    model.fit((seen - centre) / scale, failed)
+    # Standardising is folded into the coefficients, so that nothing else has to travel.
+    model.coef_ = model.coef_ / scale
+    model.intercept_ = model.intercept_ - model.coef_ @ centre
+    return member
 
 
 __all__ = ["Plan", "Sample", "Settings", "sample", "train"]

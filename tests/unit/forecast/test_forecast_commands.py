@@ -38,8 +38,8 @@ def _run(*words: object) -> str:
 
 
 def test_train_then_score_without_failures_on_other_units(tmp_path: Path) -> None:
-    known = _folder(tmp_path / "known", frames(seed=1))
-    others = frames(120, seed=2)
+    known = _folder(tmp_path / "known", frames(100, seed=1))
+    others = frames(80, seed=2)
     failures = others.pop("failures")
     unknown = _folder(tmp_path / "unknown", others)
     model, scores = tmp_path / "model", tmp_path / "scores.parquet"
@@ -57,7 +57,7 @@ def test_train_then_score_without_failures_on_other_units(tmp_path: Path) -> Non
 
 
 def test_backtest_reports_the_model_beside_the_baselines(tmp_path: Path) -> None:
-    known = _folder(tmp_path / "known", frames(100, seed=1))
+    known = _folder(tmp_path / "known", frames(60, seed=1))
     words = ("backtest", known, "--horizon", "7d", "--train-until", CUT, "--every", "4d", "--unseen", "0.5")
     methods = json.loads(_run(*words, "--bootstrap", "5", "--json"))["trials"][0]["methods"]
     assert {"lifeboat", "random", "logistic regression", "gradient boosting", "random forest"} <= set(methods)

@@ -49,7 +49,7 @@ def test_every_truncation_and_every_flipped_byte_is_refused(data: bytes) -> None
 
 def test_another_version_says_so(data: bytes) -> None:
     with pytest.raises(ModelInvalid, match="format 99"):
-        store.loads(data.replace(b"lifeboat-model 1", b"lifeboat-model 99", 1))
+        store.loads(data.replace(b"lifeboat-model %d" % store.FORMAT, b"lifeboat-model 99", 1))
 
 
 def test_only_the_trusted_key_s_signature_counts(model: Forecast, data: bytes) -> None:

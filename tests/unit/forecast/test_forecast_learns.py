@@ -12,7 +12,7 @@ from models.forecast import backtest, evaluate, labels
 from models.forecast.dataset import DAY, Dataset, build, known_at, take_units
 from models.forecast.explain import drivers_of
 from models.forecast.predict import Forecast, score
-from models.forecast.train import Settings, train
+from models.forecast.train import train
 
 
 def test_failing_units_rank_above_healthy_ones_on_time_and_units_never_seen(fleet: Dataset) -> None:
@@ -26,10 +26,18 @@ def test_failing_units_rank_above_healthy_ones_on_time_and_units_never_seen(flee
 
 
 def test_with_shuffled_labels_everything_falls_to_the_base_rate(fleet: Dataset) -> None:
+    """Judged by permutation, not by a multiple of the base rate: a dozen failing units are few enough for luck."""
     trial = backtest.run(fleet, 7 * DAY, CUT, DAY, unseen=0.4, settings=QUICK, forest=False, shuffle=True)
-    for name, probability in trial.scores.items():
-        if name in trial.calibrated:
-            assert evaluate.average_precision(trial.failed, probability) < 3 * float(trial.failed.mean()), name
+    random = np.random.default_rng(0)
+    rows = {pair: row for row, pair in enumerate(zip(trial.unit.tolist(), trial.time.tolist(), strict=True))}
+    deals: list[np.ndarray] = []
+    for _ in range(100):
+        owner = random.permutation(len(trial.units))[trial.unit].tolist()
+        deals.append(np.array([rows.get(pair, -1) for pair in zip(owner, trial.time.tolist(), strict=True)]))
+    for name in trial.calibrated & set(trial.scores):
+        probability = trial.scores[name]
+        by_luck = [evaluate.average_precision(trial.failed[d[d >= 0]], probability[d >= 0]) for d in deals]
+        assert evaluate.average_precision(trial.failed, probability) <= np.nanmax(by_luck), name
 
 
 def test_the_curve_never_falls_as_the_horizon_grows(fleet: Dataset, model: Forecast) -> None:
@@ -85,7 +93,7 @@ def test_drivers_name_the_signal_that_climbed_and_say_what_is_left_without_it(fl
     top = np.argsort(-curve)[:1]
     entry = drivers_of(model, fleet, pairs.unit[top], pairs.time[top], 1)[0]
     strongest = entry["drivers"][0]  # type: ignore[index]
-    assert strongest["signal"] in ("errors", "memory: ce", "signals", "memory")
+    assert strongest["signal"] in ("errors", "memory: ce", "signals", "memory", "events")
     assert strongest["without"] < entry["probability"]
     assert any("in" in d["why"] or "rose" in d["why"] for d in entry["drivers"])  # type: ignore[attr-defined]
 
@@ -107,4 +115,4 @@ def test_what_cannot_be_learnt_is_one_line(fleet: Dataset) -> None:
     with pytest.raises(BadInput, match="two horizons of history"):
         train(fleet, [90 * DAY], until=CUT, settings=QUICK)
     with pytest.raises(BadInput, match="too few"):
-        train(fleet, [DAY // 24], until=CUT - 72 * DAY, settings=Settings(seeds=(0,)))
+        train(fleet, [DAY // 24], until=CUT - 72 * DAY, settings=QUICK)
