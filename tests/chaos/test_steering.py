@@ -20,6 +20,7 @@ from models.plan import Action, ActionKind
 from models.policy import Policy
 from tools.simulated import LOCAL_DIRECTORY
 from tools.simulated_migration import Phase
+from tools.simulated_node import SimulatedNode
 
 MB = 1_000_000
 
@@ -66,6 +67,16 @@ def test_a_vm_that_rewrites_more_than_the_link_carries_is_refused_before_anythin
     assert "400.0 MB/s" in attempt.message
     assert "move it cold" in attempt.message
     assert {r.kind for r in world.journal.records(attempt="attempt-1")} == {"dirty-rate", "result"}
+    assert world.fleet.known_on(world.web) == ["a"]
+
+
+def test_a_quiet_second_of_a_busy_guest_does_not_start_a_move_that_would_not_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [150e6, 400e6, 400e6]
+    monkeypatch.setattr(SimulatedNode, "measure_dirty_rate", lambda *_: samples.pop(0))
+    attempt = Move(world, dirty_probe="500ms").run()
+    assert (attempt.outcome, attempt.error_code) == (AttemptOutcome.REFUSED, "wont-converge")
     assert world.fleet.known_on(world.web) == ["a"]
 
 
