@@ -32,6 +32,8 @@ class ProgressLines:
         self.console = console or Console(stderr=True, highlight=False)
         self._mutex = threading.RLock()
         self._under_way: dict[str, Progress] = {}
+        self._shown: tuple[Progress, ...] = ()
+        """what is drawn: never changed in place, so that the thread that draws needs no lock"""
         self._said: dict[str, tuple[str, float]] = {}
         self._live: Live | None = None
 
@@ -46,11 +48,13 @@ class ProgressLines:
     ) -> None:
         with self._mutex:
             self._under_way.clear()
+            self._shown = ()
         self._stop()
 
     def tell(self, progress: Progress) -> None:
         with self._mutex:
             self._under_way[progress.attempt] = progress
+            self._shown = tuple(self._under_way.values())
             if self.console.is_terminal:
                 if self._live is None:
                     self._live = Live(
@@ -68,6 +72,7 @@ class ProgressLines:
     def ended(self, attempt: Attempt) -> None:
         with self._mutex:
             self._under_way.pop(attempt.id, None)
+            self._shown = tuple(self._under_way.values())
             good = attempt.outcome is AttemptOutcome.DONE
             self._print(
                 Text(
@@ -85,8 +90,7 @@ class ProgressLines:
         self.console.print(line, soft_wrap=True)
 
     def _lines(self) -> RenderableType:
-        with self._mutex:
-            lines = [line_of(progress, bar=True) for _, progress in sorted(self._under_way.items())]
+        lines = [line_of(progress, bar=True) for progress in self._shown]
         for line in lines:
             line.truncate(self.console.width, overflow="ellipsis")
         return Group(*lines)
@@ -94,7 +98,7 @@ class ProgressLines:
     def _stop(self) -> None:
         with self._mutex:
             live, self._live = self._live, None
-        if live is not None:  # outside the mutex: its thread may be drawing
+        if live is not None:
             live.stop()
 
 
