@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from agent.attempt import Progress
     from agent.connect import Session
     from agent.cycle import PassResult
     from agent.execute import Watcher
     from agent.report import Report
-    from models.evacuation import Attempt, Evacuation
+    from models.evacuation import Evacuation
+    from models.plan import Plan
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -41,25 +41,29 @@ def apply(
 ) -> None:
     """Carry out a plan: judged again on the fleet as it is now, approved, executed, verified, reported.
 
-    What a crash cut off is finished first; when that was this very plan, it is not carried out a second time.
+    A plan made by hand may name no fleet: whoever approves it agrees to it for the fleet as it is now. What a crash cut off
+    is finished first; when that was this very plan, it is not carried out a second time.
     """
     from agent.approve import StandingApprover, TerminalApprover
     from agent.connect import connect
     from agent.console import note
     from agent.cycle import Cycle
-    from agent.files import read_plan
+    from agent.files import check_plan, read_plan
     from agent.guard import judge
+    from agent.progress import ProgressLines
     from agent.settings import load_settings
 
     settings = load_settings(config)
-    plan = read_plan(plan_file)
-    with connect(settings, policy_file) as session:
-        watcher = progress_watcher()
-        for ended in take_over(session, watcher):
-            if ended.plan.digest() == plan.digest():
+    check_plan(plan_file)
+    with connect(settings, policy_file) as session, ProgressLines() as lines:
+        watcher = lines.watcher()
+        over = take_over(session, watcher)
+        fleet, risks = session.look()
+        plan = read_plan(plan_file, fleet)
+        for ended in over:
+            if is_of(ended, plan):
                 note(f"evacuation {ended.id} was of this plan; it is over now, and not carried out again")
                 conclude(report_after_crash(ended, session), ended, report_file, as_json)
-        fleet, risks = session.look()
         now = session.hands.clock.now()
         verdict = judge(plan, fleet, risks, session.policy, now)
         approver = StandingApprover(approve_as) if approve_as else TerminalApprover()
@@ -71,6 +75,7 @@ def apply(
             approver,
             watcher,
             carry_out=session.durable.execute,
+            look_again=settings.interval,
         )
         result = cycle.act(plan, verdict, fleet, risks, now)
         if result.refusal is not None:
@@ -90,7 +95,7 @@ def run(
     from agent.approve import PolicyApprover
     from agent.connect import connect
     from agent.cycle import Cycle
-    from agent.service import serve
+    from agent.service import log_watcher, serve
     from agent.settings import load_settings
 
     settings = load_settings(config)
@@ -101,7 +106,9 @@ def run(
             session.look,
             session.planner,
             PolicyApprover(),
+            log_watcher(),
             carry_out=session.durable.execute,
+            look_again=settings.interval,
         )
         serve(
             cycle,
@@ -132,8 +139,10 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 def keep_report(result: PassResult, session: Session) -> None:
-    """Write the page of a pass that planned something under `state_dir/reports`."""
-    if result.plan is None:
+    """Write the page of a pass that planned something under `state_dir/reports`; not when somebody else was at work."""
+    from models.errors import Busy
+
+    if result.plan is None or isinstance(result.refusal, Busy):
         return
     from agent.report import write_html
 
@@ -178,23 +187,15 @@ def take_over(session: Session, watcher: Watcher) -> list[Evacuation]:
     return evacuations
 
 
-def progress_watcher() -> Watcher:
-    """Says on stderr, one line each, when a phase of an attempt begins and how each ended."""
-    from agent.console import note
-    from agent.execute import Watcher
+def is_of(evacuation: Evacuation, plan: Plan) -> bool:
+    """Whether the evacuation was of this plan; of one made by hand, which has no fleet, whether it did the same."""
 
-    said: dict[str, str] = {}
+    def does(plan: Plan) -> list[tuple[str, str, str | None]]:
+        return [(action.kind, action.vm, action.target) for action in plan.actions]
 
-    def tell(progress: Progress) -> None:
-        if said.get(progress.attempt) != progress.phase:
-            said[progress.attempt] = progress.phase
-            where = f" to {progress.action.target}" if progress.action.target else ""
-            note(f"{progress.attempt}: {progress.action.vm_name} {progress.action.kind}{where}: {progress.phase}")
-
-    def ended(attempt: Attempt) -> None:
-        note(f"{attempt.id}: {attempt.outcome}: {attempt.message}")
-
-    return Watcher(tell=tell, ended=ended)
+    if plan.fleet_sha256:
+        return evacuation.plan.digest() == plan.digest()
+    return does(evacuation.plan) == does(plan)
 
 
 def report_after_crash(evacuation: Evacuation, session: Session) -> Report:

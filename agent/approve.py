@@ -76,6 +76,17 @@ def approve(plan: Plan, verdict: Verdict, approver: Approver, *, now: datetime, 
     return Agreement(plan_sha256=plan.digest(), by=by, at=now, expires_at=now + expires_after)
 
 
+def bind(plan: Plan, verdict: Verdict, fleet: Fleet) -> tuple[Plan, Verdict]:
+    """A plan made by hand may name no fleet: it is for the one it was judged on, and whoever agrees to it agrees to that.
+
+    The verdict stays as it was: a human has to agree, since nothing says which fleet the plan was made for.
+    """
+    if plan.fleet_sha256:
+        return plan, verdict
+    bound = plan.model_copy(update={"fleet_sha256": fleet.digest()})
+    return bound, verdict.model_copy(update={"plan_sha256": bound.digest()})
+
+
 def check_agreement(agreement: Agreement, plan: Plan, fleet: Fleet, *, now: datetime) -> None:
     """Right before execution. Raises ApprovalMissing when it expired, is for another plan, or the fleet has changed."""
     if agreement.plan_sha256 != plan.digest():

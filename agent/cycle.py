@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from agent.approve import approve, check_agreement
+from agent.approve import approve, bind, check_agreement
 from agent.execute import CarryOut, Watcher, execute, new_evacuation_id
 from agent.guard import judge
 from agent.hands import Hands
+from agent.steering import unfinished
 from agent.tiers import Judged, Tiers, cordoned, draining, record_changes, with_cordons
 from agent.verify import Verification, verify
+from agent.withdraw import Lookout
 from models.errors import Busy, Refused
 from models.evacuation import Evacuation, NodeLoss, RiskSample
 from models.fleet import Fleet, NodeState
-from models.plan import Plan, Verdict
+from models.plan import Action, Plan, Verdict
 from models.policy import Policy
 from models.risk import Risk
 from models.tier import Tier
@@ -32,6 +35,8 @@ Planner = Callable[[Fleet, list[Risk], Policy, datetime, tuple[str, ...]], Plan]
 class PassOutcome(StrEnum):
     QUIET = "quiet"
     """no node has to be evacuated"""
+    WAITING = "waiting"
+    """a node should be evacuated, and an evacuation that is not over has to end first"""
     REFUSED = "refused"
     """the guard or the approver said no; nothing was changed"""
     NOTHING_TO_MOVE = "nothing-to-move"
@@ -70,6 +75,8 @@ class Cycle:
     approver: Approver
     watcher: Watcher = field(default_factory=Watcher)
     carry_out: CarryOut = execute
+    look_again: timedelta | None = None
+    """how often to look while an evacuation runs, to withdraw what is not wanted any more; None: never"""
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
     _tiers: Tiers | None = None
     _cordoned: frozenset[str] = frozenset()
@@ -95,17 +102,37 @@ class Cycle:
         if not wanted:
             why = "no node has to be evacuated"
             return PassResult(PassOutcome.QUIET, why, started_at, fleet, risks, tier_changes=changes)
+        going_on = unfinished(self.hands.journal)
+        if going_on:
+            why = (
+                f"{', '.join(wanted)} should be left, and evacuation {going_on[-1]} is not over: see `lifeboat status`"
+            )
+            return PassResult(PassOutcome.WAITING, why, started_at, fleet, risks, tier_changes=changes)
         self._cordoned = cordoned(fleet, judged) - set(wanted)
         fleet = with_cordons(fleet, self._cordoned)
         plan = self.planner(fleet, risks, policy, now, wanted)
         self._tiers.acted(wanted, now)
-        result = self.act(plan, judge(plan, fleet, risks, self.policy, now), fleet, risks, started_at)
+        verdict = judge(plan, fleet, risks, self.policy, now)
+        result = self.act(plan, verdict, fleet, risks, started_at, tiers=self._tiers)
         if isinstance(result.refusal, Busy):
             self._tiers.not_acted(wanted)  # it is not this node's fault, and it may not have the time
         return replace(result, tier_changes=changes)
 
-    def act(self, plan: Plan, verdict: Verdict, fleet: Fleet, risks: list[Risk], started_at: datetime) -> PassResult:
-        """Approve a judged plan, carry it out and verify. A refusal is in the result, not raised."""
+    def act(
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        fleet: Fleet,
+        risks: list[Risk],
+        started_at: datetime,
+        *,
+        tiers: Tiers | None = None,
+    ) -> PassResult:
+        """Approve a judged plan, carry it out and verify. A refusal is in the result, not raised.
+
+        `tiers`: withdraw what has not begun when a node recovers that the plan leaves for its risk; None: never for that.
+        """
+        plan, verdict = bind(plan, verdict, fleet)
         evacuation = new_evacuation_id(self.hands)
         self._record("planned", evacuation, plan=plan.model_dump(mode="json"), verdict=verdict.model_dump(mode="json"))
         so_far = PassResult(PassOutcome.NOTHING_TO_MOVE, "", started_at, fleet, risks, plan, verdict)
@@ -113,7 +140,7 @@ class Cycle:
             why = f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be"
             return replace(so_far, why=why)
         try:
-            done = self._carry_out(plan, verdict, fleet, evacuation)
+            done = self._carry_out(plan, verdict, fleet, evacuation, tiers)
         except Refused as error:
             self._record("refused", evacuation, code=error.code, why=str(error))
             return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
@@ -134,27 +161,47 @@ class Cycle:
             verification=verification,
         )
 
-    def _carry_out(self, plan: Plan, verdict: Verdict, fleet: Fleet, evacuation: str) -> Evacuation:
+    def _carry_out(
+        self, plan: Plan, verdict: Verdict, fleet: Fleet, evacuation: str, tiers: Tiers | None
+    ) -> Evacuation:
         clock = self.hands.clock
         agreement = approve(
             plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
         )
         self._record("approved", evacuation, **agreement.model_dump(mode="json"))
-        if agreement.by != "policy":
-            fleet = with_cordons(
-                self.look()[0], self._cordoned
-            )  # a person takes time: the fleet must still be the one they agreed about
-        check_agreement(agreement, plan, fleet, now=clock.now())
-        return self.carry_out(
-            plan,
-            fleet,
-            verdict,
-            self.policy,
-            self.hands,
-            evacuation=evacuation,
-            agreement=agreement,
-            watcher=self.watcher,
+        lookout = Lookout(
+            plan, fleet, self.policy, self.hands, self.look, evacuation=evacuation, tiers=tiers, say=self.watcher.say
         )
+        if agreement.by != "policy":  # a person takes time: the fleet must still be the one they agreed about
+            seen, risks = self.look()
+            fleet = with_cordons(seen, self._cordoned)
+            lookout.take(seen, risks)
+        check_agreement(agreement, plan, fleet, now=clock.now())
+        with self._looking(lookout) as watcher:
+            return self.carry_out(
+                plan,
+                fleet,
+                verdict,
+                self.policy,
+                self.hands,
+                evacuation=evacuation,
+                agreement=agreement,
+                watcher=watcher,
+            )
+
+    @contextmanager
+    def _looking(self, lookout: Lookout) -> Generator[Watcher]:
+        """The watcher with the lookout beside it."""
+
+        def withdraw(action: Action) -> str | None:
+            return self.watcher.withdraw(action) or lookout.withdraw(action)
+
+        watcher = replace(self.watcher, withdraw=withdraw)
+        if self.look_again is None:
+            yield watcher
+            return
+        with lookout.looking(self.look_again):
+            yield watcher
 
     def _record(self, kind: str, evacuation: str, **data: object) -> None:
         self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=evacuation)

@@ -40,6 +40,8 @@ class Watcher:
     withdraw: Callable[[Action], str | None] = lambda _: None
     """asked right before an action begins; a reason means it is not wanted any more (the node recovered, the target
     became risky)"""
+    say: Callable[[str], None] = lambda _: None
+    """what a person following it should know, one line"""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 

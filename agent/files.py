@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -61,6 +62,11 @@ def read_plan(path: Path, fleet: Fleet | None = None) -> Plan:
     if fleet is not None:
         content = _completed(content, fleet)
     return _valid(path, "plan", TypeAdapter(Plan), content, BadInput)
+
+
+def check_plan(path: Path) -> None:
+    """Raises BadInput when the file is no plan for any fleet."""
+    read_plan(path, Fleet(observed_at=datetime.min.replace(tzinfo=UTC), nodes=(), vms=()))
 
 
 def read_policy(path: Path) -> Policy:

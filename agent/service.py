@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -10,12 +11,42 @@ import structlog
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.blocking import BlockingScheduler
 
+from agent.attempt import Progress
 from agent.cycle import Cycle, PassOutcome, PassResult
+from agent.execute import Watcher
 from agent.run_attempt import needs_recovery
 from models.errors import LifeboatError
 from models.evacuation import Attempt, Evacuation
 
 log = structlog.get_logger("lifeboat")
+
+
+_QUIET_SECONDS = 30.0
+"""the figures of a copy are logged this often"""
+
+
+def log_watcher() -> Watcher:
+    """Logs each phase of each attempt, how it ended, and now and then how its copy gets on."""
+    said: dict[str, tuple[str, float]] = {}
+
+    def tell(progress: Progress) -> None:
+        phase, at = said.get(progress.attempt, ("", 0.0))
+        now = time.monotonic()
+        if phase == progress.phase and (progress.copy is None or now - at < _QUIET_SECONDS):
+            return
+        said[progress.attempt] = progress.phase, now
+        level = log.debug if phase == progress.phase else log.info
+        action = progress.action
+        level(
+            "progress", attempt=progress.attempt, vm=action.vm_name, action=action.kind, target=action.target,
+            phase=progress.phase, fraction=progress.fraction, detail=progress.detail,
+        )  # fmt: skip
+
+    def ended(attempt: Attempt) -> None:
+        said.pop(attempt.id, None)
+        log.info("ended", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
+
+    return Watcher(tell=tell, ended=ended, say=lambda line: log.warning("evacuation", message=line))
 
 
 def serve(
@@ -46,6 +77,8 @@ def serve(
         on_pass(cycle.run_pass())
         return
 
+    passes = PassLog()
+
     def one_pass() -> None:
         try:
             recover_and_say()
@@ -53,11 +86,7 @@ def serve(
         except LifeboatError as error:
             log.error("pass-failed", code=error.code, message=str(error))
             return
-        for one in result.tier_changes:
-            was = one.before.tier if one.before else None
-            log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
-        level = log.info if result.outcome is PassOutcome.QUIET else log.warning
-        level("pass", outcome=result.outcome, why=result.why, risks=_worst(result))
+        passes.say(result)
         on_pass(result)
 
     def trouble(event: JobExecutionEvent) -> None:
@@ -86,6 +115,24 @@ def serve(
     signal.signal(signal.SIGINT, stop)
     log.info("watching", interval_seconds=interval.total_seconds(), nodes=sorted(cycle.hands.nodes))
     scheduler.start()
+
+
+class PassLog:
+    """Logs what each pass came to; one that waits or is refused for the same reason as the one before is not said again."""
+
+    def __init__(self) -> None:
+        self._last: tuple[PassOutcome, str] | None = None
+
+    def say(self, result: PassResult) -> None:
+        for one in result.tier_changes:
+            was = one.before.tier if one.before else None
+            log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
+        this = result.outcome, result.why
+        waits = result.outcome in (PassOutcome.WAITING, PassOutcome.REFUSED)
+        level = log.info if result.outcome is PassOutcome.QUIET else log.warning
+        if not (waits and this == self._last):
+            level("pass", outcome=result.outcome, why=result.why, risks=_worst(result))
+        self._last = this
 
 
 def _worst(result: PassResult) -> str:

@@ -95,11 +95,12 @@ def _ask(request: Request, evacuation: str, config: Path | None) -> tuple[Settin
 
 def _finish(settings: Settings, asked: str, policy_file: Path | None, report_file: Path | None, as_json: bool) -> None:
     """Nobody else is there to do it. Ends the command, unless another lifeboat was faster."""
-    from agent.act_cli import conclude, progress_watcher, report_after_crash, take_over
+    from agent.act_cli import conclude, report_after_crash, take_over
     from agent.connect import connect
+    from agent.progress import ProgressLines
 
-    with connect(settings, policy_file) as session:
-        for ended in take_over(session, progress_watcher()):
+    with connect(settings, policy_file) as session, ProgressLines() as lines:
+        for ended in take_over(session, lines.watcher()):
             if ended.id == asked:
                 conclude(report_after_crash(ended, session), ended, report_file, as_json)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from agent.journal import Journal
@@ -68,6 +68,10 @@ class Tiers:
             act = worth_acting(said, self.acted_at.get(node.name), self.policy, now)
             judged[node.name] = Judged(after, before, said, act, standing[node.name].standing is Standing.SOUND)
         return judged
+
+    def uphold(self, now: datetime) -> None:
+        """A look failed: unknown upholds whatever there was."""
+        self.held = {node: replace(held, upheld_at=max(now, held.upheld_at)) for node, held in self.held.items()}
 
     def acted(self, nodes: Iterable[str], at: datetime) -> None:
         """An action on these nodes was planned at that time: they cool down."""

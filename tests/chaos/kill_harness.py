@@ -36,6 +36,11 @@ from tools.archive_store import FsspecArchiveStore
 from tools.simulated_migration import Phase
 
 _PATIENCE_SECONDS = 60.0
+_IMPORTED_ONCE = (
+    "agent.commands", "agent.connect", "agent.durable", "agent.report", "rich.console", "rich.live",
+    "tools.guest_probe", "tools.prometheus_sight",
+)  # fmt: skip
+"""what `lifeboat apply` loads, dbos with it: before the forks, once for all of them"""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class Harness:
         self.directory = directory
         self.address = str(directory / "world.sock")
         self.server = WorldServer(address=self.address, authkey=b"kill")
-        importlib.import_module("agent.durable")  # and with it dbos, once for every fork
+        for module in _IMPORTED_ONCE:
+            importlib.import_module(module)
 
     def __enter__(self) -> Harness:
         self.server.start()

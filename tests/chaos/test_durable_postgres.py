@@ -21,6 +21,7 @@ from models.errors import BadInput, Busy
 from models.evacuation import EvacuationOutcome
 from tools.clock import SystemClock
 
+pytestmark = pytest.mark.lab  # not for what it needs but for the ten seconds it takes
 BIN = Path("/usr/lib/postgresql/15/bin")
 _PAUSED_EVACUATION = """
 import sys

@@ -115,7 +115,7 @@ def schedules(draw: st.DrawFn) -> Scenario:
 
 
 @settings(
-    max_examples=EXAMPLES or 150,
+    max_examples=EXAMPLES or 60,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,

@@ -16,7 +16,7 @@ from models.forecast.train import train
 
 
 def test_failing_units_rank_above_healthy_ones_on_time_and_units_never_seen(fleet: Dataset) -> None:
-    trial = backtest.run(fleet, 7 * DAY, CUT, DAY, unseen=0.4, settings=QUICK, forest=False)
+    trial = backtest.run(fleet, 7 * DAY, CUT, 2 * DAY, unseen=0.4, settings=QUICK, forest=False)
     measured = backtest.summarise(trial, rounds=20)
     ours = measured[backtest.MODEL]
     assert float(ours["average_precision"]) > 5 * float(trial.failed.mean())  # type: ignore[arg-type]
@@ -27,7 +27,7 @@ def test_failing_units_rank_above_healthy_ones_on_time_and_units_never_seen(flee
 
 def test_with_shuffled_labels_everything_falls_to_the_base_rate(fleet: Dataset) -> None:
     """Judged by permutation, not by a multiple of the base rate: a dozen failing units are few enough for luck."""
-    trial = backtest.run(fleet, 7 * DAY, CUT, DAY, unseen=0.4, settings=QUICK, forest=False, shuffle=True)
+    trial = backtest.run(fleet, 7 * DAY, CUT, 2 * DAY, unseen=0.4, settings=QUICK, forest=False, shuffle=True)
     random = np.random.default_rng(0)
     rows = {pair: row for row, pair in enumerate(zip(trial.unit.tolist(), trial.time.tolist(), strict=True))}
     deals: list[np.ndarray] = []
