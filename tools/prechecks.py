@@ -66,8 +66,18 @@ def check_live_migration(
         require_identity(target, before, pinned)
 
 
-def check_cold_migration(source: Hypervisor, target: Hypervisor, before: VmObservation, vm: Vm) -> None:
-    """Every condition of stopping a vm, copying it and starting it elsewhere."""
+def check_cold_migration(
+    source: Hypervisor,
+    target: Hypervisor,
+    before: VmObservation,
+    vm: Vm,
+    *,
+    pinned: Callable[[str, str], None] | None = None,
+) -> None:
+    """Every condition of stopping a vm, copying it and starting it elsewhere.
+
+    `pinned`: as for a live migration, where the target is pinned. What copies is lifeboat's own libvirt connection.
+    """
     xml = source.domain_xml(before.uuid)
     domain = parse_domain(xml)
     require_persistent(before)
@@ -87,6 +97,8 @@ def check_cold_migration(source: Hypervisor, target: Hypervisor, before: VmObser
     require_images_movable(target, before)
     for image in image_files(before, shared=False):
         require_readable(source, image, before)
+    if pinned is not None:
+        require_identity(target, before, pinned)
 
 
 def check_archive(
