@@ -106,7 +106,7 @@ def signal_findings(rows: Sequence[SignalRow]) -> Iterator[Finding]:
         absent = [row for row in missing if row.exporter in answering and not row.strangers]
         unseen = [row for row in missing if row not in absent]
         partial = sorted((row for row in counting if row.presence is Presence.PARTIAL), key=_without)
-        present = len(counting) - len(missing) - len(partial)
+        present = sum(row.presence is Presence.PRESENT for row in counting)
         if present or (absent and partial):
             what = f"{present} of {len(counting)} on every node"
             if absent:

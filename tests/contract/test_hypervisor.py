@@ -13,9 +13,9 @@ from scenes.hypervisor_worlds import World
 from models.errors import ActionFailed, ArchiveFailed, BadInput, MigrationFailed, NodeUnreachable, PrecheckFailed
 from models.fleet import VmState
 from tools.archive_store import FsspecArchiveStore
+from tools.domain_xml import parse_domain
 from tools.labels import read_labels
 from tools.ports import Hypervisor, ImageRole, MigrationOptions, StateFile, VmObservation
-from tools.domain_xml import parse_domain
 from tools.prechecks import check_live_migration
 from tools.vm_files import image_files
 
