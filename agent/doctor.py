@@ -104,8 +104,11 @@ def examine(
     findings: list[Finding] = []
     for name, subject, each in running:
         if not each.done.wait(max(0.0, deadline - time.monotonic())):
+            health = (
+                Health.UNKNOWN if subject == "lifeboat" else Health.FAIL
+            )  # a move would not wait for a node, either
             what = f"no answer within {patience_seconds:g} s"
-            findings.append(found(name, subject, Health.UNKNOWN, what, "look at it by hand"))
+            findings.append(found(name, subject, health, what, "look at it by hand"))
             continue
         findings += each.findings
         if isinstance(each.error, LifeboatError):

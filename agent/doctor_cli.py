@@ -64,7 +64,7 @@ def pin_certificates(patient: Patient, replace: frozenset[str], *, everyone: boo
         PinState.NEW: "pinned",
         PinState.SAME: "pinned already",
         PinState.REPLACED: "pinned in place of the one before",
-        PinState.CHANGED: "another is pinned and stays; it shows",
+        PinState.CHANGED: "another is pinned, which stays; it shows now",
     }
     changed = False
     for name, node in patient.nodes.items():
@@ -104,4 +104,5 @@ def show(findings: list[Finding]) -> None:
     screen.print(table)
     count = {health: sum(each.health is health for each in findings) for health in Health}
     told = ", ".join(f"{number} {health}" for health, number in count.items() if number)
-    screen.print(f"{told}: {'an evacuation could fail' if count[Health.FAIL] else 'nothing fails'}", markup=False)
+    fails = "an evacuation could fail" if count[Health.FAIL] else "nothing fails"
+    screen.print(f"{told}: {fails}{', not all could be found out' if count[Health.UNKNOWN] else ''}", markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 EXPIRES_SOON = timedelta(days=30)
 _DAY = timedelta(days=1)
+_NODES_AT_ONCE = 16
 
 
 def check_libvirt(patient: Patient, node: NodeSettings) -> Iterator[Finding]:
@@ -75,19 +77,19 @@ def check_cpu(patient: Patient) -> Iterator[Finding]:
     """Which nodes could take each node's vms, were these given all the CPU that their node can give; and what fits all."""
     told: dict[str, dict[str, str]] = {"kvm": {}, "qemu": {}}
     answering: dict[str, Hypervisor] = {}
-    for name, node in patient.nodes.items():
-        try:
-            for kind, guests in told.items():
-                if guest := node.widest_guest(kind):
-                    guests[name] = guest
-        except NodeUnreachable:
-            continue  # its own line says so
+    with ThreadPoolExecutor(max_workers=_NODES_AT_ONCE) as pool:
+        asked = list(pool.map(_widest_guests, patient.nodes.values()))
+    for (name, node), widest in zip(patient.nodes.items(), asked, strict=True):
+        if widest is None:
+            continue  # its own line says that it does not answer
         answering[name] = node
+        for kind, guest in widest.items():
+            told[kind][name] = guest
     slow = [name for name in answering if name not in told["kvm"]]
     if slow:
         what = "no KVM: vms there are emulated, which is slow"
         yield found(
-            "cpu", ", ".join(slow), Health.WARN, what, "switch virtualisation on in its firmware; check /dev/kvm"
+            "cpu", ", ".join(slow), Health.WARN, what, "switch virtualisation on in the firmware there; check /dev/kvm"
         )
     guests = told["kvm"] or told["qemu"]
     if len(guests) < 2:
@@ -110,6 +112,14 @@ def check_cpu(patient: Patient) -> Iterator[Finding]:
         model = models[source]
         what = f"vms that use all of its CPU ({model}) can't move to {target}, which lacks {visible(lack)}"
         yield found("cpu", source, Health.WARN, what, hint)
+
+
+def _widest_guests(node: Hypervisor) -> dict[str, str] | None:
+    """By kind, where the node has that; None when it does not answer."""
+    try:
+        return {kind: guest for kind in ("kvm", "qemu") if (guest := node.widest_guest(kind))}
+    except NodeUnreachable:
+        return None
 
 
 def _lacks(guests: Mapping[str, str], nodes: Mapping[str, Hypervisor]) -> dict[tuple[str, str], str]:

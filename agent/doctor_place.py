@@ -32,13 +32,14 @@ def check_settings(patient: Patient) -> Iterator[Finding]:
 def check_journal(patient: Patient) -> Iterator[Finding]:
     """The audit log's chain holds, and the pins are those it knows of. (That it can be written was seen when opened.)"""
     count = patient.journal.verify()
-    what = f"{count} record{'' if count == 1 else 's'}, the chain holds"
-    yield found("journal", str(patient.journal.path), Health.OK, what)
+    what = f"{count} record{'' if count == 1 else 's'}, the chain holds ({patient.journal.path})"
+    yield found("journal", "audit log", Health.OK, what)
     recorded, known = patient.pins.recorded(), patient.pins.known()
     for node in sorted({*recorded, *known}):
-        pin = known.get(node)
-        if recorded.get(node) != (pin.sha256 if pin is not None else None):
-            what = "its pin is not the one that the audit log says was set"
+        told, pin = recorded.get(node), known.get(node)
+        if told != (pin.sha256 if pin is not None else None):
+            inside = f"has {pin.sha256[:16]}… pinned" if pin is not None else "has no pin"
+            what = f"pins.json {inside}, the audit log {f'says {told[:16]}…' if told else 'knows of none'}"
             mend = (
                 f"find out who changed pins.json, compare the certificate there, then `lifeboat doctor --repin {node}`"
             )
@@ -65,8 +66,8 @@ def check_archives(patient: Patient) -> Iterator[Finding]:
     free = files.free_bytes()
     low = free is not None and free < STORE_LOW_BYTES
     room = "free space can't be told" if free is None else f"{free / 1e9:.1f} GB free"
-    what = f"an object was written, read back and removed; {room}"
-    yield found("archives", url, Health.WARN if low else Health.OK, what, "make room there" if low else "")
+    what = f"an object was written, read back and removed at {url}; {room}"
+    yield found("archives", "store", Health.WARN if low else Health.OK, what, "make room there" if low else "")
 
 
 def check_language_model(patient: Patient) -> Iterator[Finding]:

@@ -31,7 +31,8 @@ def check_telemetry(patient: Patient) -> Iterator[Finding]:
             yield found("telemetry", node.name, Health.FAIL, what, mend)
         elif answering < total:
             health = Health.WARN if answering else Health.FAIL
-            what = f"{answering} of its {total} targets answer Prometheus"
+            silent = ", ".join(visible(job, 40) for job in patient.sight.down[node.name][:_NAMED])
+            what = f"{answering} of its {total} targets answer Prometheus, not {silent}"
             yield found("telemetry", node.name, health, what, "see Prometheus's page of targets; then the node")
         else:
             yield found("telemetry", node.name, Health.OK, f"{total} target{'s' if total > 1 else ''}, all answer")
@@ -49,7 +50,13 @@ def check_clock(patient: Patient) -> Iterator[Finding]:
         offset = offsets.get(node.name)
         if offset is None:
             what = "nothing tells its time: libvirt can't, and Prometheus has no node_time_seconds of it"
-            yield found("clock", node.name, Health.UNKNOWN, what, "run node_exporter there, with its time collector")
+            yield found(
+                "clock",
+                node.name,
+                Health.UNKNOWN,
+                what,
+                "run node_exporter with its time collector there, scraped",
+            )
             continue
         wrong = abs(offset) > most
         side = f"{abs(offset):.1f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
@@ -110,7 +117,7 @@ def signal_findings(rows: Sequence[SignalRow]) -> Iterator[Finding]:
         if present or (absent and partial):
             what = f"{present} of {len(counting)} on every node"
             if absent:
-                what += f"; no node has {_names(absent)}, though {_exporters(absent)} answers"
+                what += f"; no such part, or its collector is off: {_names(absent)}"
             yield found("signals", component, Health.OK, what)
         elif absent:
             what = f"nothing is known of it: no node has {_names(absent)}, though {_exporters(absent)} answers"

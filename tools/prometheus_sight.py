@@ -23,6 +23,8 @@ class PrometheusSight:
 
     up: Mapping[str, tuple[int, int]]
     """node → targets that answer, targets in all"""
+    down: Mapping[str, tuple[str, ...]]
+    """node → jobs of its targets that do not answer"""
     clock_offsets: Mapping[str, float]
     """node → seconds its clock is ahead of this machine's, to about a second; nodes without node_exporter are missing"""
 
@@ -30,17 +32,20 @@ class PrometheusSight:
 def look(url: str, *, node_label: str, timeout_seconds: float, headers: Mapping[str, str]) -> PrometheusSight:
     """Ask `url`. Raises MetricsUnavailable when it does not answer, or not as Prometheus does."""
     up: dict[str, tuple[int, int]] = {}
+    down: dict[str, tuple[str, ...]] = {}
     for labels, value, _ in _instant(url, "up", timeout_seconds, headers):
         node = node_name(labels.get(node_label, ""))
         answering, total = up.get(node, (0, 0))
         up[node] = (answering + (value == 1), total + 1)
+        if value != 1:
+            down[node] = (*down.get(node, ()), labels.get("job", "") or labels.get("instance", ""))
     # Prometheus stamps a sample with its own clock when it scrapes: the difference is the node's clock against its.
     query = "node_time_seconds - timestamp(node_time_seconds)"
     offsets: dict[str, float] = {}
     for labels, value, ahead in _instant(url, query, timeout_seconds, headers):
         if math.isfinite(value):
             offsets[node_name(labels.get(node_label, ""))] = value + ahead
-    return PrometheusSight(up, offsets)
+    return PrometheusSight(up, down, offsets)
 
 
 class NodeClocks:

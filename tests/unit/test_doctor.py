@@ -143,18 +143,26 @@ def test_a_pin_that_only_the_file_has_is_mended_by_pinning_anew(ward: Ward, tmp_
         assert pins.recorded() == {"node-b": shown}
 
 
-def test_a_check_that_hangs_or_breaks_is_unknown_and_stops_no_other(ward: Ward):
+def test_a_check_that_hangs_or_breaks_stops_no_other_and_a_node_that_hangs_fails(ward: Ward):
     let_go = threading.Event()
 
     def hangs(patient: Patient) -> list[Finding]:
         let_go.wait()
         return []
 
+    def node_hangs(patient: Patient, node: NodeSettings) -> list[Finding]:
+        return hangs(patient)
+
     def breaks(patient: Patient) -> list[Finding]:
         raise ZeroDivisionError
 
-    patient = Patient(Settings(), Policy(), {}, ward.journal, ward.pins, ward.fleet.clock)
-    found = examine(patient, [breaks, hangs, check_journal], [], patience_seconds=0.5)
+    settings = Settings(nodes=(NodeSettings(name="node-a", libvirt_uri="qemu:///system"),))
+    patient = Patient(settings, Policy(), {}, ward.journal, ward.pins, ward.fleet.clock)
+    found = examine(patient, [breaks, hangs, check_journal], [node_hangs], patience_seconds=0.5)
     let_go.set()
-    assert [each.health for each in found[:2]] == [Health.UNKNOWN, Health.UNKNOWN]
-    assert [each.check for each in found] == ["breaks", "hangs", "journal"]
+    assert [(each.check, each.health.value) for each in found] == [
+        ("breaks", "unknown"),
+        ("hangs", "unknown"),
+        ("journal", "ok"),
+        ("node hangs", "fail"),
+    ]

@@ -68,7 +68,7 @@ def test_a_fleet_in_order_is_0_and_pins_are_made_kept_and_replaced_only_by_name(
     ward.fleet.machines["node-b"].certificate = "another"
     swapped = ward.doctor("--pin")
     assert swapped.exit_code == 1
-    assert "node-b: another is pinned and stays" in swapped.stderr
+    assert "node-b: another is pinned, which stays" in swapped.stderr
     assert "an evacuation could fail" in swapped.stdout
     assert "lifeboat doctor --repin node-b" in " ".join(swapped.stdout.split())
 

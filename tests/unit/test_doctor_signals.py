@@ -86,7 +86,7 @@ THERE = row("there", Presence.PRESENT, nodes=NODES)
         ([THERE], [("ok", "1 of 1 on every node")]),
         (
             [THERE, row("bond", Presence.MISSING)],
-            [("ok", "1 of 2 on every node; no node has bond, though node_exporter")],
+            [("ok", "1 of 2 on every node; no such part, or its collector is off: bond")],
         ),
         (
             [THERE, row("ssd", Presence.MISSING, exporter="smartctl_exporter")],

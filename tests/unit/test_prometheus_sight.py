@@ -33,7 +33,9 @@ def telling(offsets: Mapping[str, str], *, prometheus_ahead: float = 0.0) -> Ans
 
 
 def test_targets_are_counted_by_node():
-    assert seen(telling({})).up == {"node-a": (1, 1), "node-b": (1, 2)}
+    sight = seen(telling({}))
+    assert sight.up == {"node-a": (1, 1), "node-b": (1, 2)}
+    assert sight.down == {"node-b": ("ipmi",)}
 
 
 def test_a_clock_is_told_against_this_machine_not_against_prometheus():
