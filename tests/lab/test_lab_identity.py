@@ -98,7 +98,6 @@ def test_the_doctor_passes_a_sound_lab_and_fails_the_pin_of_a_swapped_certificat
 def attempt(hands: Hands, identity: str, kind: ActionKind) -> AttemptContext:
     vm = next(vm for vm in hands.nodes["node-a"].vms() if vm.uuid == identity)
     action = Action(
-        id="1",
         kind=kind,
         vm=vm.uuid,
         vm_name=vm.name,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scenes.world import World
 
 from agent.attempt import AttemptContext
 from agent.cold_migrate import cold_migrate
@@ -13,6 +15,7 @@ from agent.hands import Hands
 from agent.journal import Journal
 from agent.pins import Pins, PinState
 from models.errors import BadInput, IdentityUnproven
+from models.evacuation import AttemptOutcome
 from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import PinRule, Policy
@@ -108,7 +111,7 @@ def test_a_cold_move_is_held_to_the_pin_where_there_is_one_before_the_vm_stops(
     hands = Hands(fleet.hypervisors(), fleet.clock, journal, pins=pins)
     (vm,) = hands.nodes["node-a"].vms()
     action = Action(
-        id="1", kind=ActionKind.COLD_MIGRATE, vm=uuid, vm_name="web", source="node-a", target="node-b", reason="test"
+        kind=ActionKind.COLD_MIGRATE, vm=uuid, vm_name="web", source="node-a", target="node-b", reason="test"
     )
     context = AttemptContext(
         id="try", evacuation="test", action=action, vm=vm, policy=Policy(), hands=hands, tell=lambda _: None
@@ -122,3 +125,21 @@ def test_a_cold_move_is_held_to_the_pin_where_there_is_one_before_the_vm_stops(
     where = {name: node.observe(uuid) for name, node in hands.nodes.items()}
     runs_at = [name for name, seen in where.items() if seen is not None and seen.state is VmState.RUNNING]
     assert runs_at == (["node-a"] if pinned else ["node-b"])
+
+
+def test_an_evacuation_moves_nothing_to_nodes_that_show_other_certificates(tmp_path: Path):
+    world = World(tmp_path)
+    pins = Pins(tmp_path / "pins.json", world.journal, world.fleet.clock)
+    for name, node in world.hands.nodes.items():
+        pins.pin(name, node.tls_fingerprint(), by="doctor")
+    world.hands = replace(world.hands, pins=pins)
+    for name in ("b", "c"):
+        world.fleet.machines[name].certificate = "swapped"
+    evacuation = world.evacuate()
+    for vm in (world.web, world.db):
+        attempt = evacuation.attempt_for(vm)
+        assert attempt is not None
+        assert (attempt.outcome, attempt.error_code) == (AttemptOutcome.REFUSED, "precheck-identity")
+        assert world.fleet.known_on(vm) == world.fleet.running_on(vm) == ["a"]
+        assert world.journal.records(attempt=attempt.id, kinds=("intent",)) == []
+    world.journal.close()
