@@ -32,7 +32,10 @@ def cold_migrate(ctx: AttemptContext) -> Ending:
     ctx.progress("checking")
     before = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
     ctx.require_nobody_else_runs_it()
-    check_cold_migration(source, target, before, ctx.vm)
+    pins = ctx.hands.pins
+    check_cold_migration(
+        source, target, before, ctx.vm, pinned=pins.checker_of(target.name, ctx.policy.migration.pins) if pins else None
+    )
     domain_xml, snapshots = source.domain_xml(before.uuid), source.snapshots(before.uuid)
     images = image_files(before, shared=False)
     below = [image for image in images if image.role is ImageRole.BACKING and not _there(ctx, source, target, image)]

@@ -32,6 +32,7 @@ def doctor(
     from agent.connect import connect
     from agent.console import write_json
     from agent.doctor import Health, Patient, examine
+    from agent.doctor_checks import FLEET_CHECKS, NODE_CHECKS
     from agent.settings import load_settings
     from models.errors import BadInput
 
@@ -45,7 +46,7 @@ def doctor(
         patient = Patient(settings, session.policy, hands.nodes, hands.journal, hands.pins, hands.clock)
         if pin or repin:
             pin_certificates(patient, frozenset(repin or ()), everyone=pin)
-        findings = examine(patient)
+        findings = examine(patient, FLEET_CHECKS, NODE_CHECKS)
     if as_json:
         write_json([finding.model_dump(mode="json") for finding in findings])
     else:
@@ -56,8 +57,16 @@ def doctor(
 def pin_certificates(patient: Patient, replace: frozenset[str], *, everyone: bool) -> None:
     """Record what the nodes show now; one line each on stderr. A node that shows nothing that holds is left out."""
     from agent.console import note
+    from agent.pins import PinState
     from models.errors import LifeboatError
 
+    said = {
+        PinState.NEW: "pinned",
+        PinState.SAME: "pinned already",
+        PinState.REPLACED: "pinned in place of the one before",
+        PinState.CHANGED: "another is pinned, which stays; it shows now",
+    }
+    changed = False
     for name, node in patient.nodes.items():
         if not everyone and name not in replace:
             continue
@@ -67,10 +76,14 @@ def pin_certificates(patient: Patient, replace: frozenset[str], *, everyone: boo
         except LifeboatError as error:
             note(f"{name}: not pinned: {error}")
         else:
-            note(f"{name}: pin {state}: {sha256}")
+            note(f"{name}: {said[state]}: sha256 {sha256}")
+            changed = changed or state in (PinState.NEW, PinState.REPLACED)
+    if changed:
+        note("compare on each node: openssl x509 -noout -fingerprint -sha256 -in /etc/pki/libvirt/servercert.pem")
 
 
 def show(findings: list[Finding]) -> None:
+    """What to do stands below what was found."""
     from rich.table import Table
     from rich.text import Text
 
@@ -78,12 +91,18 @@ def show(findings: list[Finding]) -> None:
     from agent.doctor import Health
     from models.text import visible
 
-    styles = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red bold", Health.UNKNOWN: "yellow"}
-    table = Table("", "check", "of", "what", "how to mend it", box=None, padding=(0, 1))
+    styles = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red bold", Health.UNKNOWN: "magenta"}
+    table = Table(box=None, padding=(0, 1))
+    for column in ("", "check", "of", "found"):
+        table.add_column(column, no_wrap=column in ("", "check"), overflow="fold")
     for each in findings:
-        row = (each.check, each.subject, each.what, each.mend)
-        table.add_row(Text(each.health, style=styles[each.health]), *(Text(visible(cell, 300)) for cell in row))
+        what = Text(visible(each.what, 400))
+        if each.mend:
+            what.append(f"\n→ {visible(each.mend, 400)}", style="bold" if each.health is Health.FAIL else "dim")
+        table.add_row(Text(each.health, style=styles[each.health]), each.check, Text(visible(each.subject)), what)
     screen = console()
     screen.print(table)
     count = {health: sum(each.health is health for each in findings) for health in Health}
-    screen.print(", ".join(f"{number} {health}" for health, number in count.items() if number))
+    told = ", ".join(f"{number} {health}" for health, number in count.items() if number)
+    fails = "an evacuation could fail" if count[Health.FAIL] else "nothing fails"
+    screen.print(f"{told}: {fails}{', not all could be found out' if count[Health.UNKNOWN] else ''}", markup=False)

@@ -23,6 +23,9 @@ from models.errors import BadInput, IdentityUnproven
 from models.policy import PinRule
 from tools.ports import Clock
 
+PINNED = "certificate-pinned"
+"""the journal's word for it"""
+
 
 class Pin(Value):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -65,21 +68,26 @@ class Pins:
                 hint="restore it from a backup; or, having checked every node's certificate yourself, remove it and pin anew",
             ) from error
 
+    def recorded(self) -> dict[str, str]:
+        """Node → the fingerprint that the journal says was pinned last."""
+        return {record.data["node"]: record.data["sha256"] for record in self._journal.records(kinds=(PINNED,))}
+
     def pin(self, node: str, sha256: str, *, by: str, replace: bool = False) -> PinState:
-        """Record a node's certificate. Another one that is pinned already is left alone unless `replace`.
+        """Record a node's certificate. Another one that is pinned already is left alone unless `replace`, which also mends
+        a pin that the journal does not know of.
 
         The journal has the change before the file does. Raises BadInput when the file can't be read or written.
         """
         with self._locked():
             pins = self.known()
             before = pins.get(node)
-            if before is not None and before.sha256 == sha256:
+            if before is not None and before.sha256 == sha256 and not (replace and self.recorded().get(node) != sha256):
                 return PinState.SAME
             if before is not None and not replace:
                 return PinState.CHANGED
             now = self._clock.now()
             self._journal.append(
-                "certificate-pinned",
+                PINNED,
                 {"node": node, "sha256": sha256, "before": before.sha256 if before else None, "by": by},
                 now=now,
             )
@@ -109,6 +117,10 @@ class Pins:
                 )
 
         return check
+
+    def checker_of(self, node: str, rule: PinRule) -> Callable[[str, str], None] | None:
+        """The same for a node that is pinned; None for another: lifeboat may reach it over SSH, where it shows none."""
+        return self.checker(rule) if node in self.known() else None
 
     @contextmanager
     def _locked(self) -> Generator[None]:

@@ -103,7 +103,8 @@ def plain(url: str, asked: list[Signal], end: int, *, collect: bool) -> tuple[fl
 
 def frame(url: str, asked: list[Signal], end: int) -> tuple[float, float]:
     """Seconds of the client's own DataFrame path."""
-    from prometheus_api_client import MetricRangeDataFrame, PrometheusConnect
+    from prometheus_api_client.metric_range_df import MetricRangeDataFrame
+    from prometheus_api_client.prometheus_connect import PrometheusConnect
 
     def fetch(signal: Signal) -> int:
         client = PrometheusConnect(url=url)

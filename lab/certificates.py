@@ -1,7 +1,7 @@
 """The lab's certificate authority: one CA, one certificate per node, one for whoever manages the lab from outside.
 
-ECDSA P-256, valid for 30 days. Layout and names are libvirt's (https://libvirt.org/kbase/tlscerts.html) and, for
-migration, QEMU's x509 credentials.
+ECDSA P-256, valid for 90 days (`lifeboat doctor` warns 30 days ahead). Layout and names are libvirt's
+(https://libvirt.org/kbase/tlscerts.html) and, for migration, QEMU's x509 credentials.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab.node import Lab
 
-_VALID = dt.timedelta(days=30)
+_VALID = dt.timedelta(days=90)
 
 
 def client_directory(lab: Lab) -> Path:

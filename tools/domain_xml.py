@@ -52,6 +52,8 @@ class Domain:
     cpu_xml: str | None
     """the `<cpu>` element"""
     cpu_mode: str
+    cpu_model: str
+    """as the definition names it; empty when it names none"""
     disks: tuple[DomainDisk, ...]
     hugepage_bytes: int
     """the largest; 0 for normal pages"""
@@ -95,6 +97,7 @@ def parse_domain(xml: str) -> Domain:
         emulator=root.findtext("./devices/emulator"),
         cpu_xml=ET.tostring(cpu, encoding="unicode") if cpu is not None else None,
         cpu_mode=cpu.get("mode", "custom") if cpu is not None else "",
+        cpu_model=cpu.findtext("model", "") if cpu is not None else "",
         disks=tuple(_disks(root)),
         hugepage_bytes=hugepage_bytes(root),
         nvram=(root.findtext("./os/nvram") or "").strip() or None,

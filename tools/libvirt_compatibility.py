@@ -42,6 +42,26 @@ def missing_cpu(connection: libvirt.virConnect, domain: Domain, host_cpu: str) -
     return None
 
 
+def widest_guest(connection: libvirt.virConnect, virt_type: str) -> str:
+    """A domain with the host-model CPU of this node's QEMU, which is what compareHypervisorCPU compares with; the host's
+    own (compareCPU) says nothing of what QEMU can give without KVM. Empty when there is none."""
+    capabilities: Any = connection.getDomainCapabilities
+    try:
+        root = ET.fromstring(capabilities(None, None, None, virt_type, 0))  # noqa: S314 — libvirt wrote it
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (*_CANT_COMPARE, libvirt.VIR_ERR_INVALID_ARG):
+            return ""  # no such virtualisation here
+        raise
+    model = root.find("./cpu/mode[@name='host-model'][@supported='yes']")
+    if model is None:
+        return ""
+    domain = ET.Element("domain", type=virt_type)
+    ET.SubElement(domain, "name").text = "guest"
+    ET.SubElement(ET.SubElement(domain, "os"), "type", arch=root.findtext("arch", "")).text = "hvm"
+    ET.SubElement(domain, "cpu", mode="custom", match="exact").extend(list(model))
+    return ET.tostring(domain, encoding="unicode")
+
+
 def common_cpu_model(connection: libvirt.virConnect, domain: Domain, host_cpus: Sequence[str]) -> str | None:
     """The best CPU model that all these hosts have, as far as this node's libvirt can tell."""
     baseline: Any = connection.baselineHypervisorCPU

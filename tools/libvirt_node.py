@@ -17,7 +17,13 @@ from tools import libvirt_state as state
 from tools import libvirt_steering as steering
 from tools.domain_xml import parse_domain
 from tools.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, read_attempt, read_labels, without_attempt, write_attempt
-from tools.libvirt_compatibility import common_cpu_model, missing_cpu, missing_machine, numa_cells
+from tools.libvirt_compatibility import (
+    common_cpu_model,
+    missing_cpu,
+    missing_machine,
+    numa_cells,
+    widest_guest,
+)
 from tools.libvirt_connection import Answer, LibvirtConnection, closed_port, one_line, pki_directory
 from tools.libvirt_inventory import SharedStorage, observe_disks, read_state
 from tools.libvirt_migration import (
@@ -238,6 +244,9 @@ class LibvirtNode:
         capabilities = self._ask("its capabilities", lambda c: c.getCapabilities())
         cpu = _xml(capabilities).find("./host/cpu")
         return ET.tostring(cpu, encoding="unicode") if cpu is not None else ""
+
+    def widest_guest(self, virt_type: str) -> str:
+        return self._ask("what its guests can have", lambda c: widest_guest(c, virt_type))
 
     def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
         domain = parse_domain(domain_xml)

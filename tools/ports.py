@@ -278,6 +278,11 @@ class Hypervisor(Protocol):
         """This node's CPU as libvirt's XML, for `cpu_compatible` of another node."""
         ...
 
+    def widest_guest(self, virt_type: str) -> str:
+        """A domain's XML with all the CPU that this node can give one of that kind (`kvm`, `qemu`), which is not all that
+        the host has; for `cpu_compatible` of another node. Empty when it can't run such a kind, or can't tell."""
+        ...
+
     def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
         """None when this node's CPU can run the domain, now on a host with `host_cpu`; else what is missing."""
         ...

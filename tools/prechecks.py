@@ -59,6 +59,7 @@ def check_live_migration(
     require_versions(source, target, before, older_allowed=policy.allow_older_target)
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before, fleet)
+    require_shared_disks(target, before)
     require_disks_movable(target, before, whole=True)  # QEMU's mirror fills the image at the target (seen with 7.2)
     require_clock(target, before, most_seconds=policy.max_clock_difference.total_seconds())
     require_port(target, before)
@@ -66,8 +67,18 @@ def check_live_migration(
         require_identity(target, before, pinned)
 
 
-def check_cold_migration(source: Hypervisor, target: Hypervisor, before: VmObservation, vm: Vm) -> None:
-    """Every condition of stopping a vm, copying it and starting it elsewhere."""
+def check_cold_migration(
+    source: Hypervisor,
+    target: Hypervisor,
+    before: VmObservation,
+    vm: Vm,
+    *,
+    pinned: Callable[[str, str], None] | None = None,
+) -> None:
+    """Every condition of stopping a vm, copying it and starting it elsewhere.
+
+    `pinned`: as for a live migration, where the target is pinned. What copies is lifeboat's own libvirt connection.
+    """
     xml = source.domain_xml(before.uuid)
     domain = parse_domain(xml)
     require_persistent(before)
@@ -84,9 +95,12 @@ def check_cold_migration(source: Hypervisor, target: Hypervisor, before: VmObser
     require_memory(target, domain, vm)
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before)
+    require_shared_disks(target, before)
     require_images_movable(target, before)
     for image in image_files(before, shared=False):
         require_readable(source, image, before)
+    if pinned is not None:
+        require_identity(target, before, pinned)
 
 
 def check_archive(
@@ -243,6 +257,23 @@ def require_port(target: Hypervisor, before: VmObservation) -> None:
             f"{_vm(before)} can't move: node {target.name} accepts no connection at {closed}",
             hint="check libvirtd's listener and the firewall there; nothing was sent",
         )
+
+
+def require_shared_disks(target: Hypervisor, before: VmObservation) -> None:
+    """What is not copied is there, as far as a pool of the target can tell: network disks, and directories without a pool
+    there, are believed to be where the settings say."""
+    for disk in before.disks:
+        if not disk.shared or not disk.path.startswith("/"):
+            continue
+        try:
+            there = target.disk_exists(disk.path)
+        except PrecheckFailed:
+            continue
+        if not there:
+            raise DisksUnmovable(
+                f"disk {disk.path} of {_vm(before)} counts as shared, and node {target.name} does not see it",
+                hint="mount the storage there, or mend shared_paths and shared_pools; nothing was changed",
+            )
 
 
 def require_disks_movable(target: Hypervisor, before: VmObservation, *, whole: bool) -> None:

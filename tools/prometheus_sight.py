@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import math
 import threading
 import time
@@ -24,6 +23,8 @@ class PrometheusSight:
 
     up: Mapping[str, tuple[int, int]]
     """node → targets that answer, targets in all"""
+    down: Mapping[str, tuple[str, ...]]
+    """node → jobs of its targets that do not answer"""
     clock_offsets: Mapping[str, float]
     """node → seconds its clock is ahead of this machine's, to about a second; nodes without node_exporter are missing"""
 
@@ -31,17 +32,20 @@ class PrometheusSight:
 def look(url: str, *, node_label: str, timeout_seconds: float, headers: Mapping[str, str]) -> PrometheusSight:
     """Ask `url`. Raises MetricsUnavailable when it does not answer, or not as Prometheus does."""
     up: dict[str, tuple[int, int]] = {}
+    down: dict[str, tuple[str, ...]] = {}
     for labels, value, _ in _instant(url, "up", timeout_seconds, headers):
         node = node_name(labels.get(node_label, ""))
         answering, total = up.get(node, (0, 0))
         up[node] = (answering + (value == 1), total + 1)
+        if value != 1:
+            down[node] = (*down.get(node, ()), labels.get("job", "") or labels.get("instance", ""))
     # Prometheus stamps a sample with its own clock when it scrapes: the difference is the node's clock against its.
     query = "node_time_seconds - timestamp(node_time_seconds)"
     offsets: dict[str, float] = {}
     for labels, value, ahead in _instant(url, query, timeout_seconds, headers):
         if math.isfinite(value):
             offsets[node_name(labels.get(node_label, ""))] = value + ahead
-    return PrometheusSight(up, offsets)
+    return PrometheusSight(up, down, offsets)
 
 
 class NodeClocks:
@@ -68,23 +72,31 @@ class NodeClocks:
 def _instant(
     url: str, query: str, timeout_seconds: float, headers: Mapping[str, str]
 ) -> list[tuple[dict[str, str], float, float]]:
-    """Labels and value of each series, and how far Prometheus's own clock is ahead of ours."""
+    """Labels and value of each series, and how far Prometheus's own clock is ahead of ours, to half of what the answer
+    took."""
+    began = time.time()
     try:
         answer = requests.post(
             f"{url.rstrip('/')}/api/v1/query", data={"query": query}, headers=dict(headers), timeout=timeout_seconds
         )
-        answer.raise_for_status()
+        ours = (began + time.time()) / 2
+        if not answer.ok:
+            raise MetricsUnavailable(
+                f"Prometheus refuses a query: HTTP {answer.status_code}",
+                hint="check prometheus.url and prometheus.headers in the settings",
+            )
         result: list[Any] = answer.json()["data"]["result"]
-        found = [(dict(series["metric"]), float(series["value"][1])) for series in result]
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        # A sample of an instant query bears the time at which Prometheus evaluated it.
+        return [
+            (dict(series["metric"]), float(series["value"][1]), float(series["value"][0]) - ours) for series in result
+        ]
+    except (ValueError, KeyError, TypeError, IndexError) as error:  # requests' JSON error is a ValueError
         raise MetricsUnavailable(
-            f"Prometheus gave no answer that can be read: {type(error).__name__}",
+            f"what answers at prometheus.url is not Prometheus ({type(error).__name__})",
+            hint="give the address before /api/v1",
+        ) from error
+    except requests.RequestException as error:
+        raise MetricsUnavailable(
+            f"Prometheus does not answer ({type(error).__name__})",
             hint="check prometheus.url in the settings, and that Prometheus runs and listens there",
         ) from error
-    ahead = 0.0
-    date = answer.headers.get("Date")
-    if date:
-        whole = email.utils.parsedate_to_datetime(date).timestamp() + 0.5  # cut to the second: half of it on average
-        ahead = whole - time.time()
-        ahead = 0.0 if abs(ahead) < 1.0 else ahead
-    return [(labels, value, ahead) for labels, value in found]

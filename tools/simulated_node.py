@@ -147,6 +147,13 @@ class SimulatedNode(SimulatedSteering):
         with self._answering() as machine:
             return f"<cpu><model>{machine.node.cpu_model}</model></cpu>"
 
+    def widest_guest(self, virt_type: str) -> str:
+        with self._answering() as machine:
+            if virt_type not in ("kvm", "qemu"):
+                return ""
+            cpu = f"<cpu mode='custom'><model>{machine.node.cpu_model}</model></cpu>"
+            return f"<domain type='{virt_type}'><name>guest</name>{cpu}</domain>"
+
     def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
         with self._answering() as machine:
             domain = parse_domain(domain_xml)

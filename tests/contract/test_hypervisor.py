@@ -13,6 +13,7 @@ from scenes.hypervisor_worlds import World
 from models.errors import ActionFailed, ArchiveFailed, BadInput, MigrationFailed, NodeUnreachable, PrecheckFailed
 from models.fleet import VmState
 from tools.archive_store import FsspecArchiveStore
+from tools.domain_xml import parse_domain
 from tools.labels import read_labels
 from tools.ports import Hypervisor, ImageRole, MigrationOptions, StateFile, VmObservation
 from tools.prechecks import check_live_migration
@@ -101,6 +102,16 @@ class TestInventory:
         assert world.b.machine_compatible(xml) is None
         machine = xml.partition("machine='")[2].partition("'")[0] or xml.partition('machine="')[2].partition('"')[0]
         assert "pc-from-the-future" in str(world.b.machine_compatible(xml.replace(machine, "pc-from-the-future")))
+
+    def test_all_the_cpu_a_node_can_give_fits_where_it_is_the_same_and_not_one_that_asks_for_more(self, world: World):
+        guest = world.a.widest_guest("qemu")  # any node can emulate
+        assert world.b.cpu_compatible(guest, "") is None
+        assert world.a.common_cpu_model(
+            guest, [parse_domain(each.widest_guest("qemu")).cpu_xml or "" for each in (world.a, world.b)]
+        )
+        strange = guest.replace(f">{parse_domain(guest).cpu_model}<", ">Icelake-Server<")
+        assert world.b.cpu_compatible(strange, "")
+        assert world.a.widest_guest("strange") == ""
 
     def test_a_node_shows_who_it_is(self, world: World):
         fingerprints = {world.a.tls_fingerprint(), world.b.tls_fingerprint()}

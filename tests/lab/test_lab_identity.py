@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from agent.attempt import AttemptContext
+from agent.cold_migrate import cold_migrate
+from agent.commands import app
 from agent.hands import Hands
 from agent.journal import Journal
 from agent.live_migrate import live_migrate
@@ -57,31 +63,42 @@ def test_a_swapped_certificate_of_the_same_ca_stops_the_move_before_anything_is_
     pins = hands.pins
     assert pins is not None
     pins.pin("node-b", target.tls_fingerprint(), by="doctor")
-    pki = lab.node("node-b").run_dir / "fs/etc/pki/libvirt"
-    kept = {path: path.read_bytes() for path in (pki / "servercert.pem", pki / "private/serverkey.pem")}
-    try:
-        certificates.renew_server(lab, "node-b")
-        reload_certificates(lab, "node-b")
+    with other_certificate(lab, "node-b"):
         assert target.tls_fingerprint() != pins.known()["node-b"].sha256, "it holds by CA, name and dates"
         with pytest.raises(IdentityUnproven, match="pinned since"):
-            live_migrate(attempt(hands, identity))
+            live_migrate(attempt(hands, identity, ActionKind.LIVE_MIGRATE))
+        with pytest.raises(IdentityUnproven, match="pinned since"):
+            cold_migrate(attempt(hands, identity, ActionKind.COLD_MIGRATE))
         seen = source.observe(identity)
         assert seen is not None
         assert (seen.state, seen.attempt) == (VmState.RUNNING, None)
         assert target.observe(identity) is None
         assert [record.kind for record in hands.journal.records()] == ["certificate-pinned"]
-    finally:
-        for path, content in kept.items():
-            path.write_bytes(content)
-        reload_certificates(lab, "node-b")
     assert target.tls_fingerprint() == pins.known()["node-b"].sha256
 
 
-def attempt(hands: Hands, identity: str) -> AttemptContext:
+def test_the_doctor_passes_a_sound_lab_and_fails_the_pin_of_a_swapped_certificate_alone(lab: Lab, tmp_path: Path):
+    config = tmp_path / "lifeboat.yaml"
+    config.write_text(
+        yaml.safe_dump(yaml.safe_load(lab.config_path.read_text()) | {"state_dir": str(tmp_path / "state")})
+    )
+
+    def failing(*options: str) -> set[tuple[str, str]]:
+        done = CliRunner().invoke(app, ["doctor", "--config", str(config), "--json", *options])
+        found = {(row["check"], row["subject"]) for row in json.loads(done.stdout) if row["health"] == "fail"}
+        assert done.exit_code == (1 if found else 0)
+        return found
+
+    assert failing("--pin") == set()
+    with other_certificate(lab, "node-b"):
+        assert failing("--pin") == {("pin", "node-b")}
+    assert failing() == set()
+
+
+def attempt(hands: Hands, identity: str, kind: ActionKind) -> AttemptContext:
     vm = next(vm for vm in hands.nodes["node-a"].vms() if vm.uuid == identity)
     action = Action(
-        id="1",
-        kind=ActionKind.LIVE_MIGRATE,
+        kind=kind,
         vm=vm.uuid,
         vm_name=vm.name,
         source="node-a",
@@ -93,6 +110,21 @@ def attempt(hands: Hands, identity: str) -> AttemptContext:
         id=f"test-{uuid.uuid4()}", evacuation="test", action=action, vm=vm, policy=policy, hands=hands,
         tell=lambda _: None, cancelled=threading.Event(),
     )  # fmt: skip
+
+
+@contextmanager
+def other_certificate(lab: Lab, node: str) -> Generator[None]:
+    """For a while the node's libvirtd shows another certificate that holds."""
+    pki = lab.node(node).run_dir / "fs/etc/pki/libvirt"
+    kept = {path: path.read_bytes() for path in (pki / "servercert.pem", pki / "private/serverkey.pem")}
+    try:
+        certificates.renew_server(lab, node)
+        reload_certificates(lab, node)
+        yield
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+        reload_certificates(lab, node)
 
 
 def reload_certificates(lab: Lab, node: str) -> None:

@@ -24,6 +24,12 @@ def matrix(*series: Mapping[str, Any], **more: Any) -> Reply:
     return as_json({"status": "success", "data": {"resultType": "matrix", "result": list(series)}, **more})
 
 
+def vector(*samples: tuple[Mapping[str, str], float, str]) -> Reply:
+    """An instant query's answer: labels, time and value (a string, as Prometheus sends them)."""
+    result = [{"metric": dict(labels), "value": [at, value]} for labels, at, value in samples]
+    return as_json({"status": "success", "data": {"resultType": "vector", "result": result}})
+
+
 def series(labels: Mapping[str, str], values: Sequence[tuple[float, str]]) -> dict[str, Any]:
     return {"metric": dict(labels), "values": [list(sample) for sample in values]}
 

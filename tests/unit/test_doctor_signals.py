@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.doctor_signals import Presence, check_signals
+from agent.doctor_signals import Presence, SignalRow, check_signals
+from agent.doctor_telemetry import signal_findings
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
-from models.signal import Signal, SignalHistory
+from models.signal import Component, Signal, SignalHistory
 from tools.signals import load_catalogue
 
 SIGNALS = {signal.name: signal for signal in load_catalogue()}
@@ -66,3 +67,45 @@ def test_signals_that_only_explain_others_are_told_apart() -> None:
     counted = {row.signal for row in rows if row.counts}
     assert "psu_12v_volts" in counted
     assert "vms_defined" not in counted
+
+
+def row(
+    signal: str, presence: Presence, *, exporter: str = "node_exporter", nodes: tuple[str, ...] = (), **more: Any
+) -> SignalRow:
+    without = tuple(sorted(set(NODES) - set(nodes)))
+    known = {"counts": True, "strangers": (), **more}
+    return SignalRow(signal, Component.NETWORK, exporter, presence, nodes, without, parts=1, why="why", **known)
+
+
+THERE = row("there", Presence.PRESENT, nodes=NODES)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([THERE], [("ok", "1 of 1 on every node")]),
+        (
+            [THERE, row("bond", Presence.MISSING)],
+            [("ok", "1 of 2 on every node; no such part, or its collector is off: bond")],
+        ),
+        (
+            [THERE, row("ssd", Presence.MISSING, exporter="smartctl_exporter")],
+            [("ok", ""), ("warn", "no node reports ssd")],
+        ),
+        (
+            [row("bond", Presence.MISSING, strangers=("10.0.0.5",))],
+            [("warn", "no node reports bond; reported for 10.0.0.5")],
+        ),
+        ([THERE, row("nic", Presence.PARTIAL, nodes=("node-a",))], [("ok", ""), ("warn", "node-b without nic")]),
+        ([row("bad", Presence.BROKEN, counts=False)], [("fail", "why")]),
+        ([THERE, row("slow", Presence.UNREAD)], [("unknown", "why"), ("ok", "1 of 2 on every node")]),
+        ([row("slow", Presence.UNREAD)] * 65, [("unknown", "Prometheus does not tell")]),
+        ([row("name", Presence.MISSING, counts=False)], []),
+    ],
+    ids=["present", "no such part", "no exporter", "label", "partial", "broken", "one late", "unread", "explains only"],
+)
+def test_the_doctor_says_it_in_few_lines(rows: list[SignalRow], told: list[tuple[str, str]]) -> None:
+    findings = list(signal_findings(rows))
+    assert [each.health.value for each in findings] == [health for health, _ in told]
+    assert all(said in each.what for each, (_, said) in zip(findings, told, strict=True))
+    assert all(each.mend for each in findings if each.health.value != "ok")

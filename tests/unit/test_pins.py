@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scenes.world import World
 
+from agent.attempt import AttemptContext
+from agent.cold_migrate import cold_migrate
+from agent.hands import Hands
 from agent.journal import Journal
 from agent.pins import Pins, PinState
 from models.errors import BadInput, IdentityUnproven
-from models.policy import PinRule
+from models.evacuation import AttemptOutcome
+from models.fleet import VmState
+from models.plan import Action, ActionKind
+from models.policy import PinRule, Policy
 from tools.clock import VirtualClock
+from tools.simulated import SimulatedFleet
 
 ONE, OTHER = "1" * 64, "2" * 64
 
@@ -87,3 +96,50 @@ def test_a_damaged_file_is_not_an_empty_one(pins: Pins, tmp_path: Path, content:
     with pytest.raises(BadInput, match=r"pins\.json can't be used"):
         check("node-b", ONE)
     assert (tmp_path / "pins.json").read_text() == content
+
+
+@pytest.mark.parametrize("pinned", [True, False], ids=["pinned", "not pinned"])
+def test_a_cold_move_is_held_to_the_pin_where_there_is_one_before_the_vm_stops(
+    pins: Pins, journal: Journal, pinned: bool
+):
+    fleet = SimulatedFleet()
+    for name in ("node-a", "node-b"):
+        fleet.add_node(name)
+    uuid = fleet.add_vm("node-a", "web")
+    if pinned:
+        pins.pin("node-b", ONE, by="doctor")
+    hands = Hands(fleet.hypervisors(), fleet.clock, journal, pins=pins)
+    (vm,) = hands.nodes["node-a"].vms()
+    action = Action(
+        kind=ActionKind.COLD_MIGRATE, vm=uuid, vm_name="web", source="node-a", target="node-b", reason="test"
+    )
+    context = AttemptContext(
+        id="try", evacuation="test", action=action, vm=vm, policy=Policy(), hands=hands, tell=lambda _: None
+    )  # fmt: skip
+    if pinned:
+        with pytest.raises(IdentityUnproven, match="pinned since"):
+            cold_migrate(context)
+    else:
+        cold_migrate(context)
+        assert pins.known() == {}, "a cold move pins nothing"
+    where = {name: node.observe(uuid) for name, node in hands.nodes.items()}
+    runs_at = [name for name, seen in where.items() if seen is not None and seen.state is VmState.RUNNING]
+    assert runs_at == (["node-a"] if pinned else ["node-b"])
+
+
+def test_an_evacuation_moves_nothing_to_nodes_that_show_other_certificates(tmp_path: Path):
+    world = World(tmp_path)
+    pins = Pins(tmp_path / "pins.json", world.journal, world.fleet.clock)
+    for name, node in world.hands.nodes.items():
+        pins.pin(name, node.tls_fingerprint(), by="doctor")
+    world.hands = replace(world.hands, pins=pins)
+    for name in ("b", "c"):
+        world.fleet.machines[name].certificate = "swapped"
+    evacuation = world.evacuate()
+    for vm in (world.web, world.db):
+        attempt = evacuation.attempt_for(vm)
+        assert attempt is not None
+        assert (attempt.outcome, attempt.error_code) == (AttemptOutcome.REFUSED, "precheck-identity")
+        assert world.fleet.known_on(vm) == world.fleet.running_on(vm) == ["a"]
+        assert world.journal.records(attempt=attempt.id, kinds=("intent",)) == []
+    world.journal.close()

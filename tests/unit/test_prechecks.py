@@ -384,3 +384,12 @@ class TestArchive:
     def test_a_store_without_room_stops_it_before_the_guest_is(self, store: FsspecArchiveStore):
         with pytest.raises(PrecheckFailed, match=r"the archive store has \d+ bytes free, vm web may need"):
             self.check(Scene(disk_bytes=(1 << 60,)), store)
+
+
+@pytest.mark.parametrize("kind", ["live", "cold"])
+def test_a_shared_disk_that_the_target_does_not_see_stops_the_move(kind: str):
+    scene = Scene(shared=True)
+    getattr(scene, kind)()
+    scene.fleet.shared_images.clear()
+    with pytest.raises(DisksUnmovable, match="counts as shared, and node node-b does not see it"):
+        getattr(scene, kind)()

@@ -14,8 +14,7 @@ import pytest
 from models.errors import HardwareLogUnavailable
 from tools.sel import SystemEventLog, parse_stamp
 
-NOW = datetime.now(UTC).replace(microsecond=0)
-SINCE = NOW - timedelta(days=3)
+SINCE = datetime.now(UTC) - timedelta(days=3)
 
 
 class FakeIpmitool:
@@ -23,6 +22,7 @@ class FakeIpmitool:
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directory = directory
+        self.now = datetime.now(UTC).replace(microsecond=0)  # of this test: the suite may have begun minutes ago
         script = directory / "ipmitool"
         script.write_text(
             f"#!{sys.executable}\n"
@@ -36,7 +36,7 @@ class FakeIpmitool:
         )
         script.chmod(0o755)
         monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
-        self.clock(NOW)
+        self.clock(self.now)
         self.records()
 
     def clock(self, at: datetime) -> None:
@@ -59,7 +59,7 @@ VOLTAGE = "Voltage PSU1 12V Out,Lower Critical going low ,Asserted,Reading 10.76
 
 
 def test_records_become_events(ipmitool: FakeIpmitool) -> None:
-    at = NOW - timedelta(minutes=5)
+    at = ipmitool.now - timedelta(minutes=5)
     ipmitool.records(
         (at, VOLTAGE),
         (at + timedelta(seconds=2), "Power Supply PSU1 Status,Failure detected,Asserted"),
@@ -100,7 +100,7 @@ def test_a_bmc_that_lost_its_clock_is_corrected(ipmitool: FakeIpmitool) -> None:
     ipmitool.clock(lost)
     ipmitool.records((lost - timedelta(minutes=5), VOLTAGE))
     (event,) = SystemEventLog("node-a", "10.0.0.1").events(since=SINCE)
-    assert abs((NOW - timedelta(minutes=5)) - event.time) < timedelta(seconds=60)
+    assert abs((ipmitool.now - timedelta(minutes=5)) - event.time) < timedelta(seconds=60)
 
 
 def test_a_failure_says_which_bmc_and_why(ipmitool: FakeIpmitool, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_bmc_gone_silent_holds_nobody_up_and_its_last_answer_stands_for_a_whil
     ipmitool: FakeIpmitool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tools.sel.PATIENCE_SECONDS", 0.1)
-    ipmitool.records((NOW - timedelta(minutes=5), VOLTAGE))
+    ipmitool.records((ipmitool.now - timedelta(minutes=5), VOLTAGE))
     log = SystemEventLog("node-a", "10.0.0.1")
     assert len(log.events(since=SINCE)) == 1
     (tmp_path / "hang").touch()

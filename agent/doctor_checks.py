@@ -1,0 +1,24 @@
+"""Every check of the doctor, in the order in which an operator reads them. A new one is a name here."""
+
+from __future__ import annotations
+
+from agent import doctor_nodes as nodes
+from agent import doctor_place as place
+from agent import doctor_telemetry as telemetry
+from agent.doctor import FleetCheck, NodeCheck
+
+FLEET_CHECKS: list[FleetCheck] = [
+    place.check_settings,
+    place.check_journal,
+    place.check_archives,
+    place.check_language_model,
+    telemetry.check_telemetry,
+    telemetry.check_signals,
+    telemetry.check_clock,
+    nodes.check_cpu,
+]
+NODE_CHECKS: list[NodeCheck] = [
+    nodes.check_libvirt,
+    nodes.check_certificate,
+    nodes.check_hardware_log,
+]
