@@ -305,12 +305,12 @@ class SimulatedStage(Stage):
 
     def pause(self, vm: str) -> None:
         self.touch(vm)
-        self.held.add(vm)
         with self.fleet.lock:
             for machine in self.fleet.machines.values():
                 domain = machine.domains.get(self.uuids[vm])
                 if domain is not None and domain.state is VmState.RUNNING:
                     domain.state, domain.reason = VmState.PAUSED, "user"
+                    self.held.add(vm)  # of one that is off just then, there is nothing to hold
 
     def migrate_by_hand(self, vm: str, target: str) -> None:
         self.touch(vm)
