@@ -165,8 +165,11 @@ def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> 
     action, clock = ctx.action, ctx.hands.clock
     assert action.target is not None
     source, over = ctx.hands.node(action.source), threading.Event()
+    downtime: float | None = None
     ctx.progress("copying", 0.0, "getting ready")
-    ctx.record("call")
+    with suppress(LifeboatError):
+        downtime = source.max_downtime(ctx.vm.uuid)
+    ctx.record("call", max_downtime=downtime)
     started = clock.monotonic()
     clock.sleep(0)  # a virtual clock waits for those who have slept: the call must not run ahead of the looks
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"migrate-{ctx.vm.name}") as pool:
@@ -183,7 +186,7 @@ def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> 
     ctx.record("call-over", error=str(error) if error else None, answered=answered)
     if error is None:
         return None
-    if steering.gave_up:
+    if steering.gave_up and answered:
         return MigrationFailed(f"given up: {steering.gave_up}", hint="both nodes are looked at next")
     if isinstance(error, LifeboatError):
         return error
@@ -191,6 +194,17 @@ def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> 
         raise error
     # whatever it was, the vm may be moving: both ends must still be looked at
     return MigrationFailed(f"{ctx.label}: unexpected {type(error).__name__}: {error}")
+
+
+def restore_downtime(ctx: AttemptContext) -> None:
+    """Give QEMU the limit it had before the call, for a vm that stayed at the source: it outlasts a migration, and whoever
+    raised it may have crashed."""
+    source, vm = ctx.hands.node(ctx.action.source), ctx.vm.uuid
+    for record in ctx.hands.journal.records(attempt=ctx.id, kinds=("call",)):
+        before = record.data["max_downtime"]
+        with suppress(LifeboatError):
+            if before is not None and source.max_downtime(vm) != before:
+                source.set_max_downtime(vm, before)
 
 
 def since_call(ctx: AttemptContext) -> float | None:

@@ -6,14 +6,14 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from agent.attempt import AttemptContext, Ending
-from agent.climb import BACKSTOP_SECONDS, Steering, move, move_on, since_call
+from agent.climb import BACKSTOP_SECONDS, Steering, move, move_on, restore_downtime, since_call
 from agent.foresee import Course, foresee
 from agent.hands import BlackoutMeter
 from agent.io_throttle import disks_held, give_back
 from agent.moved_disks import make_images, settle_old_images
 from agent.settle import Settlement, Sight, Step, job_is_ours, settle_live
 from models.convergence import Rules, begin, last_round_limit
-from models.errors import LifeboatError, MigrationFailed
+from models.errors import Indeterminate, LifeboatError, MigrationFailed
 from models.evacuation import AttemptOutcome, Evidence, Measured, SeenState
 from models.fleet import VmState
 from models.policy import MigrationPolicy
@@ -107,6 +107,8 @@ def _settle(ctx: AttemptContext, before: VmObservation) -> _Settled:
         settlement, at_source, at_target = look_until_settled(ctx, before)
     left: list[str] = []
     if settlement.step in (Step.AS_FOUND, Step.CHANGED):
+        if at_source.alive:
+            restore_downtime(ctx)
         absent = at_target.seen is SeenState.ABSENT
         left = ctx.remove_what_was_made() if absent else ctx.leave_what_was_made(str(at_target))
     if settlement.step is Step.CHANGED:  # whoever moved it took the mark along
@@ -280,6 +282,8 @@ def _ending(
             None,
             evidence,
         )
+    if isinstance(error, Indeterminate):
+        why += f"; {error.message}: {error.hint}; `virsh domjobabort {ctx.vm.uuid}` there asks it again"
     return Ending(
         AttemptOutcome.INDETERMINATE,
         f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "

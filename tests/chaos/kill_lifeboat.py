@@ -127,14 +127,14 @@ def _simulate(address: str, steps: Steps) -> None:
         nodes[name].steps = steps  # type: ignore[attr-defined]
 
     class Eyes:
-        def __init__(self, *_: object) -> None: ...
+        def __init__(self, *_: object, **__: object) -> None: ...
 
         def look(self) -> Any:
             return look(nodes)
 
-    hypervisors = types.ModuleType("tools.libvirt_node")
-    hypervisors.connect_nodes = lambda _: nodes  # type: ignore[attr-defined]
-    sys.modules["tools.libvirt_node"] = hypervisors
+    hypervisors = types.ModuleType("tools.libvirt_fleet")
+    hypervisors.connect_nodes = lambda *_, **__: nodes  # type: ignore[attr-defined]
+    sys.modules["tools.libvirt_fleet"] = hypervisors
     tools.clock.SystemClock = FastClock  # type: ignore[misc,assignment]
     agent.live.Eyes = Eyes  # type: ignore[misc,assignment]
     for name in ("append", "lock", "unlock"):

@@ -270,6 +270,9 @@ class SimulatedStage(Stage):
     def cut_link(self, one: str, other: str) -> None:
         self.fleet.cut_link(one, other)
 
+    def hang(self, vm: str, *, deaf: bool) -> None:
+        self.fleet.hang(self.uuids[vm], deaf=deaf)
+
     def mend_links(self) -> None:
         self.fleet.mend_links()
 
