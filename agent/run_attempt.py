@@ -91,6 +91,7 @@ def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: At
     untouched = at_source.seen == intents[0].data["before"]["state"] and all(s.seen is SeenState.ABSENT for s in others)
     if untouched:
         ctx.remove_mark(at_source)
+        ctx.remove_what_was_made()
         return Ending(AttemptOutcome.FAILED, f"{message}; it is as it was found", code, evidence=evidence)
     seen = "; ".join(str(sight) for sight in (at_source, *others))
     shown = [sight.node for sight in others if sight.seen is not SeenState.ABSENT]

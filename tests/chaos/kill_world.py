@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,9 @@ class FastClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds) / _SPEED)
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.wait(max(0.0, seconds) / _SPEED)
 
 
 @dataclass(frozen=True)
@@ -126,8 +130,8 @@ class RemoteNode:
     def __getattr__(self, method: str) -> Any:
         return lambda *arguments, **options: self._world.call(self.name, method, arguments, options)
 
-    def read_disk(self, path: str, **options: Any) -> Iterator[bytes]:
-        return iter(self._world.call(self.name, "read_disk", (path,), options))
+    def read_disk(self, path: str, **options: Any) -> Generator[bytes]:
+        yield from (self._world.call(self.name, "read_disk", (path,), options))
 
     def write_disk(self, path: str, chunks: Iterator[bytes], **options: Any) -> int:
         return self._world.call(self.name, "write_disk", (path, list(chunks)), options)
