@@ -99,23 +99,49 @@ class AttemptContext:
     def made(self, target: Hypervisor, path: str) -> None:
         self.record("created-disk", node=target.name, path=path)
 
-    def remove_what_was_made(self) -> None:
-        """Of a move that did not happen: only with the target seen without the vm. Overlays go before what they lie on."""
-        ours: dict[tuple[str, str], str] = {}
-        for record in self.hands.journal.records(
-            attempt=self.id, kinds=("create-disk", "created-disk", "created-state")
-        ):
-            if record.kind != "create-disk" or record.data.get("absent"):
-                ours[record.data["node"], record.data["path"]] = record.kind
-        for (name, path), kind in reversed(ours.items()):
+    def remove_what_was_made(self) -> list[str]:
+        """Of a move that did not happen: only with the target seen without the vm. Overlays go before what they lie on.
+
+        What could not be removed, for the message; the journal has it too, and the next start tries again."""
+        left: list[str] = []
+        for (name, path), is_state in self._made():
             node = self.hands.node(name)
             try:
-                if kind == "created-state":
+                if is_state:
                     node.delete_state_file(path)
                 elif node.disk_exists(path):
                     node.delete_disk(path)
             except LifeboatError as error:
-                self.record("disk-left", node=name, path=path, error=str(error))
+                left.append(self._leave(name, path, is_state, str(error)))
+        return left
+
+    def leave_what_was_made(self, why: str) -> list[str]:
+        """Of a move that did not happen, with the target not seen without the vm; as `remove_what_was_made` else."""
+        return [self._leave(name, path, is_state, why) for (name, path), is_state in self._made()]
+
+    def _leave(self, node: str, path: str, is_state: bool, why: str) -> str:
+        self.record("disk-left", node=node, path=path, state=is_state, vm=self.vm.uuid, error=why)
+        return f"{path} on {node}"
+
+    def _made(self) -> list[tuple[tuple[str, str], bool]]:
+        """((node, path), whether it is a state file) of all that is this attempt's, newest first."""
+        ours: dict[tuple[str, str], bool] = {}
+        for record in self.hands.journal.records(
+            attempt=self.id, kinds=("create-disk", "created-disk", "created-state")
+        ):
+            if record.kind != "create-disk" or record.data.get("absent"):
+                ours[record.data["node"], record.data["path"]] = record.kind == "created-state"
+        return list(reversed(ours.items()))
+
+    def remove_mark(self, *sights: Sight) -> None:
+        """This attempt's, wherever these looks show it: left there, it would keep every later attempt from the vm."""
+        for sight in sights:
+            if sight.observation is None or sight.observation.attempt != self.id:
+                continue
+            try:
+                self.hands.node(sight.node).stamp_attempt(self.vm.uuid, None)
+            except LifeboatError as error:
+                self.record("stamp-left", node=sight.node, vm=self.vm.uuid, error=str(error))
 
     def progress(
         self, phase: str, fraction: float | None = None, detail: str = "", copy: CopyState | None = None

@@ -6,8 +6,10 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from agent.attempt import AttemptContext, CopyState
+from agent.settle import job_is_ours
 from models.convergence import (
     Climb,
     Decision,
@@ -21,7 +23,7 @@ from models.convergence import (
     link_carries,
     smoothed,
 )
-from models.errors import LifeboatError, MigrationFailed
+from models.errors import Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
 from tools.ports import MigrationOptions
 
 POLL_SECONDS = 0.5
@@ -41,6 +43,8 @@ class Steering:
     history: list[JobProgress] = field(default_factory=list[JobProgress])
     gave_up: str = ""
     """why the ladder ended it; empty when it did not"""
+    _job_seconds: float = 0.0
+    """age of the job, as libvirt counts it"""
     _fraction: float = 0.0
     _said: set[Step] = field(default_factory=set[Step])
     """what was held back or asked for before, and is not written down each time it is tried again"""
@@ -56,8 +60,10 @@ class Steering:
         source, vm = self.ctx.hands.node(self.ctx.action.source), self.ctx.vm.uuid
         job = source.job(vm)
         if job is not None:
+            self._job_seconds = job.elapsed_seconds
             self.history.append(replace(job, elapsed_seconds=elapsed))
-        if self.ctx.cancelled.is_set() and not self.climb.abort_asked and not self.climb.post_copy:
+        cancelled = self.ctx.cancelled.is_set() and not self.climb.abort_asked and not self.climb.post_copy
+        if cancelled and self._is_ours():
             self._abort("", replace(self.climb, abort_asked=True))
         decision = decide(self.history, self.climb, self.rules, elapsed=elapsed)
         if decision.step is Step.POST_COPY and not self._link_holds():
@@ -74,6 +80,8 @@ class Steering:
         step = decision.step
         if step is Step.GO_ON:
             self.climb = decision.climb
+            return
+        if not self._is_ours():
             return
         if step is Step.ABORT:
             self._abort(decision.reason, decision.climb)
@@ -100,6 +108,12 @@ class Steering:
             self._failed.add(step)
         else:
             self.climb = decision.climb
+
+    def _is_ours(self) -> bool:
+        """Asked before anything is done to the job: libvirt has one at a time, and it may be somebody else's."""
+        target = self.ctx.action.target
+        assert target is not None
+        return job_is_ours(self._job_seconds, since_call(self.ctx), self.ctx.hands.look(target, self.ctx.vm.uuid))
 
     def _abort(self, reason: str, climb: Climb) -> None:
         if Step.ABORT not in self._said:
@@ -151,7 +165,11 @@ def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> 
     action, clock = ctx.action, ctx.hands.clock
     assert action.target is not None
     source, over = ctx.hands.node(action.source), threading.Event()
+    downtime: float | None = None
     ctx.progress("copying", 0.0, "getting ready")
+    with suppress(LifeboatError):
+        downtime = source.max_downtime(ctx.vm.uuid)
+    ctx.record("call", max_downtime=downtime)
     started = clock.monotonic()
     clock.sleep(0)  # a virtual clock waits for those who have slept: the call must not run ahead of the looks
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"migrate-{ctx.vm.name}") as pool:
@@ -161,9 +179,14 @@ def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> 
             with suppress(LifeboatError):
                 steering.look(clock.monotonic() - started)
         error = call.exception()
+    # Answered, not by the loss of the connection or of patience: then libvirt has ended the job.
+    answered = error is None or (
+        isinstance(error, LifeboatError) and not isinstance(error, NodeUnreachable | Indeterminate)
+    )
+    ctx.record("call-over", error=str(error) if error else None, answered=answered)
     if error is None:
         return None
-    if steering.gave_up:
+    if steering.gave_up and answered:
         return MigrationFailed(f"given up: {steering.gave_up}", hint="both nodes are looked at next")
     if isinstance(error, LifeboatError):
         return error
@@ -171,6 +194,28 @@ def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> 
         raise error
     # whatever it was, the vm may be moving: both ends must still be looked at
     return MigrationFailed(f"{ctx.label}: unexpected {type(error).__name__}: {error}")
+
+
+def restore_downtime(ctx: AttemptContext) -> None:
+    """Give QEMU the limit it had before the call, for a vm that stayed at the source: it outlasts a migration, and whoever
+    raised it may have crashed."""
+    source, vm = ctx.hands.node(ctx.action.source), ctx.vm.uuid
+    for record in ctx.hands.journal.records(attempt=ctx.id, kinds=("call",)):
+        before = record.data["max_downtime"]
+        with suppress(LifeboatError):
+            if before is not None and source.max_downtime(vm) != before:
+                source.set_max_downtime(vm, before)
+
+
+def since_call(ctx: AttemptContext) -> float | None:
+    """Seconds since this attempt made its migrate call; None when it made none, or libvirt has answered it."""
+    made: float | None = None
+    for record in ctx.hands.journal.records(attempt=ctx.id, kinds=("call", "call-over")):
+        if record.kind == "call":
+            made = (ctx.hands.clock.now() - datetime.fromisoformat(record.time)).total_seconds()
+        elif record.data["answered"]:
+            made = None
+    return made
 
 
 def move_on(ctx: AttemptContext, steering: Steering) -> None:

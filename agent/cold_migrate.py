@@ -117,11 +117,16 @@ def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> E
 def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str) -> Ending:
     """Remove what this attempt made at the target, as the journal lists it, and put the vm back at the source.
 
-    Only with the target seen without a live copy: a target that does not answer may be running it.
+    Only with the target seen without a live copy: a target that does not answer may be running it, unless this attempt
+    never came to define it there, which the journal would say.
     """
     action = ctx.action
     assert action.target is not None
     at_target = ctx.hands.look(action.target, before.uuid)
+    if at_target.seen is SeenState.UNREACHABLE and not _defined(ctx):
+        left = ctx.leave_what_was_made(str(at_target))
+        cause += f"; {action.target} does not answer, and the vm was never defined there{_named(left)}"
+        return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
     if at_target.seen not in (SeenState.ABSENT, SeenState.SHUTOFF):
         return indeterminate(ctx, f"{cause}; {action.target} shows it {at_target.seen}")
     target = ctx.hands.node(action.target)
@@ -132,8 +137,12 @@ def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str
         at_target = ctx.hands.look(action.target, before.uuid)
     if at_target.seen is not SeenState.ABSENT:
         return indeterminate(ctx, f"{cause}; {action.target} still shows it {at_target.seen}")
-    ctx.remove_what_was_made()
+    cause += _named(ctx.remove_what_was_made())
     return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
+
+
+def _named(left: list[str]) -> str:
+    return f"; {', '.join(left)} is left, to be removed at the next start" if left else ""
 
 
 def _defined(ctx: AttemptContext) -> bool:

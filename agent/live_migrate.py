@@ -6,14 +6,14 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from agent.attempt import AttemptContext, Ending
-from agent.climb import BACKSTOP_SECONDS, Steering, move, move_on
+from agent.climb import BACKSTOP_SECONDS, Steering, move, move_on, restore_downtime, since_call
 from agent.foresee import Course, foresee
 from agent.hands import BlackoutMeter
 from agent.io_throttle import disks_held, give_back
 from agent.moved_disks import make_images, settle_old_images
-from agent.settle import Settlement, Sight, Step, settle_live
+from agent.settle import Settlement, Sight, Step, job_is_ours, settle_live
 from models.convergence import Rules, begin, last_round_limit
-from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
+from models.errors import Indeterminate, LifeboatError, MigrationFailed
 from models.evacuation import AttemptOutcome, Evidence, Measured, SeenState
 from models.fleet import VmState
 from models.policy import MigrationPolicy
@@ -56,14 +56,13 @@ def live_migrate(ctx: AttemptContext) -> Ending:
         make_images(ctx, target, before)
     except LifeboatError:
         ctx.remove_what_was_made()
-        _remove_stamp(ctx, action.source)
+        ctx.remove_mark(ctx.hands.look(action.source, before.uuid))
         raise
     started = clock.monotonic()
     watching = ctx.hands.watch(ctx.vm) if ctx.hands.watch is not None and ctx.vm.probe else nullcontext(None)
     with disks_held(ctx, course.start.throttle_io) as held, watching as meter:
         steering = Steering(ctx, course.rules, course.start.climb)
         error = move(ctx, migration_options(ctx.policy.migration, before, course), steering)
-        ctx.record("call-over", error=str(error) if error else None)
         settled = _settle(ctx, before)
         seconds = clock.monotonic() - started
         blackout = _gap(meter)
@@ -90,6 +89,8 @@ class _Settled:
     why: str
     sights: tuple[Sight, Sight]
     old_images: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    """of a move that did not happen: what it made at the target and could not remove"""
 
 
 def _settle(ctx: AttemptContext, before: VmObservation) -> _Settled:
@@ -104,14 +105,18 @@ def _settle(ctx: AttemptContext, before: VmObservation) -> _Settled:
             else:
                 source.resume(before.uuid)
         settlement, at_source, at_target = look_until_settled(ctx, before)
-    if settlement.step is Step.AS_FOUND and at_target.seen is SeenState.ABSENT:
-        ctx.remove_what_was_made()
-    if settlement.step in (Step.DONE, Step.AS_FOUND):
-        where = ctx.action.target if settlement.step is Step.DONE else ctx.action.source
-        assert where is not None
-        _remove_stamp(ctx, where)
-    left = settle_old_images(ctx, before, at_source, at_target) if settlement.step is Step.DONE else []
-    return _Settled(settlement.step, settlement.why, (at_source, at_target), tuple(left))
+    left: list[str] = []
+    if settlement.step in (Step.AS_FOUND, Step.CHANGED):
+        if at_source.alive:
+            restore_downtime(ctx)
+        absent = at_target.seen is SeenState.ABSENT
+        left = ctx.remove_what_was_made() if absent else ctx.leave_what_was_made(str(at_target))
+    if settlement.step is Step.CHANGED:  # whoever moved it took the mark along
+        ctx.remove_mark(*ctx.hands.look_everywhere(before.uuid))
+    elif settlement.step in (Step.DONE, Step.AS_FOUND):
+        ctx.remove_mark(at_source, at_target)
+    old = settle_old_images(ctx, before, at_source, at_target) if settlement.step is Step.DONE else []
+    return _Settled(settlement.step, settlement.why, (at_source, at_target), tuple(old), tuple(left))
 
 
 def migration_options(policy: MigrationPolicy, before: VmObservation, course: Course) -> MigrationOptions:
@@ -133,11 +138,16 @@ def migration_options(policy: MigrationPolicy, before: VmObservation, course: Co
 def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Settlement, Sight, Sight]:
     """Look at both ends until they agree, or for SETTLE_SECONDS. Also what recovery does after a restart.
 
-    A job that is found still going at the source is told to end: only without one is a source that runs the whole story.
+    This attempt's own job, found still going at the source, is told to end: only without one is a source that runs the
+    whole story. Somebody else's is waited for, no longer than policy gives a migration: where the vm ends up is theirs.
     """
     action, clock = ctx.action, ctx.hands.clock
     assert action.target is not None
     deadline, told = clock.monotonic() + SETTLE_SECONDS, False
+    theirs_until = clock.monotonic() + ctx.policy.migration.timeout.total_seconds()
+    suspended = any(
+        r.data.get("step") == "suspend" for r in ctx.hands.journal.records(attempt=ctx.id, kinds=("ladder",))
+    )
     while True:
         at_source, at_target = ctx.hands.look(action.source, before.uuid), ctx.hands.look(action.target, before.uuid)
         if at_source.runs and at_target.runs:
@@ -145,17 +155,28 @@ def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Sett
             at_source = ctx.hands.look(action.source, before.uuid)
             if at_source.runs:
                 return _stop_second_copy(ctx, before, at_source, at_target)
-        late = clock.monotonic() >= deadline
-        job = _job_at_source(ctx, at_source)
-        if job and not told:
+        job, ours = _job_at_source(ctx, at_source, at_target)
+        if ours and not told:
             told = True
             ctx.record("abort-asked", why="the call is over and the job is not")
             with suppress(LifeboatError):
                 ctx.hands.node(action.source).abort_job(before.uuid)
-        elsewhere: list[Sight] = []
-        if at_source.seen is SeenState.ABSENT and at_target.seen is SeenState.ABSENT:
+        elif job and not ours and not ctx.cancelled.is_set():
+            deadline = max(deadline, min(clock.monotonic() + SETTLE_SECONDS, theirs_until))
+        late = clock.monotonic() >= deadline
+        elsewhere: list[Sight] | None = None
+        gone = at_source.seen is SeenState.ABSENT
+        if at_target.seen is SeenState.ABSENT and (gone or (late and at_source.seen is SeenState.PAUSED)):
             elsewhere = ctx.hands.look_everywhere(before.uuid, except_for=frozenset({action.source, action.target}))
-        settlement = settle_live(before, at_source, at_target, job=job, elsewhere=elsewhere, out_of_patience=late)
+        settlement = settle_live(
+            before,
+            at_source,
+            at_target,
+            job=job,
+            elsewhere=elsewhere,
+            suspended_by_us=suspended,
+            out_of_patience=late,
+        )
         if settlement.step is not Step.LOOK_AGAIN:
             ctx.record("settled", step=settlement.step, why=settlement.why)
             return settlement, at_source, at_target
@@ -163,14 +184,15 @@ def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Sett
         clock.sleep(_LOOK_SECONDS)
 
 
-def _job_at_source(ctx: AttemptContext, at_source: Sight) -> bool | None:
-    """Whether the source has a job of this vm; None when it does not tell."""
+def _job_at_source(ctx: AttemptContext, at_source: Sight, at_target: Sight) -> tuple[bool | None, bool]:
+    """Whether the source has a job of this vm, None when it does not tell; and whether it is this attempt's."""
     if not at_source.alive:
-        return False if at_source.seen is not SeenState.UNREACHABLE else None
+        return (False if at_source.seen is not SeenState.UNREACHABLE else None), False
     try:
-        return ctx.hands.node(at_source.node).job(ctx.vm.uuid) is not None
+        job = ctx.hands.node(at_source.node).job(ctx.vm.uuid)
     except LifeboatError:
-        return None
+        return None, False
+    return job is not None, job is not None and job_is_ours(job.elapsed_seconds, since_call(ctx), at_target)
 
 
 def _stop_second_copy(
@@ -238,6 +260,8 @@ def _ending(
     action, evidence, why = ctx.action, ctx.evidence(*settled.sights), settled.why
     if held_on:
         why += f"; its disks may still be held back on {', '.join(held_on)}: see `virsh blkdeviotune`"
+    if settled.left:
+        why += f"; {', '.join(settled.left)} is left, to be removed at the next start"
     if settled.step is Step.DONE:
         if settled.old_images:
             kept = ", ".join(settled.old_images)
@@ -258,6 +282,8 @@ def _ending(
             None,
             evidence,
         )
+    if isinstance(error, Indeterminate):
+        why += f"; {error.message}: {error.hint}; `virsh domjobabort {ctx.vm.uuid}` there asks it again"
     return Ending(
         AttemptOutcome.INDETERMINATE,
         f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "
@@ -282,13 +308,6 @@ def _statistics(ctx: AttemptContext) -> MigrationStatistics | None:
             if statistics is not None:
                 return statistics
     return None
-
-
-def _remove_stamp(ctx: AttemptContext, node: str) -> None:
-    try:
-        ctx.hands.node(node).stamp_attempt(ctx.vm.uuid, None)
-    except (NodeUnreachable, MigrationFailed) as error:
-        ctx.record("stamp-left", node=node, error=str(error))
 
 
 def _gap(meter: BlackoutMeter | None) -> float | None:

@@ -16,6 +16,8 @@ from agent.cold_migrate import cold_migrate, recover_cold_migrate
 from agent.hands import Hands
 from agent.io_throttle import still_held, sweep
 from agent.journal import Journal, Record
+from agent.left_behind import left_behind
+from agent.left_behind import sweep as remove_left_behind
 from agent.live_migrate import live_migrate, recover_live_migrate
 from agent.steering import unfinished
 from models.errors import Indeterminate, LifeboatError, Refused
@@ -88,10 +90,18 @@ def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: At
     evidence = ctx.evidence(at_source, *others)
     untouched = at_source.seen == intents[0].data["before"]["state"] and all(s.seen is SeenState.ABSENT for s in others)
     if untouched:
+        ctx.remove_mark(at_source)
+        ctx.remove_what_was_made()
         return Ending(AttemptOutcome.FAILED, f"{message}; it is as it was found", code, evidence=evidence)
     seen = "; ".join(str(sight) for sight in (at_source, *others))
+    shown = [sight.node for sight in others if sight.seen is not SeenState.ABSENT]
+    wanted = dict.fromkeys(filter(None, (ctx.action.source, ctx.action.target, *shown)))
     return Ending(
-        AttemptOutcome.INDETERMINATE, f"{message}; it stays locked: {seen}", Indeterminate.code, evidence=evidence
+        AttemptOutcome.INDETERMINATE,
+        f"{message}; it stays locked: {seen} — look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(wanted)}, and "
+        "start or resume it nowhere before exactly one copy is left",
+        Indeterminate.code,
+        evidence=evidence,
     )
 
 
@@ -121,7 +131,9 @@ def attempt_so_far(ctx: AttemptContext) -> Attempt | None:
 
 def needs_recovery(journal: Journal) -> bool:
     """Whether anything was begun and not ended: here and now by a live lifeboat, or by one that is gone."""
-    return bool(unfinished(journal) or _open_intents(journal) or journal.locks() or still_held(journal))
+    return bool(
+        unfinished(journal) or _open_intents(journal) or journal.locks() or still_held(journal) or left_behind(journal)
+    )
 
 
 def recover_attempts(hands: Hands, policy: Policy, tell: Callable[[Progress], None] = lambda _: None) -> list[Attempt]:
@@ -149,6 +161,7 @@ def recover_attempts(hands: Hands, policy: Policy, tell: Callable[[Progress], No
         if attempt_id not in with_intent or attempt_id in ended:
             hands.journal.unlock(vm, attempt_id)
     sweep(hands)
+    remove_left_behind(hands)
     return recovered
 
 

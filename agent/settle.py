@@ -13,6 +13,9 @@ from enum import StrEnum
 from models.evacuation import SeenState
 from tools.ports import VmObservation
 
+_JOB_SLACK_SECONDS = 1.0
+"""between libvirt's count of a job's age and ours"""
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -37,9 +40,14 @@ class Sight:
         return self.seen is SeenState.RUNNING and not self.arriving
 
     @property
+    def reason(self) -> str:
+        """libvirt's word for why it is in that state; empty when it gives none."""
+        return self.observation.state_reason if self.observation is not None else ""
+
+    @property
     def resumed_by_libvirt(self) -> bool:
         """libvirt let it run on after it had stopped it for a switchover: for want of the target's word, perhaps."""
-        return self.runs and self.observation is not None and self.observation.state_reason == "migration canceled"
+        return self.runs and self.reason == "migration canceled"
 
     def __str__(self) -> str:
         return f"{self.node}: {'arriving' if self.arriving else self.seen}"
@@ -55,7 +63,7 @@ class Step(StrEnum):
     CHANGED = "changed"
     """it did not move by this attempt, and somebody else changed it meanwhile; known where it is"""
     RESUME_SOURCE = "resume_source"
-    """it stands paused at the source and was observed absent at the target: resume it there"""
+    """its migration left it paused at the source, and no other node has it, each of them seen: resume it there"""
     UNDEFINE_SOURCE = "undefine_source"
     """it runs at the target; the source keeps only a definition, shut off"""
     LOOK_AGAIN = "look_again"
@@ -77,15 +85,23 @@ def settle_live(
     target: Sight,
     *,
     job: bool | None = False,
-    elsewhere: Sequence[Sight] = (),
+    elsewhere: Sequence[Sight] | None = None,
+    suspended_by_us: bool = False,
     out_of_patience: bool,
 ) -> Settlement:
     """Judge a live migration by what both ends show.
 
     `before` is the vm as found on the source; `job`: whether the source still has a job of it, None when that is not
-    known; `elsewhere` are looks at the other nodes, wanted when neither end shows it. With `out_of_patience` false, states
-    that libvirt passes through by itself give LOOK_AGAIN; with it true, they are judged as they are. Never asks for the
-    source to be undefined or resumed unless the destination was observed.
+    known; `elsewhere` are looks at all other nodes (None: nobody looked), wanted when neither end shows it, or when the
+    source holds it paused; `suspended_by_us`: the journal says that this attempt paused it. With `out_of_patience` false,
+    states that libvirt passes through by itself give LOOK_AGAIN; with it true, they are judged as they are. Never asks for
+    the source to be undefined or resumed unless the destination was observed.
+
+    A source that a migration left paused is resumed only when every other node was seen without the vm, nodes that have no
+    part in this attempt included: somebody else may have migrated it, and a paused half of a handover is just what the
+    source then shows. So one silent node, whichever, leaves a guest paused until a human has looked. That costs downtime,
+    in the rare case that a handover broke, libvirt itself resumed nothing, and a node is silent; the other choice costs the
+    disks, whenever the silent node is the one that runs it. Unreachable is not stopped.
     """
 
     def unless_it_settles(step: Step, why: str) -> Settlement:
@@ -119,10 +135,11 @@ def settle_live(
             return Settlement(Step.AS_FOUND, f"{source.seen} on {source.node}, absent from {target.node}")
         return unless_it_settles(*_still_at_source(source, target, job))
     if target.seen is SeenState.ABSENT and source.alive:
-        return unless_it_settles(Step.RESUME_SOURCE, f"{source.seen} on {source.node}, absent from {target.node}")
+        return unless_it_settles(*_other_than_before(source, target, job, elsewhere, suspended_by_us=suspended_by_us))
     if target.seen is SeenState.ABSENT and source.seen is SeenState.SHUTOFF:
         return unless_it_settles(Step.CHANGED, f"shut off on {source.node} meanwhile, absent from {target.node}")
     if source.seen is SeenState.ABSENT and target.seen is SeenState.ABSENT:
+        elsewhere = elsewhere or ()
         alive = [sight for sight in elsewhere if sight.alive]
         if len(alive) == 1 and all(sight.seen is not SeenState.UNREACHABLE for sight in elsewhere):
             return Settlement(Step.CHANGED, f"somebody else moved it: {alive[0]}")
@@ -149,6 +166,55 @@ def _still_at_source(source: Sight, target: Sight, job: bool | None) -> tuple[St
         # libvirt takes a lost answer to "start it" for a failure, and resumes the source: the target may run it too.
         return Step.INDETERMINATE, f"{shows}, and libvirt resumed it on {source.node}: it may run twice"
     return Step.INDETERMINATE, f"{shows}, where it was not before"
+
+
+def _other_than_before(
+    source: Sight, target: Sight, job: bool | None, elsewhere: Sequence[Sight] | None, *, suspended_by_us: bool
+) -> tuple[Step, str]:
+    """What it means that the source alone holds it, otherwise than it was found."""
+    shows = f"{source.seen} on {source.node}{f' ({source.reason})' if source.reason else ''}, absent from {target.node}"
+    if job is not False:
+        going = "a migration of it goes on" if job else f"{source.node} does not say whether a migration of it goes on"
+        return Step.INDETERMINATE, f"{shows}, and {going}"
+    if source.seen is SeenState.RUNNING:
+        return Step.CHANGED, f"{shows}: somebody resumed it meanwhile"
+    if source.reason.startswith("post-copy"):
+        return Step.INDETERMINATE, f"{shows}: a part of its memory went over, and {target.node} does not have it"
+    if source.reason != "migration" and not suspended_by_us:
+        if not source.reason:
+            return Step.INDETERMINATE, f"{shows}, and {source.node} does not say what paused it"
+        return Step.CHANGED, f"{shows}: not its migration paused it"
+    if elsewhere is None:
+        return Step.INDETERMINATE, f"{shows}, and nobody looked at the other nodes"
+    if may_have_it := [str(sight) for sight in elsewhere if sight.seen not in (SeenState.ABSENT, SeenState.SHUTOFF)]:
+        return Step.INDETERMINATE, f"{shows}, and it may run elsewhere ({'; '.join(may_have_it)})"
+    return Step.RESUME_SOURCE, shows
+
+
+def why_not_start(source: Sight, elsewhere: Sequence[Sight]) -> str:
+    """Why a vm that a cold move stopped must not be started at its source again; empty when it may.
+
+    `elsewhere` are looks at all other nodes. A copy that lives or arrives on one of them forbids it, and so does a source
+    that says it migrated away. A silent node does not, other than for a source left paused (`settle_live`): here the one
+    process of this vm was seen to end, so nothing can be half handed over. A second copy would need somebody to define it
+    by hand on the very node that is silent, while guests would stay off in every outage that silences any node at all.
+    A silent target is the caller's to judge: only the journal knows whether anything was defined there.
+    """
+    if source.reason == "migrated":
+        return f"{source.node} says that it migrated away"
+    return "; ".join(str(sight) for sight in elsewhere if sight.alive or sight.arriving)
+
+
+def job_is_ours(job_seconds: float, since_call: float | None, target: Sight) -> bool:
+    """Whether a job that the source has of the vm can be the one this attempt began; any other is left alone.
+
+    libvirt runs one job of a vm at a time. `job_seconds`: its age; `since_call`: how long ago this attempt made its call,
+    None when it made none, or libvirt has answered it, which ends its job. A job that is older, or of which the target
+    shows nothing, is somebody else's. A target that does not answer can't tell.
+    """
+    if since_call is None or job_seconds > since_call + _JOB_SLACK_SECONDS:
+        return False
+    return target.seen is not SeenState.ABSENT
 
 
 def runs_at_most_once(sights: Sequence[Sight]) -> tuple[bool, str]:

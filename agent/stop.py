@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from agent.attempt import AttemptContext, Ending
-from agent.settle import Sight
+from agent.settle import Sight, why_not_start
 from models.errors import ActionFailed, LifeboatError
 from models.evacuation import AttemptOutcome, SeenState
 from models.fleet import VmState
@@ -64,9 +64,15 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
 
 
 def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, was: VmState) -> Ending:
-    """After a failure with the vm stopped, or about to stop: start it where it was when it ran before, and look."""
+    """After a failure with the vm stopped, or about to stop: start it where it was when it ran before, and look. Not when
+    another node shows it: `why_not_start`."""
     wanted = SeenState(was.value)
-    if was is VmState.RUNNING and _see_it_stop(ctx) is SeenState.SHUTOFF:
+    if was is VmState.RUNNING and (stopped := _see_it_stop(ctx)).seen is SeenState.SHUTOFF:
+        elsewhere = ctx.hands.look_everywhere(ctx.vm.uuid, except_for=frozenset({ctx.action.source}))
+        if forbidden := why_not_start(stopped, elsewhere):
+            return indeterminate(
+                ctx, f"{cause}; it is shut off on {ctx.action.source}, and not started again: {forbidden}"
+            )
         ctx.record("start-again", node=ctx.action.source, because=cause)
         with suppress(LifeboatError):
             source.start(ctx.vm.uuid)
@@ -89,7 +95,7 @@ def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, 
         clock.sleep(_LOOK_SECONDS)
 
 
-def _see_it_stop(ctx: AttemptContext) -> SeenState:
+def _see_it_stop(ctx: AttemptContext) -> Sight:
     """What the source shows. A guest that was asked to stop right before a crash still runs, and is waited for: seen
     running, and left, it would stop a moment later and stay off."""
     clock = ctx.hands.clock
@@ -97,9 +103,9 @@ def _see_it_stop(ctx: AttemptContext) -> SeenState:
     asked = [datetime.fromisoformat(record.time) for record in records if record.kind == "shut-down"]
     pending_until = asked[-1] + ctx.policy.archive.shutdown_timeout if asked else clock.now()
     while True:
-        seen = ctx.hands.look(ctx.action.source, ctx.vm.uuid).seen
-        if seen is not SeenState.RUNNING or clock.now() >= pending_until:
-            return seen
+        sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
+        if sight.seen is not SeenState.RUNNING or clock.now() >= pending_until:
+            return sight
         ctx.progress("stopping", None, "it was asked to stop: waiting, to start it again")
         clock.sleep(_LOOK_SECONDS)
 

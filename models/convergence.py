@@ -53,6 +53,7 @@ class Rules:
     last_downtime: float
     """cap of the ladder's last downtime rung"""
     timeout: float
+    stuck_after: float
     auto_converge: bool
     post_copy: bool
     suspend: bool
@@ -66,6 +67,7 @@ class Rules:
             max_downtime=cap,
             last_downtime=max(cap, policy.last_downtime.total_seconds()),
             timeout=policy.timeout.total_seconds(),
+            stuck_after=policy.stuck_after.total_seconds(),
             auto_converge=policy.auto_converge,
             post_copy=policy.post_copy and post_copy_stall <= cap,
             suspend=policy.suspend,
@@ -169,8 +171,9 @@ def decide(history: Sequence[JobProgress], climb: Climb, rules: Rules, *, elapse
 
     `history` is oldest first, its `elapsed_seconds` counted like `elapsed`, from the start of the move; it may be empty or
     have gaps. The lowest rung above the last one taken whose condition holds is taken; the ones passed on the way are not
-    gone back to. Past the timeout it is post-copy where that is allowed, else abort, whatever the ladder says. After
-    post-copy nothing is done any more: there is no way back. The pause allowed never becomes shorter.
+    gone back to. Past the timeout it is post-copy where that is allowed, else abort, whatever the ladder says; and abort
+    once nothing at all was sent for `stuck_after`. After post-copy nothing is done any more: there is no way back. The pause
+    allowed never becomes shorter.
     """
     if climb.post_copy or (history and history[-1].post_copy):
         return Decision(Step.GO_ON, "post-copy: the guest runs at the target", replace(climb, post_copy=True))
@@ -178,6 +181,8 @@ def decide(history: Sequence[JobProgress], climb: Climb, rules: Rules, *, elapse
         return Decision(Step.GO_ON, "told to end", climb)
     if elapsed >= rules.timeout:
         return _at_the_timeout(climb, rules, elapsed)
+    if (still := stuck_for(history)) >= rules.stuck_after:
+        return Decision(Step.ABORT, f"nothing was sent for {still:.0f} s: abort", _after(Step.ABORT, climb))
     for position in range(climb.position, len(rules.ladder)):
         rung = rules.ladder[position]
         if rung.at_start or not rules.allows(rung) or not _holds(rung.when, history, climb, rules, elapsed):
@@ -255,10 +260,23 @@ def stalled_for(history: Sequence[JobProgress], *, since: float = 0.0) -> float:
         else:
             without += 1
     stuck = now - max(best.elapsed_seconds, since) if best is not None and without >= ROUNDS_WITHOUT else 0.0
+    still = stuck_for(history) if history[-1].bytes_processed > 0 else 0.0
+    return max(stuck, min(still, now - since), 0.0)
+
+
+def stuck_for(history: Sequence[JobProgress]) -> float:
+    """For how long the job was seen not to send a single byte, memory or disk, seconds; before the first one as well: a
+    target that has gone silent before it is a job that never begins. Time in which nobody could look does not count
+    beyond the last look."""
+    if not history:
+        return 0.0
     last = history[-1]
-    sent_last = next((i for i, look in enumerate(history) if look.bytes_processed >= last.bytes_processed), 0)
-    still = now - max(history[sent_last].elapsed_seconds, since) if last.bytes_processed > 0 else 0.0
-    return max(stuck, still, 0.0)
+    since = last
+    for look in reversed(history):
+        if look.bytes_processed != last.bytes_processed or look.iteration != last.iteration:
+            break
+        since = look
+    return last.elapsed_seconds - since.elapsed_seconds
 
 
 def _round_starts(history: Sequence[JobProgress]) -> list[JobProgress]:

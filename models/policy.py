@@ -152,6 +152,8 @@ class MigrationPolicy(Value):
     the allowed pause less this, and at least a tenth of the pause"""
     timeout: Duration = Field(default=parse_duration("15m"), gt=timedelta(0))
     """one attempt; past this it is aborted and the vm stays where it is (with post_copy, it is switched to post-copy)"""
+    stuck_after: Duration = Field(default=parse_duration("60s"), gt=timedelta(0))
+    """a migration that was seen to send nothing at all for this long is aborted, whatever the ladder says"""
     parallel_connections: int = Field(default=0, ge=0, le=16)
     """0: one stream"""
     compression: Compression = Compression.NONE

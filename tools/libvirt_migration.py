@@ -17,6 +17,7 @@ from tools.ports import JobProgress, MigrationOptions, MigrationStatistics
 ABORT_SECONDS = 60.0
 """how long libvirt may take to end a job it was told to end"""
 _ASK_AGAIN_SECONDS = 5.0
+_NOTICE_SECONDS = 1.0
 _MIB = 1 << 20
 _MULTIFD_COMPRESSION = 9_004_000
 """libvirt that knows zlib and zstd over parallel connections; earlier ones refuse the names (seen with 9.0)"""
@@ -90,6 +91,7 @@ def run_migration(
     options: MigrationOptions,
     *,
     declared_shared: bool,
+    told_to_end: Callable[[], bool],
     what: str,
 ) -> None:
     """Migrate and wait for the end of it. `domain` belongs to a connection of its own, `node` is used for control.
@@ -101,7 +103,7 @@ def run_migration(
     uuid = domain.UUIDString()
     downtime_before = _set_downtime(node, uuid, max(1, round(options.max_downtime_seconds * 1000)))
     call = Call(f"migrate-{node.node}", lambda: domain.migrateToURI3(peer.migration_uri, parameters, flags))
-    _watch(node, uuid, call, options, what)
+    _watch(node, uuid, call, options, told_to_end, what)
     if call.error is None:
         return
     if not isinstance(call.error, libvirt.libvirtError):
@@ -132,10 +134,20 @@ def version_text(version: int) -> str:
     return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
 
 
-def _watch(node: LibvirtConnection, uuid: str, call: Call, options: MigrationOptions, what: str) -> None:
-    """Until the call is over; at the timeout it is told to end, unless the guest runs at the target already."""
-    if call.wait(options.timeout_seconds):
-        return
+def _watch(
+    node: LibvirtConnection,
+    uuid: str,
+    call: Call,
+    options: MigrationOptions,
+    told_to_end: Callable[[], bool],
+    what: str,
+) -> None:
+    """Until the call is over; at the timeout it is told to end, unless the guest runs at the target already. Told to end,
+    then or before, it has ABORT_SECONDS: a QEMU whose disk copy lost its link may wait for TCP to give up."""
+    timeout = time.monotonic() + options.timeout_seconds
+    while not told_to_end() and (left := timeout - time.monotonic()) > 0:
+        if call.wait(min(left, _NOTICE_SECONDS)):
+            return
     deadline = time.monotonic() + ABORT_SECONDS
     while time.monotonic() < deadline:  # asked again: a job that is just beginning can't be aborted yet
         with suppress(LifeboatError, libvirt.libvirtError):

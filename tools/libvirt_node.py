@@ -92,6 +92,8 @@ class LibvirtNode:
         self._migration_rate = migration_bytes_per_second
         self._archive_rate = archive_bytes_per_second
         self._clock_offset = clock_offset
+        self._told_to_end: set[str] = set()
+        """uuids of vms whose job `abort_job` was asked to end since their last migration began"""
 
     @property
     def name(self) -> str:
@@ -324,12 +326,14 @@ class LibvirtNode:
             domain = _find(connection, uuid)
             if domain is None:
                 raise self._unknown(uuid)
+            self._told_to_end.discard(uuid)
             run_migration(
                 self._connection,
                 domain,
                 peer,
                 options,
                 declared_shared=any(disk.shared and self._shared.declares(disk.path) for disk in staying),
+                told_to_end=lambda: uuid in self._told_to_end,
                 what=f"vm {before.name} ({uuid})",
             )
 
@@ -363,9 +367,11 @@ class LibvirtNode:
                     return
                 raise
 
+        self._told_to_end.add(uuid)  # even when nothing answers: then QEMU hangs, and the call may still take effect
         try:
             self._connection.call("an abort", abort)
         except libvirt.libvirtError as error:
+            self._told_to_end.discard(uuid)
             raise ActionFailed(
                 f"vm {uuid} on node {self._name}: its job can't be ended: {one_line(error)}",
                 hint="in post-copy the guest runs at the target already; let it finish",
@@ -374,6 +380,9 @@ class LibvirtNode:
     def set_max_downtime(self, uuid: str, seconds: float) -> None:
         milliseconds = max(1, round(seconds * 1000))
         self._act("a downtime limit for", uuid, lambda d: d.migrateSetMaxDowntime(milliseconds, 0))
+
+    def max_downtime(self, uuid: str) -> float | None:
+        return self._acting("the downtime limit of", uuid, lambda d: int(d.migrateGetMaxDowntime(0)) / 1000)
 
     def start_post_copy(self, uuid: str) -> None:
         self._act("post-copy of", uuid, lambda d: d.migrateStartPostCopy(0))

@@ -332,7 +332,8 @@ class Hypervisor(Protocol):
         """Move a running vm to the node named `target`, peer to peer. Blocks until libvirt says it is over.
 
         At the timeout the job is aborted, unless it was switched to post-copy, which has no way back.
-        Returning means only that libvirt reported no error: the caller observes both ends. Raises MigrationFailed when
+        Returning means only that libvirt reported no error: the caller observes both ends. Raises Indeterminate when the
+        job does not end within a minute of being told to, here or by `abort_job`, MigrationFailed when
         libvirt reported one, NodeUnreachable when the source stopped answering and BadInput when `target` is not
         configured; the caller still observes both ends.
         """
@@ -355,6 +356,11 @@ class Hypervisor(Protocol):
     def set_max_downtime(self, uuid: str, seconds: float) -> None:
         """Let the running migration pause the guest for this long in its last round. Raises ActionFailed when the
         hypervisor takes no limit, or the vm is not here any more."""
+        ...
+
+    def max_downtime(self, uuid: str) -> float | None:
+        """QEMU's limit on the pause of a running vm's migration now, seconds; it outlasts a migration. None when the
+        hypervisor has none. Raises ActionFailed when it can't be told."""
         ...
 
     def start_post_copy(self, uuid: str) -> None:

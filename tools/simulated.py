@@ -85,6 +85,8 @@ class SimulatedDomain:
     snapshots: int = 0
     io_limits: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     """of the running guest, as set"""
+    max_downtime: float = 0.3
+    """QEMU's limit on the pause of a migration, seconds: its default, or what was set since it started"""
     stops_at: float | None = None
     """when a guest that was asked to stop will have stopped"""
 
@@ -376,6 +378,15 @@ class SimulatedFleet:
             self._cut_links.add(frozenset((one, other)))
             self._judge_all()
 
+    def hang(self, uuid: str, *, deaf: bool = False) -> None:
+        """The link swallows what a migration of this vm sends, without an error, as one does that a disk is copied over
+        (QEMU's NBD waits for TCP to give up). `deaf`: the job does not end when told to, either."""
+        with self.lock:
+            self.catch_up()
+            for migration in self.migrations:
+                if migration.uuid == uuid:
+                    migration.hang(self.clock.monotonic(), deaf=deaf)
+
     def mend_links(self) -> None:
         with self.lock:
             self._cut_links.clear()
@@ -446,6 +457,13 @@ class SimulatedFleet:
 
     def job(self, uuid: str, source: str) -> Migration | None:
         return next((m for m in self.migrations if m.uuid == uuid and m.source == source and m.end is None), None)
+
+    def abort(self, migration: Migration) -> None:
+        """Somebody told the job to end. Called with the lock held."""
+        if migration.deaf:
+            migration.abort_asked_at = migration.abort_asked_at or self.clock.monotonic()
+        else:
+            self.fail(migration, "operation aborted: migration out: canceled by client")
 
     def fail(self, migration: Migration, error: str, end: End = End.FAILED) -> None:
         """The job ends early. Before the guest runs at the destination it stays, or goes on, at the source."""

@@ -80,6 +80,12 @@ class Migration:
     error: str = ""
     post_copy: bool = False
     suspended_at: float | None = None
+    hung_at: float | None = None
+    """since when no byte gets through, and nobody notices"""
+    deaf: bool = False
+    """it does not end when told to"""
+    abort_asked_at: float | None = None
+    """of a deaf one"""
     max_downtime: float = 0.0
     """QEMU's limit now: of the last round, switching over not included"""
 
@@ -116,6 +122,11 @@ class Migration:
             self.suspended_at = now
             self._play_on(now)
 
+    def hang(self, now: float, *, deaf: bool) -> None:
+        """The link swallows everything from now on: neither a byte nor an error gets through."""
+        self.hung_at, self.deaf = now, deaf
+        self.switchover_at = self.handover_at = self.done_at = float("inf")
+
     def copies_memory(self, now: float) -> bool:
         return self.rounds[0].start <= now < self.switchover_at
 
@@ -128,13 +139,14 @@ class Migration:
         self.rounds = [*(each for each in self.rounds if each.end <= now), Round(now, self.done_at, left)]
 
     def progress(self, now: float) -> JobProgress:
+        elapsed, now = now - self.started, now if self.hung_at is None else min(now, self.hung_at)
         begun = [each for each in self.rounds if each.start <= now]
         last = begun[-2] if len(begun) > 1 else None
         sent = sum(each.bytes * min(1.0, (now - each.start) / max(each.end - each.start, 1e-9)) for each in begun)
         return JobProgress(
-            elapsed_seconds=now - self.started,
+            elapsed_seconds=elapsed,
             bytes_total=self.memory_bytes + self.disk_bytes,
-            bytes_processed=int(sent),
+            bytes_processed=int(self._disk_sent(now) + sent),
             bytes_remaining=int(self._left(now)),
             dirty_bytes_per_second=self._dirtied(last) / (last.end - last.start) if last is not None else 0.0,
             bytes_per_second=self.bytes_per_second,
@@ -155,9 +167,13 @@ class Migration:
     def _left(self, now: float) -> float:
         begun = [each for each in self.rounds if each.start <= now]
         if not begun:
-            return float(self.memory_bytes + self.disk_bytes)
+            return float(self.memory_bytes + self.disk_bytes) - self._disk_sent(now)
         last = begun[-1]
         return last.bytes * max(0.0, (last.end - now) / max(last.end - last.start, 1e-9))
+
+    def _disk_sent(self, now: float) -> float:
+        """Disks go first, at full speed."""
+        return min(max(0.0, now - self.started - BEGIN_SECONDS) * self.bytes_per_second, float(self.disk_bytes))
 
     def _dirtied(self, during: Round) -> float:
         """What the guest wrote meanwhile, at most its memory."""
@@ -167,7 +183,7 @@ class Migration:
 
     def _play_on(self, now: float) -> None:
         """What was begun stays; what follows is worked out anew."""
-        if now < self.switchover_at and not self.post_copy:
+        if now < self.switchover_at and not self.post_copy and self.hung_at is None:
             self.rounds = [each for each in self.rounds if each.start <= now]
             self._play()
 

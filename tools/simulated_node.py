@@ -14,6 +14,7 @@ from models.errors import (
     ArchiveFailed,
     BadInput,
     IdentityUnproven,
+    Indeterminate,
     MigrationFailed,
     NodeUnreachable,
     PrecheckFailed,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 UNREACHABLE_SECONDS = 5.0
 """how long it takes to find out that a node does not answer, as with the real ones"""
+ABORT_SECONDS = 60.0
+"""how long a job may take to end once it was told to, as with the real ones"""
 _POLL_SECONDS = 0.1
 
 
@@ -208,8 +211,9 @@ class SimulatedNode(SimulatedSteering):
         fleet, clock = self._fleet, self._fleet.clock
         if target not in fleet.machines or target == self._name:
             raise BadInput(f"node {self._name} has no way to {target!r}", hint="add the target under `nodes`")
-        with self._domain(uuid):
+        with self._domain(uuid) as domain:
             migration = self.prepare_migration(uuid, target, options)
+            downtime_before, domain.max_downtime = domain.max_downtime, options.max_downtime_seconds
             fleet.begin(migration)
         timed_out = False
         while True:
@@ -224,16 +228,23 @@ class SimulatedNode(SimulatedSteering):
                 if connected and end is None and late and not timed_out:
                     timed_out = True
                     if not migration.post_copy:
-                        fleet.fail(migration, "operation aborted: migration out: canceled by client")
+                        fleet.abort(migration)
                     continue
+                told = migration.abort_asked_at
             if not connected or end is End.SOURCE_LOST:
                 raise self._unreachable("while a vm was migrating")
             if end is End.FAILED:
+                domain.max_downtime = downtime_before
                 raise MigrationFailed(
                     f"vm {uuid}: libvirt on {self._name} says: {error}", hint="both nodes are looked at next"
                 )
             if end is End.DONE:
                 return
+            if told is not None and clock.monotonic() - told >= ABORT_SECONDS:
+                raise Indeterminate(
+                    f"vm {uuid}: the migration did not end within {ABORT_SECONDS:g} s of being told to",
+                    hint=f"look with `virsh domjobinfo {uuid}` on {self._name}",
+                )
             now = clock.monotonic()
             clock.sleep(max(min(_POLL_SECONDS, migration.next_phase_at() - now), 0.0))
 

@@ -39,13 +39,19 @@ class SimulatedSteering(ABC):
                     f"vm {uuid} on node {self._name}: its job can't be ended",
                     hint="the guest runs at the target already",
                 )
-            self._fleet.fail(migration, "operation aborted: migration out: canceled by client")
+            self._fleet.abort(migration)
 
     def set_max_downtime(self, uuid: str, seconds: float) -> None:
-        with self._domain(uuid):
+        with self._domain(uuid) as domain:
+            domain.max_downtime = seconds
             migration = self._fleet.job(uuid, self._name)
             if migration is not None:
                 migration.set_max_downtime(self._fleet.clock.monotonic(), seconds)
+
+    def max_downtime(self, uuid: str) -> float | None:
+        with self._domain(uuid) as domain:
+            self._require_active(uuid, domain)
+            return domain.max_downtime
 
     def start_post_copy(self, uuid: str) -> None:
         with self._domain(uuid):

@@ -30,7 +30,7 @@ class Stopped(BaseException):
 
 _LOOKS = frozenset({"node", "vms", "observe", "uuid_of", "free_memory_bytes", "free_disk_bytes", "disk_exists", "domain_xml",
     "running_xml", "host_cpu", "cpu_compatible", "machine_compatible", "tls_fingerprint", "job", "completed_job", "close",
-    "name"})  # fmt: skip
+    "max_downtime", "name"})  # fmt: skip
 
 
 _WAITS = frozenset({"wait", "_wait_for_tstate_lock", "_worker"})

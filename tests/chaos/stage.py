@@ -270,6 +270,9 @@ class SimulatedStage(Stage):
     def cut_link(self, one: str, other: str) -> None:
         self.fleet.cut_link(one, other)
 
+    def hang(self, vm: str, *, deaf: bool) -> None:
+        self.fleet.hang(self.uuids[vm], deaf=deaf)
+
     def mend_links(self) -> None:
         self.fleet.mend_links()
 
@@ -305,12 +308,12 @@ class SimulatedStage(Stage):
 
     def pause(self, vm: str) -> None:
         self.touch(vm)
-        self.held.add(vm)
         with self.fleet.lock:
             for machine in self.fleet.machines.values():
                 domain = machine.domains.get(self.uuids[vm])
                 if domain is not None and domain.state is VmState.RUNNING:
                     domain.state, domain.reason = VmState.PAUSED, "user"
+                    self.held.add(vm)  # of one that is off just then, there is nothing to hold
 
     def migrate_by_hand(self, vm: str, target: str) -> None:
         self.touch(vm)

@@ -20,6 +20,7 @@ from models.convergence import (
     last_round_limit,
     link_carries,
     stalled_for,
+    stuck_for,
 )
 from models.ladder import Act, Rung
 from models.policy import MigrationPolicy
@@ -68,6 +69,32 @@ SHRINKING = [look(0, 1, 1000), look(10, 2, 100), look(20, 3, 50), look(30, 4, 25
 )
 def test_how_long_it_has_got_nowhere(history: list[JobProgress], seconds: float) -> None:
     assert stalled_for(history) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("history", "seconds"),
+    [
+        ([], 0),
+        ([look(10, 1, 900, sent=100)], 0),
+        ([look(10, 1, 900, sent=100), look(20, 1, 900, sent=100), look(40, 1, 900, sent=100)], 30),
+        ([look(10, 1, 900, sent=100), look(20, 1, 800, sent=200), look(40, 1, 800, sent=200)], 20),
+        ([look(10, 1, 900, sent=100), look(20, 1, 800, sent=200)], 0),
+        ([look(5, 0, 1000, sent=0), look(70, 0, 1000, sent=0)], 65),  # it never began
+        ([look(5, 1, 900, sent=100), look(70, 2, 900, sent=100)], 0),  # another round is progress
+    ],
+)
+def test_for_how_long_nothing_was_sent(history: list[JobProgress], seconds: float) -> None:
+    assert stuck_for(history) == seconds
+
+
+def test_a_move_that_sends_nothing_is_aborted_whatever_the_ladder_says() -> None:
+    without = rules([], timeout="15m", stuck_after="60s")
+    silent = [look(5, 0, 1000, sent=0), look(64, 0, 1000, sent=0)]
+    assert decide(silent, Climb(), without, elapsed=64).step is Step.GO_ON
+    silent.append(look(65, 0, 1000, sent=0))
+    found = decide(silent, Climb(), without, elapsed=65)
+    assert (found.step, found.reason) == (Step.ABORT, "nothing was sent for 60 s: abort")
+    assert decide(silent, found.climb, without, elapsed=66).step is Step.GO_ON, "told once"
 
 
 def test_a_step_is_given_time_to_work() -> None:

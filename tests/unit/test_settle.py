@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from agent.settle import Sight, Step, runs_at_most_once, settle_live
+from agent.settle import Sight, Step, job_is_ours, runs_at_most_once, settle_live, why_not_start
 from models.evacuation import SeenState
 from models.fleet import VmState
 from tools.ports import DiskObservation, VmObservation
@@ -15,11 +15,13 @@ DISK = DiskObservation("vda", "/d/vda.raw", "raw", 64 << 20, 1 << 20, shared=Tru
 OTHER_DISK = DiskObservation("vda", "/d/vda.raw", "raw", 32 << 20, 1 << 20, shared=True)
 
 
-def sight(node: str, what: str, disk: DiskObservation = DISK) -> Sight:
+def sight(node: str, what: str, disk: DiskObservation = DISK, *, reason: str | None = None) -> Sight:
+    """A paused vm is one that its migration stopped, unless another reason is given."""
     if what in ("absent", "unreachable"):
         return Sight(node, SeenState(what))
     state = VmState.PAUSED if what == "arriving" else VmState(what)
-    observation = VmObservation("u", "vm", node, state, True, (disk,), incoming=what == "arriving")
+    why = reason if reason is not None else "migration" if what == "paused" else ""
+    observation = VmObservation("u", "vm", node, state, True, (disk,), incoming=what == "arriving", state_reason=why)
     return Sight(node, SeenState(state.value), observation)
 
 
@@ -28,7 +30,16 @@ def before(state: VmState = VmState.RUNNING) -> VmObservation:
 
 
 def settle(source: str, target: str, *, late: bool = True, was: VmState = VmState.RUNNING) -> Step:
-    return settle_live(before(was), sight("a", source), sight("b", target), out_of_patience=late).step
+    ends = sight("a", source), sight("b", target)
+    return settle_live(before(was), *ends, elsewhere=[sight("c", "absent")], out_of_patience=late).step
+
+
+def settle_paused(*, reason: str = "migration", suspended_by_us: bool = False, job: bool | None = False) -> Step:
+    """The source holds it paused for that reason, and every other node was seen without it."""
+    ends = sight("a", "paused", reason=reason), sight("b", "absent")
+    return settle_live(
+        before(), *ends, job=job, elsewhere=[], suspended_by_us=suspended_by_us, out_of_patience=True
+    ).step
 
 
 def resumed(node: str) -> Sight:
@@ -75,6 +86,7 @@ def test_a_running_vm(source: str, target: str, expected: Step) -> None:
         ("paused", "absent", Step.AS_FOUND),
         ("paused", "arriving", Step.INDETERMINATE),
         ("absent", "running", Step.INDETERMINATE),
+        ("running", "absent", Step.CHANGED),
     ],
 )
 def test_a_paused_vm_stays_paused(source: str, target: str, expected: Step) -> None:
@@ -90,7 +102,7 @@ def test_nothing_is_inferred_from_silence(source: str, target: str, was: VmState
             assert source == "absent"
             assert target == was
         if step is Step.RESUME_SOURCE:
-            assert target == "absent"
+            assert (source, target, was) == ("paused", "absent", VmState.RUNNING)
         if step is Step.UNDEFINE_SOURCE:
             assert target == was
             assert source == "shutoff"
@@ -143,3 +155,70 @@ def test_a_source_that_libvirt_resumed_may_run_at_a_silent_target_too() -> None:
     assert found.step is Step.INDETERMINATE
     assert "may run twice" in found.why
     assert settle_live(before(), resumed("a"), sight("b", "absent"), out_of_patience=False).step is Step.AS_FOUND
+
+
+@pytest.mark.parametrize("first", SIGHTS)
+@pytest.mark.parametrize("second", SIGHTS)
+def test_a_paused_source_is_resumed_only_when_no_other_node_may_run_it(first: str, second: str) -> None:
+    elsewhere = [sight("c", first), sight("d", second)]
+    found = settle_live(before(), sight("a", "paused"), sight("b", "absent"), elsewhere=elsewhere, out_of_patience=True)
+    ruled_out = all(each in ("absent", "shutoff") for each in (first, second))
+    assert found.step is (Step.RESUME_SOURCE if ruled_out else Step.INDETERMINATE)
+    if not ruled_out:
+        assert any(node in found.why for node in ("c: ", "d: "))
+
+
+def test_a_paused_source_is_not_resumed_while_nobody_looked_elsewhere() -> None:
+    found = settle_live(before(), sight("a", "paused"), sight("b", "absent"), out_of_patience=True)
+    assert found.step is Step.INDETERMINATE
+
+
+@pytest.mark.parametrize(
+    ("reason", "suspended_by_us", "expected"),
+    [
+        ("migration", False, Step.RESUME_SOURCE),
+        ("user", False, Step.CHANGED),
+        ("user", True, Step.RESUME_SOURCE),
+        ("I/O error", False, Step.CHANGED),
+        ("asleep", False, Step.CHANGED),
+        ("post-copy", False, Step.INDETERMINATE),
+        ("post-copy failed", True, Step.INDETERMINATE),
+        ("", False, Step.INDETERMINATE),
+    ],
+)
+def test_only_what_its_migration_or_lifeboat_paused_is_resumed(
+    reason: str, suspended_by_us: bool, expected: Step
+) -> None:
+    assert settle_paused(reason=reason, suspended_by_us=suspended_by_us) is expected
+
+
+@pytest.mark.parametrize("job", [True, None])
+def test_a_source_is_not_resumed_into_a_migration(job: bool | None) -> None:
+    assert settle_paused(job=job) is Step.INDETERMINATE
+
+
+@pytest.mark.parametrize(
+    ("age", "since_call", "target", "ours"),
+    [
+        (5.0, 5.2, "arriving", True),
+        (5.0, 5.2, "running", True),
+        (5.0, 5.2, "unreachable", True),
+        (5.0, 5.2, "absent", False),
+        (60.0, 5.2, "arriving", False),
+        (60.0, 5.2, "unreachable", False),
+        (5.0, None, "arriving", False),
+    ],
+)
+def test_whose_job_it_is(age: float, since_call: float | None, target: str, ours: bool) -> None:
+    assert job_is_ours(age, since_call, sight("b", target)) is ours
+
+
+@pytest.mark.parametrize("what", SIGHTS)
+def test_a_stopped_vm_is_not_started_beside_a_copy(what: str) -> None:
+    forbidden = why_not_start(sight("a", "shutoff"), [sight("b", "absent"), sight("c", what)])
+    assert bool(forbidden) is (what in ("running", "paused", "arriving"))
+
+
+def test_a_stopped_vm_that_migrated_away_is_not_started() -> None:
+    assert why_not_start(sight("a", "shutoff", reason="migrated"), [])
+    assert not why_not_start(sight("a", "shutoff", reason="shut down"), [])
