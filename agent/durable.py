@@ -175,7 +175,9 @@ class Durable:
         No conductor, no admin server, no tracing. Nothing is logged: its errors come out of the calls below, or end in
         the evacuation's own result.
         """
-        logging.getLogger("dbos").setLevel(logging.CRITICAL)
+        log = logging.getLogger("dbos")
+        log.setLevel(logging.CRITICAL)
+        log.handlers = [logging.NullHandler()]  # its own would hold on to what stderr was at first
         config: DBOSConfig = {
             "name": "lifeboat",
             "system_database_url": self._url,
