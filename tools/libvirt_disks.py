@@ -354,18 +354,18 @@ def _users(connection: libvirt.virConnect, path: str) -> tuple[str, ...]:
 
 
 def wipe_volume(node: LibvirtConnection, connection: libvirt.virConnect, path: str, *, overwrite: bool) -> str:
-    """How it was done, in words. libvirt's own wipe of a sparse file only gives its blocks back to the file system; here
-    the data in such a file is overwritten where it lies. Raises ActionFailed."""
+    """How it was done, in words. libvirt's own wipe of a sparse file only gives its blocks back to the file system, and
+    lengthens a dense one to whole blocks (seen with 9.0); here a file's data is overwritten where it lies. Raises
+    ActionFailed."""
     what = f"disk {path} on node {node.node}"
     try:
         volume = find_volume(connection, path)
         if volume is None:
             raise ActionFailed(f"{what} is not there", hint="look what became of it")
-        described = describe_volume(volume)
         if not overwrite:
             volume.wipePattern(libvirt.VIR_STORAGE_VOL_WIPE_ALG_TRIM, 0)
             return "discarded (virStorageVolWipePattern, trim)"
-        if described.allocated_bytes >= described.image_bytes:
+        if int(volume.info()[0]) != libvirt.VIR_STORAGE_VOL_FILE:
             volume.wipe(0)
             return "overwritten with zeros from end to end (virStorageVolWipe)"
         extents = _data_extents(connection, volume)

@@ -60,10 +60,8 @@ class Scenario(_Read):
     """phase → what lifeboat is known to do wrong there; the test fails once it no longer does"""
     lab: bool | tuple[str, ...] = False
     """played on real libvirt as well; in these phases only, where they are listed"""
-    lab_unseen: bool = False
-    """it has not been played to its end there yet, so docs/chaos.md does not call it real"""
     lab_order: int = 0
-    """later ones leave a node dead"""
+    """later ones leave a node dead, and the lab is made anew after them"""
 
     def on(self, stage: Literal["simulated", "lab"]) -> tuple[str, ...]:
         """The phases that are played there."""

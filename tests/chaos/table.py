@@ -80,7 +80,7 @@ def _shown(phase: str) -> str:
 
 
 def _seen(scenario: Scenario, phases: list[str]) -> str:
-    real = [phase for phase in phases if phase in scenario.on("lab") and not scenario.lab_unseen]
+    real = [phase for phase in phases if phase in scenario.on("lab")]
     if not real:
         return "simulated"
     if real == phases:

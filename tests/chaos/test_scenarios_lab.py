@@ -18,19 +18,38 @@ from chaos.stage import scratch
 pytestmark = pytest.mark.lab
 
 
+class Labs:
+    """The lab the scenarios share, made anew after one that killed a node: a dead node does not come back."""
+
+    def __init__(self) -> None:
+        self._name = "chaos" + os.environ.get("PYTEST_XDIST_WORKER", "")
+        self._lab: Any = None
+
+    def get(self) -> Any:
+        from lab.up import up
+
+        if self._lab is None:
+            self.drop()
+            self._lab = up(self._name, print, bare=True)
+        return self._lab
+
+    def drop(self) -> None:
+        from lab.down import down
+
+        self._lab = None
+        down(self._name)
+
+
 @pytest.fixture(scope="module")
-def chaos_lab() -> Iterator[Any]:
-    from lab.down import down
+def labs() -> Iterator[Labs]:
     from lab.preflight import preflight
-    from lab.up import up
 
     missing = preflight()
     if missing:
         pytest.skip(f"no lab here: {'; '.join(str(thing) for thing in missing)}")
-    name = "chaos" + os.environ.get("PYTEST_XDIST_WORKER", "")
-    down(name)
-    yield up(name, print, bare=True)
-    down(name)
+    labs = Labs()
+    yield labs
+    labs.drop()
 
 
 def _played() -> list[Any]:
@@ -48,9 +67,10 @@ def _played() -> list[Any]:
 
 @pytest.mark.xdist_group("chaos-lab")
 @pytest.mark.parametrize(("scenario", "phase"), _played())
-def test_scenario_on_real_libvirt(chaos_lab: Any, scenario: Scenario, phase: str) -> None:
+def test_scenario_on_real_libvirt(labs: Labs, scenario: Scenario, phase: str) -> None:
     from chaos.stage_lab import LabStage, reset
 
+    chaos_lab = labs.get()
     reset(chaos_lab)
     directory = scratch()
     stage = LabStage(chaos_lab, directory)
@@ -60,6 +80,8 @@ def test_scenario_on_real_libvirt(chaos_lab: Any, scenario: Scenario, phase: str
     finally:
         stage.close()
         shutil.rmtree(directory, ignore_errors=True)
+        if any("kill node" in done for fault in scenario.faults for done in fault.do):
+            labs.drop()
     sys.stdout.write(
         "\n  ".join([f"\n{scenario.name} [{phase}]: {time.monotonic() - began:.1f} s", *told.lines]) + "\n"
     )
