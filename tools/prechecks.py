@@ -60,7 +60,7 @@ def check_live_migration(
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before, fleet)
     require_shared_disks(target, before)
-    require_disks_movable(target, before, whole=True)  # QEMU's mirror fills the image at the target (seen with 7.2)
+    require_disks_movable(target, before)  # QEMU's mirror fills the image at the target (seen with 7.2)
     require_clock(target, before, most_seconds=policy.max_clock_difference.total_seconds())
     require_port(target, before)
     if policy.tls_required:
@@ -276,10 +276,10 @@ def require_shared_disks(target: Hypervisor, before: VmObservation) -> None:
             )
 
 
-def require_disks_movable(target: Hypervisor, before: VmObservation, *, whole: bool) -> None:
+def require_disks_movable(target: Hypervisor, before: VmObservation) -> None:
     """Disks that move along stand alone, have a pool and enough room at the target, and overwrite nothing there.
 
-    `whole`: room for the size the guest sees; else for what they hold now.
+    There has to be room for the size the guest sees.
     """
     needed: dict[str, int] = {}
     for disk in local_disks(before):
@@ -290,7 +290,7 @@ def require_disks_movable(target: Hypervisor, before: VmObservation, *, whole: b
                 hint="if both nodes reach the same storage, list it under shared_paths; else find out whose it is",
             )
         directory = disk.path.rpartition("/")[0]
-        size = disk.virtual_bytes if whole else disk.allocated_bytes or disk.virtual_bytes
+        size = disk.virtual_bytes
         needed[directory] = needed.get(directory, 0) + size
         free = target.free_disk_bytes(disk.path)
         if free < needed[directory]:
