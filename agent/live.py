@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from models.errors import BadInput, Indeterminate
+from models.errors import BadInput, Indeterminate, LifeboatError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from models.fleet import Fleet
     from models.risk import Risk
+    from tools.history_store import HistoryStore
     from tools.ports import HardwareLog, Hypervisor
 
 
@@ -54,6 +55,8 @@ class Eyes:
 
             self._memory.ring = SummaryRing(settings.state_dir / "ring")
             self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
+        self._history: HistoryStore | None = None
+        self._history_problem = ""
 
     def observe(self) -> Observation:
         """One look at everything. Raises BadInput only for a broken vm label; whatever does not answer is in `unread`."""
@@ -71,7 +74,23 @@ class Eyes:
             memory=self._memory,
         )
         self._previous = observation.fleet
+        if self._memory.ring is not None:
+            self._remember(observation)
         return observation
+
+    def _remember(self, observation: Observation) -> None:
+        """Take complete hours into the history. A history that can't be kept is said, and costs no look."""
+        from agent.remember import remember
+        from tools.history_store import HistoryStore
+
+        try:
+            self._history = self._history or HistoryStore(self._settings.state_dir / "history", self.signals)
+            assert self._memory.ring is not None
+            nodes = [node.name for node in observation.fleet.nodes]
+            remember(self._history, self._memory.ring, self.signals, nodes, observation.events, now=observation.at)
+            self._history_problem = ""
+        except LifeboatError as error:
+            self._history, self._history_problem = None, str(error)
 
     def assess(self, observation: Observation) -> list[Risk]:
         """One risk per node, as of the observation."""
