@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.errors import BadInput, Indeterminate, LifeboatError
@@ -27,6 +28,7 @@ class Eyes:
 
         Raises BadInput when the settings, the signals file or the ring can't be used.
         """
+        from agent.learned import LearnedModels
         from agent.observe import Memory
         from tools.clock import SystemClock
         from tools.prometheus import PrometheusMetrics
@@ -55,6 +57,7 @@ class Eyes:
 
             self._memory.ring = SummaryRing(settings.state_dir / "ring")
             self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
+        self.learned = LearnedModels(settings, self.signals)
         self._history: HistoryStore | None = None
         self._history_problem = ""
 
@@ -96,7 +99,10 @@ class Eyes:
         """One risk per node, as of the observation."""
         from agent.assess import assess
 
-        return assess(observation, self.signals, observation.at, simulated=self._settings.simulated)
+        learned = self.learned.of(observation)
+        if self._history_problem:
+            learned = replace(learned, broken={**learned.broken, "history": self._history_problem})
+        return assess(observation, self.signals, observation.at, learned=learned, simulated=self._settings.simulated)
 
     def look(self) -> tuple[Fleet, list[Risk]]:
         """Observe and assess.
