@@ -52,6 +52,7 @@ def history(
             f"{store.directory} holds nothing of that time",
             hint="`lifeboat run` fills it, an hour at a time; --since and --until may ask for less than there is",
         )
+    incidents = incidents or settings.forecast.incidents
     reported, planned = read_incidents(incidents) if incidents is not None else ([], [])
     left: list[tuple[str, float]] = []
     if (settings.state_dir / "journal.sqlite").exists():
@@ -61,7 +62,7 @@ def history(
     strangers = sorted({node for node, _ in reported} - set(known.rows["unit"].unique().to_list()))
     if strangers:
         note(f"lifeboat: {incidents}: the history has no node {strangers[0]!r}; what failed there is left out")
-    units = lives(known, left)
+    units = lives(known, left, planned)
     written = tables(known, units, failures(known, reported=reported, maintenance=planned))
     write_dataset(output, written)
     told = {

@@ -16,7 +16,7 @@ from models.errors import LifeboatError, ModelInvalid
 if TYPE_CHECKING:
     from agent.observe import Observation
     from agent.settings import Settings
-    from models.forecast.fleet_history import History
+    from models.forecast.fleet_history import History, Life
     from models.forecast.opinion import Opinion
     from models.forecast.predict import Forecast
     from models.forecast.speak import Said
@@ -53,14 +53,13 @@ class LearnedModels:
         """What they say of the nodes of this look. Raises nothing."""
         if not self._files:
             return Learned()
-        parts = self._parts(observation)
         models = self.models()
         state = self._settings.state_dir / "history" / "state.npz"
         hour = observation.at.replace(minute=0, second=0, microsecond=0)
         nodes = [node.name for node in observation.fleet.nodes]
-        key = (_stamp(state), hour, nodes, parts, {label: name for label, (_, name) in models.items()})
+        key = (_stamp(state), hour, nodes, [name for _, name in models.values()])
         if self._said is None or self._said[0] != key:
-            self._said = key, self._ask(models, nodes, parts, observation.at.timestamp())
+            self._said = key, self._ask(models, nodes, self._parts(observation), observation.at.timestamp())
         return self._said[1]
 
     def _ask(
@@ -74,7 +73,7 @@ class LearnedModels:
         unknown: dict[str, dict[str, str]] = defaultdict(dict)
         broken: dict[str, str] = {}
         try:
-            history, evacuated = self._past()
+            history, known = self._past()
         except LifeboatError as error:
             return Learned(broken=dict.fromkeys(models, error.message))
         for label, (model, name) in models.items():
@@ -82,7 +81,7 @@ class LearnedModels:
                 broken[label] = model.message
                 continue
             try:
-                said = self._one(label, model, name, history, evacuated, nodes, parts, now)
+                said = self._one(label, model, name, history, known, nodes, parts, now)
             except LifeboatError as error:
                 broken[label] = error.message
                 continue
@@ -101,7 +100,7 @@ class LearnedModels:
         model: Forecast,
         name: str,
         history: History,
-        evacuated: list[tuple[str, float]],
+        known: list[Life],
         nodes: list[str],
         parts: dict[str, dict[str, list[str]]],
         now: float,
@@ -109,23 +108,26 @@ class LearnedModels:
         from models.forecast.speak import of_nodes, of_parts
 
         if label == OWN:
-            return of_nodes(model, name, history, evacuated, nodes, now)
+            return of_nodes(model, name, history, known, nodes, now)
         component = self._components[label]
         return of_parts(model, name, component, history, parts.get(component, {}), now)
 
-    def _past(self) -> tuple[History, list[tuple[str, float]]]:
+    def _past(self) -> tuple[History, list[Life]]:
         from agent.connect import open_journal
         from agent.remember import evacuations
+        from models.forecast.fleet_history import lives
         from tools.history_store import HistoryStore
+        from tools.incident_files import read_incidents
 
-        history = HistoryStore(self._settings.state_dir / "history", self._signals).read()
-        if not (self._settings.state_dir / "journal.sqlite").exists():
-            return history, []
-        journal = open_journal(self._settings)
-        try:
-            return history, evacuations(journal)
-        finally:
+        settings = self._settings
+        history = HistoryStore(settings.state_dir / "history", self._signals).read()
+        left: list[tuple[str, float]] = []
+        if (settings.state_dir / "journal.sqlite").exists():
+            journal = open_journal(settings)
+            left = evacuations(journal)
             journal.close()
+        file = settings.forecast.incidents
+        return history, lives(history, left, read_incidents(file)[1] if file is not None else ())
 
     def _parts(self, observation: Observation) -> dict[str, dict[str, list[str]]]:
         """component → node → its parts that report something a component model may know, sorted."""

@@ -8,11 +8,11 @@ from datetime import datetime
 from agent.journal import Journal
 from models.signal import HardwareEvent, Signal
 from tools.history_store import HistoryStore
-from tools.ring import COARSE_SECONDS, COARSE_SLOTS, FINE_SECONDS, FINE_SLOTS, SummaryRing
+from tools.ring import COARSE_SECONDS, COARSE_SLOTS, SummaryRing
 
 AT_ONCE = 24
 """Hours taken in at once: bounds memory after a pause."""
-GIVEN_UP = FINE_SECONDS * FINE_SLOTS
+GIVEN_UP = 6 * COARSE_SECONDS
 """Seconds without an answer after which a signal is not waited for any more."""
 LAST_CHANCE = COARSE_SECONDS * (COARSE_SLOTS - 26)
 """Hours older than this are taken in as they are: a day later the ring has no room for them."""

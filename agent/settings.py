@@ -76,6 +76,8 @@ class ForecastSettings(Value):
     """by component: a model trained on data about such parts, whose columns the signals name (`column`)"""
     trusted_key: Path | None = None
     """Ed25519 public key (PEM): model files that it did not sign are not used"""
+    incidents: Path | None = None
+    """CSV of what people know: failures and planned work (`node,start,end,kind`)"""
 
 
 class LlmSettings(Value):

@@ -2,8 +2,7 @@
 
 What a node did is told in spells: stretches in which it worked under one boot. They stay few however long the history is.
 
-A node whose vms were evacuated did not fail unobserved: what would have happened is unknown from then on (censored), and calling
-it healthy would teach a forecast that its own good work was wrong.
+Who was at risk when, and of whom nothing can be known, is `models.forecast.fleet_history`'s business.
 """
 
 from __future__ import annotations
@@ -134,31 +133,6 @@ def incidents(
     found = [i for i in found if not any(w.covers(i.node, i.at, i.at + LEAST_DOWN_SECONDS) for w in maintenance)]
     found += [Incident(node, at, IncidentKind.REPORTED) for node, at in reported]
     return _with_causes(_once(found), list(events))
-
-
-def outcome(
-    node: str,
-    at: float,
-    horizon: float,
-    found: Iterable[Incident],
-    *,
-    until: float,
-    evacuated: Iterable[tuple[str, float]] = (),
-    maintenance: Sequence[Window] = (),
-) -> bool | None:
-    """Whether the node failed within `horizon` seconds after `at`; None when nobody can know.
-
-    Unknown: it was evacuated first, planned work came first, or the history ends (`until`) too early.
-    """
-    failed = min((i.at for i in found if i.node == node and at < i.at <= at + horizon), default=None)
-    stopped = [t for name, t in evacuated if name == node and at - horizon < t <= at + horizon]
-    stopped += [max(at, w.start) for w in maintenance if w.covers(node, at, at + horizon)]
-    censored_at = min(stopped, default=None)
-    if failed is not None and (censored_at is None or failed <= censored_at):
-        return True
-    if censored_at is not None or at + horizon > until:
-        return None
-    return False
 
 
 def _silence(nodes: Mapping[str, Sequence[Spell]]) -> Callable[[float, float], float]:

@@ -3,9 +3,11 @@
 One function makes them, for `lifeboat history` to write and for the agent to score from, so that a feature can't be one
 thing in training and another in use.
 
-A unit is one life of a node: from when it was first seen, until it was evacuated, fell silent for good, or the history
-ends. What would have happened to an evacuated node is unknown, and what is done to it then (a repair, a reboot) is no
-failure; its next life begins with its next boot. The first life bears the node's name, the later ones `NAME#2`, `NAME#3`.
+A unit is one life of a node: from when it was first seen, until it was evacuated, taken into planned work, fell silent for
+good, or the history ends. What would have happened to an evacuated node is unknown, and what is done to it then (a repair,
+a reboot) is no failure; its next life begins with its next boot. So it is with planned work on one node: a disk is swapped
+because it was failing. Work on all nodes at once says nothing of any. The first life bears the node's name, the later ones
+`NAME#2`, `NAME#3`.
 """
 
 from __future__ import annotations
@@ -84,26 +86,41 @@ def moment(at: float) -> datetime:
     return datetime.fromtimestamp(min(max(at, 0.0), 32_503_680_000.0), UTC)
 
 
-def lives(history: History, evacuated: Sequence[tuple[str, float]] = ()) -> list[Life]:
-    """Every life of every node, by node, in order. evacuated: (node, unix seconds)."""
+def lives(
+    history: History, evacuated: Sequence[tuple[str, float]] = (), maintenance: Sequence[Window] = ()
+) -> list[Life]:
+    """Every life of every node, by node, in order. evacuated: (node, unix seconds). Work on all nodes (`*`) ends none."""
     spells: dict[str, list[Spell]] = defaultdict(list)
     for spell in history.spells:
         spells[spell.node].append(spell)
     left: dict[str, list[float]] = defaultdict(list)
     for node, at in sorted(evacuated, key=lambda one: one[1]):
         left[node].append(at)
+    planned: dict[str, list[Window]] = defaultdict(list)
+    for window in maintenance:
+        planned[window.node].append(window)
     found: list[Life] = []
     for (node,), frame in (
         history.rows.select("unit", "time").sort("unit", "time").group_by("unit", maintain_order=True)
     ):
         seen = frame["time"].dt.epoch("ms").to_numpy() / 1000.0
-        found += _lives_of(str(node), seen, spells[str(node)], left[str(node)], history.until)
+        name = str(node)
+        found += _lives_of(name, seen, spells[name], left[name], planned[name], history.until)
     return found
 
 
 def _lives_of(
-    node: str, seen: np.ndarray[tuple[int], np.dtype[np.float64]], spells: list[Spell], left: list[float], until: float
+    node: str,
+    seen: np.ndarray[tuple[int], np.dtype[np.float64]],
+    spells: list[Spell],
+    left: list[float],
+    planned: list[Window],
+    until: float,
 ) -> list[Life]:
+    def seen_from(at: float) -> float:
+        back = seen[seen >= at]
+        return float(back[0]) if back.size else np.inf
+
     breaks: list[tuple[float, float]] = []  # (a life's end, the next one's start); infinite: none yet
     gone = np.flatnonzero(np.diff(np.append(seen, until)) > SILENCE)
     for k in gone:
@@ -112,9 +129,8 @@ def _lives_of(
     for at in left:
         if seen[0] <= at <= until:
             boots = [s.start for s in spells if s.booted > at and s.start > at]
-            again = min([*boots, at + QUARANTINE])
-            back = seen[seen >= again]
-            breaks.append((at, float(back[0]) if back.size else np.inf))
+            breaks.append((at, seen_from(min([*boots, at + QUARANTINE]))))
+    breaks += [(w.start, seen_from(max(w.start, w.end))) for w in planned if seen[0] <= w.start <= until]
     found: list[Life] = []
     start = float(seen[0])
     for end, again in sorted(breaks):

@@ -16,7 +16,7 @@ import polars as pl
 from models.errors import ModelInvalid
 from models.forecast.dataset import MICROSECONDS, Dataset, Ints, build
 from models.forecast.explain import drivers_of
-from models.forecast.fleet_history import SILENCE, History, lives, part_tables, tables
+from models.forecast.fleet_history import SILENCE, History, Life, part_tables, tables
 from models.forecast.opinion import Opinion, at_horizons, base_rate, pulled, weight
 from models.forecast.part_risk import HORIZON_SECONDS, elapsed
 from models.forecast.predict import Forecast
@@ -24,7 +24,7 @@ from models.risk import Driver
 from models.text import percent, visible
 
 STALE = 26 * 3600.0
-"""Seconds after which a history that was not kept up says nothing of now: a day's row, an hour, and room."""
+"""Seconds after which a history that was not kept up says nothing of now: a day's row, and room for hours that are late."""
 NEEDED = 0.5
 """Share of a model's signals that must be there; with fewer it is about another kind of fleet."""
 EXPLAINED = 20
@@ -46,16 +46,15 @@ def of_nodes(
     model: Forecast,
     name: str,
     history: History,
-    evacuated: Sequence[tuple[str, float]],
+    known: Sequence[Life],
     nodes: Sequence[str],
     now: float,
 ) -> Said:
-    """A fleet's own model on each of `nodes`, at the end of the history. `name` is the model file's.
+    """A fleet's own model on each of `nodes`, at the end of the history. `name` is the model file's, `known` all lives.
 
     Raises ModelInvalid when too few of its signals are there.
     """
     said = Said()
-    known = lives(history, evacuated)
     current = {life.node: life.unit for life in known}  # the last one counts, even if an evacuation ended it
     speaking = _spoken_of(nodes, current, history, now, said)
     if not speaking:

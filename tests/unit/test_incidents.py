@@ -1,4 +1,4 @@
-"""Labels out of history: a reboot is found however short, planned work is none, and an evacuated node is unknown."""
+"""Failures out of history: a reboot is found however short, and planned work is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.errors import BadInput
-from models.incidents import Incident, IncidentKind, NodePast, Spell, Window, incidents, outcome, spells
+from models.incidents import Incident, IncidentKind, NodePast, Spell, Window, incidents, spells
 from models.signal import Component, Floats, HardwareEvent, HardwareEventKind, Severity
 from tools.incident_files import read_incidents
 
@@ -92,30 +92,6 @@ def test_what_several_tell_of_is_one_incident_with_its_cause() -> None:
         Incident("a", 36_000.0, IncidentKind.REBOOT, HardwareEventKind.MEMORY_UNCORRECTED),
         Incident("b", 50_000.0, IncidentKind.REPORTED),
     ]
-
-
-FAILED = [Incident("a", 10_000.0, IncidentKind.REBOOT)]
-
-
-@pytest.mark.parametrize(
-    ("at", "evacuated", "maintenance", "until", "label"),
-    [
-        (9_000.0, [], [], 50_000.0, True),
-        (1_000.0, [], [], 50_000.0, False),
-        (10_000.0, [], [], 50_000.0, False),  # it fails no more after it failed
-        (9_000.0, [("a", 9_500.0)], [], 50_000.0, None),  # evacuated first: who knows what would have been
-        (9_000.0, [("a", 10_100.0)], [], 50_000.0, True),
-        (1_000.0, [("a", 2_000.0)], [], 50_000.0, None),
-        (1_000.0, [("b", 2_000.0)], [], 50_000.0, False),
-        (1_000.0, [], [Window("a", 1_500.0, 1_600.0)], 50_000.0, None),
-        (1_000.0, [], [], 2_000.0, None),  # the history ends
-        (9_000.0, [], [], 10_500.0, True),
-    ],
-)
-def test_what_nobody_can_know_is_unknown(
-    at: float, evacuated: list[tuple[str, float]], maintenance: list[Window], until: float, label: bool | None
-) -> None:
-    assert outcome("a", at, 3600.0, FAILED, until=until, evacuated=evacuated, maintenance=maintenance) is label
 
 
 def test_a_history_off_the_grid_is_refused() -> None:

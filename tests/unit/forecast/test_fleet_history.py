@@ -143,6 +143,17 @@ def test_what_follows_an_evacuation_is_unknown_until_the_node_boots(store: Histo
     }
 
 
+def test_planned_work_on_one_node_ends_its_life_and_work_on_all_does_not() -> None:
+    past = History(START, START + 9 * DAY, tables_rows(["a", "b"], [START + k * DAY for k in range(10)]))
+    planned = [Window("a", START + 3.5 * DAY, START + 4.5 * DAY), Window("*", START + 6.0 * DAY, START + 6.1 * DAY)]
+    known = [(x.unit, x.start, x.until) for x in lives(past, maintenance=planned)]
+    assert known == [
+        ("a", START, START + 3.5 * DAY),
+        ("a#2", START + 5.0 * DAY, None),
+        ("b", START, None),
+    ]
+
+
 def test_an_evacuated_node_that_never_boots_begins_again_after_a_while() -> None:
     rows = tables_rows(["a"], [START + k * DAY for k in range(60)])
     known = lives(History(START, START + 60 * DAY, rows), [("a", START + 5.0 * DAY), ("a", START + 6.0 * DAY)])
@@ -226,7 +237,7 @@ def test_the_command_writes_a_dataset_that_train_reads(tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert "6 nodes in 6 lives" in " ".join(done.output.split())
+    assert "6 nodes in 7 lives" in " ".join(done.output.split())
     data = read_dataset(tmp_path / "data")
     assert data.failures is not None
     assert [data.units[k] for k in data.failures.unit] == ["node-04"], "reported, and the reboot was planned"
