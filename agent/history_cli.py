@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.act_cli import ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.settings import Settings
+    from models.signal import Signal
+    from tools.history_store import HistoryStore
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -24,6 +31,12 @@ def history(
             "--incidents", metavar="CSV", help="What people know: node,start,end,kind (failure, maintenance)."
         ),
     ] = None,
+    backfill: Annotated[
+        bool,
+        typer.Option(
+            "--backfill", help="First take in what Prometheus has, from --since on or where the history ends."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write what this lifeboat has seen of its fleet as a dataset: telemetry, events, failures. `lifeboat run` keeps it."""
@@ -39,7 +52,10 @@ def history(
     from tools.signals import load_catalogue
 
     settings = load_settings(config)
-    store = HistoryStore(settings.state_dir / "history", load_catalogue(settings.signals_file))
+    signals = load_catalogue(settings.signals_file)
+    store = HistoryStore(settings.state_dir / "history", signals)
+    if backfill:
+        _backfill(settings, store, signals, since)
     known = store.read()
     if since is not None or until is not None:
         begin = known.since if since is None else _seconds(since, "--since")
@@ -79,6 +95,47 @@ def history(
         f"{told['failures']} failures; what followed {told['evacuations']} evacuations counts as unknown",
         markup=False,
     )
+
+
+def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal], since: str | None) -> None:
+    """Fill the history from Prometheus, with nobody else at it. Progress and broken signals go to standard error."""
+    from agent.console import note
+    from agent.remember import recall
+    from models.errors import BadInput
+    from tools.clock import SystemClock
+    from tools.prometheus import PrometheusMetrics
+    from tools.ring import SummaryRing
+
+    prometheus = settings.prometheus
+    if prometheus is None:
+        raise BadInput("no telemetry is configured", hint="set `prometheus.url` in the settings")
+    if since is None and not store.until:
+        raise BadInput("--backfill needs --since: there is no history yet to go on from", hint="such as 90 days ago")
+    begin = 0.0 if since is None else _seconds(since, "--since")
+    if store.until and begin and begin < store.since:
+        note("lifeboat: the history goes on from its end; what lies before its beginning can't be put in front of it")
+    source = PrometheusMetrics(
+        prometheus.url,
+        node_label=prometheus.node_label,
+        timeout_seconds=prometheus.timeout_seconds,
+        headers=prometheus.headers,
+    )
+    ring = SummaryRing(settings.state_dir / "ring")  # whoever holds it keeps the history, too
+    try:
+        broken = recall(
+            store,
+            source,
+            signals,
+            [node.name for node in settings.nodes],
+            since=begin,
+            now=SystemClock().now(),
+            told=lambda at: note(f"lifeboat: read up to {at:%Y-%m-%d %H:%M}Z"),
+        )
+    finally:
+        ring.close()
+        source.close()
+    for name, error in broken.items():
+        note(f"lifeboat: {name} was left out: {error}")
 
 
 def _seconds(text: str, option: str) -> float:

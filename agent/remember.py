@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 
 from agent.journal import Journal
-from models.signal import HardwareEvent, Signal
+from agent.refresh import LAG_SECONDS
+from models.errors import BadInput
+from models.signal import HardwareEvent, Signal, Summaries
 from tools.history_store import HistoryStore
-from tools.ring import COARSE_SECONDS, COARSE_SLOTS, SummaryRing
+from tools.ports import SummarySource
+from tools.ring import COARSE_SECONDS, COARSE_SLOTS, FINE_SECONDS, SummaryRing
 
 AT_ONCE = 24
 """Hours taken in at once: bounds memory after a pause."""
@@ -43,6 +46,41 @@ def remember(
         store.append(hours, range(begin, end + 1, COARSE_SECONDS), nodes, events)
         new = True
     return new
+
+
+def recall(
+    store: HistoryStore,
+    source: SummarySource,
+    signals: Sequence[Signal],
+    nodes: Sequence[str],
+    *,
+    since: float,
+    now: datetime,
+    told: Callable[[datetime], None],
+) -> dict[str, BadInput]:
+    """Take in what the metrics source itself still has, from `since` (unix seconds) or where the history ends, until now.
+
+    `told` hears how far it is. Returns the signals that are broken, by name. Raises MetricsUnavailable when the source
+    does not answer: what was taken in until then stays, and the next try goes on from there.
+    """
+    at = int(now.timestamp() - LAG_SECONDS)
+    first = max(store.until, int(since) // COARSE_SECONDS * COARSE_SECONDS) + COARSE_SECONDS
+    broken: dict[str, BadInput] = {}
+    for begin in range(first, at // COARSE_SECONDS * COARSE_SECONDS + 1, AT_ONCE * COARSE_SECONDS):
+        end = min(at // COARSE_SECONDS * COARSE_SECONDS, begin + (AT_ONCE - 1) * COARSE_SECONDS)
+        hours: dict[str, Summaries] = {}
+        for signal in signals:
+            if signal.name in broken:
+                continue
+            try:
+                hours[signal.name] = source.summaries(
+                    signal, first=begin, last=end, step_seconds=COARSE_SECONDS, resolution_seconds=FINE_SECONDS
+                )
+            except BadInput as error:
+                broken[signal.name] = error
+        store.append(hours, range(begin, end + 1, COARSE_SECONDS), nodes, ())
+        told(datetime.fromtimestamp(end, UTC))
+    return broken
 
 
 def complete(ring: SummaryRing, signals: Sequence[Signal], at: int) -> int:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from scenes.stub_prometheus import Reply, grid, matrix, series, stub_prometheus
 from scenes.watched_fleet import CATALOGUE, DAY, HOUR, SIGNAL, START, hours
+from typer.testing import CliRunner
 
+from agent.history_cli import app
 from agent.journal import Journal
-from agent.remember import evacuations, remember
+from agent.remember import evacuations, recall, remember
+from models.errors import BadInput, MetricsUnavailable
+from models.signal import STATISTICS, Signal, Summaries
+from tools.datasets import read_dataset
 from tools.history_store import HistoryStore
 from tools.ring import SummaryRing
 
@@ -62,6 +71,65 @@ def test_hours_nobody_looked_at_yet_are_waited_for_until_they_would_be_lost(tmp_
     take(store, ring, now + 60)
     assert store.until == now
     ring.close()
+
+
+class Prometheus:
+    """Computes hours as the real one would; falls silent after some answers, and refuses one signal."""
+
+    def __init__(self, answers: int = 10_000) -> None:
+        self.answers = answers
+
+    def summaries(self, signal: Signal, *, first: int, last: int, step_seconds: int, **_: Any) -> Summaries:
+        if signal.name == "target_up":
+            raise BadInput("target_up: PromQL that Prometheus refuses")
+        self.answers -= 1
+        if self.answers < 0:
+            raise MetricsUnavailable("gone")
+        assert (first % HOUR, step_seconds) == (0, HOUR)
+        return hours(NODES, range(first, last + 1, HOUR))[signal.name]
+
+
+def test_what_prometheus_still_has_is_taken_in_and_a_second_try_goes_on(tmp_path: Path) -> None:
+    def recalled(store: HistoryStore, source: Prometheus) -> dict[str, BadInput]:
+        at = datetime.fromtimestamp(START + 5 * DAY + 30, UTC)
+        return recall(store, source, SIGNALS, NODES, since=float(START), now=at, told=lambda _: None)
+
+    whole, halved = HistoryStore(tmp_path / "a", CATALOGUE), HistoryStore(tmp_path / "b", CATALOGUE)
+    assert list(recalled(whole, Prometheus())) == ["target_up"]
+    with pytest.raises(MetricsUnavailable):
+        recalled(halved, Prometheus(answers=8))
+    assert halved.until == START + 2 * DAY
+    recalled(halved, Prometheus())
+    assert whole.until == halved.until == START + 5 * DAY
+    assert whole.read().rows.equals(halved.read().rows)
+    assert {spell.node for spell in whole.read().spells} == set(NODES)
+
+
+def test_the_command_fills_an_empty_history_from_prometheus(tmp_path: Path) -> None:
+    def answer(parameters: Mapping[str, str]) -> Reply:
+        if "12[ _.]?v" not in parameters["query"]:
+            return matrix()
+        return matrix(*(
+            series({"node": node, "name": "PSU1", "stat": stat}, [(t, "12.1") for t in grid(parameters)])
+            for node in (*NODES, "stranger") for stat in STATISTICS
+        ))  # fmt: skip
+
+    with stub_prometheus(answer) as stub:
+        nodes = "".join(f"  - {{name: {node}, libvirt_uri: 'qemu+tls://{node}/system'}}\n" for node in NODES)
+        config = tmp_path / "lifeboat.yaml"
+        config.write_text(
+            f"state_dir: {tmp_path}/state\nprometheus: {{url: '{stub.url}', node_label: node}}\nnodes:\n{nodes}"
+        )
+        words = ["-c", str(config), "-o", str(tmp_path / "own"), "--backfill"]
+        first = CliRunner().invoke(app, words)
+        assert "--backfill needs --since" in str(first.exception)
+        since = (datetime.now(UTC) - timedelta(hours=30)).isoformat()
+        done = CliRunner().invoke(app, [*words, "--since", since, "--json"])
+        assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert (said["nodes"], said["failures"], said["evacuations"]) == (2, 0, 0)
+    data = read_dataset(tmp_path / "own")
+    assert data.units == tuple(NODES), "a node that the settings do not name is nobody's"
 
 
 def test_an_evacuation_counts_once_somebody_agreed_to_it(tmp_path: Path) -> None:
