@@ -31,6 +31,8 @@ EXPLAINED = 20
 """Nodes, those at the highest risk, whose risk the model explains."""
 WORTH_SAYING = 2.0
 """Times the base rate from which a model's word is explained."""
+WORTH_NAMING = 0.1
+"""Share of a learned probability that a driver has to make up."""
 MOST_DRIVERS = 3
 
 
@@ -178,14 +180,15 @@ def _explained(
     found: list[Any] = drivers_of(model, data, unit[list(rows)], time[list(rows)], place, most=MOST_DRIVERS)
     told: dict[int, tuple[Driver, ...]] = {}
     for k, entry in zip(rows, found, strict=True):
-        said = percent(pulled(entry["probability"], seconds, failures))
+        said = pulled(entry["probability"], seconds, failures)
+        without = [(one, pulled(one["without"], seconds, failures)) for one in entry["drivers"]]
         told[k] = tuple(
             Driver(
                 signal=one["signal"],
-                why=f"learned: {one['why']} (P within {elapsed(seconds)} {said}, "
-                f"without it {percent(pulled(one['without'], seconds, failures))})",
+                why=f"learned: {one['why']} (P within {elapsed(seconds)} {percent(said)}, without it {percent(left)})",
             )
-            for one in entry["drivers"]
+            for one, left in without
+            if left <= (1.0 - WORTH_NAMING) * said
         )
     return told
 
