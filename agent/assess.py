@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.observe import Observation
 from models.forecast.limits import assess_node
+from models.forecast.opinion import Opinion
 from models.risk import Risk
 from models.signal import Component, HardwareEvent, Signal, SignalHistory
 
@@ -15,8 +17,27 @@ WATCHED = (Component.POWER, Component.THERMAL, Component.MEMORY, Component.STORA
 """Components whose complete silence is worth saying: a node without one word about its power supply is not known well."""
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What learned models say, by node; and what they can't, of one node or of all of them."""
+
+    opinions: Mapping[str, Sequence[Opinion]] = field(default_factory=dict[str, Sequence[Opinion]])
+    unknown: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """by node: which forecast, and why it says nothing or not all"""
+    broken: Mapping[str, str] = field(default_factory=dict[str, str])
+    """which forecast says nothing of any node, and why"""
+
+
+NOTHING_LEARNED = Learned()
+
+
 def assess(
-    observation: Observation, signals: Sequence[Signal], now: datetime, *, simulated: bool = False
+    observation: Observation,
+    signals: Sequence[Signal],
+    now: datetime,
+    *,
+    learned: Learned = NOTHING_LEARNED,
+    simulated: bool = False,
 ) -> list[Risk]:
     """One risk per node of the fleet, in its order, at `now`. Never raises for missing data: it is named in `unknown`."""
     histories: dict[str, list[SignalHistory]] = defaultdict(list)
@@ -27,7 +48,7 @@ def assess(
         events[event.node].append(event)
     risks: list[Risk] = []
     for node in observation.fleet.nodes:
-        unread: dict[str, str] = {}
+        unread: dict[str, str] = {**learned.broken, **learned.unknown.get(node.name, {})}
         for failed in observation.unread:
             if failed.node in (None, node.name):
                 unread[failed.what] = failed.error.message
@@ -39,7 +60,14 @@ def assess(
                     unread[component.value] = "no signal of it was reported within the last day" + _stranger_hint(
                         observation, silent=not spoken
                     )
-        risk = assess_node(node.name, histories[node.name], events[node.name], now=now.timestamp(), unread=unread)
+        risk = assess_node(
+            node.name,
+            histories[node.name],
+            events[node.name],
+            now=now.timestamp(),
+            unread=unread,
+            opinions=learned.opinions.get(node.name, ()),
+        )
         risks.append(risk.model_copy(update={"assessed_at": now, "simulated": simulated}))
     return risks
 

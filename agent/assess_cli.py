@@ -48,6 +48,7 @@ def assess(
     nodes = dict(connect_nodes(settings))
     eyes = Eyes(settings, dict(nodes))
     try:
+        eyes.learned.check()
         observation = eyes.observe()
     finally:
         eyes.close()
@@ -84,8 +85,12 @@ def assess(
             more = f"; {len(risk.unknown) - 3} more (--drivers)" if shown and len(risk.unknown) > 3 else ""
             told = "; ".join(visible(line) for line in risk.unknown[:shown])
             screen.print(f"{visible(risk.node)}: unknown: {told}{more}", style="yellow", markup=False)
-    if risks:
-        screen.print(f"{risks[0].model}: {risks[0].basis}.", style="dim", markup=False)
+    grounds: dict[str, list[str]] = {}
+    for risk in risks:
+        grounds.setdefault(f"{risk.model}: {risk.basis}.", []).append(risk.node)
+    for ground, of in grounds.items():
+        whose = f"{', '.join(visible(node) for node in of)}: " if len(grounds) > 1 else ""
+        screen.print(f"{whose}{ground}", style="dim", markup=False)
 
 
 def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) -> dict[str, Judged]:

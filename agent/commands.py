@@ -9,6 +9,7 @@ from agent.archive_cli import archive, audit
 from agent.assess_cli import app as assess
 from agent.doctor_cli import app as doctor
 from agent.forecast_cli import app as forecast
+from agent.history_cli import app as history
 from agent.plan_cli import app as plan
 from agent.steer_cli import app as steer
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (assess, plan, act, steer, doctor, forecast):
+for group in (assess, plan, act, steer, doctor, history, forecast):
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")

@@ -6,6 +6,7 @@ from agent import doctor_nodes as nodes
 from agent import doctor_place as place
 from agent import doctor_telemetry as telemetry
 from agent.doctor import FleetCheck, NodeCheck
+from agent.doctor_forecast import check_forecast
 
 FLEET_CHECKS: list[FleetCheck] = [
     place.check_settings,
@@ -15,6 +16,7 @@ FLEET_CHECKS: list[FleetCheck] = [
     telemetry.check_telemetry,
     telemetry.check_signals,
     telemetry.check_clock,
+    check_forecast,
     nodes.check_cpu,
 ]
 NODE_CHECKS: list[NodeCheck] = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.errors import BadInput, Indeterminate
+from models.errors import BadInput, Indeterminate, LifeboatError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from models.fleet import Fleet
     from models.risk import Risk
+    from tools.history_store import HistoryStore
     from tools.ports import HardwareLog, Hypervisor
 
 
@@ -26,6 +28,7 @@ class Eyes:
 
         Raises BadInput when the settings, the signals file or the ring can't be used.
         """
+        from agent.learned import LearnedModels
         from agent.observe import Memory
         from tools.clock import SystemClock
         from tools.prometheus import PrometheusMetrics
@@ -54,6 +57,9 @@ class Eyes:
 
             self._memory.ring = SummaryRing(settings.state_dir / "ring")
             self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
+        self.learned = LearnedModels(settings, self.signals)
+        self._history: HistoryStore | None = None
+        self._history_problem = ""
 
     def observe(self) -> Observation:
         """One look at everything. Raises BadInput only for a broken vm label; whatever does not answer is in `unread`."""
@@ -71,13 +77,32 @@ class Eyes:
             memory=self._memory,
         )
         self._previous = observation.fleet
+        if self._memory.ring is not None:
+            self._remember(observation)
         return observation
+
+    def _remember(self, observation: Observation) -> None:
+        """Take complete hours into the history. A history that can't be kept is said, and costs no look."""
+        from agent.remember import remember
+        from tools.history_store import HistoryStore
+
+        try:
+            self._history = self._history or HistoryStore(self._settings.state_dir / "history", self.signals)
+            assert self._memory.ring is not None
+            nodes = [node.name for node in observation.fleet.nodes]
+            remember(self._history, self._memory.ring, self.signals, nodes, observation.events, now=observation.at)
+            self._history_problem = ""
+        except LifeboatError as error:
+            self._history, self._history_problem = None, str(error)
 
     def assess(self, observation: Observation) -> list[Risk]:
         """One risk per node, as of the observation."""
         from agent.assess import assess
 
-        return assess(observation, self.signals, observation.at, simulated=self._settings.simulated)
+        learned = self.learned.of(observation)
+        if self._history_problem:
+            learned = replace(learned, broken={**learned.broken, "history": self._history_problem})
+        return assess(observation, self.signals, observation.at, learned=learned, simulated=self._settings.simulated)
 
     def look(self) -> tuple[Fleet, list[Risk]]:
         """Observe and assess.

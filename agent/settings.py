@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -67,6 +67,19 @@ class LokiSettings(Value):
     timeout_seconds: float = Field(default=10.0, gt=0)
 
 
+class ForecastSettings(Value):
+    """Learned models beside the documented limits (docs/forecast.md)."""
+
+    model: Path | None = None
+    """trained on this fleet's own history: `lifeboat history`, then `lifeboat train`"""
+    components: dict[Literal["storage"], Path] = Field(default_factory=dict[Literal["storage"], Path])
+    """by component: a model trained on data about such parts, whose columns the signals name (`column`)"""
+    trusted_key: Path | None = None
+    """Ed25519 public key (PEM): model files that it did not sign are not used"""
+    incidents: Path | None = None
+    """CSV of what people know: failures and planned work (`node,start,end,kind`)"""
+
+
 class LlmSettings(Value):
     """Any OpenAI-compatible endpoint."""
 
@@ -107,6 +120,7 @@ class Settings(BaseSettings):
     policy_file: Path | None = None
     signals_file: Path | None = None
     """signals added to, or put in place of, the shipped catalogue"""
+    forecast: ForecastSettings = ForecastSettings()
     llm: LlmSettings | None = None
     interval: Duration = parse_duration("30s")
     """how often the background agent looks"""

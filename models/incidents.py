@@ -1,15 +1,16 @@
 """When did nodes fail? Read out of history: boot times, `up`, what people reported, minus what was planned. Pure.
 
-A node whose vms were evacuated did not fail unobserved: what would have happened is unknown from then on (censored), and calling
-it healthy would teach a forecast that its own good work was wrong.
+What a node did is told in spells: stretches in which it worked under one boot. They stay few however long the history is.
+
+Who was at risk when, and of whom nothing can be known, is `models.forecast.fleet_history`'s business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 
@@ -64,92 +65,98 @@ class Window:
 
 @dataclass(frozen=True)
 class NodePast:
-    """What Prometheus has of one node, on one grid of times for all nodes (unix seconds, ascending); NaN = nothing."""
+    """What Prometheus has of one node, on a grid of times (unix seconds, ascending); NaN = nothing."""
 
     up: Floats
     """1 where an exporter of the node answered, 0 where none did"""
     boot_time: Floats
-    """node_boot_time_seconds"""
+    """node_boot_time_seconds; all NaN where nobody reports it"""
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """A node worked from `start` to `until` (unix seconds) without a reboot, though not necessarily seen all the while."""
+
+    node: str
+    booted: float
+    """0: it does not tell; then a spell only ends with the history"""
+    start: float
+    until: float
+
+
+def spells(node: str, times: Floats, past: NodePast) -> list[Spell]:
+    """One node's history as spells, in order. Raises ValueError when it is not on the grid.
+
+    A silence with the same boot time before and after it was the exporter's or the network's: the spell goes on.
+    """
+    if past.up.shape != times.shape or past.boot_time.shape != times.shape:
+        raise ValueError(f"node {node}: its history has {past.up.size} moments, the grid {times.size}")
+    boot = past.boot_time if np.isfinite(past.boot_time).any() else np.where(past.up > 0, 0.0, np.nan)
+    found: list[Spell] = []
+    for k in np.flatnonzero(np.isfinite(boot)):
+        found = continued(found, node, float(boot[k]), float(times[k]))
+    return found
+
+
+def continued(
+    before: list[Spell], node: str, booted: float, at: float, *, tolerance: float = BOOT_TOLERANCE_SECONDS
+) -> list[Spell]:
+    """`before`, one node's spells, once it was seen working at `at`: the last one goes on, or another boot begins one."""
+    if before and (booted - before[-1].booted <= tolerance or before[-1].booted == 0.0):
+        return [*before[:-1], replace(before[-1], booted=max(booted, before[-1].booted), until=at)]
+    return [*before, Spell(node, booted, at, at)]
 
 
 def incidents(
-    times: Floats,
-    nodes: Mapping[str, NodePast],
+    history: Iterable[Spell],
     *,
+    until: float,
     reported: Iterable[tuple[str, float]] = (),
     maintenance: Sequence[Window] = (),
     events: Iterable[HardwareEvent] = (),
+    least_down_seconds: float = LEAST_DOWN_SECONDS,
 ) -> list[Incident]:
     """Every unplanned failure, in order of time; each once, whoever told of it.
 
-    Raises ValueError when a node's history is not on the grid.
+    history: every node's spells, each node's in order. until: how far the history goes (unix seconds).
     """
-    for name, past in nodes.items():
-        if past.up.shape != times.shape or past.boot_time.shape != times.shape:
-            raise ValueError(f"node {name}: its history has {past.up.size} moments, the grid {times.size}")
-    blind = _monitoring_failed(nodes)
+    nodes = {name: list(told) for name, told in groupby(history, key=lambda spell: spell.node)}
+    silent_share = _silence(nodes)
     found: list[Incident] = []
-    for name, past in nodes.items():
-        found += _reboots(name, times, past)
-        found += _downs(name, times, past, blind)
+    for name, told in nodes.items():
+        # It worked when it was seen last, and it was booting at `booted`: the failure lies between.
+        found += [Incident(name, min(a.until, b.booted), IncidentKind.REBOOT) for a, b in pairwise(told)]
+        last = told[-1].until
+        # A silence that ends is a reboot where the boot time says so; only the one at the end is open.
+        if until - last >= least_down_seconds and silent_share(last, until) <= MONITORING_SHARE:
+            found.append(Incident(name, last, IncidentKind.DOWN))
     found = [i for i in found if not any(w.covers(i.node, i.at, i.at + LEAST_DOWN_SECONDS) for w in maintenance)]
     found += [Incident(node, at, IncidentKind.REPORTED) for node, at in reported]
     return _with_causes(_once(found), list(events))
 
 
-def outcome(
-    node: str,
-    at: float,
-    horizon: float,
-    found: Iterable[Incident],
-    *,
-    until: float,
-    evacuated: Iterable[tuple[str, float]] = (),
-    maintenance: Sequence[Window] = (),
-) -> bool | None:
-    """Whether the node failed within `horizon` seconds after `at`; None when nobody can know.
+def _silence(nodes: Mapping[str, Sequence[Spell]]) -> Callable[[float, float], float]:
+    """The largest share of nodes that were silent at one moment of (after, until]; 0 with one node.
 
-    Unknown: it was evacuated first, planned work came first, or the history ends (`until`) too early.
+    Of the nodes that worked at some time in the day before: those taken out of service are no sign of anything.
     """
-    failed = min((i.at for i in found if i.node == node and at < i.at <= at + horizon), default=None)
-    stopped = [t for name, t in evacuated if name == node and at - horizon < t <= at + horizon]
-    stopped += [max(at, w.start) for w in maintenance if w.covers(node, at, at + horizon)]
-    censored_at = min(stopped, default=None)
-    if failed is not None and (censored_at is None or failed <= censored_at):
-        return True
-    if censored_at is not None or at + horizon > until:
-        return None
-    return False
+    # A spell covers its end: silence begins right after it.
+    first = np.array([told[0].start for told in nodes.values()])
+    last = np.array([told[-1].until for told in nodes.values()])
+    starts = np.sort([spell.start for told in nodes.values() for spell in told])
+    ends = np.sort([spell.until for told in nodes.values() for spell in told])
 
+    def share(after: float, until: float) -> float:
+        gone = last < after - 86_400.0
+        watched = int(np.count_nonzero(~gone & (first <= after)))
+        if watched < 2:
+            return 0.0
+        inside = ends[(ends >= after) & (ends < until)]
+        moments = np.nextafter(np.append(inside, after), np.inf)
+        working = np.searchsorted(starts, moments, side="right") - np.searchsorted(ends, moments, side="left")
+        return 1.0 - float(working.min()) / watched
 
-def _monitoring_failed(nodes: Mapping[str, NodePast]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    silent = np.array([~(past.up > 0) for past in nodes.values()])
-    if len(nodes) < 2:
-        return np.zeros(silent.shape[1] if len(nodes) else 0, dtype=np.bool_)
-    return silent.mean(axis=0) > MONITORING_SHARE
-
-
-def _reboots(name: str, times: Floats, past: NodePast) -> Iterable[Incident]:
-    known = np.flatnonzero(np.isfinite(past.boot_time))
-    for before, after in pairwise(known):
-        booted = float(past.boot_time[after])
-        if booted - float(past.boot_time[before]) > BOOT_TOLERANCE_SECONDS:
-            # It worked at its last sample, and it was booting at `booted`: the failure lies between.
-            yield Incident(name, min(float(times[before]), booted), IncidentKind.REBOOT)
-
-
-def _downs(
-    name: str, times: Floats, past: NodePast, blind: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-) -> Iterable[Incident]:
-    """The silence at the end, if there is one. A silence that ends is a reboot where the boot time says so; where it does not,
-    the node worked all along and only its exporter or the network did not."""
-    worked = np.flatnonzero(past.up > 0)
-    if not worked.size or worked[-1] == times.size - 1:
-        return
-    last = int(worked[-1])
-    alone = ~blind[last + 1 :]
-    if times[-1] - times[last] >= LEAST_DOWN_SECONDS and bool(alone.all()):
-        yield Incident(name, float(times[last]), IncidentKind.DOWN)
+    return share
 
 
 def _once(found: list[Incident]) -> list[Incident]:

@@ -91,6 +91,8 @@ class Signal(Value):
     """why failure_weight and failure_delay are what they are; `judgement` where no figure was found"""
     meaning: str
     """one sentence an operator reads in a driver"""
+    column: str = Field(default="", pattern=r"^[a-z0-9_]*$")
+    """what public data about such parts calls it, in the same unit, such as `smart_5`; empty: nothing the same is known"""
 
     @field_validator("title")
     @classmethod

@@ -1,4 +1,4 @@
-"""Reads a dataset folder (docs/forecast.md) and writes scores. What is wrong with a file is said in one line."""
+"""Reads and writes dataset folders (docs/forecast.md), and writes scores. What is wrong with a file is said in one line."""
 
 from __future__ import annotations
 
@@ -35,6 +35,19 @@ def _read(path: Path) -> pl.DataFrame:
         size = path.stat().st_size
         why = "it is empty" if size == 0 else f"it is not a whole parquet file ({' '.join(str(error).split())[:120]})"
         raise DatasetInvalid(f"{path} cannot be read: {why}") from None
+
+
+def write_dataset(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Write the tables as a dataset folder, in place of what stood there under their names. Raises BadInput."""
+
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, frame in tables.items():
+            new = folder / f"{name}.parquet.new"
+            frame.write_parquet(new)
+            new.replace(folder / f"{name}.parquet")
+    except (OSError, PolarsError) as error:
+        raise BadInput(f"{folder} cannot be written ({error})") from None
 
 
 def write_scores(path: Path, columns: Mapping[str, object]) -> None:

@@ -46,6 +46,16 @@ def load_model(path: Path, *, trusted_key: Path | None = None) -> store.Model:
         raise ModelInvalid(f"{path}: {error.message}", hint=error.hint) from None
 
 
+def model_name(path: Path) -> str:
+    """What tells one model file from another: the start of the SHA-256 it carries. Raises ModelInvalid."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(512).split(b"\n", 2)
+    except OSError as error:
+        raise ModelInvalid(f"{path} cannot be read ({error.strerror})") from None
+    return head[1][:8].decode("ascii", "replace") if len(head) == 3 else ""
+
+
 def _private(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)

@@ -245,6 +245,15 @@ class SummaryRing:
             if np.isfinite(values[:, k]).any()
         ]
 
+    def hours(self, signal: Signal, *, first: int, last: int) -> Summaries:
+        """The hours that end at `first` … `last` (unix seconds) of every part; NaN where nothing is known."""
+        rows, ends = self.coarse.find(first, last)
+        columns = np.array(self._columns_of.get(signal.name, []), dtype=np.int64)
+        values: Floats = np.full((len(STATISTICS), columns.size, ends.size), np.nan)
+        for k in np.flatnonzero(rows >= 0):
+            values[:, :, k] = self.coarse.cells[rows[k], : len(STATISTICS)][:, columns]
+        return Summaries(signal, ends.astype(np.float64), self.parts(signal), values)
+
     def window(self, signal: Signal, *, end: int, seconds: int) -> Floats:
         """STATISTICS × parts over the `seconds` before `end` (15 minutes to 14 days): the day from the fine ring, what is
         older from the hours. NaN where nothing is known; `last` is the newest number within the window."""

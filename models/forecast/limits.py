@@ -1,9 +1,10 @@
 """The first, honest model: how far each part is from its documented limit, and how it moves toward it. Pure.
 
-What each part says is `part_risk`. Parts, hardware events, vanished signals and a base rate combine as 1 - prod(1 - p), at
-most `CAP`: the weights are judgement, and what stands on judgement is never sure. Parts of one fault are not
-independent, so the sum overstates a little what several of them say. No factor falls as h grows, hence neither does
-the result.
+What each part says is `part_risk`. Parts, hardware events, vanished signals, a base rate and what learned models say of
+the node's parts combine as 1 - prod(1 - p); a model that speaks of the whole node takes the base rate's place, and dilutes
+none of the others: it may never have seen such a fault. The sum is at most `CAP`: the weights are judgement, and what
+stands on judgement is never sure. Parts of one fault are not independent, so the sum overstates a little what several of
+them say. No factor falls as h grows, hence neither does the result.
 """
 
 from __future__ import annotations
@@ -13,26 +14,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from models.forecast.event_hazard import EventHazard, event_hazards
 from models.forecast.evidence import RECENT, known_samples, past
+from models.forecast.opinion import Opinion, base_rate
 from models.forecast.part_risk import HORIZON_SECONDS, Curve, PartRisk, Unknown, assess_part, elapsed
 from models.risk import HORIZONS, Driver, Risk
 from models.signal import HardwareEvent, SignalHistory
 from models.text import visible
 
 MODEL = "limits-1"
-BASIS = (
-    "documented limits and each part's own last day; weights of signals and events are engineering judgement, "
-    "nothing here was learned from failures"
-)
+BASIS = "documented limits and each part's own last day; weights of signals and events are engineering judgement"
+UNLEARNED = ", nothing here was learned from failures"
 
-BASE_PER_YEAR = 0.08
-"""Vishwanath and Nagappan, Characterizing cloud computing hardware reliability, SoCC 2010: 8 % of servers have a
-hardware incident in a year. What a healthy node starts from."""
 CAP = 0.98
 VANISHED = (0.05, 7200.0)
 """(weight, delay in seconds) of one component whose signals vanished: that blindness is not health. Judgement."""
 
 _TWO_HOURS, _WEEK = 1, 3
-_YEAR = 365.25 * 86_400.0
 
 
 def assess_node(
@@ -42,10 +38,12 @@ def assess_node(
     *,
     now: float,
     unread: Mapping[str, str] | None = None,
+    opinions: Sequence[Opinion] = (),
 ) -> Risk:
     """The risk of one node at `now` (unix seconds), from its histories and hardware events up to then.
 
-    `unread` names signals or sources that could not be read, with why. Later samples and other nodes' are ignored.
+    `unread` names signals or sources that could not be read, with why; `opinions` are what learned models say of this node.
+    Later samples and other nodes' are ignored.
     """
     curves: list[Curve] = []
     drivers: list[tuple[float, float, Driver]] = []
@@ -92,19 +90,20 @@ def assess_node(
     age = max(0.0, now - max(newest), oldest_scrape) if newest else None
     return Risk(
         node=node,
-        probability=dict(zip(HORIZONS, combine(curves), strict=True)),
-        drivers=tuple(driver for _, _, driver in drivers),
+        probability=dict(zip(HORIZONS, combine(curves, opinions), strict=True)),
+        drivers=(*(driver for _, _, driver in drivers), *(driver for one in opinions for driver in one.drivers)),
         data_age_seconds=age,
-        model=MODEL,
-        basis=BASIS,
+        model="+".join((MODEL, *(one.model for one in opinions))),
+        basis="; ".join((BASIS, *(one.basis for one in opinions))) if opinions else BASIS + UNLEARNED,
         unknown=tuple(f"{u.signal}: {u.why}" for u in unknown),
     )
 
 
-def combine(curves: Iterable[Curve]) -> Curve:
-    """1 - prod(1 - p) with the base rate, for each horizon, at most `CAP`."""
-    left = [math.exp(-BASE_PER_YEAR * h / _YEAR) for h in HORIZON_SECONDS]
-    for curve in curves:
+def combine(curves: Iterable[Curve], opinions: Sequence[Opinion] = ()) -> Curve:
+    """1 - prod(1 - p) for each horizon, at most `CAP`, on top of the base rate or of the opinion that takes its place."""
+    base = next((one.curve for one in opinions if one.is_base), None)
+    left = [1.0 - p for p in (base or (base_rate(h) for h in HORIZON_SECONDS))]
+    for curve in (*curves, *(one.curve for one in opinions if not one.is_base)):
         left = [rest * (1.0 - p) for rest, p in zip(left, curve, strict=True)]
     return tuple(min(CAP, 1.0 - rest) for rest in left)
 

@@ -14,7 +14,7 @@ from agent.doctor_checks import FLEET_CHECKS, NODE_CHECKS
 from agent.doctor_place import check_journal
 from agent.journal import Journal
 from agent.pins import Pins, PinState
-from agent.settings import NodeSettings, Settings
+from agent.settings import ForecastSettings, NodeSettings, Settings
 from models.policy import MigrationPolicy, PinRule, Policy
 from tools.simulated import SimulatedFleet
 
@@ -31,6 +31,8 @@ class Ward:
         self.archives = f"file://{directory}/archives"
         self.journal = journal
         self.rule = PinRule.FIRST_USE
+        self.forecast = ForecastSettings()
+        self.directory = directory
 
     def findings(self) -> list[Finding]:
         settings = Settings(
@@ -38,6 +40,8 @@ class Ward:
                 NodeSettings(name=name, libvirt_uri=f"qemu+tls://{name}/system") for name in self.fleet.machines
             ),
             archive_url=self.archives,
+            forecast=self.forecast,
+            state_dir=self.directory,
         )
         policy = Policy(migration=MigrationPolicy(pins=self.rule))
         patient = Patient(settings, policy, self.fleet.hypervisors(), self.journal, self.pins, self.fleet.clock)
@@ -52,6 +56,17 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
     journal = Journal(tmp_path / "journal.sqlite")
     yield Ward(tmp_path, journal)
     journal.close()
+
+
+def test_a_learned_model_that_cant_be_used_fails_and_an_empty_history_is_named(ward: Ward, tmp_path: Path) -> None:
+    assert not [each for each in ward.findings() if each.check == "forecast"]
+    ward.forecast = ForecastSettings(model=tmp_path / "own.lifeboat")
+    model, history = (each for each in ward.findings() if each.check == "forecast")
+    assert (model.subject, model.health) == ("learned forecast", Health.FAIL)
+    assert "own.lifeboat cannot be read" in model.what
+    assert "documented limits carry on" in model.what
+    assert (history.subject, history.health) == ("history", Health.WARN)
+    assert history.mend == "start `lifeboat run`"
 
 
 def pin_all(ward: Ward) -> None:

@@ -1,15 +1,16 @@
-"""Labels out of history: a reboot is found however short, planned work is none, and an evacuated node is unknown."""
+"""Failures out of history: a reboot is found however short, and planned work is none."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models.errors import BadInput
-from models.incidents import Incident, IncidentKind, NodePast, Window, incidents, outcome
+from models.incidents import Incident, IncidentKind, NodePast, Spell, Window, incidents, spells
 from models.signal import Component, Floats, HardwareEvent, HardwareEventKind, Severity
 from tools.incident_files import read_incidents
 
@@ -31,13 +32,21 @@ def past(*, silent: tuple[float, float] | None = None, booted: float | None = No
 WELL = past()
 
 
+def told(nodes: dict[str, NodePast]) -> list[Spell]:
+    return [spell for name, past in nodes.items() for spell in spells(name, TIMES, past)]
+
+
+def failures(nodes: dict[str, NodePast], **more: Any) -> list[Incident]:
+    return incidents(told(nodes), until=float(TIMES[-1]), **more)
+
+
 def test_a_reboot_is_an_incident_at_the_last_moment_it_worked() -> None:
-    found = incidents(TIMES, {"a": past(silent=(36_000, 36_400), booted=36_300.0), "b": WELL, "c": WELL})
+    found = failures({"a": past(silent=(36_000, 36_400), booted=36_300.0), "b": WELL, "c": WELL})
     assert found == [Incident("a", 36_000.0, IncidentKind.REBOOT)]
 
 
 def test_a_reboot_between_two_samples_is_found() -> None:
-    (found,) = incidents(TIMES, {"a": past(booted=36_010.0), "b": WELL})
+    (found,) = failures({"a": past(booted=36_010.0), "b": WELL})
     assert found.at == 36_000.0
 
 
@@ -56,18 +65,18 @@ def test_a_reboot_between_two_samples_is_found() -> None:
     ids=["clock", "exporter", "short", "monitoring"],
 )
 def test_what_is_no_failure_of_a_node(nodes: dict[str, NodePast]) -> None:
-    assert incidents(TIMES, nodes) == []
+    assert failures(nodes) == []
 
 
 def test_a_node_that_did_not_come_back_is_down() -> None:
-    found = incidents(TIMES, {"a": past(silent=(80_040, 90_000)), "b": WELL, "c": WELL})
+    found = failures({"a": past(silent=(80_040, 90_000)), "b": WELL, "c": WELL})
     assert found == [Incident("a", 80_040.0, IncidentKind.DOWN)]
 
 
 @pytest.mark.parametrize(("node", "planned"), [("a", True), ("*", True), ("b", False)])
 def test_planned_work_is_no_failure(node: str, planned: bool) -> None:
     window = Window(node, 35_000, 37_000)
-    found = incidents(TIMES, {"a": past(booted=36_010.0), "b": WELL}, maintenance=[window])
+    found = failures({"a": past(booted=36_010.0), "b": WELL}, maintenance=[window])
     assert (found == []) == planned
 
 
@@ -76,8 +85,8 @@ def test_what_several_tell_of_is_one_incident_with_its_cause() -> None:
         node="a", time=datetime.fromtimestamp(35_900, UTC), kind=HardwareEventKind.MEMORY_UNCORRECTED,
         component=Component.MEMORY, severity=Severity.CRITICAL,
     )  # fmt: skip
-    found = incidents(
-        TIMES, {"a": past(booted=36_010.0), "b": WELL}, reported=[("a", 36_900.0), ("b", 50_000.0)], events=[logged]
+    found = failures(
+        {"a": past(booted=36_010.0), "b": WELL}, reported=[("a", 36_900.0), ("b", 50_000.0)], events=[logged]
     )
     assert found == [
         Incident("a", 36_000.0, IncidentKind.REBOOT, HardwareEventKind.MEMORY_UNCORRECTED),
@@ -85,33 +94,17 @@ def test_what_several_tell_of_is_one_incident_with_its_cause() -> None:
     ]
 
 
-FAILED = [Incident("a", 10_000.0, IncidentKind.REBOOT)]
-
-
-@pytest.mark.parametrize(
-    ("at", "evacuated", "maintenance", "until", "label"),
-    [
-        (9_000.0, [], [], 50_000.0, True),
-        (1_000.0, [], [], 50_000.0, False),
-        (10_000.0, [], [], 50_000.0, False),  # it fails no more after it failed
-        (9_000.0, [("a", 9_500.0)], [], 50_000.0, None),  # evacuated first: who knows what would have been
-        (9_000.0, [("a", 10_100.0)], [], 50_000.0, True),
-        (1_000.0, [("a", 2_000.0)], [], 50_000.0, None),
-        (1_000.0, [("b", 2_000.0)], [], 50_000.0, False),
-        (1_000.0, [], [Window("a", 1_500.0, 1_600.0)], 50_000.0, None),
-        (1_000.0, [], [], 2_000.0, None),  # the history ends
-        (9_000.0, [], [], 10_500.0, True),
-    ],
-)
-def test_what_nobody_can_know_is_unknown(
-    at: float, evacuated: list[tuple[str, float]], maintenance: list[Window], until: float, label: bool | None
-) -> None:
-    assert outcome("a", at, 3600.0, FAILED, until=until, evacuated=evacuated, maintenance=maintenance) is label
-
-
 def test_a_history_off_the_grid_is_refused() -> None:
     with pytest.raises(ValueError, match="node a: its history has 3 moments"):
-        incidents(TIMES, {"a": NodePast(np.ones(3), np.ones(3))})
+        spells("a", TIMES, NodePast(np.ones(3), np.ones(3)))
+
+
+def test_a_node_that_tells_no_boot_time_fails_by_falling_silent_only() -> None:
+    mute = np.full_like(TIMES, np.nan)
+    up = np.where(TIMES < 80_000, 1.0, 0.0)
+    blinked = np.where((TIMES > 20_000) & (TIMES < 30_000), 0.0, 1.0)
+    found = failures({"a": NodePast(up, mute), "b": NodePast(blinked, mute), "c": WELL})
+    assert [(i.node, i.kind) for i in found] == [("a", IncidentKind.DOWN)]
 
 
 def test_people_s_incidents_are_read(tmp_path: Path) -> None:

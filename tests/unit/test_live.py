@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from agent.assess_cli import app
 from agent.live import Eyes
 from agent.settings import Settings
-from models.errors import BadInput, Indeterminate, MetricsUnavailable
+from models.errors import BadInput, Indeterminate, MetricsUnavailable, ModelInvalid
 from models.fleet import VmState
+from tools.history_store import HistoryStore
 from tools.ports import Hypervisor
 from tools.simulated import SimulatedFleet
 
@@ -99,6 +100,15 @@ def test_an_agent_that_restarts_asks_for_summaries_of_the_gap_only(tmp_path: Pat
             coarse = [q for q in stub.asked if "_over_time" not in q["query"] and q["step"] == "300"]
             assert (len(summaries) > 100) == (restart == 0), len(summaries)
             assert coarse == []
+        eyes = Eyes(settings(stub.url, state_dir=str(tmp_path)), simulated()[1], keep_ring=True)
+        assert eyes._memory.ring is not None
+        eyes._memory.ring.older.clear()  # as some hundred looks later, when the old hours have been read, too
+        eyes.look()
+        eyes.close()
+    kept = HistoryStore(tmp_path / "history", eyes.signals).read()
+    assert kept.until >= datetime.now(UTC).timestamp() - 3720, "the last complete hour is kept for good"
+    assert kept.rows["unit"].unique().sort().to_list() == ["node-a", "node-b"]
+    assert kept.rows["psu_12v_volts.margin"].to_list() == pytest.approx([0.5] * kept.rows.height)
 
 
 def test_no_prometheus_is_one_clear_error() -> None:
@@ -144,6 +154,22 @@ def test_hardware_logs_reach_the_risk(stub: Stub, tmp_path: Path) -> None:
     assert b.drivers[0].why == "memory-uncorrected event on MC0, critical, last 2 min ago"
     assert b.probability["2h"] > 0.5
     assert any(line.startswith("hardware log:") and "missing" in line for line in a.unknown)
+
+
+def test_a_broken_model_stops_no_look_but_is_bad_input_for_the_command(
+    stub: Stub, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.lifeboat").write_bytes(b"lifeboat-model 9\nx\ny\n")
+    forecast = {"model": str(tmp_path / "own.lifeboat")}
+    eyes = Eyes(settings(stub.url, forecast=forecast, state_dir=str(tmp_path)), simulated()[1])
+    _, (a, b) = eyes.look()
+    eyes.close()
+    assert a.probability["2h"] > 0.9, "the limits carry on"
+    assert any(line.startswith("learned forecast: ") and "is of format 9" in line for line in b.unknown)
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"forecast": forecast}))
+    result = CliRunner().invoke(app, ["--config", str(config)])
+    assert isinstance(result.exception, ModelInvalid)
+    assert result.exception.exit_code == 2
 
 
 @pytest.fixture

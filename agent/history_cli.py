@@ -1,0 +1,151 @@
+"""`lifeboat history`: this fleet's own past as a dataset folder, to train on (docs/forecast.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.act_cli import ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.settings import Settings
+    from models.signal import Signal
+    from tools.history_store import HistoryStore
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def history(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="Folder to write.")],
+    config: ConfigOption = None,
+    since: Annotated[str | None, typer.Option("--since", help="Leave out what came before (RFC 3339).")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Leave out what came later (RFC 3339).")] = None,
+    incidents: Annotated[
+        Path | None,
+        typer.Option(
+            "--incidents", metavar="CSV", help="What people know: node,start,end,kind (failure, maintenance)."
+        ),
+    ] = None,
+    backfill: Annotated[
+        bool,
+        typer.Option(
+            "--backfill", help="First take in what Prometheus has, from --since on or where the history ends."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what this lifeboat has seen of its fleet as a dataset: telemetry, events, failures. `lifeboat run` keeps it."""
+    from agent.connect import open_journal
+    from agent.console import console, note, write_json
+    from agent.remember import evacuations
+    from agent.settings import load_settings
+    from models.errors import BadInput
+    from models.forecast.fleet_history import failures, lives, tables
+    from tools.datasets import write_dataset
+    from tools.history_store import HistoryStore
+    from tools.incident_files import read_incidents
+    from tools.signals import load_catalogue
+
+    settings = load_settings(config)
+    signals = load_catalogue(settings.signals_file)
+    store = HistoryStore(settings.state_dir / "history", signals)
+    if backfill:
+        _backfill(settings, store, signals, since)
+    known = store.read()
+    if since is not None or until is not None:
+        begin = known.since if since is None else _seconds(since, "--since")
+        end = max(begin, known.until) if until is None else _seconds(until, "--until")
+        if end < begin:
+            raise BadInput(f"--until {until} is before {'the history begins' if since is None else f'--since {since}'}")
+        known = known.cut(begin, end)
+    if known.rows.is_empty():
+        raise BadInput(
+            f"{store.directory} holds nothing of that time",
+            hint="`lifeboat run` fills it, an hour at a time; --since and --until may ask for less than there is",
+        )
+    incidents = incidents or settings.forecast.incidents
+    reported, planned = read_incidents(incidents) if incidents is not None else ([], [])
+    left: list[tuple[str, float]] = []
+    if (settings.state_dir / "journal.sqlite").exists():
+        journal = open_journal(settings)
+        left = evacuations(journal)
+        journal.close()
+    strangers = sorted({node for node, _ in reported} - set(known.rows["unit"].unique().to_list()))
+    if strangers:
+        note(f"lifeboat: {incidents}: the history has no node {strangers[0]!r}; what failed there is left out")
+    units = lives(known, left, planned)
+    written = tables(known, units, failures(known, reported=reported, maintenance=planned))
+    write_dataset(output, written)
+    told = {
+        "dataset": str(output),
+        "nodes": len({life.node for life in units}),
+        **{name: frame.height for name, frame in written.items()},
+        "evacuations": sum(known.since <= at <= known.until for _, at in left),
+    }
+    if as_json:
+        write_json(told)
+        return
+    console().print(
+        f"wrote {output}: {told['nodes']} nodes in {told['units']} lives, {told['telemetry']} rows, {told['events']} events, "
+        f"{told['failures']} failures; what followed {told['evacuations']} evacuations counts as unknown",
+        markup=False,
+    )
+
+
+def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal], since: str | None) -> None:
+    """Fill the history from Prometheus, with nobody else at it. Progress and broken signals go to standard error."""
+    from agent.console import note
+    from agent.remember import recall
+    from models.errors import BadInput
+    from tools.clock import SystemClock
+    from tools.prometheus import PrometheusMetrics
+    from tools.ring import SummaryRing
+
+    prometheus = settings.prometheus
+    if prometheus is None:
+        raise BadInput("no telemetry is configured", hint="set `prometheus.url` in the settings")
+    if since is None and not store.until:
+        raise BadInput("--backfill needs --since: there is no history yet to go on from", hint="such as 90 days ago")
+    begin = 0.0 if since is None else _seconds(since, "--since")
+    if store.until and begin and begin < store.since:
+        note("lifeboat: the history goes on from its end; what lies before its beginning can't be put in front of it")
+    source = PrometheusMetrics(
+        prometheus.url,
+        node_label=prometheus.node_label,
+        timeout_seconds=prometheus.timeout_seconds,
+        headers=prometheus.headers,
+    )
+    ring = SummaryRing(settings.state_dir / "ring")  # whoever holds it keeps the history, too
+    try:
+        broken = recall(
+            store,
+            source,
+            signals,
+            [node.name for node in settings.nodes],
+            since=begin,
+            now=SystemClock().now(),
+            told=lambda at: note(f"lifeboat: read up to {at:%Y-%m-%d %H:%M}Z"),
+        )
+    finally:
+        ring.close()
+        source.close()
+    for name, error in broken.items():
+        note(f"lifeboat: {name} was left out: {error}")
+
+
+def _seconds(text: str, option: str) -> float:
+    """A time as unix seconds; without a zone it is UTC."""
+    from datetime import UTC, datetime
+
+    from models.errors import BadInput
+
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"{option} {text!r} is not a time like 2026-03-01 or 2026-03-01T06:00:00Z") from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
