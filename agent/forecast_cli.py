@@ -97,14 +97,15 @@ def score(
     """Score every unit under observation at each time, from what was known at that time and nothing later."""
     import numpy as np
 
-    from agent.console import console, write_json
+    from agent.console import console, note, write_json
     from models.errors import BadInput
     from models.forecast import labels
     from models.forecast.anomaly import AnomalyModel, score_anomaly
     from models.forecast.asof import span_name
     from models.forecast.dataset import known_at
+    from models.forecast.drift import fit_at
     from models.forecast.explain import drivers_of
-    from models.forecast.predict import score as curve_of
+    from models.forecast.features import Builder
     from tools.datasets import write_scores
     from tools.model_store import load_model
 
@@ -120,28 +121,31 @@ def score(
         "unit": np.array(data.units, dtype=object)[pairs.unit].tolist(),
         "time": pairs.time,
     }
+    explained: list[dict[str, object]] = []
+    misfit = ""
     if isinstance(loaded, AnomalyModel):
         values = score_anomaly(loaded, data, pairs.unit, pairs.time, baseline_until=first)
         columns["probability"] = values
-        explained: list[dict[str, object]] = []
     else:
         place = loaded.place(None if horizon is None else _micros(horizon))
-        curve = curve_of(loaded, data, pairs.unit, pairs.time)
+        builder = Builder(data, loaded.plan)
+        curve = loaded.curve(builder.build(pairs.unit, pairs.time))
         values = curve[:, place]
         columns["probability"] = values
         if len(loaded.horizons) > 1:
             columns |= {f"probability_{span_name(h)}": curve[:, k] for k, h in enumerate(loaded.horizons)}
-        explained = []
+        misfit = fit_at(loaded, builder, int(pairs.time[-1])).misfit
         if drivers:
             latest = np.flatnonzero(pairs.time == pairs.time.max())
             top = latest[np.argsort(-values[latest], kind="stable")[:drivers]]
             explained = drivers_of(loaded, data, pairs.unit[top], pairs.time[top], place)
     write_scores(output, columns)
     if as_json:
-        write_json(
-            {"scores": str(output), "rows": len(pairs), "units": len(np.unique(pairs.unit)), "drivers": explained}
-        )
+        units = len(np.unique(pairs.unit))
+        write_json({"scores": str(output), "rows": len(pairs), "units": units, "misfit": misfit, "drivers": explained})
         return
+    if misfit:
+        note(f"lifeboat: the model does not fit this dataset: {misfit}")
     console().print(f"wrote {output}: {len(pairs)} scores of {len(np.unique(pairs.unit))} units")
     for entry in explained:
         console().print(f"{entry['unit']}: {entry['probability']:.1%}")
@@ -203,7 +207,9 @@ def backtest(
                     shuffle=shuffle,
                 )
                 counts = {"pairs": int(trial.failed.size), "failures": int(trial.failed.sum())}
-                reports.append({"seed": seed, **counts, "methods": trials.summarise(trial, rounds=rounds)})
+                reports.append(
+                    {"seed": seed, **counts, "misfit": trial.misfit, "methods": trials.summarise(trial, rounds=rounds)}
+                )
     if as_json:
         write_json({"dataset": str(dataset), "horizon": horizon, "train_until": train_until, "trials": reports})
         return

@@ -28,6 +28,7 @@ from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_a
 from models.forecast.features import Builder, Matrix, Plan, plan
 from models.forecast.physics import damage
 from models.forecast.predict import MISSING, Classifier, Forecast, Member, Step
+from models.forecast.reference import take_reference
 
 Bools = NDArray[np.bool_]
 
@@ -102,7 +103,8 @@ def train(
         "horizons": [span_name(h) for h in wanted],
         "held_out": metrics,
     }
-    return Forecast(plan=spec, names=builder.names, steps=tuple(steps), typical=typical, about=about)
+    reference = take_reference(builder, begin, until, wanted[-1])
+    return Forecast(spec, builder.names, tuple(steps), typical, about, reference)
 
 
 def _when(time: int) -> str:
