@@ -29,6 +29,7 @@ from models.forecast.dataset import DAY, Ints
 from models.forecast.features import Builder, Matrix
 from models.forecast.predict import Forecast
 from models.forecast.reference import AGE, Ask, Question, Reference
+from models.forecast.wording import parted, spaced
 
 FALSE_ALARMS = 0.01
 """Of fleets that are as training was, this share at most is said to have drifted; for each of the two measures."""
@@ -133,7 +134,7 @@ def input_shifts(
             if beyond and distance >= MOVED and _by_chance(count, many, then, before, up=up) <= chance:
                 shares, values = said / before, categories.get(question.feature, ())
                 why = _tell(question, count / many, float(shares.min()), float(shares.max()), values)
-                found.append(Shift(subject_of(question.feature), why, distance))
+                found.append(Shift(parted(question.feature)[0], why, distance))
     return tuple(sorted(found, key=lambda shift: -shift.distance))
 
 
@@ -187,16 +188,11 @@ def compare_outcomes(seen: int, unknown: int, expected: float, when: str) -> tup
     return (Shift("", why, max(bounded[1] / bounded[0], bounded[0] / bounded[1])),)
 
 
-def subject_of(feature: str) -> str:
-    return feature.rpartition(".")[0] or feature
-
-
 def _tell(question: Question, now: float, low: float, high: float, values: Sequence[str]) -> str:
     """One line: the question as a statement, its share now and in training; the rarer answer is turned round."""
 
-    subject, _, what = question.feature.rpartition(".")
-    what = what or question.feature
-    window = what.rpartition("_")[2]
+    subject, what = parted(question.feature)
+    window = spaced(what.rpartition("_")[2])
     if what.startswith("change_"):
         thing = f"the change of {subject} in {window}"
     elif what.startswith("spread_"):
@@ -205,7 +201,7 @@ def _tell(question: Question, now: float, low: float, high: float, values: Seque
         counted = subject if subject in ("rows", "events") else f"{subject} events"
         thing = f"the number of {counted} in {window}"
     else:
-        thing = subject or what
+        thing = subject
     fewer = now < low
     match question.ask:
         case Ask.MISSING:
