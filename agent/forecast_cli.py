@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from models.forecast.dataset import Dataset
@@ -17,6 +18,7 @@ app = typer.Typer(rich_markup_mode=None)
 Folder = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with units, telemetry, events … .parquet.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=-1, help="Processor cores to use; -1: all.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing about progress on standard error.")]
 Backend = Annotated[
     str, typer.Option("--backend", help="Where fits run: threads (this machine) or ray (a Ray cluster).")
 ]
@@ -37,6 +39,7 @@ def train(
     ] = None,
     jobs: Jobs = -1,
     backend: Backend = "threads",
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a forecast. Without failures.parquet, an anomaly score is learnt from the part before healthy_until."""
@@ -56,7 +59,7 @@ def train(
         model = train_anomaly(data, until=moment)
     else:
         with _running_on(backend):
-            model = fit(data, horizons, until=moment, settings=Settings(jobs=_cores(jobs)))
+            model = fit(data, horizons, until=moment, settings=Settings(jobs=_cores(jobs)), say=_progress(quiet))
     save_model(output, model, key=sign_key)
     if as_json:
         write_json({"model": str(output), **model.about})
@@ -175,6 +178,7 @@ def backtest(
     ] = False,
     jobs: Jobs = -1,
     backend: Backend = "threads",
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the forecast on units and times it has not seen, beside the baselines, with intervals by unit."""
@@ -205,6 +209,7 @@ def backtest(
                     seed=seed,
                     settings=Settings(jobs=_cores(jobs)),
                     shuffle=shuffle,
+                    say=_progress(quiet, f"trial {seed + 1} of {seeds}: "),
                 )
                 counts = {"pairs": int(trial.failed.size), "failures": int(trial.failed.sum())}
                 reports.append(
@@ -247,6 +252,17 @@ def _cores(jobs: int) -> int:
     import os
 
     return jobs if jobs > 0 else len(os.sched_getaffinity(0))
+
+
+def _progress(quiet: bool, about: str = "") -> Callable[[str], None]:
+    """Writes lines about progress on stderr, with the time since now."""
+    import time
+
+    from agent.console import note
+    from models.forecast.train import silent
+
+    begun = time.monotonic()
+    return silent if quiet else lambda line: note(f"{time.monotonic() - begun:5.0f} s  {about}{line}")
 
 
 def _read(folder: Path) -> Dataset:

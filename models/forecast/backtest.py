@@ -17,7 +17,7 @@ from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, Spans, 
 from models.forecast.drift import fit_at
 from models.forecast.evaluate import Bools
 from models.forecast.features import Builder
-from models.forecast.train import Settings, train
+from models.forecast.train import Say, Settings, silent, train
 
 MODEL = "lifeboat"
 RATIOS = (10.0, 30.0, 100.0, 300.0)
@@ -52,6 +52,7 @@ def run(
     settings: Settings | None = None,
     forest: bool = True,
     shuffle: bool = False,
+    say: Say = silent,
 ) -> Trial:
     """Train on 1 − `unseen` of the units up to `train_until`, score the rest from then on every `every` (microseconds).
 
@@ -79,7 +80,8 @@ def run(
     pairs, failed = pairs.where(known), outcome[known] == 1
     if not failed.any():
         raise BadInput("no unit held out for the test failed in the test time: nothing can be measured")
-    model = train(learn, [horizon], until=train_until, settings=settings)
+    model = train(learn, [horizon], until=train_until, settings=settings, say=say)
+    say(f"scoring {len(pairs)} pairs of {int(held_out.sum())} units, {int(failed.sum())} of them failing")
     builder = Builder(test, model.plan)
     scores: dict[str, Floats] = {MODEL: model.curve(builder.build(pairs.unit, pairs.time))[:, 0]}
     begin = int(learn.observed_from[learn.observed_from > -FOREVER].min())
@@ -87,6 +89,7 @@ def run(
     past = labels.outcomes(learn, back, horizon, known_until=train_until)
     back, past_failed = back.where(past != labels.UNKNOWN), past[past != labels.UNKNOWN] == 1
     if past_failed.any():
+        say(f"fitting and scoring the baselines on {len(back)} pairs")
         scores |= baselines.scores(
             baselines.inputs(learn, back, horizon),
             past_failed,
