@@ -42,7 +42,10 @@ def train(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a forecast. Without failures.parquet, an anomaly score is learnt from the part before healthy_until."""
+    """Train a forecast. Without failures.parquet, an anomaly score is learnt from the part before healthy_until.
+
+    Minutes for tens of thousands of units; what is being done goes to standard error.
+    """
     from agent.console import console, write_json
     from models.errors import BadInput
     from models.forecast.anomaly import train_anomaly
@@ -65,7 +68,8 @@ def train(
         write_json({"model": str(output), **model.about})
         return
     console().print(
-        f"wrote {output}: {model.about['kind']} from {model.about['data_from']} to {model.about['data_until']}"
+        f"wrote {output}: {model.about['kind']} from {model.about['data_from']} to {model.about['data_until']}",
+        soft_wrap=True,
     )
     held_out = model.about.get("held_out")
     if isinstance(held_out, dict):
@@ -74,7 +78,8 @@ def train(
                 f"  {name}: on units and times it had not seen, average precision "
                 f"{numbers['average_precision']:.3f} (base rate {numbers['base_rate']:.4f}, "
                 f"{numbers['failures']} failures in {numbers['pairs']} scores), recall at 0.1 % false alarms "
-                f"{numbers['recall_at_fpr_0.1%']:.2f}, calibration error {numbers['ece']:.5f}"
+                f"{numbers['recall_at_fpr_0.1%']:.2f}, calibration error {numbers['ece']:.5f}",
+                soft_wrap=True,
             )
 
 
@@ -97,7 +102,10 @@ def score(
     drivers: Annotated[int, typer.Option("--drivers", help="Explain the N highest scores of the last time.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score every unit under observation at each time, from what was known at that time and nothing later."""
+    """Score every unit under observation at each time, from what was known at that time and nothing later.
+
+    Says on standard error when the model does not fit what it sees at the last time.
+    """
     import numpy as np
 
     from agent.console import console, note, write_json
@@ -149,11 +157,13 @@ def score(
         return
     if misfit:
         note(f"lifeboat: the model does not fit this dataset: {misfit}")
-    console().print(f"wrote {output}: {len(pairs)} scores of {len(np.unique(pairs.unit))} units")
+    screen = console()
+    screen.print(f"wrote {output}: {len(pairs)} scores of {len(np.unique(pairs.unit))} units", soft_wrap=True)
     for entry in explained:
-        console().print(f"{entry['unit']}: {entry['probability']:.1%}")
+        screen.print(f"{entry['unit']}: {entry['probability']:.1%}", markup=False, soft_wrap=True)
         for driver in entry["drivers"]:  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
-            console().print(f"    {driver['why']} (without it {driver['without']:.1%})")
+            line = f"    {driver['why']} (without it {driver['without']:.1%})"  # pyright: ignore[reportUnknownVariableType]
+            screen.print(line, markup=False, soft_wrap=True)  # pyright: ignore[reportUnknownArgumentType]
 
 
 @app.command()
@@ -171,7 +181,9 @@ def backtest(
     unseen: Annotated[
         float, typer.Option("--unseen", min=0.0, max=0.9, help="Share of units kept out of training; 0: time alone.")
     ] = 0.3,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat with this many splits.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Repeat with this many splits by unit, each trained anew.")
+    ] = 1,
     rounds: Annotated[int, typer.Option("--bootstrap", min=0, help="Bootstrap rounds for the 90 % intervals.")] = 200,
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Canary: shuffled labels; all must fall to chance.")
