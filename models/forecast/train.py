@@ -96,7 +96,7 @@ def train(
             f"{_when(until)}, and the dataset starts at {_when(begin)}"
         )
     say(f"{int((past.observed_from <= until).sum())} units from {_when(begin)} to {_when(until)}: preparing features")
-    spec = plan(past, wanted, _hazards(past, until))
+    spec = plan(past, wanted, _hazards(past, until), learnt_until=until - wanted[0])
     builder = Builder(past, spec)
     steps: list[Step] = []
     metrics: dict[str, object] = {}
