@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from models.forecast.dataset import Dataset
@@ -17,6 +18,7 @@ app = typer.Typer(rich_markup_mode=None)
 Folder = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with units, telemetry, events … .parquet.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else there.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=-1, help="Processor cores to use; -1: all.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing about progress on standard error.")]
 Backend = Annotated[
     str, typer.Option("--backend", help="Where fits run: threads (this machine) or ray (a Ray cluster).")
 ]
@@ -37,9 +39,13 @@ def train(
     ] = None,
     jobs: Jobs = -1,
     backend: Backend = "threads",
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a forecast. Without failures.parquet, an anomaly score is learnt from the part before healthy_until."""
+    """Train a forecast. Without failures.parquet, an anomaly score is learnt from the part before healthy_until.
+
+    Minutes for tens of thousands of units; what is being done goes to standard error.
+    """
     from agent.console import console, write_json
     from models.errors import BadInput
     from models.forecast.anomaly import train_anomaly
@@ -56,13 +62,14 @@ def train(
         model = train_anomaly(data, until=moment)
     else:
         with _running_on(backend):
-            model = fit(data, horizons, until=moment, settings=Settings(jobs=_cores(jobs)))
+            model = fit(data, horizons, until=moment, settings=Settings(jobs=_cores(jobs)), say=_progress(quiet))
     save_model(output, model, key=sign_key)
     if as_json:
         write_json({"model": str(output), **model.about})
         return
     console().print(
-        f"wrote {output}: {model.about['kind']} from {model.about['data_from']} to {model.about['data_until']}"
+        f"wrote {output}: {model.about['kind']} from {model.about['data_from']} to {model.about['data_until']}",
+        soft_wrap=True,
     )
     held_out = model.about.get("held_out")
     if isinstance(held_out, dict):
@@ -71,7 +78,8 @@ def train(
                 f"  {name}: on units and times it had not seen, average precision "
                 f"{numbers['average_precision']:.3f} (base rate {numbers['base_rate']:.4f}, "
                 f"{numbers['failures']} failures in {numbers['pairs']} scores), recall at 0.1 % false alarms "
-                f"{numbers['recall_at_fpr_0.1%']:.2f}, calibration error {numbers['ece']:.5f}"
+                f"{numbers['recall_at_fpr_0.1%']:.2f}, calibration error {numbers['ece']:.5f}",
+                soft_wrap=True,
             )
 
 
@@ -94,17 +102,21 @@ def score(
     drivers: Annotated[int, typer.Option("--drivers", help="Explain the N highest scores of the last time.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score every unit under observation at each time, from what was known at that time and nothing later."""
+    """Score every unit under observation at each time, from what was known at that time and nothing later.
+
+    Says on standard error when the model does not fit what it sees at the last time.
+    """
     import numpy as np
 
-    from agent.console import console, write_json
+    from agent.console import console, note, write_json
     from models.errors import BadInput
     from models.forecast import labels
     from models.forecast.anomaly import AnomalyModel, score_anomaly
     from models.forecast.asof import span_name
     from models.forecast.dataset import known_at
+    from models.forecast.drift import fit_at
     from models.forecast.explain import drivers_of
-    from models.forecast.predict import score as curve_of
+    from models.forecast.features import Builder
     from tools.datasets import write_scores
     from tools.model_store import load_model
 
@@ -120,33 +132,38 @@ def score(
         "unit": np.array(data.units, dtype=object)[pairs.unit].tolist(),
         "time": pairs.time,
     }
+    explained: list[dict[str, object]] = []
+    misfit = ""
     if isinstance(loaded, AnomalyModel):
         values = score_anomaly(loaded, data, pairs.unit, pairs.time, baseline_until=first)
         columns["probability"] = values
-        explained: list[dict[str, object]] = []
     else:
         place = loaded.place(None if horizon is None else _micros(horizon))
-        curve = curve_of(loaded, data, pairs.unit, pairs.time)
+        builder = Builder(data, loaded.plan)
+        curve = loaded.curve(builder.build(pairs.unit, pairs.time))
         values = curve[:, place]
         columns["probability"] = values
         if len(loaded.horizons) > 1:
             columns |= {f"probability_{span_name(h)}": curve[:, k] for k, h in enumerate(loaded.horizons)}
-        explained = []
+        misfit = fit_at(loaded, builder, int(pairs.time[-1])).misfit
         if drivers:
             latest = np.flatnonzero(pairs.time == pairs.time.max())
             top = latest[np.argsort(-values[latest], kind="stable")[:drivers]]
             explained = drivers_of(loaded, data, pairs.unit[top], pairs.time[top], place)
     write_scores(output, columns)
     if as_json:
-        write_json(
-            {"scores": str(output), "rows": len(pairs), "units": len(np.unique(pairs.unit)), "drivers": explained}
-        )
+        units = len(np.unique(pairs.unit))
+        write_json({"scores": str(output), "rows": len(pairs), "units": units, "misfit": misfit, "drivers": explained})
         return
-    console().print(f"wrote {output}: {len(pairs)} scores of {len(np.unique(pairs.unit))} units")
+    if misfit:
+        note(f"lifeboat: the model does not fit this dataset: {misfit}")
+    screen = console()
+    screen.print(f"wrote {output}: {len(pairs)} scores of {len(np.unique(pairs.unit))} units", soft_wrap=True)
     for entry in explained:
-        console().print(f"{entry['unit']}: {entry['probability']:.1%}")
+        screen.print(f"{entry['unit']}: {entry['probability']:.1%}", markup=False, soft_wrap=True)
         for driver in entry["drivers"]:  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
-            console().print(f"    {driver['why']} (without it {driver['without']:.1%})")
+            line = f"    {driver['why']} (without it {driver['without']:.1%})"  # pyright: ignore[reportUnknownVariableType]
+            screen.print(line, markup=False, soft_wrap=True)  # pyright: ignore[reportUnknownArgumentType]
 
 
 @app.command()
@@ -164,13 +181,16 @@ def backtest(
     unseen: Annotated[
         float, typer.Option("--unseen", min=0.0, max=0.9, help="Share of units kept out of training; 0: time alone.")
     ] = 0.3,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repeat with this many splits.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Repeat with this many splits by unit, each trained anew.")
+    ] = 1,
     rounds: Annotated[int, typer.Option("--bootstrap", min=0, help="Bootstrap rounds for the 90 % intervals.")] = 200,
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Canary: shuffled labels; all must fall to chance.")
     ] = False,
     jobs: Jobs = -1,
     backend: Backend = "threads",
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the forecast on units and times it has not seen, beside the baselines, with intervals by unit."""
@@ -201,9 +221,12 @@ def backtest(
                     seed=seed,
                     settings=Settings(jobs=_cores(jobs)),
                     shuffle=shuffle,
+                    say=_progress(quiet, f"trial {seed + 1} of {seeds}: "),
                 )
                 counts = {"pairs": int(trial.failed.size), "failures": int(trial.failed.sum())}
-                reports.append({"seed": seed, **counts, "methods": trials.summarise(trial, rounds=rounds)})
+                reports.append(
+                    {"seed": seed, **counts, "misfit": trial.misfit, "methods": trials.summarise(trial, rounds=rounds)}
+                )
     if as_json:
         write_json({"dataset": str(dataset), "horizon": horizon, "train_until": train_until, "trials": reports})
         return
@@ -241,6 +264,17 @@ def _cores(jobs: int) -> int:
     import os
 
     return jobs if jobs > 0 else len(os.sched_getaffinity(0))
+
+
+def _progress(quiet: bool, about: str = "") -> Callable[[str], None]:
+    """Writes lines about progress on stderr, with the time since now."""
+    import time
+
+    from agent.console import note
+    from models.forecast.train import silent
+
+    begun = time.monotonic()
+    return silent if quiet else lambda line: note(f"{time.monotonic() - begun:5.0f} s  {about}{line}")
 
 
 def _read(folder: Path) -> Dataset:

@@ -28,8 +28,9 @@ def backtest_table(report: Mapping[str, object]) -> Table:
 
     methods = cast("Mapping[str, Mapping[str, Any]]", report["methods"])
     base = next(iter(methods.values()))["base_rate"]
-    said = ", ".join(f"{name} {value}" for name, value in report.items() if name != "methods")
-    table = Table(title=f"{said}, base rate {base:.4f}", title_justify="left")
+    said = ", ".join(f"{name} {value}" for name, value in report.items() if name not in ("methods", "misfit"))
+    doubt = f"\nthe model does not fit the test units at the end: {report['misfit']}" if report.get("misfit") else ""
+    table = Table(title=f"{said}, base rate {base:.4f}{doubt}", title_justify="left")
     table.add_column("method", overflow="fold")
     for title, _ in COLUMNS:
         table.add_column(title, justify="right")

@@ -88,6 +88,25 @@ class DataPolicy(Value):
     """older telemetry is unknown: it neither triggers an evacuation nor makes a node a target"""
 
 
+class Ceiling(StrEnum):
+    """How far a risk may go whose learned part does not fit what it sees."""
+
+    CORDON = "cordon"
+    """it keeps vms from coming to the node, no more"""
+    DRAIN = "drain"
+    """it may have what moves live leave, too"""
+    EVACUATE = "evacuate"
+    """it counts in full"""
+
+
+class ForecastPolicy(Value):
+    """How far a learned forecast is believed."""
+
+    misfit_ceiling: Ceiling = Ceiling.CORDON
+    """a learned forecast that does not fit what it sees warrants no tier above this by itself; what documented limits
+    warrant stays. There is no lower one: a doubtful forecast is still no reason to send vms there"""
+
+
 class ApprovalMode(StrEnum):
     AUTO = "auto"
     """policy is the approval"""
@@ -235,6 +254,7 @@ class Policy(Value):
     limits: LimitPolicy = LimitPolicy()
     storm: StormPolicy = StormPolicy()
     data: DataPolicy = DataPolicy()
+    forecast: ForecastPolicy = ForecastPolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
     migration: MigrationPolicy = MigrationPolicy()
     cold_migrate: ColdMigratePolicy = ColdMigratePolicy()

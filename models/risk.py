@@ -41,13 +41,19 @@ class Risk(Value):
     """what the model stands on: documented limits, this fleet's own failures, …"""
     unknown: tuple[str, ...] = ()
     """signals that could not be read, each with why; unknown is never healthy"""
+    misfit: str = ""
+    """why the learned model behind it does not fit what it sees, or why nobody can tell; empty: it fits, or none is behind it"""
+    grounded: dict[str, float] | None = None
+    """the curve that documented limits alone give; None: not told, then a misfit leaves nothing to stand on"""
     assessed_at: UtcTime | None = None
     simulated: bool = False
     """True when the telemetry behind it was simulated"""
 
-    @field_validator("probability")
+    @field_validator("probability", "grounded")
     @classmethod
-    def _is_curve(cls, probability: dict[str, float]) -> dict[str, float]:
+    def _is_curve(cls, probability: dict[str, float] | None) -> dict[str, float] | None:
+        if probability is None:
+            return None
         curve = sorted((parse_duration(h).total_seconds(), p, h) for h, p in probability.items())
         for at, p, horizon in curve:
             if at <= 0:
@@ -60,15 +66,30 @@ class Risk(Value):
         return {h: p for _, p, h in curve}
 
     @cached_property
-    def curve(self) -> tuple[tuple[float, float], ...]:
+    def curve(self) -> Curve:
         """(seconds, probability), ascending."""
-        return tuple((parse_duration(h).total_seconds(), p) for h, p in self.probability.items())
+        return _curve(self.probability)
 
     def within(self, seconds: float) -> float:
         """P(fails within `seconds`), read off the curve: linear from (0, 0), level after the last horizon."""
-        before, low = 0.0, 0.0
-        for at, p in self.curve:
-            if seconds <= at:
-                return low + (p - low) * max(0.0, seconds - before) / (at - before)
-            before, low = at, p
-        return low
+        return _read_off(self.curve, seconds)
+
+    def believed_within(self, seconds: float) -> float:
+        """As `within`, without the learned part where that does not fit: what documented limits alone say, 0 if untold."""
+        return _read_off(_curve(self.grounded or {}), seconds) if self.misfit else self.within(seconds)
+
+
+Curve = tuple[tuple[float, float], ...]
+
+
+def _curve(probability: dict[str, float]) -> Curve:
+    return tuple((parse_duration(h).total_seconds(), p) for h, p in probability.items())
+
+
+def _read_off(curve: Curve, seconds: float) -> float:
+    before, low = 0.0, 0.0
+    for at, p in curve:
+        if seconds <= at:
+            return low + (p - low) * max(0.0, seconds - before) / (at - before)
+        before, low = at, p
+    return low

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from models.policy import Policy
+from models.policy import Ceiling, Policy
 from models.risk import Risk
 
 
@@ -57,8 +57,12 @@ def node_standing(node: str, risk: Risk | None, policy: Policy, now: datetime) -
         return NodeStanding(node, Standing.UNKNOWN, None, "its risk stands on no data", risk)
     if age > limit:
         return NodeStanding(node, Standing.UNKNOWN, None, f"its data is {age:.0f} s old, more than {limit:.0f} s", risk)
-    p = risk.within(policy.trigger.horizon.total_seconds())
-    if p >= policy.trigger.probability:
+    horizon = policy.trigger.horizon.total_seconds()
+    p, believed = risk.within(horizon), risk.believed_within(horizon)
+    if believed < policy.trigger.probability <= p and policy.forecast.misfit_ceiling is not Ceiling.EVACUATE:
+        why = f"P(fails) {p:.2g} by a model that does not fit ({risk.misfit}); documented limits give {believed:.2g}"
+        return NodeStanding(node, Standing.RAISED, p, why, risk)
+    if max(p, believed) >= policy.trigger.probability:
         return NodeStanding(node, Standing.RISKY, p, f"P(fails) {p:.2g} reaches {policy.trigger.probability:g}", risk)
     if p > policy.target.max_probability:
         return NodeStanding(

@@ -10,12 +10,14 @@ cost-loss rule: act when P(fails) reaches cost / loss. Policy names the ratio of
 
 The strongest tier worth taking is warranted. A tier that was taken is left later than it is entered (`tiers.release`), and only
 after it was not upheld for `tiers.dwell`; it is raised at once. Unknown upholds whatever there was: silence is no recovery.
+A learned forecast that does not fit what it sees warrants at most `forecast.misfit_ceiling`; documented limits all the same.
 What was cordoned only because nothing was known is free again with the first good look: a scrape that fails must not cost
 the fleet its targets.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -78,21 +80,57 @@ def warrant(standing: NodeStanding, vms: Iterable[Vm], policy: Policy) -> Warran
     """
     if standing.standing is Standing.UNKNOWN or standing.usable_risk is None:
         return Warrant(Tier.CORDON, Tier.CORDON, False, f"{standing.why}: takes no vms, unknown is not healthy")
-    vms, risk, release = list(vms), standing.usable_risk, policy.tiers.release
-    soon = risk.within(policy.trigger.horizon.total_seconds())
-    later = risk.within(policy.drain.horizon.total_seconds())
+    vms, risk = list(vms), standing.usable_risk
     live = sum(policy.weights.of(vm.priority) for vm in vms if vm.migratable and vm.state is VmState.RUNNING)
-    drain_from = policy.drain.price + policy.drain.effort / live if live > 0 else None
-    worth: list[tuple[Tier, bool, bool]] = [
-        (Tier.EVACUATE, bool(vms) and soon >= policy.trigger.probability,
-         bool(vms) and soon >= policy.trigger.probability * release),
-        (Tier.DRAIN, drain_from is not None and later >= drain_from,
-         drain_from is not None and later >= drain_from * release),
-        (Tier.CORDON, soon > policy.target.max_probability, soon > policy.target.max_probability * release),
-    ]  # fmt: skip
-    entered = next((tier for tier, enter, _ in worth if enter), Tier.WATCH)
-    upheld = max(next((tier for tier, _, stay in worth if stay), Tier.WATCH), entered, key=lambda tier: tier.rank)
-    return Warrant(entered, upheld, True, _tell(entered, soon, later, drain_from, vms, policy))
+    prices = _Prices(
+        policy.trigger.probability if vms else math.inf,
+        policy.drain.price + policy.drain.effort / live if live > 0 else math.inf,
+        policy.target.max_probability,
+    )
+    lasting = prices.times(policy.tiers.release)
+    near, far = policy.trigger.horizon.total_seconds(), policy.drain.horizon.total_seconds()
+    soon, later = risk.within(near), risk.within(far)
+    entered, upheld = prices.worth(soon, later), lasting.worth(soon, later)
+    told = _tell(entered, soon, later, prices.drain, vms, policy)
+    if risk.misfit:
+        ceiling, full = Tier(policy.forecast.misfit_ceiling.value), entered
+        known_soon, known_later = risk.believed_within(near), risk.believed_within(far)
+        entered = _stronger(prices.worth(known_soon, known_later), prices.capped(soon, later, ceiling))
+        upheld = _stronger(lasting.worth(known_soon, known_later), lasting.capped(soon, later, ceiling))
+        if entered is not full:
+            told += f"; but {risk.misfit}: {entered} at most, documented limits alone give {percent(known_soon)}"
+    return Warrant(entered, _stronger(entered, upheld), True, told)
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """From which probability on each tier is worth it; infinite: never."""
+
+    evacuate: float
+    drain: float
+    cordon: float
+
+    def times(self, share: float) -> _Prices:
+        return _Prices(self.evacuate * share, self.drain * share, self.cordon * share)
+
+    def worth(self, soon: float, later: float) -> Tier:
+        """The strongest tier that is worth it."""
+        if soon >= self.evacuate:
+            return Tier.EVACUATE
+        if later >= self.drain:
+            return Tier.DRAIN
+        return Tier.CORDON if soon > self.cordon else Tier.WATCH
+
+    def capped(self, soon: float, later: float, ceiling: Tier) -> Tier:
+        """`worth`, no stronger than `ceiling`; what would have been emptied takes no vm at the least."""
+        full = self.worth(soon, later)
+        if full.rank <= ceiling.rank:
+            return full
+        return Tier.DRAIN if ceiling is Tier.DRAIN and later >= self.drain else Tier.CORDON
+
+
+def _stronger(one: Tier, other: Tier) -> Tier:
+    return max(one, other, key=lambda tier: tier.rank)
 
 
 def next_tier(before: NodeTier | None, node: str, said: Warrant, policy: Policy, now: datetime) -> NodeTier:
@@ -116,12 +154,14 @@ def worth_acting(said: Warrant, acted_at: datetime | None, policy: Policy, now: 
     return None
 
 
-def _tell(tier: Tier, soon: float, later: float, drain_from: float | None, vms: list[Vm], policy: Policy) -> str:
+def _tell(tier: Tier, soon: float, later: float, drain_from: float, vms: list[Vm], policy: Policy) -> str:
     near, far = (seconds_in_words(h.total_seconds()) for h in (policy.trigger.horizon, policy.drain.horizon))
     if tier is Tier.EVACUATE:
         return f"P(fails within {near}) {percent(soon)}: losing its vms is likelier than {percent(policy.trigger.probability)}"
     if tier is Tier.DRAIN:
-        return f"P(fails within {far}) {percent(later)}: moving what can move live is worth it from {percent(drain_from or 0)}"
+        return (
+            f"P(fails within {far}) {percent(later)}: moving what can move live is worth it from {percent(drain_from)}"
+        )
     if tier is Tier.CORDON:
         empty = ", and it holds no vm" if not vms else ""
         return f"P(fails within {near}) {percent(soon)}, over {percent(policy.target.max_probability)}: takes no vms{empty}"

@@ -14,9 +14,10 @@ from models.errors import BadInput
 from models.forecast import baselines, evaluate, labels
 from models.forecast.anomaly import score_anomaly, train_anomaly
 from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, Spans, known_at, take_units
+from models.forecast.drift import fit_at
 from models.forecast.evaluate import Bools
-from models.forecast.predict import score
-from models.forecast.train import Settings, train
+from models.forecast.features import Builder
+from models.forecast.train import Say, Settings, silent, train
 
 MODEL = "lifeboat"
 RATIOS = (10.0, 30.0, 100.0, 300.0)
@@ -35,6 +36,8 @@ class Trial:
     scores: Mapping[str, Floats]
     calibrated: frozenset[str]
     """Methods whose scores claim to be probabilities: only these get a calibration error and a cost."""
+    misfit: str = ""
+    """Why the model did not fit the test units at the end of the test; empty: nothing speaks against it."""
 
 
 def run(
@@ -49,6 +52,7 @@ def run(
     settings: Settings | None = None,
     forest: bool = True,
     shuffle: bool = False,
+    say: Say = silent,
 ) -> Trial:
     """Train on 1 − `unseen` of the units up to `train_until`, score the rest from then on every `every` (microseconds).
 
@@ -76,13 +80,16 @@ def run(
     pairs, failed = pairs.where(known), outcome[known] == 1
     if not failed.any():
         raise BadInput("no unit held out for the test failed in the test time: nothing can be measured")
-    model = train(learn, [horizon], until=train_until, settings=settings)
-    scores: dict[str, Floats] = {MODEL: score(model, test, pairs.unit, pairs.time)[:, 0]}
+    model = train(learn, [horizon], until=train_until, settings=settings, say=say)
+    say(f"scoring {len(pairs)} pairs of {int(held_out.sum())} units, {int(failed.sum())} of them failing")
+    builder = Builder(test, model.plan)
+    scores: dict[str, Floats] = {MODEL: model.curve(builder.build(pairs.unit, pairs.time))[:, 0]}
     begin = int(learn.observed_from[learn.observed_from > -FOREVER].min())
     back = labels.at_risk(learn, np.arange(train_until - horizon, begin - 1, -every, dtype=np.int64)[::-1])
     past = labels.outcomes(learn, back, horizon, known_until=train_until)
     back, past_failed = back.where(past != labels.UNKNOWN), past[past != labels.UNKNOWN] == 1
     if past_failed.any():
+        say(f"fitting and scoring the baselines on {len(back)} pairs")
         scores |= baselines.scores(
             baselines.inputs(learn, back, horizon),
             past_failed,
@@ -92,7 +99,9 @@ def run(
             forest=forest,
         )
     calibrated = frozenset({MODEL, "logistic regression", "gradient boosting", "random forest"})
-    return Trial(test.units, pairs.unit, pairs.time, failed, labels.next_failure(test, pairs), scores, calibrated)
+    failed_at = labels.next_failure(test, pairs)
+    misfit = fit_at(model, builder, int(pairs.time[-1])).misfit
+    return Trial(test.units, pairs.unit, pairs.time, failed, failed_at, scores, calibrated, misfit)
 
 
 def run_anomaly(dataset: Dataset, *, seed: int = 0) -> list[Trial]:

@@ -6,8 +6,11 @@ static category (drive model, node type) and age are drivers too, since a bad ba
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from models.forecast import wording
 from models.forecast.dataset import Dataset, Floats, Ints
 from models.forecast.features import Matrix
 from models.forecast.predict import Forecast
@@ -17,8 +20,7 @@ def groups(names: tuple[str, ...]) -> dict[str, list[int]]:
     """Feature positions by what they are about: a signal, an event kind, a static column, age."""
     found: dict[str, list[int]] = {}
     for place, name in enumerate(names):
-        subject = name.rsplit(".", 1)[0] if "." in name else name
-        found.setdefault(subject, []).append(place)
+        found.setdefault(wording.parted(name)[0], []).append(place)
     return found
 
 
@@ -57,47 +59,43 @@ def drivers_of(
 
 
 def _why(subject: str, model: Forecast, features: Matrix, row: int, dataset: Dataset, unit: int) -> str:
-    if subject in dataset.categories:
-        rate = _value(model, features, row, f"{subject}.hazard")
-        rated = "" if np.isnan(rate) else f", of which {rate * 36_525:.1f} in 100 failed a year"
-        return f"{subject} {dataset.categories[subject][unit]}{rated}"
-    value = {
-        name.rsplit(".", 1)[1]: (float(features[row, place]), float(model.typical[place]))
-        for place, name in enumerate(model.names)
-        if name.startswith(f"{subject}.") and name.rsplit(".", 1)[0] == subject
+    seen = features[row]
+    values = {
+        what: (float(seen[place]), float(model.typical[place]))
+        for place, (about, what) in enumerate(map(wording.parted, model.names))
+        if about == subject
     }
-    parts: list[str] = []
-    if "last" in value:
-        now, usual = value["last"]
-        parts.append("not reported" if np.isnan(now) else f"{_plain(now)}")
-        parts += [] if np.isnan(usual) else [f"typically {_plain(usual)}"]
-    for name, (amount, _) in value.items():
-        if name.startswith("change_") and name != "change_total" and amount and not np.isnan(amount):
-            parts.append(f"{amount:+.4g} in {name.removeprefix('change_')}")
-            break
-    if not np.isnan(value.get("since_rise", (np.nan, 0.0))[0]):
-        parts.append(f"last rose {_plain(value['since_rise'][0])} days ago")
-    for name, (amount, _) in value.items():
-        if name.startswith("count_") and amount:
-            parts.append(f"{_plain(amount)} in {name.removeprefix('count_')}")
-        if name.startswith("rate_") and amount:
-            parts.append(f"{amount:.3g} a unit and year over {name.removeprefix('rate_')}")
-    for name, words in (
-        ("since", "last {} days ago"),
-        ("age", "newest row is {} days old"),
-        ("observed", "{} days old"),
-    ):
-        if name in value and not np.isnan(value[name][0]):
-            parts.append(words.format(_plain(value[name][0])))
-    plain = _value(model, features, row, subject)
-    if not np.isnan(plain):
-        parts.append(_plain(plain))
-    return f"{subject}: " + (", ".join(parts) or "unlike healthy units")
+    plan = model.plan
+    if subject in dict(plan.categories):
+        column = dataset.categories.get(subject)
+        rated = next(
+            ((r, fleet) for name, rates, fleet in plan.hazards for r in [dict(rates)] if name == subject), None
+        )
+        value = "" if column is None else str(column[unit])
+        known, fleet = rated or ({}, math.nan)
+        return wording.of_category(subject, value or "not known", known.get(value, math.nan), fleet)
+    if "last" in values:
+        clock = bool(dict(zip(plan.signals, plan.clocks, strict=True)).get(subject))
+        return wording.of_signal(subject, values, clock=clock)
+    match subject:
+        case "age":
+            return wording.of_age(values)
+        case "rows":
+            return wording.of_rows(values)
+        case "signals":
+            return wording.of_all_signals(values)
+        case "fleet":
+            return wording.of_rate("the whole fleet", values)
+        case _ if any(name.startswith("count_") for name in values):
+            return wording.of_events(subject, values, _usual(model, seen) if subject == "events" else None)
+        case _:
+            return wording.of_number(subject, *next(iter(values.values())))
 
 
-def _value(model: Forecast, features: Matrix, row: int, name: str) -> float:
-    return float(features[row, model.names.index(name)]) if name in model.names else float("nan")
-
-
-def _plain(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+def _usual(model: Forecast, seen: Matrix) -> tuple[str, float] | None:
+    """How often the unit's group, or else the fleet, has events lately: (whose, events a unit and year)."""
+    for group in (*model.plan.groups, "fleet"):
+        mine = [place for place, name in enumerate(model.names) if name.startswith(f"{group}.rate_")]
+        if mine:
+            return ("the fleet" if group == "fleet" else f"its {group}"), float(seen[mine[-2]])
+    return None

@@ -20,6 +20,7 @@ from models.forecast.asof import span_name
 from models.forecast.calibrate import Calibration, logit
 from models.forecast.dataset import Dataset, Floats, Ints
 from models.forecast.features import Builder, Matrix, Plan
+from models.forecast.reference import Reference
 
 MISSING = np.float32(-1.0e6)
 """Stands for NaN in a forest, which splits it off as it would any value."""
@@ -93,6 +94,8 @@ class Forecast:
     typical: Floats
     """Per feature, the median among healthy training pairs (NaN: mostly unknown there); what drivers compare with."""
     about: Mapping[str, object] = field(default_factory=dict[str, object])
+    reference: Reference | None = None
+    """What training saw of the features; None: an older model file, of which nobody can tell whether it fits."""
 
     @property
     def horizons(self) -> tuple[int, ...]:

@@ -28,6 +28,7 @@ from models.forecast.anomaly import AnomalyModel, anomaly_from_json
 from models.forecast.calibrate import Calibration
 from models.forecast.features import plan_from_json
 from models.forecast.predict import Forecast, Member, Step
+from models.forecast.reference import reference_from_json
 
 FORMAT = 2
 MAGIC = b"lifeboat-model "
@@ -58,6 +59,7 @@ def dumps(model: Model, key: Ed25519PrivateKey | None = None) -> bytes:
         about["model"] = "forecast"
         about["plan"] = model.plan.to_json()
         about["names"] = list(model.names)
+        about["reference"] = None if model.reference is None else model.reference.to_json()
         about["typical"] = [None if np.isnan(v) else float(v) for v in model.typical]
         about["steps"] = [
             {
@@ -121,7 +123,15 @@ def loads(data: bytes, trusted: Ed25519PublicKey | None = None) -> Model:
             for step, fits in zip(about["steps"], classifiers, strict=True)
         )
         typical = np.array([np.nan if v is None else float(v) for v in about["typical"]])
-        return Forecast(plan_from_json(about["plan"]), tuple(about["names"]), steps, typical, about["about"])
+        reference = about.get("reference")  # files from before there was one
+        return Forecast(
+            plan_from_json(about["plan"]),
+            tuple(about["names"]),
+            steps,
+            typical,
+            about["about"],
+            None if reference is None else reference_from_json(reference),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelInvalid(f"the model file is not laid out as its version says ({error})") from None
 

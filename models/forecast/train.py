@@ -9,7 +9,7 @@ and the latest wave is a poor forecast of the next year (docs/forecast.md). The 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_a
 from models.forecast.features import Builder, Matrix, Plan, plan
 from models.forecast.physics import damage
 from models.forecast.predict import MISSING, Classifier, Forecast, Member, Step
+from models.forecast.reference import take_reference
 
 Bools = NDArray[np.bool_]
 
@@ -56,8 +57,22 @@ class Sample:
     weight: Floats
 
 
+Say = Callable[[str], None]
+"""Takes a line about what is being done and how far it is."""
+
+
+def silent(line: str) -> None:
+    """Says nothing."""
+    del line
+
+
 def train(
-    dataset: Dataset, horizons: Sequence[int], *, until: int | None = None, settings: Settings | None = None
+    dataset: Dataset,
+    horizons: Sequence[int],
+    *,
+    until: int | None = None,
+    settings: Settings | None = None,
+    say: Say = silent,
 ) -> Forecast:
     """Fit a forecast for `horizons` (microseconds) on what `dataset` knew at `until` (default: its last moment).
 
@@ -80,6 +95,7 @@ def train(
             f"a forecast {span_name(wanted[-1])} ahead needs more than two horizons of history before "
             f"{_when(until)}, and the dataset starts at {_when(begin)}"
         )
+    say(f"{int((past.observed_from <= until).sum())} units from {_when(begin)} to {_when(until)}: preparing features")
     spec = plan(past, wanted, _hazards(past, until), learnt_until=until - wanted[0])
     builder = Builder(past, spec)
     steps: list[Step] = []
@@ -89,7 +105,7 @@ def train(
     for horizon in wanted:
         # Members are fitted side by side, so each gets one core: nested OpenMP teams spin while they wait for each other.
         with threadpool_limits(1):
-            step, numbers, typical = _fit_step(past, builder, begin, until, shorter, horizon, settings)
+            step, numbers, typical = _fit_step(past, builder, begin, until, shorter, horizon, settings, say)
         steps.append(step)
         metrics[span_name(horizon)] = numbers
         shorter = horizon
@@ -102,7 +118,8 @@ def train(
         "horizons": [span_name(h) for h in wanted],
         "held_out": metrics,
     }
-    return Forecast(plan=spec, names=builder.names, steps=tuple(steps), typical=typical, about=about)
+    reference = take_reference(builder, begin, until, wanted[-1])
+    return Forecast(spec, builder.names, tuple(steps), typical, about, reference)
 
 
 def _when(time: int) -> str:
@@ -153,7 +170,7 @@ def sample(
 
 
 def _fit_step(
-    past: Dataset, builder: Builder, begin: int, until: int, after: int, horizon: int, settings: Settings
+    past: Dataset, builder: Builder, begin: int, until: int, after: int, horizon: int, settings: Settings, say: Say
 ) -> tuple[Step, dict[str, object], Floats]:
     end = until - horizon
     drawn = sample(past, begin, end, until, after, horizon, settings, seed=0)
@@ -163,6 +180,10 @@ def _fit_step(
             f"only {failures} moments before {_when(until)} were followed by a failure within {span_name(horizon)}: "
             "too few to learn from"
         )
+    name = span_name(horizon)
+    say(
+        f"{name}: computing {len(builder.names)} features of {failures} failing and {len(drawn.pairs) - failures} healthy pairs"
+    )
     features = builder.build(drawn.pairs.unit, drawn.pairs.time)
     slice_start = max(int(end - (end - begin) * settings.calibration_share), begin + horizon)
     slice_pairs, slice_failed = _slice(past, slice_start, end, until, after, horizon)
@@ -170,6 +191,7 @@ def _fit_step(
     half = np.random.default_rng(7).random(len(past.units)) < 0.5
     held_out, everywhere = np.full(len(slice_pairs), np.nan), np.full(len(drawn.pairs), np.nan)
     for side in (False, True):
+        say(f"{name}: fit {1 + side} of 3, on half of the units, to calibrate on the others")
         rows = half[drawn.pairs.unit] == side
         if not drawn.failed[rows].any():
             continue
@@ -178,6 +200,7 @@ def _fit_step(
         other = half[slice_pairs.unit] != side
         held_out[other] = step.score(slice_features[other])
         everywhere[~rows] = step.score(features[~rows])
+    say(f"{name}: fit 3 of 3, on all units")
     scored, told = ~np.isnan(held_out), ~np.isnan(everywhere)
     recent = fit_calibration(held_out[scored], slice_failed[scored])
     calibration = at_level(recent, everywhere[told], drawn.failed[told], drawn.weight[told])
@@ -279,4 +302,4 @@ def _regression(features: Matrix, failed: Bools, columns: Ints) -> Member:
     return member
 
 
-__all__ = ["Plan", "Sample", "Settings", "sample", "train"]
+__all__ = ["Plan", "Sample", "Say", "Settings", "sample", "silent", "train"]

@@ -28,13 +28,25 @@ class Topology:
         self._risks: list[Risk] = []
         self.observed_at = NOW
 
-    def node(self, name: str, *, risk: float | None = 0.001, data_age: float | None = 5.0, **fields: Any) -> Topology:
-        """A node and its P(fails within 2 h); `risk=None`: nobody assessed it."""
+    def node(
+        self,
+        name: str,
+        *,
+        risk: float | None = 0.001,
+        data_age: float | None = 5.0,
+        misfit: str = "",
+        grounded: float | None = None,
+        **fields: Any,
+    ) -> Topology:
+        """A node and its P(fails within 2 h), and what documented limits alone give; `risk=None`: nobody assessed it."""
         defaults = {"memory_bytes": 64 * GIB, "memory_reserved_bytes": 4 * GIB, "cpus": 16, "cpu_overcommit": 4.0}
         self._nodes.append(Node.model_validate({"name": name, **defaults, **fields}))
         if risk is not None:
             curve = {"30m": risk * 0.4, "2h": risk, "24h": min(1.0, risk * 1.1)}
-            self._risks.append(Risk(node=name, probability=curve, data_age_seconds=data_age))
+            alone = None if grounded is None else {"2h": grounded}
+            self._risks.append(
+                Risk(node=name, probability=curve, data_age_seconds=data_age, misfit=misfit, grounded=alone)
+            )
         return self
 
     def vm(self, name: str, *, on: str, gib: float = 4, **fields: Any) -> Topology:

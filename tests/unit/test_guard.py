@@ -88,6 +88,11 @@ def healthy_source() -> Case:
     return scene, scene.plan_of(live("x", "c", "b"))
 
 
+def source_at_risk_by_a_model_that_does_not_fit() -> Case:
+    scene = Topology().node("a", risk=0.8, misfit="smart_187 moved", grounded=0.02).node("b").vm("x", on="a")
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
 def unknown_source() -> Case:
     scene = Topology().node("a", risk=0.9, data_age=None).node("b").vm("x", on="a")
     return scene, scene.plan_of(live("x", "a", "b"))
@@ -140,6 +145,11 @@ def unknown_target() -> Case:
 
 def stale_target() -> Case:
     scene = Topology().node("a", risk=0.8).node("b", data_age=3600).vm("x", on="a")
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
+def target_at_risk_by_a_model_that_does_not_fit() -> Case:
+    scene = Topology().node("a", risk=0.8).node("b", risk=0.8, misfit="smart_187 moved", grounded=0.02).vm("x", on="a")
     return scene, scene.plan_of(live("x", "a", "b"))
 
 
@@ -300,6 +310,7 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("complete", vm_forgotten),
     ("source-reachable", silent_source),
     ("source-risky", healthy_source),
+    ("source-risky", source_at_risk_by_a_model_that_does_not_fit),
     ("source-risky", unknown_source),
     ("source-risky", stale_source),
     ("source-risky", empty_evacuation_of_a_healthy_node),
@@ -309,6 +320,7 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("target-active", offline_target),
     ("target-active", target_is_evacuated_too),
     ("target-risk", raised_target),
+    ("target-risk", target_at_risk_by_a_model_that_does_not_fit),
     ("target-risk", unknown_target),
     ("target-risk", stale_target),
     ("target-memory", target_too_small),

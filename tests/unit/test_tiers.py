@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.fleet import Priority, Vm, VmState
-from models.policy import DrainPolicy, Policy, TierPolicy, TriggerPolicy
+from models.policy import Ceiling, DrainPolicy, ForecastPolicy, Policy, TierPolicy, TriggerPolicy
 from models.risk import Risk
-from models.standing import node_standing
+from models.standing import Standing, node_standing
 from models.tier import NodeTier, Tier, Warrant, next_tier, warrant, worth_acting
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -135,3 +135,72 @@ def test_a_drain_is_left_to_a_person_unless_policy_says_otherwise() -> None:
     assert worth_acting(said(0.02, 0.4), None, POLICY, NOW) is None
     policy = Policy(drain=DrainPolicy(act=True))
     assert worth_acting(said(0.02, 0.4, policy=policy), None, policy, NOW) is Tier.DRAIN
+
+
+# A learned forecast that does not fit ------------------------------------------------------------------------------------
+
+MOVED = "smart_187 is not 0 on 12 % of units, 1 % in training"
+
+
+def doubted(soon: float, later: float, limits: tuple[float, float] | None, *, ceiling: str = "cordon",
+            vms: list[Vm] | None = None, misfit: str = MOVED) -> tuple[Warrant, Standing]:  # fmt: skip
+    policy = Policy(forecast=ForecastPolicy(misfit_ceiling=Ceiling(ceiling)))
+    grounded = None if limits is None else {"2h": limits[0], "24h": limits[1]}
+    probability = {"2h": soon, "24h": later}
+    risk = Risk(node="a", probability=probability, data_age_seconds=1.0, misfit=misfit, grounded=grounded)
+    there = node_standing("a", risk, policy, NOW)
+    return warrant(there, [vm()] if vms is None else vms, policy), there.standing
+
+
+@pytest.mark.parametrize(
+    ("soon", "later", "limits", "ceiling", "tier", "standing"),
+    [
+        (0.7, 0.9, (0.01, 0.05), "cordon", Tier.CORDON, Standing.RAISED),
+        (0.7, 0.9, (0.01, 0.05), "drain", Tier.DRAIN, Standing.RAISED),
+        (0.7, 0.9, (0.01, 0.05), "evacuate", Tier.EVACUATE, Standing.RISKY),
+        (0.7, 0.9, (0.6, 0.8), "cordon", Tier.EVACUATE, Standing.RISKY),  # a fluttering PSU is evacuated all the same
+        (0.7, 0.9, (0.2, 0.4), "cordon", Tier.DRAIN, Standing.RAISED),  # what limits alone warrant
+        (0.05, 0.5, (0.01, 0.02), "cordon", Tier.CORDON, Standing.SOUND),
+        (0.05, 0.5, (0.01, 0.02), "drain", Tier.DRAIN, Standing.SOUND),
+        (0.02, 0.05, (0.01, 0.02), "cordon", Tier.WATCH, Standing.SOUND),
+        (0.7, 0.9, None, "cordon", Tier.CORDON, Standing.RAISED),  # not told what limits give: nothing to stand on
+    ],
+)
+def test_a_forecast_that_does_not_fit_goes_no_further_than_policy_lets_it(
+    soon: float, later: float, limits: tuple[float, float] | None, ceiling: str, tier: Tier, standing: Standing
+) -> None:
+    found, there = doubted(soon, later, limits, ceiling=ceiling)
+    assert (found.tier, there) == (tier, standing), found.why
+    assert found.known, "documented limits are known"
+
+
+def test_why_less_is_done_is_said_with_the_figures() -> None:
+    found, _ = doubted(0.7, 0.9, (0.01, 0.05))
+    assert MOVED in found.why
+    assert "70 %" in found.why
+    assert "cordon at most" in found.why
+    assert "1.0 %" in found.why.split("documented limits")[1]
+    assert MOVED not in doubted(0.7, 0.9, (0.6, 0.8))[0].why, "it changes nothing there"
+
+
+CHANCE = st.floats(0, 1)
+
+
+@given(CHANCE, CHANCE, CHANCE, CHANCE, st.sampled_from(list(Ceiling)), st.sampled_from([[], [vm()], [vm("low")]]))
+def test_doubt_takes_from_the_learned_part_alone(
+    one: float, two: float, three: float, four: float, ceiling: Ceiling, vms: list[Vm]
+) -> None:
+    """Limits say no more than the whole does, a day no less than two hours."""
+    low, mid, high = sorted((one, two, three))
+    limits, whole = (low, min(mid, four)) if four >= low else (four, low), (mid, high)
+    known, known_standing = doubted(*limits, None, misfit="", vms=vms)
+    full, full_standing = doubted(*whole, None, misfit="", vms=vms)
+    found, standing = doubted(*whole, limits, ceiling=ceiling, vms=vms)
+    at_most = max(known.tier, min(full.tier, Tier(ceiling), key=lambda t: t.rank), key=lambda t: t.rank)
+    assert known.tier.rank <= found.tier.rank <= at_most.rank
+    assert (found.tier is Tier.WATCH) == (full.tier is Tier.WATCH), "doubt is no reason to send vms there"
+    assert found.upheld.rank >= max(found.tier.rank, known.upheld.rank)
+    assert (standing is Standing.SOUND) == (full_standing is Standing.SOUND)
+    assert (standing is Standing.RISKY) == (
+        known_standing is Standing.RISKY or (full_standing is Standing.RISKY and ceiling is Ceiling.EVACUATE)
+    )
