@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models.forecast.opinion import Opinion
     from models.forecast.predict import Forecast
     from models.forecast.speak import Said
+    from models.incidents import Incident
     from models.signal import Signal
 
 OWN = "learned forecast"
@@ -73,7 +74,7 @@ class LearnedModels:
         unknown: dict[str, dict[str, str]] = defaultdict(dict)
         broken: dict[str, str] = {}
         try:
-            history, known = self._past()
+            history, known, found = self._past()
         except LifeboatError as error:
             return Learned(broken=dict.fromkeys(models, error.message))
         for label, (model, name) in models.items():
@@ -81,7 +82,7 @@ class LearnedModels:
                 broken[label] = model.message
                 continue
             try:
-                said = self._one(label, model, name, history, known, nodes, parts, now)
+                said = self._one(label, model, name, history, known, found, nodes, parts, now)
             except LifeboatError as error:
                 broken[label] = error.message
                 continue
@@ -101,6 +102,7 @@ class LearnedModels:
         name: str,
         history: History,
         known: list[Life],
+        found: list[Incident],
         nodes: list[str],
         parts: dict[str, dict[str, list[str]]],
         now: float,
@@ -108,14 +110,14 @@ class LearnedModels:
         from models.forecast.speak import of_nodes, of_parts
 
         if label == OWN:
-            return of_nodes(model, name, history, known, nodes, now)
+            return of_nodes(model, name, history, known, found, nodes, now)
         component = self._components[label]
         return of_parts(model, name, component, history, parts.get(component, {}), now)
 
-    def _past(self) -> tuple[History, list[Life]]:
+    def _past(self) -> tuple[History, list[Life], list[Incident]]:
         from agent.connect import open_journal
         from agent.remember import evacuations
-        from models.forecast.fleet_history import lives
+        from models.forecast.fleet_history import failures, lives
         from tools.history_store import HistoryStore
         from tools.incident_files import read_incidents
 
@@ -127,7 +129,8 @@ class LearnedModels:
             left = evacuations(journal)
             journal.close()
         file = settings.forecast.incidents
-        return history, lives(history, left, read_incidents(file)[1] if file is not None else ())
+        reported, planned = read_incidents(file) if file is not None else ([], [])
+        return history, lives(history, left, planned), failures(history, reported=reported, maintenance=planned)
 
     def _parts(self, observation: Observation) -> dict[str, dict[str, list[str]]]:
         """component → node → its parts that report something a component model may know, sorted."""

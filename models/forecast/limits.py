@@ -91,6 +91,8 @@ def assess_node(
     return Risk(
         node=node,
         probability=dict(zip(HORIZONS, combine(curves, opinions), strict=True)),
+        misfit="; ".join(f"model {one.model}: {one.misfit}" for one in opinions if one.misfit),
+        grounded=dict(zip(HORIZONS, combine(curves), strict=True)) if opinions else None,
         drivers=(*(driver for _, _, driver in drivers), *(driver for one in opinions for driver in one.drivers)),
         data_age_seconds=age,
         model="+".join((MODEL, *(one.model for one in opinions))),

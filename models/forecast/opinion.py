@@ -32,6 +32,8 @@ class Opinion:
     basis: str
     """what that model stands on: whose failures, how many, until when"""
     drivers: tuple[Driver, ...] = ()
+    misfit: str = ""
+    """why it does not fit what it sees, or why nobody can tell; empty: nothing speaks against it"""
     is_base: bool = False
     """it speaks of the whole node, in place of the base rate; False: of some of its parts, beside everything else"""
 

@@ -15,11 +15,14 @@ import polars as pl
 
 from models.errors import ModelInvalid
 from models.forecast.dataset import MICROSECONDS, Dataset, Ints, build
+from models.forecast.drift import misfit, outcome_shifts
 from models.forecast.explain import drivers_of
+from models.forecast.features import Builder
 from models.forecast.fleet_history import SILENCE, History, Life, part_tables, tables
 from models.forecast.opinion import Opinion, at_horizons, base_rate, pulled, weight
 from models.forecast.part_risk import HORIZON_SECONDS, elapsed
 from models.forecast.predict import Forecast
+from models.incidents import Incident
 from models.risk import Driver
 from models.text import percent, visible
 
@@ -49,10 +52,12 @@ def of_nodes(
     name: str,
     history: History,
     known: Sequence[Life],
+    found: Sequence[Incident],
     nodes: Sequence[str],
     now: float,
 ) -> Said:
-    """A fleet's own model on each of `nodes`, at the end of the history. `name` is the model file's, `known` all lives.
+    """A fleet's own model on each of `nodes`, at the end of the history. `name` is the model file's; `known` and `found`
+    are all lives and failures in it.
 
     Raises ModelInvalid when too few of its signals are there.
     """
@@ -61,14 +66,15 @@ def of_nodes(
     speaking = _spoken_of(nodes, current, history, now, said)
     if not speaking:
         return said
-    data = build(tables(history, known))
+    data = build(tables(history, known, found))
     missing = _missing(model, data)
     place = {unit: k for k, unit in enumerate(data.units)}
     unit = np.array([place[current[node]] for node in speaking], np.int64)
     time = np.full(unit.size, round(history.until * MICROSECONDS), np.int64)
-    features = model.features(data, unit, time)
+    builder = Builder(data, model.plan)
+    features = builder.build(unit, time)
+    unfit = misfit(model, features, outcome_shifts(model, builder, int(time[0])))
     failures = int(str(model.about.get("failures", 0)))
-    # A model that no longer fits what it sees has to say so here, of `features`.
     curves = [_curve(model, row, failures) for row in model.curve(features)]
     worst = sorted(range(len(speaking)), key=lambda k: -curves[k][-1])[:EXPLAINED]
     told = _explained(model, data, unit, time, [k for k in worst if _is_worth(curves[k])], failures)
@@ -76,7 +82,7 @@ def of_nodes(
         f"this fleet's own {_trained_on(model, name)}, which counts {percent(weight(failures))}, the base rate the rest"
     )
     for k, node in enumerate(speaking):
-        said.opinions[node] = Opinion(curves[k], name, basis, told.get(k, ()), is_base=True)
+        said.opinions[node] = Opinion(curves[k], name, basis, told.get(k, ()), unfit, is_base=True)
         if missing:
             said.unknown[node] = missing
     return said
@@ -100,7 +106,9 @@ def of_parts(
     unit = np.array([place[f"{node}/{part}"] for node, part in pairs], np.int64)
     time = np.full(unit.size, round(history.until * MICROSECONDS), np.int64)
     failures = int(str(model.about.get("failures", 0)))
-    curves = [_curve(model, row, failures) for row in model.curve(model.features(data, unit, time))]
+    features = model.features(data, unit, time)
+    unfit = misfit(model, features)  # which parts have failed, the history does not tell
+    curves = [_curve(model, row, failures) for row in model.curve(features)]
     worst = sorted(range(len(pairs)), key=lambda k: -curves[k][-1])[:EXPLAINED]
     told = _explained(model, data, unit, time, [k for k in worst if _is_worth(curves[k])], failures)
     basis = f"{component}: {_trained_on(model, name)}, in data about such parts"
@@ -112,7 +120,7 @@ def of_parts(
             for k in own
             for driver in told.get(k, ())
         ]
-        said.opinions[node] = Opinion(curve, name, basis, tuple(drivers[:MOST_DRIVERS]))
+        said.opinions[node] = Opinion(curve, name, basis, tuple(drivers[:MOST_DRIVERS]), unfit)
         if missing:
             said.unknown[node] = missing
     return said

@@ -30,7 +30,7 @@ from models.forecast.fleet_history import failures, lives, tables
 from models.forecast.store import FORMAT
 from models.forecast.train import train
 from models.risk import Risk
-from models.signal import SignalHistory
+from models.signal import SignalHistory, Summaries
 from tools.history_store import HistoryStore
 from tools.model_store import save_model
 
@@ -102,6 +102,24 @@ def test_the_fleets_own_failures_are_in_the_risk_and_in_what_it_stands_on(lived:
     assert told
     assert all(" within 2 d " in why and "without it" in why for why in told)
     assert "nothing here was learned" in plain[WELL].basis
+
+
+def test_a_model_that_no_longer_fits_says_so_beside_what_limits_alone_give(lived: Path, tmp_path: Path) -> None:
+    """Every node's rails read a volt lower from the next hour on, as after a change of sensors."""
+    shutil.copytree(lived / "history", tmp_path / "history")
+    times = range(LAST + HOUR, LAST + 6 * HOUR + 1, HOUR)
+    new = hours(NODES, times)
+    rails = new["psu_12v_volts"]
+    lower = rails.values - np.array([1.0, 1.0, 1.0, 1.0, 0.0])[:, None, None]
+    new["psu_12v_volts"] = Summaries(rails.signal, rails.times, rails.parts, lower)
+    HistoryStore(tmp_path / "history", CATALOGUE).append(new, times, NODES, [])
+    fits = risks(models(lived, model=str(lived / "own.lifeboat")), look(LAST))[WELL]
+    moved = risks(models(tmp_path, model=str(lived / "own.lifeboat")), look(times[-1]))[WELL]
+    assert fits.misfit == ""
+    assert "psu_12v_volts" in moved.misfit
+    assert moved.misfit.startswith("model ")
+    (alone,) = (risk for risk in assess(look(LAST), CATALOGUE, look(LAST).at) if risk.node == WELL)
+    assert moved.grounded == pytest.approx(alone.probability)
 
 
 def test_acute_evidence_comes_first_and_is_not_diluted(lived: Path) -> None:
