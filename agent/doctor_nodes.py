@@ -12,7 +12,7 @@ from models.errors import LifeboatError, NodeUnreachable
 from models.policy import PinRule
 from models.text import visible
 from tools.domain_xml import parse_domain
-from tools.prechecks import version
+from tools.ports import version
 
 if TYPE_CHECKING:
     from agent.settings import NodeSettings

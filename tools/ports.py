@@ -224,6 +224,11 @@ class Versions:
     qemu: int
 
 
+def version(number: int) -> str:
+    """libvirt's way of counting, in words: 7002009 is 7.2.9."""
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+
 class Hypervisor(Protocol):
     """libvirt on one node.
 
