@@ -12,7 +12,7 @@ import libvirt
 from models.fleet import VmState
 from tools.domain_xml import Domain, DomainDisk
 from tools.libvirt_connection import Call
-from tools.libvirt_disks import Pool, Volume, describe_volume, find_volume
+from tools.libvirt_volumes import Pool, Volume, describe_volume, find_volume
 from tools.ports import BackingImage, DiskObservation
 
 _QEMU_SECONDS = 3.0

@@ -12,9 +12,10 @@ import libvirt
 
 from models.errors import ActionFailed, BadInput, PrecheckFailed
 from models.fleet import Node, Vm
-from tools import libvirt_disks as disks
 from tools import libvirt_state as state
 from tools import libvirt_steering as steering
+from tools import libvirt_streams as streams
+from tools import libvirt_volumes as volumes
 from tools.domain_xml import parse_domain
 from tools.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, read_attempt, read_labels, without_attempt, write_attempt
 from tools.libvirt_compatibility import (
@@ -119,7 +120,7 @@ class LibvirtNode:
         """As the port says. A vm that is still arriving here is left out: it runs, and is listed, at its source."""
 
         def read(connection: libvirt.virConnect) -> list[Vm]:
-            pools = disks.list_pools(connection)
+            pools = volumes.list_pools(connection)
             found: list[Vm] = []
             for domain in connection.listAllDomains(0):
                 try:
@@ -134,7 +135,7 @@ class LibvirtNode:
 
         return self._ask("its vms", read, seconds=60.0)
 
-    def _vm(self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[disks.Pool]) -> Vm | None:
+    def _vm(self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[volumes.Pool]) -> Vm | None:
         if is_incoming(domain):
             return None
         xml = domain.XMLDesc(0)
@@ -176,7 +177,12 @@ class LibvirtNode:
                     state=seen,
                     persistent=domain.isPersistent() == 1,
                     disks=observe_disks(
-                        connection, domain, described, self._shared, disks.list_pools(connection), ask_qemu=not incoming
+                        connection,
+                        domain,
+                        described,
+                        self._shared,
+                        volumes.list_pools(connection),
+                        ask_qemu=not incoming,
                     ),
                     incoming=incoming,
                     attempt=read_attempt(xml),
@@ -223,10 +229,10 @@ class LibvirtNode:
         return self._ask("its free memory", read)
 
     def free_disk_bytes(self, path: str) -> int:
-        return self._ask("free disk space", lambda c: disks.free_bytes(c, self._name, path))
+        return self._ask("free disk space", lambda c: volumes.free_bytes(c, self._name, path))
 
     def disk_exists(self, path: str) -> bool:
-        return self._ask(f"disk {path}", lambda c: disks.volume_exists(c, self._name, path))
+        return self._ask(f"disk {path}", lambda c: volumes.volume_exists(c, self._name, path))
 
     def domain_xml(self, uuid: str) -> str:
         def read(domain: libvirt.virDomain) -> str:
@@ -509,19 +515,19 @@ class LibvirtNode:
     def storage_facts(self, path: str) -> StorageFacts:
         return self._ask(
             f"disk {path}",
-            lambda c: disks.storage_facts(c, self._name, path, self._shared.shares_file),
+            lambda c: volumes.storage_facts(c, self._name, path, self._shared.shares_file),
             seconds=60.0,
         )
 
     def wipe_disk(self, path: str, *, overwrite: bool) -> str:
         with self._connection.dedicated() as connection:
-            return disks.wipe_volume(self._connection, connection, path, overwrite=overwrite)
+            return streams.wipe_volume(self._connection, connection, path, overwrite=overwrite)
 
     def wipe_state_file(self, path: str) -> bool:
         return self._ask(f"wiping {path}", lambda c: state.wipe_state_file(c, self._name, path), seconds=_STATE_SECONDS)
 
     def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
-        return disks.read_volume(self._connection, path, chunk_bytes=chunk_bytes)
+        return streams.read_volume(self._connection, path, chunk_bytes=chunk_bytes)
 
     def create_disk(
         self,
@@ -532,7 +538,7 @@ class LibvirtNode:
         needed_bytes: int | None = None,
     ) -> None:
         def create(connection: libvirt.virConnect) -> None:
-            disks.create_volume(
+            volumes.create_volume(
                 connection,
                 self._name,
                 path,
@@ -545,11 +551,11 @@ class LibvirtNode:
 
     def write_disk(self, path: str, chunks: Iterator[bytes], *, total_bytes: int | None = None) -> int:
         with self._connection.dedicated() as connection:
-            return disks.write_volume(self._connection, connection, path, chunks, total_bytes=total_bytes)
+            return streams.write_volume(self._connection, connection, path, chunks, total_bytes=total_bytes)
 
     def delete_disk(self, path: str) -> None:
         try:
-            self._connection.call(f"removing disk {path}", lambda c: disks.delete_volume(c, path), seconds=60.0)
+            self._connection.call(f"removing disk {path}", lambda c: volumes.delete_volume(c, path), seconds=60.0)
         except libvirt.libvirtError as error:
             raise ActionFailed(
                 f"disk {path} could not be removed from node {self._name}: {one_line(error)}", hint="remove it by hand"

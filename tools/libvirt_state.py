@@ -20,7 +20,7 @@ import libvirt
 from models.errors import PrecheckFailed
 from tools.domain_xml import Domain
 from tools.libvirt_connection import one_line
-from tools.libvirt_disks import list_pools
+from tools.libvirt_volumes import list_pools
 from tools.ports import ImageRole, StateFile
 
 _MAX_BYTES = 128 << 20
