@@ -23,7 +23,7 @@ from models.plan import Action, Plan, Verdict
 from models.policy import Policy
 from models.risk import Risk
 from models.tier import Tier
-from tools.ports import Approver
+from tools.ports.approval import Approver
 
 _TIMELINE_MOST = 20_000
 """samples kept for reports: hours of a small fleet, minutes of a large one"""

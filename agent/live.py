@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from models.fleet import Fleet
     from models.risk import Risk
-    from tools.ports import HardwareLog, Hypervisor
+    from tools.ports.hypervisor import Hypervisor
+    from tools.ports.telemetry import HardwareLog
 
 
 class Eyes:

@@ -11,7 +11,8 @@ from agent.vm_copy import already_there, put_image
 from models.errors import ActionFailed, BadInput, IdentityUnproven, LifeboatError, PrecheckFailed
 from models.evacuation import SeenState
 from models.policy import PinRule
-from tools.ports import Hypervisor, ImageFile
+from tools.ports.archives import ImageFile
+from tools.ports.hypervisor import Hypervisor
 from tools.vm_files import STATE_ROLES, state_file
 
 

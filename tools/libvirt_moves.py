@@ -7,13 +7,14 @@ from typing import Any, cast
 
 import libvirt
 
+from models.convergence import JobProgress
 from models.errors import ActionFailed, BadInput
 from tools import libvirt_steering as steering
 from tools.libvirt_connection import one_line
 from tools.libvirt_migration import in_post_copy, read_progress, read_statistics, require_compression, run_migration
 from tools.libvirt_reach import GONE, find_domain
 from tools.libvirt_view import LibvirtView
-from tools.ports import IoLimits, JobProgress, MigrationOptions, MigrationStatistics
+from tools.ports.migration import IoLimits, MigrationOptions, MigrationStatistics
 
 _NO_SUCH_JOB = (libvirt.VIR_ERR_OPERATION_INVALID,)
 

@@ -14,7 +14,7 @@ from tools.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, write_attempt
 from tools.libvirt_connection import closed_port, one_line, pki_directory
 from tools.libvirt_moves import LibvirtMoves
 from tools.libvirt_storage import LibvirtStorage
-from tools.ports import Certificate
+from tools.ports.hypervisor import Certificate
 from tools.tls_identity import shown_certificate
 
 

@@ -21,7 +21,7 @@ from models.errors import PrecheckFailed
 from tools.domain_xml import Domain
 from tools.libvirt_connection import one_line
 from tools.libvirt_volumes import list_pools
-from tools.ports import ImageRole, StateFile
+from tools.ports.vms import ImageRole, StateFile
 
 _MAX_BYTES = 128 << 20
 """more than any firmware's variables or TPM state take; what is larger is something else"""

@@ -14,7 +14,7 @@ from tools import libvirt_volumes as volumes
 from tools.domain_xml import parse_domain
 from tools.libvirt_connection import one_line
 from tools.libvirt_view import LibvirtView
-from tools.ports import StateFile, StorageFacts
+from tools.ports.vms import StateFile, StorageFacts
 
 _STATE_SECONDS = 60.0
 

@@ -19,7 +19,8 @@ from tools.libvirt_migration import is_incoming
 from tools.libvirt_reach import GONE, LibvirtReach, find_domain
 from tools.libvirt_volumes import Pool, list_pools
 from tools.numa import Cell
-from tools.ports import Versions, VmObservation
+from tools.ports.hypervisor import Versions
+from tools.ports.vms import VmObservation
 
 
 class LibvirtView(LibvirtReach):

@@ -13,7 +13,7 @@ import libvirt
 from models.errors import PrecheckFailed
 from tools.domain_xml import parse_domain
 from tools.libvirt_connection import one_line
-from tools.ports import StorageFacts
+from tools.ports.vms import StorageFacts
 
 _NETWORK_POOLS = ("netfs", "iscsi", "iscsi-direct", "rbd", "gluster", "vstorage")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from models.errors import DisksUnmovable, PrecheckFailed
 from models.fleet import Vm
-from tools.ports import ArchiveStore, DiskObservation, Hypervisor, ImageFile, ImageRole, VmObservation
+from tools.ports.archives import ArchiveStore, ImageFile
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import DiskObservation, ImageRole, VmObservation
 from tools.vm_files import image_files
 
 

@@ -19,7 +19,8 @@ from models.errors import (
 from models.fleet import Vm
 from tools.domain_xml import Domain
 from tools.numa import shortage
-from tools.ports import Hypervisor, VmObservation, version
+from tools.ports.hypervisor import Hypervisor, version
+from tools.ports.vms import VmObservation
 
 
 def require_unknown_at(target: Hypervisor, before: VmObservation) -> None:

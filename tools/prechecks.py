@@ -15,7 +15,9 @@ from models.fleet import Vm
 from models.policy import ArchivePolicy, MigrationPolicy
 from tools.domain_xml import Domain, parse_domain
 from tools.labels import read_labels
-from tools.ports import ArchiveStore, Hypervisor, VmObservation
+from tools.ports.archives import ArchiveStore
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import VmObservation
 from tools.precheck_disks import (
     require_disks_movable,
     require_images_movable,

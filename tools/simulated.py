@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from models.fleet import Fleet, Node, NodeState, VmState
 from tools.domain_xml import parse_domain
 from tools.labels import Labels
-from tools.ports import Clock, MigrationOptions
+from tools.ports.clock import Clock
+from tools.ports.migration import MigrationOptions
 from tools.simulated_course import Course
 from tools.simulated_node import SimulatedNode
 from tools.simulated_state import (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from models.fleet import VmState
 from tools.clock import VirtualClock
-from tools.ports import Clock
+from tools.ports.clock import Clock
 from tools.simulated_migration import End, Migration, Phase
 from tools.simulated_state import Guest, Image, Machine, SimulatedDomain
 

@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 
+from models.convergence import JobProgress
 from models.errors import ActionFailed, BadInput, IdentityUnproven, Indeterminate, MigrationFailed, PrecheckFailed
 from models.fleet import Node, Vm, VmState
 from tools.domain_xml import parse_domain
 from tools.labels import read_labels
 from tools.numa import Cell
-from tools.ports import Certificate, JobProgress, MigrationOptions, MigrationStatistics, Versions, VmObservation
+from tools.ports.hypervisor import Certificate, Versions
+from tools.ports.migration import MigrationOptions, MigrationStatistics
+from tools.ports.vms import VmObservation
 from tools.simulated_migration import End, Migration
 from tools.simulated_state import SimulatedDomain
 from tools.simulated_steering import SimulatedSteering

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from models.fleet import Node, VmState
 from tools.domain_xml import Domain
 from tools.numa import Cell
-from tools.ports import Versions
+from tools.ports.hypervisor import Versions
 from tools.simulated_migration import Migration
 from tools.simulated_xml import MACHINE
 

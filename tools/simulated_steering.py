@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.errors import ActionFailed
 from models.fleet import VmState
-from tools.ports import IoLimits
+from tools.ports.migration import IoLimits
 from tools.simulated_migration import Phase
 from tools.simulated_reach import SimulatedReach
 

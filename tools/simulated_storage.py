@@ -8,7 +8,7 @@ from dataclasses import replace
 from models.errors import ActionFailed, ArchiveFailed, PrecheckFailed
 from models.fleet import VmState
 from tools.domain_xml import DomainDisk
-from tools.ports import BackingImage, DiskObservation, ImageRole, StateFile, StorageFacts
+from tools.ports.vms import BackingImage, DiskObservation, ImageRole, StateFile, StorageFacts
 from tools.simulated_reach import SimulatedReach
 from tools.simulated_state import LOCAL_DIRECTORY, SHARED_DIRECTORY, TPM_DIRECTORY, Image, SimulatedDomain
 

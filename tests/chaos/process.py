@@ -21,7 +21,9 @@ from agent.execute import Watcher
 from agent.hands import Hands
 from agent.journal import Journal
 from tools.clock import VirtualClock
-from tools.ports import ArchiveStore, Clock, Hypervisor
+from tools.ports.archives import ArchiveStore
+from tools.ports.clock import Clock
+from tools.ports.hypervisor import Hypervisor
 
 
 class Stopped(BaseException):

@@ -10,7 +10,7 @@ from typing import Any
 
 from models.fleet import VmState
 from tools.labels import Labels
-from tools.ports import Hypervisor
+from tools.ports.hypervisor import Hypervisor
 from tools.simulated import SimulatedFleet
 from tools.simulated_migration import Phase
 from tools.simulated_state import LOCAL_DIRECTORY

@@ -17,7 +17,7 @@ from agent.live import Eyes
 from agent.settings import Settings
 from models.errors import BadInput, Indeterminate, MetricsUnavailable
 from models.fleet import VmState
-from tools.ports import Hypervisor
+from tools.ports.hypervisor import Hypervisor
 from tools.simulated import SimulatedFleet
 
 EDGE = 11.31
