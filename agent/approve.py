@@ -9,7 +9,7 @@ from models.base import UtcTime, Value, format_duration
 from models.errors import ApprovalMissing, PlanRefused
 from models.fleet import Fleet
 from models.plan import Approval, Plan, Verdict
-from tools.ports import ApprovalAnswer, Approver
+from tools.ports.approval import ApprovalAnswer, Approver
 
 
 class Agreement(Value):

@@ -87,7 +87,10 @@ def restore(
     from agent.settings import load_settings
 
     with connect(load_settings(config), None) as session:
-        sight = bring_back(session.hands, archive_id, node, start=start, gone=frozenset(gone or ()), tell=note)
+        pins = session.policy.migration.pins
+        sight = bring_back(
+            session.hands, archive_id, node, start=start, gone=frozenset(gone or ()), pins=pins, tell=note
+        )
     if as_json:
         write_json({"archive": archive_id, "node": sight.node, "state": sight.seen})
     else:

@@ -15,7 +15,8 @@ from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
 from models.fleet import Vm, VmState
 from models.plan import Action
 from models.policy import Policy
-from tools.ports import Hypervisor, VmObservation
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import VmObservation
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from models.convergence import (
     smoothed,
 )
 from models.errors import Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
-from tools.ports import MigrationOptions
+from tools.ports.migration import MigrationOptions
 
 POLL_SECONDS = 0.5
 BACKSTOP_SECONDS = 30.0

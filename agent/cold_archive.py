@@ -11,7 +11,9 @@ from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, SeenState
 from models.fleet import VmState
 from models.policy import SourceRelease
-from tools.ports import ArchiveEntry, Hypervisor, ImageFile, VmObservation
+from tools.ports.archives import ArchiveEntry, ImageFile
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import VmObservation
 from tools.prechecks import check_archive
 from tools.vm_files import image_files, snapshot_files, split, state_image
 

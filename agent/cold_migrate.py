@@ -15,7 +15,9 @@ from agent.vm_copy import already_there, image_sha256, put_image
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError
 from models.evacuation import AttemptOutcome, Measured, SeenState
 from models.fleet import VmState
-from tools.ports import Hypervisor, ImageFile, ImageRole, VmObservation
+from tools.ports.archives import ImageFile
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import ImageRole, VmObservation
 from tools.prechecks import check_cold_migration
 from tools.vm_files import image_files
 

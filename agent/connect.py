@@ -23,7 +23,8 @@ from models.risk import Risk
 if TYPE_CHECKING:
     from agent.durable import Durable
     from agent.settings import Settings
-    from tools.ports import ArchiveStore, Hypervisor
+    from tools.ports.archives import ArchiveStore
+    from tools.ports.hypervisor import Hypervisor
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from agent.approve import approve, bind, check_agreement
-from agent.execute import CarryOut, Watcher, execute, new_evacuation_id
+from agent.execute import CarryOut, Order, Watcher, execute, new_evacuation_id
 from agent.guard import judge
 from agent.hands import Hands
 from agent.steering import unfinished
@@ -23,7 +23,7 @@ from models.plan import Action, Plan, Verdict
 from models.policy import Policy
 from models.risk import Risk
 from models.tier import Tier
-from tools.ports import Approver
+from tools.ports.approval import Approver
 
 _TIMELINE_MOST = 20_000
 """samples kept for reports: hours of a small fleet, minutes of a large one"""
@@ -178,16 +178,8 @@ class Cycle:
             lookout.take(seen, risks)
         check_agreement(agreement, plan, fleet, now=clock.now())
         with self._looking(lookout) as watcher:
-            return self.carry_out(
-                plan,
-                fleet,
-                verdict,
-                self.policy,
-                self.hands,
-                evacuation=evacuation,
-                agreement=agreement,
-                watcher=watcher,
-            )
+            order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
+            return self.carry_out(order, self.hands, evacuation=evacuation, watcher=watcher)
 
     @contextmanager
     def _looking(self, lookout: Lookout) -> Generator[Watcher]:

@@ -22,7 +22,8 @@ from models.policy import Policy
 if TYPE_CHECKING:
     from agent.journal import Journal
     from agent.settings import NodeSettings, PrometheusSettings, Settings
-    from tools.ports import Clock, Hypervisor
+    from tools.ports.clock import Clock
+    from tools.ports.hypervisor import Hypervisor
     from tools.prometheus_sight import PrometheusSight
 
 PATIENCE_SECONDS = 20.0

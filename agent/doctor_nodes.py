@@ -12,11 +12,11 @@ from models.errors import LifeboatError, NodeUnreachable
 from models.policy import PinRule
 from models.text import visible
 from tools.domain_xml import parse_domain
-from tools.prechecks import version
+from tools.ports.hypervisor import version
 
 if TYPE_CHECKING:
     from agent.settings import NodeSettings
-    from tools.ports import Hypervisor
+    from tools.ports.hypervisor import Hypervisor
 
 EXPIRES_SOON = timedelta(days=30)
 _DAY = timedelta(days=1)

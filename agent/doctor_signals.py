@@ -15,7 +15,7 @@ import numpy as np
 
 from models.errors import LifeboatError, MetricsUnavailable
 from models.signal import Component, Signal, SignalHistory
-from tools.ports import MetricsSource
+from tools.ports.telemetry import MetricsSource
 
 _WINDOW = timedelta(minutes=5)
 """Prometheus itself looks this far back for a sample."""

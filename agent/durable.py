@@ -18,7 +18,6 @@ import sqlalchemy
 import sqlalchemy.exc
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
-from agent.approve import Agreement
 from agent.cycle import Look
 from agent.execute import Order, Run, Watcher
 from agent.hands import Hands
@@ -28,8 +27,6 @@ from agent.run_attempt import recover_attempts
 from agent.steering import read_steering, unfinished
 from models.errors import BadInput, Busy
 from models.evacuation import Attempt, Evacuation
-from models.fleet import Fleet
-from models.plan import Plan, Verdict
 from models.policy import Policy
 
 WORKFLOWS_VERSION = "1"
@@ -90,20 +87,8 @@ class Durable:
             itself = f"{socket.gethostname()}:{self._state_dir}"
             self._executor = hashlib.sha256(itself.encode()).hexdigest()[:16]
 
-    def execute(
-        self,
-        plan: Plan,
-        fleet: Fleet,
-        verdict: Verdict,
-        policy: Policy,
-        hands: Hands,
-        *,
-        evacuation: str,
-        agreement: Agreement,
-        watcher: Watcher | None = None,
-    ) -> Evacuation:
+    def execute(self, order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | None = None) -> Evacuation:
         """As `agent.execute.execute`. Raises Busy when another lifeboat is at work, or one was and did not finish."""
-        order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
         with lease(self._state_dir, evacuation):
             cut_off = unfinished(hands.journal)
             if cut_off:

@@ -19,6 +19,7 @@ from agent.admission import Gate
 from agent.approve import Agreement
 from agent.attempt import AttemptContext, Progress
 from agent.hands import Hands
+from agent.meanwhile import meanwhile
 from agent.run_attempt import attempt_so_far, call_off, run_attempt
 from agent.steering import LOOK_SECONDS, Request, read_steering
 from models.base import Value, format_duration
@@ -43,6 +44,8 @@ class Watcher:
     say: Callable[[str], None] = lambda _: None
     """what a person following it should know, one line"""
     cancelled: threading.Event = field(default_factory=threading.Event)
+    heed_seconds: float = LOOK_SECONDS
+    """how often what people asked for is looked up meanwhile"""
 
 
 class Order(Value):
@@ -59,16 +62,7 @@ class CarryOut(Protocol):
     """What carries out an approved plan: `execute`, or `agent.durable.Durable.execute`."""
 
     def __call__(
-        self,
-        plan: Plan,
-        fleet: Fleet,
-        verdict: Verdict,
-        policy: Policy,
-        hands: Hands,
-        *,
-        evacuation: str,
-        agreement: Agreement,
-        watcher: Watcher | None = None,
+        self, order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | None = None
     ) -> Evacuation: ...
 
 
@@ -76,24 +70,13 @@ def new_evacuation_id(hands: Hands) -> str:
     return f"evac-{hands.clock.now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
-def execute(
-    plan: Plan,
-    fleet: Fleet,
-    verdict: Verdict,
-    policy: Policy,
-    hands: Hands,
-    *,
-    evacuation: str,
-    agreement: Agreement,
-    watcher: Watcher | None = None,
-) -> Evacuation:
+def execute(order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | None = None) -> Evacuation:
     """Run every action of the plan that is not `stay`.
 
     One failure neither stops nor undoes the others. Ctrl-C (or `watcher.cancelled`, or a request in the journal) ends
     what can still be ended and waits until every vm was observed. Raises nothing for failed actions: the outcome is in
     the Evacuation.
     """
-    order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
     run = Run(order, hands, evacuation, watcher)
     run.begin()
     with run.steered():
@@ -235,20 +218,9 @@ class Run:
     @contextmanager
     def steered(self) -> Generator[None]:
         """Heed requests for as long as the block runs."""
-        over = threading.Event()
-
-        def follow() -> None:
-            while not over.wait(LOOK_SECONDS):
-                self.heed()
-
         self.heed()
-        follower = threading.Thread(target=follow, name=f"steering {self.id}", daemon=True)
-        follower.start()
-        try:
+        with meanwhile(self.heed, lambda over: over.wait(self.watcher.heed_seconds), name=f"steering {self.id}"):
             yield
-        finally:
-            over.set()
-            follower.join()
 
     def _why_stopped(self, action: Action) -> str | None:
         self.heed()  # once a pause or a cancellation is on disk, nothing begins

@@ -12,7 +12,7 @@ from models.convergence import Rules, Start, begin
 from models.errors import ActionFailed, WontConverge
 from models.fleet import VmState
 from models.migration import LiveEstimate, live_migration, post_copy_stall, stream_bandwidth
-from tools.ports import VmObservation
+from tools.ports.vms import VmObservation
 
 _RATE = "dirty-rate"
 _SAMPLES_IN_DOUBT = 3

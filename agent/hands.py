@@ -13,7 +13,9 @@ from agent.settle import Sight
 from models.errors import BadInput, NodeUnreachable
 from models.evacuation import SeenState
 from models.fleet import Vm
-from tools.ports import ArchiveStore, Clock, Hypervisor
+from tools.ports.archives import ArchiveStore
+from tools.ports.clock import Clock
+from tools.ports.hypervisor import Hypervisor
 
 
 class BlackoutMeter(Protocol):

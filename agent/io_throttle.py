@@ -15,7 +15,7 @@ from agent.hands import Hands
 from agent.journal import Journal
 from models.errors import LifeboatError
 from models.evacuation import SeenState
-from tools.ports import IoLimits
+from tools.ports.migration import IoLimits
 
 THROTTLED, GIVEN_BACK = "io-throttled", "io-given-back"
 _BYTES: tuple[str, ...] = ("total_bytes_sec", "read_bytes_sec", "write_bytes_sec")

@@ -8,7 +8,7 @@ from agent.hands import Hands
 from agent.journal import Journal
 from models.errors import LifeboatError
 from models.evacuation import SeenState
-from tools.ports import Hypervisor
+from tools.ports.hypervisor import Hypervisor
 
 _LEFT, _REMOVED = "disk-left", "disk-removed"
 _MARK_LEFT, _MARK_REMOVED = "stamp-left", "stamp-removed"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from models.fleet import Fleet
     from models.risk import Risk
     from tools.history_store import HistoryStore
-    from tools.ports import HardwareLog, Hypervisor
+    from tools.ports.hypervisor import Hypervisor
+    from tools.ports.telemetry import HardwareLog
 
 
 class Eyes:

@@ -17,7 +17,8 @@ from models.errors import Indeterminate, LifeboatError, MigrationFailed
 from models.evacuation import AttemptOutcome, Evidence, Measured, SeenState
 from models.fleet import VmState
 from models.policy import MigrationPolicy
-from tools.ports import MigrationOptions, MigrationStatistics, VmObservation
+from tools.ports.migration import MigrationOptions, MigrationStatistics
+from tools.ports.vms import VmObservation
 from tools.prechecks import check_live_migration
 
 SETTLE_SECONDS = 30.0

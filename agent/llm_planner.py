@@ -103,19 +103,16 @@ def propose(
 ) -> Plan:
     """The language model's plan. Takes at most about `llm.timeout_seconds` of wall clock, and the solver's own time.
 
-    `evacuating` empty: the risky nodes. Those of them that are not risky count as asked for by a person, so a human has to
-    agree. Raises PlannerFailed, with why in one line, whenever there is no plan that passes the guard and loses no more than
+    Which nodes are emptied is settled as for `agent.plan.plan`: by tiers (`evacuating`) or a person (`asked`), else by risk.
+    Raises PlannerFailed, with why in one line, whenever there is no plan that passes the guard and loses no more than
     1.25 times what the solver's plan loses. Raises ValueError as `agent.plan.plan` does.
     """
-    risky = solver.nodes_to_evacuate(fleet, risks, policy, now)
-    asked = tuple(dict.fromkeys([*asked, *(name for name in evacuating if name not in risky)]))
-    leaving = {*(evacuating or risky), *asked}
-    count = sum(vm.node in leaving for vm in fleet.vms)
-    if count > MAX_VMS:
-        raise PlannerFailed(f"{count} vms are more than the language model is asked about ({MAX_VMS})")
-    by_solver = solver.plan(fleet, risks, policy, now, tuple(evacuating) or None, asked=asked)
+    by_solver = solver.plan(fleet, risks, policy, now, evacuating, asked=asked)
     if not by_solver.evacuating:
         return by_solver
+    count = sum(vm.node in by_solver.evacuating for vm in fleet.vms)
+    if count > MAX_VMS:
+        raise PlannerFailed(f"{count} vms are more than the language model is asked about ({MAX_VMS})")
     facts = facts_for(fleet, risks, policy, now, by_solver.evacuating)
     prompt = prompts.load(PROMPT)
     draft = _ask(llm, prompt.text, _task(facts, by_solver.evacuating), facts)

@@ -7,7 +7,8 @@ from agent.settle import Sight
 from models.errors import LifeboatError
 from models.evacuation import SeenState
 from models.policy import OldDisks
-from tools.ports import DiskObservation, Hypervisor, VmObservation
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import DiskObservation, VmObservation
 
 
 def make_images(ctx: AttemptContext, target: Hypervisor, before: VmObservation) -> None:

@@ -21,7 +21,8 @@ from agent.refresh import refresh
 from models.errors import LifeboatError, MetricsUnavailable, NodeUnreachable
 from models.fleet import Fleet, Node, NodeState, Vm, VmState
 from models.signal import HardwareEvent, Signal, SignalHistory
-from tools.ports import HardwareLog, Hypervisor, MetricsSource, SummarySource
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.telemetry import HardwareLog, MetricsSource, SummarySource
 
 if TYPE_CHECKING:
     from tools.ring import SummaryRing

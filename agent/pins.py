@@ -21,7 +21,7 @@ from agent.journal import Journal
 from models.base import UtcTime, Value
 from models.errors import BadInput, IdentityUnproven
 from models.policy import PinRule
-from tools.ports import Clock
+from tools.ports.clock import Clock
 
 PINNED = "certificate-pinned"
 """the journal's word for it"""

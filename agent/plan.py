@@ -48,14 +48,6 @@ def hazard(node: str, seconds: float, standing: dict[str, NodeStanding], policy:
     return policy.trigger.probability * min(1.0, seconds / policy.trigger.horizon.total_seconds())
 
 
-def nodes_to_evacuate(
-    fleet: Fleet, risks: Iterable[Risk], policy: Policy, now: datetime | None = None
-) -> tuple[str, ...]:
-    """The risky nodes, in the fleet's order. `now` None: as of the fleet's own time. Raises ValueError for two risks of one."""
-    standing = standings((node.name for node in fleet.nodes), risks, policy, now or fleet.observed_at)
-    return _leaving(fleet, standing, None)
-
-
 def _leaving(fleet: Fleet, standing: dict[str, NodeStanding], named: Collection[str] | None) -> tuple[str, ...]:
     if not named:
         return tuple(node.name for node in fleet.nodes if standing[node.name].standing is Standing.RISKY)

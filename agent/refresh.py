@@ -12,7 +12,7 @@ from datetime import datetime
 
 from models.errors import LifeboatError, MetricsUnavailable
 from models.signal import Signal, Summaries
-from tools.ports import SummarySource
+from tools.ports.telemetry import SummarySource
 from tools.ring import COARSE_SECONDS, COARSE_SLOTS, FINE_SECONDS, FINE_SLOTS, SummaryRing
 
 LAG_SECONDS = 20.0

@@ -10,7 +10,7 @@ from agent.refresh import LAG_SECONDS
 from models.errors import BadInput
 from models.signal import HardwareEvent, Signal, Summaries
 from tools.history_store import HistoryStore
-from tools.ports import SummarySource
+from tools.ports.telemetry import SummarySource
 from tools.ring import COARSE_SECONDS, COARSE_SLOTS, FINE_SECONDS, SummaryRing
 
 AT_ONCE = 24

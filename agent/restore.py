@@ -8,9 +8,11 @@ from functools import partial
 from agent.hands import Hands
 from agent.settle import Sight
 from agent.vm_copy import already_there, put_image
-from models.errors import ActionFailed, BadInput, LifeboatError, PrecheckFailed
+from models.errors import ActionFailed, BadInput, IdentityUnproven, LifeboatError, PrecheckFailed
 from models.evacuation import SeenState
-from tools.ports import Hypervisor, ImageFile
+from models.policy import PinRule
+from tools.ports.archives import ImageFile
+from tools.ports.hypervisor import Hypervisor
 from tools.vm_files import STATE_ROLES, state_file
 
 
@@ -21,6 +23,7 @@ def restore(
     *,
     start: bool,
     gone: frozenset[str] = frozenset(),
+    pins: PinRule = PinRule.FIRST_USE,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Sight:
     """Write the disks and read them back, define the vm and, with `start`, start it; what the node shows then.
@@ -28,12 +31,14 @@ def restore(
     Every other node must have been seen not to know the vm: one that shows it, even shut off, or does not answer makes
     this raise PrecheckFailed with nothing changed. `gone` names nodes that a person saw dead (and that will not come
     back with this vm): they are not asked. An image below the disks that the node has already, the very same, is used as
-    it is. Raises ArchiveFailed when the archive does not verify or what was written reads back otherwise; then, as after
+    it is. `pins`: what the policy holds a pinned node to; another certificate raises IdentityUnproven, with nothing changed.
+    Raises ArchiveFailed when the archive does not verify or what was written reads back otherwise; then, as after
     any failure, what was made is removed again.
     """
     if hands.archives is None:
         raise BadInput("no archive store is configured", hint="set `archive_url` in the settings")
     store, target = hands.archives, hands.node(node)
+    _require_pinned(hands, target, pins)
     tell("verifying the archive")
     entry = store.verify(archive_id)
     what = f"vm {entry.vm_name} ({entry.vm_uuid})"
@@ -83,6 +88,19 @@ def restore(
             hint=f"look with `virsh domstate {uuid}` on {node}; the archive is untouched",
         )
     return sight
+
+
+def _require_pinned(hands: Hands, target: Hypervisor, rule: PinRule) -> None:
+    """A pinned node shows the certificate it is known by, so that the vm's disks go to nobody else."""
+    pinned = hands.pins.checker_of(target.name, rule) if hands.pins is not None else None
+    if pinned is None:
+        return
+    try:
+        pinned(target.name, target.tls_fingerprint())
+    except IdentityUnproven as error:
+        raise IdentityUnproven(
+            f"nothing is restored to node {target.name}: {error.message}", hint=error.hint
+        ) from error
 
 
 def _missing(

@@ -25,7 +25,7 @@ from models.evacuation import Attempt, AttemptOutcome, SeenState
 from models.fleet import Vm
 from models.plan import Action, ActionKind
 from models.policy import Policy
-from tools.ports import VmObservation
+from tools.ports.vms import VmObservation
 
 _RUNNERS: dict[ActionKind, Callable[[AttemptContext], Ending]] = {
     ActionKind.LIVE_MIGRATE: live_migrate,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from models.evacuation import SeenState
-from tools.ports import VmObservation
+from tools.ports.vms import VmObservation
 
 _JOB_SLACK_SECONDS = 1.0
 """between libvirt's count of a job's age and ours"""

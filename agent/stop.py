@@ -11,7 +11,7 @@ from agent.settle import Sight, why_not_start
 from models.errors import ActionFailed, LifeboatError
 from models.evacuation import AttemptOutcome, SeenState
 from models.fleet import VmState
-from tools.ports import Hypervisor
+from tools.ports.hypervisor import Hypervisor
 
 _LOOK_SECONDS = 0.5
 _FORCED_SECONDS = 10.0

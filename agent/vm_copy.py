@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from models.errors import ArchiveFailed, PrecheckFailed
-from tools.ports import Hypervisor, ImageFile, ImageRole
+from tools.ports.archives import ImageFile
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import ImageRole
 
 
 def image_sha256(node: Hypervisor, path: str, check: Callable[[], None] = lambda: None) -> tuple[int, str]:

@@ -15,7 +15,9 @@ from agent.hands import Hands
 from agent.vm_copy import image_sha256
 from models.errors import ActionFailed, BadInput, LifeboatError, PrecheckFailed
 from models.evacuation import SeenState
-from tools.ports import ArchiveEntry, ArchiveStore, Hypervisor, ImageFile, StorageFacts
+from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import StorageFacts
 from tools.vm_files import STATE_ROLES
 
 _LIMITS: tuple[str, ...] = (

@@ -5,13 +5,13 @@ A look never holds an action up: it runs in the background, one at a time, and w
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from agent.hands import Hands
+from agent.meanwhile import meanwhile
 from agent.tiers import Tiers, record_changes
 from models.errors import LifeboatError
 from models.fleet import Fleet, NodeState
@@ -101,19 +101,9 @@ class Lookout:
     @contextmanager
     def looking(self, every: timedelta) -> Generator[None]:
         """Look again and again for as long as the block runs; a look that is under way at its end is waited for."""
-        over = threading.Event()
-
-        def follow() -> None:
-            while not self._hands.clock.wait(over, every.total_seconds()):
-                self.look_again()
-
-        follower = threading.Thread(target=follow, name=f"lookout {self._evacuation}", daemon=True)
-        follower.start()
-        try:
+        seconds, clock = every.total_seconds(), self._hands.clock
+        with meanwhile(self.look_again, lambda over: clock.wait(over, seconds), name=f"lookout {self._evacuation}"):
             yield
-        finally:
-            over.set()
-            follower.join()
 
     def look_again(self) -> None:
         """One look. A failed one is said once, and changes nothing that was approved."""

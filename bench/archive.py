@@ -34,7 +34,8 @@ from models.fleet import VmState
 from tools import archive_store
 from tools.archive_chunks import CHUNK_BYTES
 from tools.archive_store import FsspecArchiveStore
-from tools.ports import ImageFile, ImageRole, VmObservation
+from tools.ports.archives import ImageFile
+from tools.ports.vms import ImageRole, VmObservation
 
 GIB = 1 << 30
 MIB = 1 << 20

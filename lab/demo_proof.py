@@ -76,7 +76,8 @@ def _restores(stage: Stage, vm: Vm, archive_id: str, dead: str) -> Check:
     hands = stage.session.hands
     node = next(name for name in sorted(hands.nodes) if name != dead)
     try:
-        sight = restore(hands, archive_id, node, start=True, gone=frozenset({dead}))
+        pins = stage.session.policy.migration.pins
+        sight = restore(hands, archive_id, node, start=True, gone=frozenset({dead}), pins=pins)
     except LifeboatError as error:
         return Check(name=name, passed=False, why=str(error))
     boot = stage.answers(vm, _ANSWER_SECONDS)

@@ -30,7 +30,7 @@ from models.signal import HardwareEvent, Signal, SignalHistory
 from tools.archive_store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.labels import Labels
-from tools.ports import Clock
+from tools.ports.clock import Clock
 from tools.signals import load_catalogue
 from tools.simulated import SimulatedFleet
 

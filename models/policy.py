@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -165,7 +165,8 @@ class MigrationPolicy(Value):
     """a live migration expected to pause the vm longer is not planned, and none is let pause it longer, the ladder's last
     downtime step aside"""
     last_downtime: Duration = Field(default=parse_duration("500ms"), gt=timedelta(0))
-    """how far the ladder's last downtime step may go; less than max_downtime counts as max_downtime"""
+    """how far the ladder's last downtime step may go; max_downtime where a policy sets that and not this. Less than
+    max_downtime counts as max_downtime"""
     switchover_allowance: Duration = Field(default=parse_duration("100ms"), ge=timedelta(0))
     """what switching over takes besides the last round of memory. QEMU's limit is on the last round alone, so it is told
     the allowed pause less this, and at least a tenth of the pause"""
@@ -192,6 +193,14 @@ class MigrationPolicy(Value):
     probe_max_risk: float = Field(default=0.2, ge=0, le=1)
     """the probe is skipped when the node is likelier than this to fail before the vm is safe: no time to lose"""
     old_disks: OldDisks = OldDisks.KEEP
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_cap_caps_every_step(cls, given: Any) -> Any:
+        """Who sets how long a vm may stand still means it: the last step passes that only where it is let to by name."""
+        if not isinstance(given, dict) or "max_downtime" not in given or "last_downtime" in given:
+            return cast("Any", given)
+        return {**cast("dict[str, Any]", given), "last_downtime": given["max_downtime"]}
 
     @model_validator(mode="after")
     def _compression_fits_the_streams(self) -> Self:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from models.base import UtcTime, Value
 from models.errors import ArchiveFailed
-from tools.ports import ImageRole
+from tools.ports.vms import ImageRole
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"

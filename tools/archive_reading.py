@@ -13,7 +13,7 @@ from tools.archive_files import StoreFiles
 from tools.archive_images import read_image
 from tools.archive_manifest import MANIFEST, SIGNATURE, ArchivedImage, Manifest, parse_manifest
 from tools.archive_signing import Cipher, Signer
-from tools.ports import ArchiveEntry, ImageFile
+from tools.ports.archives import ArchiveEntry, ImageFile
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 

@@ -31,7 +31,9 @@ from tools.archive_manifest import MANIFEST, SIGNATURE, ArchivedImage, Encryptio
 from tools.archive_reading import ArchiveReader, entry_of
 from tools.archive_signing import Cipher, Signer
 from tools.clock import SystemClock
-from tools.ports import ArchiveEntry, Clock, ImageFile, ImageRole, Leftover, VmObservation
+from tools.ports.archives import ArchiveEntry, ImageFile, Leftover
+from tools.ports.clock import Clock
+from tools.ports.vms import ImageRole, VmObservation
 
 _BEGUN = "begun.json"
 _SEGMENT = re.compile(r"(?P<stem>[a-z]+-[A-Za-z0-9_-]+)\.(?P<number>\d{6,})\.[0-9a-f]{8}")

@@ -12,8 +12,8 @@ import libvirt
 from models.fleet import VmState
 from tools.domain_xml import Domain, DomainDisk
 from tools.libvirt_connection import Call
-from tools.libvirt_disks import Pool, Volume, describe_volume, find_volume
-from tools.ports import BackingImage, DiskObservation
+from tools.libvirt_volumes import Pool, Volume, describe_volume, find_volume
+from tools.ports.vms import BackingImage, DiskObservation
 
 _QEMU_SECONDS = 3.0
 _MAX_CHAIN = 200

@@ -10,9 +10,10 @@ from typing import Any
 
 import libvirt
 
+from models.convergence import JobProgress
 from models.errors import BadInput, Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
 from tools.libvirt_connection import Call, LibvirtConnection, alive, host_of, one_line
-from tools.ports import JobProgress, MigrationOptions, MigrationStatistics
+from tools.ports.migration import MigrationOptions, MigrationStatistics
 
 ABORT_SECONDS = 60.0
 """how long libvirt may take to end a job it was told to end"""

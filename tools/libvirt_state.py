@@ -20,8 +20,8 @@ import libvirt
 from models.errors import PrecheckFailed
 from tools.domain_xml import Domain
 from tools.libvirt_connection import one_line
-from tools.libvirt_disks import list_pools
-from tools.ports import ImageRole, StateFile
+from tools.libvirt_volumes import list_pools
+from tools.ports.vms import ImageRole, StateFile
 
 _MAX_BYTES = 128 << 20
 """more than any firmware's variables or TPM state take; what is larger is something else"""

@@ -11,7 +11,7 @@ import libvirt
 import libvirt_qemu
 
 from tools.domain_xml import parse_domain
-from tools.ports import IoLimits
+from tools.ports.migration import IoLimits
 
 _BYTES = ("total_bytes_sec", "read_bytes_sec", "write_bytes_sec")
 _POLL_SECONDS = 0.2

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tools.ports import JobProgress, MigrationOptions, MigrationStatistics
+from models.convergence import JobProgress
+from tools.ports.migration import MigrationOptions, MigrationStatistics
 
 BEGIN_SECONDS = 0.2
 """libvirt's handshake before the first byte"""

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
-
 from models.errors import ActionFailed
 from models.fleet import VmState
-from tools.ports import IoLimits
+from tools.ports.migration import IoLimits
 from tools.simulated_migration import Phase
-
-if TYPE_CHECKING:
-    from tools.simulated import Machine, SimulatedDomain, SimulatedFleet
+from tools.simulated_reach import SimulatedReach
 
 _BYTES = ("total_bytes_sec", "read_bytes_sec", "write_bytes_sec")
 
 
-class SimulatedSteering(ABC):
+class SimulatedSteering(SimulatedReach):
     """The part of SimulatedNode that steers a migration."""
-
-    _fleet: SimulatedFleet
-    _name: str
-
-    @abstractmethod
-    def _answering(self) -> AbstractContextManager[Machine]: ...
-
-    @abstractmethod
-    def _domain(self, uuid: str) -> AbstractContextManager[SimulatedDomain]: ...
 
     def abort_job(self, uuid: str) -> None:
         with self._answering():
@@ -112,7 +97,3 @@ class SimulatedSteering(ABC):
             if guest is None or guest.agent_answers is None:
                 return None
             return guest.agent_answers and domain.state is VmState.RUNNING
-
-    def _require_active(self, uuid: str, domain: SimulatedDomain) -> None:
-        if not domain.active:
-            raise ActionFailed(f"vm {uuid} on node {self._name} is not running")

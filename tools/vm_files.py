@@ -5,7 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from tools.ports import ImageFile, ImageRole, StateFile, VmObservation
+from tools.ports.archives import ImageFile
+from tools.ports.vms import ImageRole, StateFile, VmObservation
 
 STATE_ROLES = (ImageRole.NVRAM, ImageRole.TPM)
 """small files beside the disks"""

@@ -21,7 +21,9 @@ from agent.execute import Watcher
 from agent.hands import Hands
 from agent.journal import Journal
 from tools.clock import VirtualClock
-from tools.ports import ArchiveStore, Clock, Hypervisor
+from tools.ports.archives import ArchiveStore
+from tools.ports.clock import Clock
+from tools.ports.hypervisor import Hypervisor
 
 
 class Stopped(BaseException):
@@ -38,6 +40,8 @@ _WAITS = frozenset({"wait", "_wait_for_tstate_lock", "_worker"})
 _GLANCE_SECONDS = 0.0005
 _PATIENCE_SECONDS = 5.0
 """real time after which a busy thread is taken to wait for something else"""
+_HEED_SECONDS = 0.02
+"""real time between two looks for what people ask: a play waits for them, in whose time nothing passes meanwhile"""
 _CHUNK_BYTES = 16 << 10
 """small, so that a disk of the simulated fleet, which holds little, is read in several pieces"""
 
@@ -70,7 +74,7 @@ class Process:
         self.journal = _Journal(journal, self)
         reached: dict[str, Hypervisor] = {n: _Reached(node, self) for n, node in nodes.items()}  # type: ignore[misc]
         self.hands = Hands(reached, clock, self.journal, archives)
-        self.watcher = Watcher(tell=self._tell, withdraw=lambda _: self.withdrawn or None)
+        self.watcher = Watcher(tell=self._tell, withdraw=lambda _: self.withdrawn or None, heed_seconds=_HEED_SECONDS)
 
     def heeded_cancel(self) -> bool:
         """The thread that heeds requests has written it down, and has come round again since."""

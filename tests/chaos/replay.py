@@ -31,7 +31,7 @@ from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
-from tools.ports import ApprovalAnswer
+from tools.ports.approval import ApprovalAnswer
 from tools.simulated_migration import Phase
 
 _PHASE = re.compile(rf"(?P<vm>\S+) is (?P<phase>{'|'.join(Phase)})")

@@ -24,9 +24,10 @@ from models.policy import Policy
 from tools.archive_store import FsspecArchiveStore
 from tools.domain_xml import parse_domain
 from tools.labels import Labels
-from tools.ports import Clock
-from tools.simulated import LOCAL_DIRECTORY, SimulatedDomain, SimulatedFleet
+from tools.ports.clock import Clock
+from tools.simulated import SimulatedFleet
 from tools.simulated_migration import Phase
+from tools.simulated_state import LOCAL_DIRECTORY, SimulatedDomain
 
 NODES = ("node-a", "node-b", "node-c")
 

@@ -10,8 +10,8 @@ from scenes.world import World
 
 from models.errors import MigrationFailed
 from models.evacuation import AttemptOutcome
-from tools.simulated import LOCAL_DIRECTORY
 from tools.simulated_migration import Phase
+from tools.simulated_state import LOCAL_DIRECTORY
 
 PATH = f"{LOCAL_DIRECTORY}/db-0.raw"
 

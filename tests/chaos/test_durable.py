@@ -42,11 +42,7 @@ def order(world: World, policy: Policy = POLICY) -> Order:
 
 
 def evacuate(world: World, watcher: Watcher | None = None, *, name: str = NAME, policy: Policy = POLICY) -> Evacuation:
-    agreed = order(world, policy)
-    return Durable(world.directory).execute(
-        agreed.plan, agreed.fleet, agreed.verdict, policy, world.hands, evacuation=name, agreement=agreed.agreement,
-        watcher=watcher,
-    )  # fmt: skip
+    return Durable(world.directory).execute(order(world, policy), world.hands, evacuation=name, watcher=watcher)
 
 
 def cut_off(world: World) -> None:

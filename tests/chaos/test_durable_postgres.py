@@ -16,6 +16,7 @@ from scenes.world import POLICY, World
 
 from agent.approve import Agreement
 from agent.durable import Durable
+from agent.execute import Order
 from agent.steering import Request, ask, unfinished
 from models.errors import BadInput, Busy
 from models.evacuation import EvacuationOutcome
@@ -69,9 +70,8 @@ def evacuate_as(directory: Path, url: str, *, pause: bool = False) -> Evacuation
     if pause:
         world.journal.append(Request.PAUSE, {"by": "ana"}, now=now, evacuation=name)
     try:
-        return Durable(directory, url).execute(
-            plan, fleet, verdict, POLICY, world.hands, evacuation=name, agreement=agreement
-        ).outcome  # fmt: skip
+        order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
+        return Durable(directory, url).execute(order, world.hands, evacuation=name).outcome
     finally:
         world.journal.close()
 

@@ -14,7 +14,7 @@ import pytest
 from scenes.world import INFERENCE, POLICY, World
 
 from agent.approve import Agreement, PolicyApprover, StandingApprover, approve, check_agreement
-from agent.execute import Watcher, execute
+from agent.execute import Order, Watcher, execute
 from agent.journal import Journal
 from agent.restore import restore
 from agent.run_attempt import recover_attempts
@@ -112,7 +112,8 @@ def test_a_vm_shut_off_by_somebody_else_meanwhile_is_left_alone(world: World) ->
     made, fleet, verdict = world.plan()
     world.fleet.node("a").power_off(world.web)
     agreement = _agreement(world, made)
-    evacuation = execute(made, fleet, verdict, POLICY, world.hands, evacuation="evac-1", agreement=agreement)
+    order = Order(plan=made, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
+    evacuation = execute(order, world.hands, evacuation="evac-1")
     assert world.outcome(evacuation, world.web) is AttemptOutcome.REFUSED
     assert world.fleet.running_on(world.web) == []
     world.check_nothing_lost_or_doubled()

@@ -18,9 +18,9 @@ from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Vm, VmState
 from models.plan import Action, ActionKind
 from models.policy import Policy
-from tools.simulated import LOCAL_DIRECTORY
 from tools.simulated_migration import Phase
 from tools.simulated_node import SimulatedNode
+from tools.simulated_state import LOCAL_DIRECTORY
 
 MB = 1_000_000
 

@@ -26,8 +26,8 @@ from agent.hands import Hands
 from agent.settle import Settlement, Sight, Step
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, SeenState
-from tools.simulated import Image
 from tools.simulated_node import SimulatedNode
+from tools.simulated_state import Image
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 _MISTAKES: list[Any] = []

@@ -25,7 +25,7 @@ from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import ArchivePolicy, SourceRelease
 from tools.archive_store import FsspecArchiveStore
-from tools.simulated import LOCAL_DIRECTORY
+from tools.simulated_state import LOCAL_DIRECTORY
 
 BASE, SNAPSHOT = f"{LOCAL_DIRECTORY}/base.raw", f"{LOCAL_DIRECTORY}/between.qcow2"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scenes.hypervisor_worlds import LabWorld, SimulatedWorld, World
 
-from tools.ports import MigrationOptions
+from tools.ports.migration import MigrationOptions
 
 
 @pytest.fixture(scope="session")

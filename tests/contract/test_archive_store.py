@@ -20,7 +20,8 @@ import pytest
 from models.errors import ArchiveFailed, BadInput
 from models.fleet import VmState
 from tools.archive_store import FsspecArchiveStore
-from tools.ports import ArchiveEntry, DiskObservation, ImageFile, ImageRole, VmObservation
+from tools.ports.archives import ArchiveEntry, ImageFile
+from tools.ports.vms import DiskObservation, ImageRole, VmObservation
 
 MIB = 1 << 20
 XML = "<domain type='kvm'><name>batch</name><uuid>7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001</uuid></domain>"

@@ -12,7 +12,8 @@ from scenes.stub_s3 import StubS3, stub_s3
 from models.errors import ArchiveFailed
 from models.fleet import VmState
 from tools.archive_store import FsspecArchiveStore
-from tools.ports import ArchiveEntry, ImageFile, ImageRole, VmObservation
+from tools.ports.archives import ArchiveEntry, ImageFile
+from tools.ports.vms import ImageRole, VmObservation
 
 pytest.importorskip("s3fs", reason="s3fs is an extra that the locked environment does not have")
 

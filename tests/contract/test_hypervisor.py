@@ -15,7 +15,9 @@ from models.fleet import VmState
 from tools.archive_store import FsspecArchiveStore
 from tools.domain_xml import parse_domain
 from tools.labels import read_labels
-from tools.ports import Hypervisor, ImageRole, MigrationOptions, StateFile, VmObservation
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.migration import MigrationOptions
+from tools.ports.vms import ImageRole, StateFile, VmObservation
 from tools.prechecks import check_live_migration
 from tools.vm_files import image_files
 

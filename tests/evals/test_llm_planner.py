@@ -209,9 +209,19 @@ def test_a_node_that_is_not_risky_is_emptied_only_because_a_person_named_it() ->
     with serving(proposes(decide(1, "live_migrate", "node-3"))) as endpoint:
         llm = LlmSettings(base_url=endpoint.url, model="stub")
         risks = [risk for risk in scene.risks() if risk.node != "node-a"]
-        plan = propose(scene.fleet(), risks, scene.POLICY, llm, NOW, ("node-b",))
+        plan = propose(scene.fleet(), risks, scene.POLICY, llm, NOW, asked=("node-b",))
     assert plan.asked == ("node-b",)
     assert judge(plan, scene.fleet(), risks, scene.POLICY, NOW).approval is Approval.HUMAN
+
+
+def test_a_node_that_nobody_named_is_no_persons_wish_and_the_guard_decides_as_for_the_solver() -> None:
+    quiet = [risk for risk in scene.risks() if risk.node != "node-a"]
+    by_solver = solver.plan(scene.fleet(), quiet, scene.POLICY, NOW, ("node-b",))
+    assert not judge(by_solver, scene.fleet(), quiet, scene.POLICY, NOW).passed
+    with serving(proposes(decide(1, "live_migrate", "node-3"))) as endpoint:
+        llm = LlmSettings(base_url=endpoint.url, model="stub")
+        with pytest.raises(PlannerFailed, match="source-risky"):
+            propose(scene.fleet(), quiet, scene.POLICY, llm, NOW, ("node-b",))
 
 
 def test_too_many_vms_are_the_solvers_business() -> None:

@@ -25,7 +25,8 @@ from models.policy import ArchivePolicy, Policy, SourceRelease
 from tools.archive_store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.libvirt_node import LibvirtNode
-from tools.ports import Hypervisor, VmObservation
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import VmObservation
 
 pytestmark = pytest.mark.lab
 

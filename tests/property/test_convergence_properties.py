@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.convergence import Climb, JobProgress, Rules, Step, begin, decide, last_round_limit
 from models.ladder import Rung
 from models.policy import MigrationPolicy
-from tools.ports import MigrationOptions
+from tools.ports.migration import MigrationOptions
 from tools.simulated_migration import SWITCH_SECONDS, Migration
 
 seconds = st.sampled_from(["0s", "1s", "5s", "20s", "1m"])

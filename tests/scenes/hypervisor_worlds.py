@@ -10,9 +10,10 @@ from typing import Any
 
 from models.fleet import VmState
 from tools.labels import Labels
-from tools.ports import Hypervisor
-from tools.simulated import LOCAL_DIRECTORY, SimulatedFleet
+from tools.ports.hypervisor import Hypervisor
+from tools.simulated import SimulatedFleet
 from tools.simulated_migration import Phase
+from tools.simulated_state import LOCAL_DIRECTORY
 
 
 class World(ABC):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from agent.approve import PolicyApprover, approve
-from agent.execute import Watcher, execute
+from agent.execute import Order, Watcher, execute
 from agent.guard import judge
 from agent.hands import Hands
 from agent.journal import Journal
@@ -81,16 +81,8 @@ class World:
         now = self.fleet.clock.now()
         self.evacuations += 1
         agreement = approve(made, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
-        return execute(
-            made,
-            fleet,
-            verdict,
-            policy,
-            self.hands,
-            evacuation=f"evac-{self.evacuations}",
-            agreement=agreement,
-            watcher=watcher,
-        )
+        order = Order(plan=made, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
+        return execute(order, self.hands, evacuation=f"evac-{self.evacuations}", watcher=watcher)
 
     def outcome(self, evacuation: Evacuation, vm: str) -> AttemptOutcome:
         attempt = evacuation.attempt_for(vm)

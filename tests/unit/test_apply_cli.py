@@ -21,7 +21,7 @@ from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
 from models.plan import Action, ActionKind
 from models.risk import Risk
-from tools.ports import ApprovalAnswer
+from tools.ports.approval import ApprovalAnswer
 
 
 @pytest.fixture

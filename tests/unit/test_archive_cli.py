@@ -15,7 +15,8 @@ from agent.journal import Journal
 from models.errors import ArchiveFailed, LifeboatError
 from models.fleet import VmState
 from tools.archive_store import FsspecArchiveStore
-from tools.ports import ImageFile, ImageRole, VmObservation
+from tools.ports.archives import ImageFile
+from tools.ports.vms import ImageRole, VmObservation
 
 VM = VmObservation("7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001", "batch", "node-a", VmState.SHUTOFF, True, ())
 

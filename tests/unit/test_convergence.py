@@ -183,6 +183,23 @@ def test_only_the_last_downtime_goes_past_the_cap() -> None:
     assert decide(STUCK, Climb(1, 0, 0.3), rules(steps), elapsed=30).climb.downtime == 0.5
 
 
+@pytest.mark.parametrize(
+    ("policy", "most"),
+    [
+        ({}, 0.5),
+        ({"max_downtime": "100ms"}, 0.1),  # who lowers the cap lowers it for every step
+        ({"max_downtime": "2s"}, 2.0),
+        ({"max_downtime": "100ms", "last_downtime": "400ms"}, 0.4),
+        ({"max_downtime": "600ms", "last_downtime": "400ms"}, 0.6),
+        ({"last_downtime": "5s"}, 5.0),
+    ],
+)
+def test_how_far_the_last_downtime_step_goes(policy: dict[str, str], most: float) -> None:
+    steps = [{"when": {"stalled": "1s"}, "do": {"downtime": "10s"}}]
+    found = decide(STUCK, Climb(downtime=0.01), rules(steps, **policy), elapsed=30)
+    assert found.climb.downtime == most
+
+
 def test_the_beginning() -> None:
     quiet, busy, unknown = begin(DEFAULT, 0.01), begin(DEFAULT, 1.2), begin(DEFAULT, None)
     assert quiet.climb == busy.climb == unknown.climb == Climb(position=3, downtime=0.2)

@@ -24,7 +24,7 @@ from tools.libvirt_migration import (  # noqa: E402
     require_compression,
 )
 from tools.libvirt_node import LibvirtNode  # noqa: E402
-from tools.ports import MigrationOptions  # noqa: E402
+from tools.ports.migration import MigrationOptions  # noqa: E402
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from agent.settings import Settings
 from models.errors import BadInput, Indeterminate, MetricsUnavailable, ModelInvalid
 from models.fleet import VmState
 from tools.history_store import HistoryStore
-from tools.ports import Hypervisor
+from tools.ports.hypervisor import Hypervisor
 from tools.simulated import SimulatedFleet
 
 EDGE = 11.31

@@ -17,7 +17,7 @@ from agent.observe import Memory, Observation, merge_events, observe
 from models.errors import HardwareLogUnavailable, MetricsUnavailable
 from models.fleet import Fleet, NodeState, VmState
 from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, Signal, SignalHistory
-from tools.ports import Hypervisor
+from tools.ports.hypervisor import Hypervisor
 from tools.simulated import SimulatedFleet
 
 NOW = datetime.fromtimestamp(T0, UTC)

@@ -14,6 +14,7 @@ from agent.cold_migrate import cold_migrate
 from agent.hands import Hands
 from agent.journal import Journal
 from agent.pins import Pins, PinState
+from agent.restore import restore
 from models.errors import BadInput, IdentityUnproven
 from models.evacuation import AttemptOutcome
 from models.fleet import VmState
@@ -125,6 +126,29 @@ def test_a_cold_move_is_held_to_the_pin_where_there_is_one_before_the_vm_stops(
     where = {name: node.observe(uuid) for name, node in hands.nodes.items()}
     runs_at = [name for name, seen in where.items() if seen is not None and seen.state is VmState.RUNNING]
     assert runs_at == (["node-a"] if pinned else ["node-b"])
+
+
+@pytest.mark.parametrize("rule", PinRule)
+def test_a_restore_is_held_to_the_pin_before_anything_is_written(tmp_path: Path, rule: PinRule):
+    world = World(tmp_path)
+    attempt = world.evacuate().attempt_for(world.batch)
+    assert attempt is not None
+    assert attempt.archive is not None
+    pins = Pins(tmp_path / "pins.json", world.journal, world.fleet.clock)
+    pins.pin("b", world.hands.node("b").tls_fingerprint(), by="doctor")
+    world.hands = replace(world.hands, pins=pins)
+    world.fleet.kill_node("a")
+    world.fleet.machines["b"].certificate = "swapped"
+    dead = frozenset({"a"})
+    if rule is PinRule.OFF:
+        restore(world.hands, attempt.archive.id, "b", start=True, gone=dead, pins=rule)
+        assert world.fleet.running_on(world.batch) == ["b"]
+        return
+    with pytest.raises(IdentityUnproven, match=r"nothing is restored to node b.*pinned since"):
+        restore(world.hands, attempt.archive.id, "b", start=True, gone=dead, pins=rule)
+    assert world.fleet.known_on(world.batch) == ["a"]
+    restore(world.hands, attempt.archive.id, "c", start=True, gone=dead, pins=rule)
+    assert world.fleet.running_on(world.batch) == ["c"], "a node without a pin is reached as the settings say"
 
 
 def test_an_evacuation_moves_nothing_to_nodes_that_show_other_certificates(tmp_path: Path):

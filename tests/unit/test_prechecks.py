@@ -30,10 +30,13 @@ from tools.archive_store import FsspecArchiveStore
 from tools.domain_xml import parse_domain
 from tools.labels import Labels
 from tools.numa import Cell
-from tools.ports import Versions, VmObservation
+from tools.ports.hypervisor import Versions
+from tools.ports.vms import VmObservation
 from tools.prechecks import check_archive, check_cold_migration, check_live_migration
-from tools.simulated import LOCAL_DIRECTORY, Image, SimulatedFleet, domain_xml
+from tools.simulated import SimulatedFleet
 from tools.simulated_node import SimulatedNode
+from tools.simulated_state import LOCAL_DIRECTORY, Image
+from tools.simulated_xml import domain_xml
 
 GIB = 1 << 30
 POLICY = ArchivePolicy()

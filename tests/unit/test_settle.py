@@ -9,7 +9,7 @@ import pytest
 from agent.settle import Sight, Step, job_is_ours, runs_at_most_once, settle_live, why_not_start
 from models.evacuation import SeenState
 from models.fleet import VmState
-from tools.ports import DiskObservation, VmObservation
+from tools.ports.vms import DiskObservation, VmObservation
 
 DISK = DiskObservation("vda", "/d/vda.raw", "raw", 64 << 20, 1 << 20, shared=True)
 OTHER_DISK = DiskObservation("vda", "/d/vda.raw", "raw", 32 << 20, 1 << 20, shared=True)

@@ -14,7 +14,7 @@ from models.errors import ActionFailed, LifeboatError, MigrationFailed, NodeUnre
 from models.fleet import Priority, VmState
 from tools.clock import VirtualClock
 from tools.labels import Labels
-from tools.ports import MigrationOptions
+from tools.ports.migration import MigrationOptions
 from tools.simulated import SimulatedFleet
 from tools.simulated_migration import Phase
 

@@ -22,6 +22,8 @@ from models.signal import Component, Signal
 
 SHIPPED = Path(__file__).parent
 """Where the shipped files lie."""
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, where PyYAML was built with it: it reads the catalogue ten times faster"""
 
 
 def load_catalogue(user_file: Path | None = None) -> tuple[Signal, ...]:
@@ -57,7 +59,7 @@ def load_catalogue(user_file: Path | None = None) -> tuple[Signal, ...]:
 
 def _mapping(path: Path) -> dict[str, Any]:
     try:
-        content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: object = yaml.load(path.read_text(encoding="utf-8"), _LOADER)  # noqa: S506 — a safe one, either way
     except OSError as error:
         raise BadInput(
             f"signals file {path}: {error.strerror or error}", hint="give the path of a readable file"

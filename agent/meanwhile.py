@@ -1,0 +1,30 @@
+"""Something that is done again and again beside a block of code, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+
+@contextmanager
+def meanwhile(
+    do: Callable[[], None], over_before_next: Callable[[threading.Event], bool], *, name: str
+) -> Generator[None]:
+    """Do it for as long as the block runs; the turn that is under way at its end is waited for.
+
+    `over_before_next` waits until the next turn is due or the event is set, and says whether it is set.
+    """
+    over = threading.Event()
+
+    def follow() -> None:
+        while not over_before_next(over):
+            do()
+
+    follower = threading.Thread(target=follow, name=name, daemon=True)
+    follower.start()
+    try:
+        yield
+    finally:
+        over.set()
+        follower.join()

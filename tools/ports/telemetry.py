@@ -1,0 +1,45 @@
+"""Where signals and hardware events are read from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from models.signal import HardwareEvent, Signal, SignalHistory, Summaries
+
+
+class MetricsSource(Protocol):
+    """Where signals are read from: Prometheus, or anything that speaks its HTTP API."""
+
+    def histories(self, signal: Signal, *, start: datetime, end: datetime, step_seconds: float) -> list[SignalHistory]:
+        """One history per node and part, NaN where nothing was reported.
+
+        Raises MetricsUnavailable when the source is unreachable, refuses, or answers only in part, and BadInput when the
+        signal gives two series for one node and part.
+        """
+        ...
+
+
+class SummarySource(Protocol):
+    """Who computes 5-minute summaries: Prometheus, or anything that speaks its HTTP API."""
+
+    def summaries(
+        self,
+        signal: Signal,
+        *,
+        first: int,
+        last: int,
+        step_seconds: int,
+        resolution_seconds: int,
+        recorded: bool = False,
+    ) -> Summaries:
+        """The stretches that end at `first`, `first + step_seconds` … `last` (unix seconds). Raises as `histories` does."""
+        ...
+
+
+class HardwareLog(Protocol):
+    """Where hardware events are read from: a directory of collected logs, or a BMC's SEL."""
+
+    def events(self, *, since: datetime) -> list[HardwareEvent]:
+        """Events at or after `since`, oldest first. Raises HardwareLogUnavailable."""
+        ...

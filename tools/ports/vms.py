@@ -1,0 +1,108 @@
+"""What a node shows of a vm: its state, its disks, and the small files beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from models.fleet import VmState
+
+
+class ImageRole(StrEnum):
+    """What a file is to its vm."""
+
+    DISK = "disk"
+    """what the guest writes to"""
+    BACKING = "backing"
+    """below a qcow2 overlay; only read, and often by several vms"""
+    NVRAM = "nvram"
+    """UEFI variables"""
+    TPM = "tpm"
+    """state of an emulated TPM"""
+
+
+@dataclass(frozen=True)
+class BackingImage:
+    """One image below a disk."""
+
+    path: str
+    format: str
+    virtual_bytes: int
+    allocated_bytes: int
+    image_bytes: int
+    backing: str
+    """the next one below it; empty at the end of the chain"""
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class DiskObservation:
+    """One writable disk of a vm, as a node sees it."""
+
+    device: str
+    """target device in the guest, such as `vda`"""
+    path: str
+    """where it lies on the node"""
+    format: str
+    """`raw` or `qcow2`"""
+    virtual_bytes: int
+    allocated_bytes: int
+    shared: bool
+    """lies in storage that every node reaches"""
+    image_bytes: int = 0
+    """length of the image as `read_disk` gives it, now; 0 when not known. A qcow2 image grows while its vm runs"""
+    backing: str = ""
+    """the image below it that it needs; empty when it stands alone"""
+    chain: tuple[BackingImage, ...] = ()
+    """the images below it, nearest first, as far as storage pools hold them"""
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """A small file that a vm has beside its disks, and does not run without: UEFI variables, TPM state."""
+
+    role: ImageRole
+    path: str
+    content: bytes = field(repr=False)
+    mode: int
+    """permission bits"""
+    owner: int
+    group: int
+
+
+@dataclass(frozen=True)
+class StorageFacts:
+    """What is to be known of an image before it is wiped."""
+
+    format: str
+    image_bytes: int
+    pool_type: str
+    """libvirt's word: `dir`, `logical`, `rbd`, …"""
+    shared: bool
+    used_by: tuple[str, ...]
+    """names of the vms of this node, running or not, that have it as a disk or below one"""
+
+
+@dataclass(frozen=True)
+class VmObservation:
+    """What one node says of one vm at one moment."""
+
+    uuid: str
+    name: str
+    node: str
+    state: VmState
+    persistent: bool
+    disks: tuple[DiskObservation, ...]
+    incoming: bool = False
+    """a migration is arriving: the vm is defined here but does not run here yet"""
+    attempt: str | None = None
+    """id of the lifeboat attempt stamped into the domain's metadata, if any"""
+    state_reason: str = ""
+    """libvirt's word for why it is in that state, such as `migration`, `user`, `post-copy failed`"""
+    saved_memory: bool = False
+    """shut off with its memory in a managed save image: a copy of the disks alone would lose it"""
+    snapshots: int = 0
+    nvram: str | None = None
+    """file with the UEFI variables, outside the disks"""
+    tpm: bool = False
+    """has an emulated TPM, whose state lies outside the disks"""
