@@ -116,7 +116,6 @@ def score(
     from models.forecast.dataset import known_at
     from models.forecast.drift import fit_at
     from models.forecast.explain import drivers_of
-    from models.forecast.features import Builder
     from tools.datasets import write_scores
     from tools.model_store import load_model
 
@@ -139,7 +138,7 @@ def score(
         columns["probability"] = values
     else:
         place = loaded.place(None if horizon is None else _micros(horizon))
-        builder = Builder(data, loaded.plan)
+        builder = loaded.builder(data)
         curve = loaded.curve(builder.build(pairs.unit, pairs.time))
         values = curve[:, place]
         columns["probability"] = values
@@ -195,7 +194,7 @@ def backtest(
 ) -> None:
     """Measure the forecast on units and times it has not seen, beside the baselines, with intervals by unit."""
     from agent.console import console, write_json
-    from agent.forecast_report import backtest_table
+    from agent.forecast_report import WIDTH, backtest_table
     from models.errors import BadInput
     from models.forecast import backtest as trials
     from models.forecast.train import Settings
@@ -231,7 +230,7 @@ def backtest(
         write_json({"dataset": str(dataset), "horizon": horizon, "train_until": train_until, "trials": reports})
         return
     for report in reports:
-        console().print(backtest_table(report))
+        console().print(backtest_table(report), crop=False, width=WIDTH)
 
 
 def _micros(text: str) -> int:

@@ -8,15 +8,17 @@ from typing import Any, cast
 
 from rich.table import Table
 
-COLUMNS = (
+WIDTH = 130
+"""Columns of the terminal that seven methods take; also in a pipe."""
+MEASURES = (
     ("AP", "average_precision"),
-    ("90 % (by unit)", "average_precision_90%"),
+    ("AP, 90 % by unit", "average_precision_90%"),
     ("recall@FPR 0.1 %", "recall_at_fpr_0.1%"),
-    ("@1 %", "recall_at_fpr_1%"),
+    ("recall@FPR 1 %", "recall_at_fpr_1%"),
     ("top 0.1 %: precision", "precision_top_0.1%"),
-    ("unit recall", "unit_recall_top_0.1%"),
+    ("top 0.1 %: unit recall", "unit_recall_top_0.1%"),
     ("top 1 %: precision", "precision_top_1%"),
-    ("unit recall", "unit_recall_top_1%"),
+    ("top 1 %: unit recall", "unit_recall_top_1%"),
     ("ECE", "ece"),
     ("lead days 10/50/90 %", "lead_days_top_1%"),
     ("cost at 10/30/100/300", "cost_by_price_ratio"),
@@ -24,18 +26,18 @@ COLUMNS = (
 
 
 def backtest_table(report: Mapping[str, object]) -> Table:
-    """One trial, a row a method. Costs are shares of the better of never and always acting: below 1 pays."""
+    """One trial, a column a method. Costs are shares of the better of never and always acting: below 1 pays."""
 
     methods = cast("Mapping[str, Mapping[str, Any]]", report["methods"])
     base = next(iter(methods.values()))["base_rate"]
     said = ", ".join(f"{name} {value}" for name, value in report.items() if name not in ("methods", "misfit"))
     doubt = f"\nthe model does not fit the test units at the end: {report['misfit']}" if report.get("misfit") else ""
-    table = Table(title=f"{said}, base rate {base:.4f}{doubt}", title_justify="left")
-    table.add_column("method", overflow="fold")
-    for title, _ in COLUMNS:
-        table.add_column(title, justify="right")
-    for name, row in methods.items():
-        table.add_row(name, *(_cell(row.get(key), key) for _, key in COLUMNS))
+    table = Table(title=f"{said}, base rate {base:.4f}{doubt}", title_justify="left", width=WIDTH)
+    table.add_column("", no_wrap=True)
+    for name in methods:
+        table.add_column(name, justify="right", overflow="fold")
+    for title, key in MEASURES:
+        table.add_row(title, *(_cell(row.get(key), key) for row in methods.values()))
     return table
 
 

@@ -16,7 +16,6 @@ from models.forecast.anomaly import score_anomaly, train_anomaly
 from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, Spans, known_at, take_units
 from models.forecast.drift import fit_at
 from models.forecast.evaluate import Bools
-from models.forecast.features import Builder
 from models.forecast.train import Say, Settings, silent, train
 
 MODEL = "lifeboat"
@@ -82,7 +81,7 @@ def run(
         raise BadInput("no unit held out for the test failed in the test time: nothing can be measured")
     model = train(learn, [horizon], until=train_until, settings=settings, say=say)
     say(f"scoring {len(pairs)} pairs of {int(held_out.sum())} units, {int(failed.sum())} of them failing")
-    builder = Builder(test, model.plan)
+    builder = model.builder(test)
     scores: dict[str, Floats] = {MODEL: model.curve(builder.build(pairs.unit, pairs.time))[:, 0]}
     begin = int(learn.observed_from[learn.observed_from > -FOREVER].min())
     back = labels.at_risk(learn, np.arange(train_until - horizon, begin - 1, -every, dtype=np.int64)[::-1])

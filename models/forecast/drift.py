@@ -198,7 +198,7 @@ def _tell(question: Question, now: float, low: float, high: float, values: Seque
     elif what.startswith("spread_"):
         thing = f"the spread of {subject} over {window}"
     elif what.startswith("count_"):
-        counted = subject if subject in ("rows", "events") else f"{subject} events"
+        counted = subject if subject == "events" else f"{subject} events"
         thing = f"the number of {counted} in {window}"
     else:
         thing = subject

@@ -80,8 +80,6 @@ def _why(subject: str, model: Forecast, features: Matrix, row: int, dataset: Dat
     match subject:
         case "age":
             return wording.of_age(values)
-        case "rows":
-            return wording.of_rows(values)
         case "signals":
             return wording.of_all_signals(values)
         case "fleet":

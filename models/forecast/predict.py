@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from models.errors import BadInput
+from models.errors import BadInput, ModelInvalid
 from models.forecast.asof import span_name
 from models.forecast.calibrate import Calibration, logit
 from models.forecast.dataset import Dataset, Floats, Ints
@@ -110,8 +110,17 @@ class Forecast:
             columns.append(1.0 - survival)
         return np.stack(columns, axis=1)
 
+    def builder(self, dataset: Dataset) -> Builder:
+        """What builds this model's features from `dataset`. Raises ModelInvalid where it was trained with other ones."""
+        builder = Builder(dataset, self.plan)
+        if builder.names != self.names:
+            raise ModelInvalid(
+                "the model was trained by a lifeboat that computed other features", hint="train it again with this one"
+            )
+        return builder
+
     def features(self, dataset: Dataset, unit: Ints, time: Ints) -> Matrix:
-        return Builder(dataset, self.plan).build(unit, time)
+        return self.builder(dataset).build(unit, time)
 
     def place(self, horizon: int | None) -> int:
         """Which column of the curve `horizon` (microseconds) is; None: the longest. Raises BadInput."""

@@ -135,7 +135,7 @@ def compared(plan: Plan, names: Sequence[str]) -> list[str]:
     """The features worth holding against training's: the state of each signal and what one horizon changed."""
 
     span = span_name(plan.windows[-3])
-    wanted = [f"rows.count_{span}"] if plan.signals else []
+    wanted: list[str] = []
     for signal, clock in zip(plan.signals, plan.clocks, strict=True):
         wanted.append(f"{signal}.last")
         wanted += [] if clock else [f"{signal}.change_{span}", f"{signal}.spread_{span}"]

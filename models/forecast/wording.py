@@ -93,21 +93,15 @@ def of_category(name: str, value: str, failures: float, fleet: float) -> str:
     return f"{name} {value}: {amount(failures * per)} failures per 100 units and year, {amount(fleet * per)} in the whole fleet"
 
 
-def of_rows(values: Values) -> str:
-    counts = [(name.removeprefix("count_"), *v) for name, v in values.items() if name.startswith("count_")]
-    said = [f"newest row {lasting(_value(values, 'age'))} old"] if not math.isnan(_value(values, "age")) else ["no row"]
-    said += [f"{amount(n)} rows in {spaced(span)}, healthy units {amount(usual)}" for span, n, usual in counts[2:3]]
-    return f"reporting: {', '.join(said)}"
-
-
 def of_all_signals(values: Values) -> str:
     said: list[str] = []
     for name, words in (("nonzero", "other than 0"), ("missing", "not reported")):
         now, usual = values.get(name, (math.nan, math.nan))
         if not math.isnan(now):
             said.append(f"{words} {amount(now)} (healthy units {amount(usual)})")
-    rising = [(name.removeprefix("rising_"), v) for name, (v, _) in values.items() if name.startswith("rising_") and v]
-    said += [f"rising in {spaced(span)} {amount(v)}" for span, v in rising[:1] if not math.isnan(v)]
+    for start, words in (("rising_", "risen"), ("changes_", "changes")):
+        windows = ((name.removeprefix(start), v) for name, (v, _) in values.items() if name.startswith(start))
+        said += [f"{words} in {spaced(span)} {amount(v)}" for span, v in windows if v and not math.isnan(v)][:1]
     return f"how many signals: {', '.join(said) or 'none reported'}"
 
 

@@ -203,14 +203,14 @@ def test_the_reference_travels_in_the_model_file(model: Forecast) -> None:
 def test_an_older_model_file_is_not_taken_for_fitting(model: Forecast, fleet: Dataset) -> None:
     old = store.loads(store.dumps(replace(model, reference=None)))
     assert isinstance(old, Forecast)
-    assert "cannot tell whether the model fits" in drift.fit_at(old, Builder(fleet, old.plan), CUT + 10 * DAY).misfit
+    assert "cannot tell whether the model fits" in drift.fit_at(old, old.builder(fleet), CUT + 10 * DAY).misfit
 
 
 def test_the_same_fleet_later_fits_and_with_another_unit_does_not(model: Forecast, fleet: Dataset) -> None:
-    assert drift.fit_at(model, Builder(fleet, model.plan), CUT + 14 * DAY).misfit == ""
+    assert drift.fit_at(model, model.builder(fleet), CUT + 14 * DAY).misfit == ""
     tables = frames()
     tables["telemetry"] = milli("temperature")(tables["telemetry"])
-    said = drift.fit_at(model, Builder(build(tables), model.plan), CUT + 14 * DAY).misfit
+    said = drift.fit_at(model, model.builder(build(tables)), CUT + 14 * DAY).misfit
     assert said.startswith("temperature is above")
     assert "\n" not in said
 
@@ -224,6 +224,6 @@ def test_failures_that_nobody_forecast_are_said(model: Forecast) -> None:
         tables["failures"].filter(~pl.col("unit").is_in(doomed)),
         pl.DataFrame({"unit": doomed, "failed_at": [at] * len(doomed)}, schema=tables["failures"].schema),
     ])  # fmt: skip
-    said = drift.fit_at(model, Builder(build(tables), model.plan), CUT + 14 * DAY).misfit
+    said = drift.fit_at(model, model.builder(build(tables)), CUT + 14 * DAY).misfit
     assert "failures in the last" in said
     assert "forecast were" in said

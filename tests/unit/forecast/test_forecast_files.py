@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_every_truncation_and_every_flipped_byte_is_refused(data: bytes) -> None
 def test_another_version_says_so(data: bytes) -> None:
     with pytest.raises(ModelInvalid, match="format 99"):
         store.loads(data.replace(b"lifeboat-model %d" % store.FORMAT, b"lifeboat-model 99", 1))
+
+
+def test_a_model_trained_with_other_features_scores_nothing(model: Forecast, fleet: Dataset) -> None:
+    other = replace(model, names=("rows.age", *model.names))
+    pairs = labels.at_risk(fleet, np.array([CUT]))
+    with pytest.raises(ModelInvalid, match="other features"):
+        score(other, fleet, pairs.unit, pairs.time)
 
 
 def test_only_the_trusted_key_s_signature_counts(model: Forecast, data: bytes) -> None:
