@@ -11,6 +11,7 @@ _UP = (1000.0, 1024.0, 100.0, 60.0, 1e6)
 """Units that give larger figures: milli, KiB, per cent, per second to per minute, micro."""
 _DOWN = (1.0 / 1000.0, 1.0 / 1024.0)
 """Smaller ones. Only these: what falls to a hundredth may well have broken."""
+FACTORS = (*_UP, *_DOWN)
 _SAMPLES = 3
 """Newest samples that must all say so: one wild reading is no change of unit."""
 
@@ -26,7 +27,7 @@ def unit_change(signal: Signal, values: Floats, healthy: Past) -> str | None:
     newest, usual = values[-_SAMPLES:], healthy.center
     near = min(0.2, 0.05 + 4.0 * healthy.spread / usual)
     last = float(newest[-1])
-    for factor in (*_UP, *_DOWN):
+    for factor in FACTORS:
         if abs(last / (usual * factor) - 1.0) <= near and np.all(np.abs(newest / (usual * factor) - 1.0) <= near):
             return _told(newest, usual, f"{factor:g} × that" if factor > 1 else f"{1 / factor:g} times less")
     if signal.unit != "°C":
