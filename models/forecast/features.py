@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.errors import ModelInvalid
 from models.forecast.asof import days
-from models.forecast.dataset import MICROSECONDS, Dataset, Floats, Ints, Telemetry
+from models.forecast.dataset import FOREVER, MICROSECONDS, Dataset, Floats, Ints, Telemetry
 from models.forecast.event_features import EventFeatures
 from models.forecast.signal_features import SignalFeatures
 
@@ -60,8 +60,18 @@ def plan_from_json(data: Mapping[str, object]) -> Plan:
         raise ModelInvalid(f"the model file's feature plan is not one this version knows ({error})") from None
 
 
-def plan(dataset: Dataset, horizons: Sequence[int], hazards: Mapping[str, tuple[Mapping[str, float], float]]) -> Plan:
-    """Choose features for `dataset` as it stands (cut it with `known_at` first). horizons: microseconds."""
+def plan(
+    dataset: Dataset,
+    horizons: Sequence[int],
+    hazards: Mapping[str, tuple[Mapping[str, float], float]],
+    *,
+    learnt_until: int = FOREVER,
+) -> Plan:
+    """Choose features for `dataset` as it stands (cut it with `known_at` first). horizons: microseconds.
+
+    Signals that nobody reported by `learnt_until`, the last moment that teaches anything, are left out: what is counted
+    over all signals would jump with them.
+    """
 
     longest, shortest = max(horizons), min(horizons)
     windows = tuple(sorted({shortest // 4, shortest, longest, 3 * longest, 12 * longest}))
@@ -72,7 +82,7 @@ def plan(dataset: Dataset, horizons: Sequence[int], hazards: Mapping[str, tuple[
     if telemetry is not None and telemetry.time.size:
         for place, name in enumerate(telemetry.signals):
             column = telemetry.values[:, place]
-            if not np.isnan(column).all():
+            if not np.isnan(column[telemetry.time <= learnt_until]).all():
                 signals.append(name)
                 clocks.append(_clock_rate(telemetry, column))
         same = np.diff(telemetry.unit) == 0

@@ -24,6 +24,7 @@ class _Signal:
     rises: Ints
     rose_at: Ints
     changed_at: Ints
+    changes: Ints
     first_at: Ints
     peak: Floats
     integral: Floats | None
@@ -63,15 +64,20 @@ class SignalFeatures:
         if not self._signals_named:
             return []
         spans = [span_name(w) for w in self._windows]
-        names = ["rows.age", *(f"rows.count_{w}" for w in spans)]
-        for name in self._signals_named:
+        names = []
+        for name, clock in zip(self._signals_named, self._clocks, strict=True):
+            if clock:
+                # Whatever else it told would be how often rows came: a new exporter would look like a change of the unit.
+                names.append(f"{name}.last")
+                continue
             names += [f"{name}.last", f"{name}.peak_gap", f"{name}.since_rise", f"{name}.since_change"]
             names += [f"{name}.reported_for", f"{name}.change_total", f"{name}.rises_total"]
             names += [f"{name}.change_{w}" for w in spans] + [f"{name}.rises_{w}" for w in spans]
             if self._spread_too:
                 names += [f"{name}.mean_{w}" for w in spans] + [f"{name}.spread_{w}" for w in spans]
                 names += [f"{name}.off_mean_{w}" for w in spans]
-        return [*names, "signals.nonzero", "signals.missing", *(f"signals.rising_{w}" for w in spans)]
+        together = [f"signals.rising_{w}" for w in spans] + [f"signals.changes_{w}" for w in spans]
+        return [*names, "signals.nonzero", "signals.missing", *together]
 
     def _prepare(self, telemetry: Telemetry, column: Floats) -> _Signal:
         frame = pl.DataFrame({"u": telemetry.unit, "t": telemetry.time, "v": column}).with_columns(
@@ -83,6 +89,7 @@ class SignalFeatures:
         frame = frame.with_columns(
             rise.cast(pl.Int64).cum_sum().over("u").alias("rises"),
             pl.when(rise).then(pl.col("t")).forward_fill().over("u").alias("rose_at"),
+            change.cast(pl.Int64).cum_sum().over("u").alias("changes"),
             pl.when(change).then(pl.col("t")).forward_fill().over("u").alias("changed_at"),
             pl.when(appears).then(pl.col("t")).forward_fill().over("u").alias("first_at"),
             pl.when(appears).then(pl.col("v")).forward_fill().over("u").alias("first"),
@@ -111,6 +118,7 @@ class SignalFeatures:
             rises=frame["rises"].to_numpy(),
             rose_at=times("rose_at"),
             changed_at=times("changed_at"),
+            changes=frame["changes"].to_numpy(),
             first_at=times("first_at"),
             peak=frame["peak"].to_numpy(),
             integral=integral,
@@ -120,10 +128,11 @@ class SignalFeatures:
     def columns(self, unit: Ints, time: Ints) -> list[NDArray[np.generic]]:
         telemetry, index, windows = self._telemetry, self._index, self._windows
         nothing = np.full(unit.size, np.nan)
+        blank = [nothing] * (7 + len(windows) * (5 if self._spread_too else 2))
         if telemetry is None or index is None or not telemetry.time.size:
-            per_signal = 7 + len(windows) * (5 if self._spread_too else 2)
-            before = [nothing] * (2 + len(windows) + per_signal * len(self._signals_named))
-            return [*before, np.full(unit.size, float(len(self._signals_named))), *([nothing] * len(windows))]
+            silent = [column for clock in self._clocks for column in ([nothing] if clock else blank)]
+            together = [nothing] * (2 * len(windows))
+            return [*silent, nothing, np.full(unit.size, float(len(self._signals_named))), *together]
         start = index.start[unit]
         row = index.at(unit, time)
         none = row < start
@@ -132,22 +141,24 @@ class SignalFeatures:
         early = [b < start for b in before]
         clipped = [np.maximum(np.where(e, start, b), 0) for b, e in zip(before, early, strict=True)]
         clipped = [np.minimum(c, telemetry.time.size - 1) for c in clipped]
-        seconds = (time - telemetry.time[row]) / MICROSECONDS
-        columns: list[NDArray[np.generic]] = [np.where(none, np.nan, seconds / 86_400)]
-        columns += [np.where(none, np.nan, row - np.maximum(b, start - 1)) for b in before]
+        columns: list[NDArray[np.generic]] = []
         nonzero, missing = np.zeros(unit.size), np.zeros(unit.size)
         rising = [np.zeros(unit.size) for _ in windows]
+        changed = [np.zeros(unit.size) for _ in windows]
         for signal, clock in zip(self._signals, self._clocks, strict=True):
             if signal is None:
-                columns += [nothing] * (7 + len(windows) * (5 if self._spread_too else 2))
+                columns += [nothing] if clock else blank
                 missing += 1
                 continue
             held = np.where(none, np.nan, signal.held[row])
-            first = np.where(none, np.nan, signal.first[row])
             absent = np.isnan(held)
-            now = held + clock * seconds if clock else held
+            missing += absent
+            if clock:
+                columns.append(held + clock * ((time - telemetry.time[row]) / MICROSECONDS))
+                continue
+            first = np.where(none, np.nan, signal.first[row])
             columns += [
-                now,
+                held,
                 np.where(absent, np.nan, signal.peak[row] - held),
                 _since(time, signal.rose_at[row], none),
                 _since(time, signal.changed_at[row], none),
@@ -165,12 +176,13 @@ class SignalFeatures:
                 changes.append(held - then)
                 rises.append(np.where(absent, np.nan, count))
                 rising[k] += ~absent & (count > 0)
+                changed[k] += np.where(absent, 0, signal.changes[row] - np.where(early[k], 0, signal.changes[at]))
             columns += changes + rises
             if self._spread_too:
                 columns += self._spread(signal, time, row, none, clipped, early)
             nonzero += ~absent & (held > 0)
-            missing += absent
-        return [*columns, np.where(none, np.nan, nonzero), missing, *(np.where(none, np.nan, r) for r in rising)]
+        together = [np.where(none, np.nan, column) for column in (*rising, *changed)]
+        return [*columns, np.where(none, np.nan, nonzero), missing, *together]
 
     def _spread(
         self, signal: _Signal, time: Ints, row: Ints, none: Bools, clipped: list[Ints], early: list[Bools]

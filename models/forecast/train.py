@@ -80,7 +80,7 @@ def train(
             f"a forecast {span_name(wanted[-1])} ahead needs more than two horizons of history before "
             f"{_when(until)}, and the dataset starts at {_when(begin)}"
         )
-    spec = plan(past, wanted, _hazards(past, until))
+    spec = plan(past, wanted, _hazards(past, until), learnt_until=until - wanted[0])
     builder = Builder(past, spec)
     steps: list[Step] = []
     metrics: dict[str, object] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,8 +68,28 @@ def test_last_value_change_and_counts_are_what_their_names_say(data: Dataset, ho
         assert got["a.last"] == np.float32(reported[-1])
         assert got["a.peak_gap"] == np.float32(reported.max() - reported[-1])
         assert got["a.rises_total"] == (np.diff(reported) > 0).sum()
-        assert got["rows.count_1d"] == (mine & (table.time > now - DAY)).sum()
+        values, times = table.values[mine, 0], table.time[mine]
+        known = ~np.isnan(values)
+        moved = np.diff(values[known]) != 0
+        assert got["signals.changes_1d"] == (moved & (times[known][1:] > now - DAY)).sum()
         assert got["x.count_1d"] == (mine & (table.time > now - DAY)).sum()
+
+
+@given(datasets(), st.integers(0, 130), st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_row_that_repeats_what_is_held_tells_nothing(data: Dataset, hour: int, drawn: st.DataObject) -> None:
+    """Or else an exporter that begins to report one more attribute would raise the risk of the whole fleet."""
+    table = data.telemetry
+    assert table is not None
+    again = drawn.draw(st.lists(st.booleans(), min_size=table.time.size, max_size=table.time.size))
+    rows = np.repeat(np.arange(table.time.size), 1 + np.array(again, np.int64))
+    second = np.r_[False, rows[1:] == rows[:-1]]
+    more = Telemetry(table.unit[rows], table.time[rows] + second, table.signals, table.values[rows])
+    spec = replace(PLAN, spread=False)
+    pairs = np.arange(len(data.units)), np.full(len(data.units), hour * HOUR + 1, np.int64)
+    once = Builder(data, spec).build(*pairs)
+    twice = Builder(replace(data, telemetry=more), spec).build(*pairs)
+    assert np.array_equal(once, twice, equal_nan=True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), max_size=20), st.integers(0, 3), st.integers(-2, 25))
