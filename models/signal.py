@@ -160,6 +160,8 @@ class SignalHistory:
     @property
     def newest(self) -> float | None:
         """Unix time of the newest sample that holds a number; None when none does."""
+        if self.values.size and np.isfinite(self.values[-1]):
+            return float(self.times[-1])
         known = np.flatnonzero(np.isfinite(self.values))
         return float(self.times[known[-1]]) if known.size else None
 

@@ -24,7 +24,7 @@ from tools.hardware_patterns import Match, lines_with_hints, match_kernel, match
 from tools.log_templates import Templates
 
 FIRST_READ_BYTES = 64 << 20
-"""Of a file seen for the first time only so much of its end is read; what was left out is counted."""
+"""At the first look only so much of a file's end is read, and what was left out is counted. What turns up later is new."""
 _CHUNK = 1 << 20
 _LONGEST_LINE = 8192
 _CHECKED = 256
@@ -78,6 +78,7 @@ class LogFiles:
         self._others = frozenset(other_nodes) - {node}
         self._events = EventStore(node, state_file)
         self._places = {key: _Place(offset, check) for key, (offset, check) in self._events.places.items()}
+        self._first_look = not self._places
         self._lock = threading.Lock()
         self.counts = Counts()
         self.templates = Templates(lambda tag, message: understand(tag, message) is not None)
@@ -90,6 +91,7 @@ class LogFiles:
         with self._lock:
             for path in self._files(since):
                 self._read(path)
+            self._first_look = False
             self._events.forget(min(since, datetime.now(UTC) - _KEPT))
             self._events.save({key: (place.offset, place.check) for key, place in self._places.items()})
             return self._events.since(since)
@@ -124,10 +126,11 @@ class LogFiles:
                 key = (status.st_dev, status.st_ino)
                 place = self._places.get(key)
                 if place is not None and not _is_same(file.fileno(), place, status.st_size):
-                    place = None  # truncated and written anew
-                start = place.offset if place is not None else max(0, status.st_size - FIRST_READ_BYTES)
+                    place = _Place(0, b"")  # truncated and written anew
                 if place is None:
-                    self.counts.skipped_bytes += start
+                    place = _Place(max(0, status.st_size - FIRST_READ_BYTES) if self._first_look else 0, b"")
+                    self.counts.skipped_bytes += place.offset
+                start = place.offset
                 file.seek(start)
                 reached = start
                 for block, end in _blocks(iter(lambda: file.read(_CHUNK), b""), start):

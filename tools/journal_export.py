@@ -37,6 +37,7 @@ class JournalExport:
         self._node = node
         self._paths = tuple(paths)
         self._store = EventStore(node, state_file)
+        self._first_look = not self._store.places
         self._lock = threading.Lock()
         self.counts = Counts()
 
@@ -53,6 +54,7 @@ class JournalExport:
                         f"journal export {path} of node {self._node!r}: {error.strerror or error}",
                         hint="mend hardware_logs in the settings, or the log collection",
                     ) from error
+            self._first_look = False
             self._store.forget(min(since, datetime.now(UTC) - _KEPT))
             self._store.save(self._store.places)
             return self._store.since(since)
@@ -64,7 +66,7 @@ class JournalExport:
             offset, check = self._store.places.get(key, (0, b""))
             if offset > status.st_size or (offset and check_of(file.fileno(), offset) != check):
                 offset = 0  # truncated and written anew
-            if offset == 0 and status.st_size > FIRST_READ_BYTES:
+            if self._first_look and offset == 0 and status.st_size > FIRST_READ_BYTES:
                 file.seek(status.st_size - FIRST_READ_BYTES)
                 self.counts.skipped_bytes += file.tell()
                 while file.readline(_CHUNK) not in (b"\n", b""):
@@ -105,24 +107,25 @@ def entries(chunks: Iterator[bytes], start: int) -> Iterator[tuple[Entry, int]]:
     at = start
     for chunk in chunks:
         buffer += chunk
+        begin = 0
         while True:
-            found = _entry(buffer)
+            found = _entry(buffer, begin)
             if found is None:
                 break
-            entry, length = found
-            buffer = buffer[length:]
-            at += length
+            entry, end = found
+            at += end - begin
+            begin = end
             if entry is not None:
                 yield entry, at
+        buffer = buffer[begin:]  # once a chunk, not once an entry
         if len(buffer) > _LONGEST_VALUE + _CHUNK:  # rubbish without an end
             at += len(buffer)
             buffer = b""
 
 
-def _entry(buffer: bytes) -> tuple[Entry | None, int] | None:
-    """The first entry and its length; None when it is not complete. An entry that is none comes as None with its length."""
+def _entry(buffer: bytes, at: int) -> tuple[Entry | None, int] | None:
+    """The entry at `at` and where it ends; None when it is not complete. An entry that is none comes as None with its end."""
     entry: Entry = {}
-    at = 0
     while True:
         end = buffer.find(b"\n", at)
         if end < 0:

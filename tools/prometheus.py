@@ -6,10 +6,9 @@ malformed or ambiguous raises, naming the signal, so that nobody mistakes it for
 
 from __future__ import annotations
 
-import gc
 import math
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from operator import itemgetter
@@ -19,11 +18,12 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 import requests
 from numpy.typing import NDArray
-from pydantic_core import from_json
 from urllib3.util import Retry
 
 from models.errors import BadInput, MetricsUnavailable
 from models.signal import STATISTICS, Signal, SignalHistory, Summaries
+from tools.prometheus_matrix import Matrix
+from tools.prometheus_session import UNCOLLECTED, CheckedSession, RefusalError
 
 MAX_POINTS = 10_000
 """Steps asked for at once. Prometheus refuses a range query over 11,000 points per series."""
@@ -54,7 +54,9 @@ class PrometheusMetrics:
         self._url = _without_password(url)
         self._node_label = node_label
         self._timeout = timeout_seconds
-        self._session = _CheckedSession(self._url)
+        self._session = CheckedSession(self._url)
+        self._known: dict[str, tuple[tuple[bytes, str | None], _Places]] = {}
+        """by signal: the series of its last summaries, and whose they are"""
         self._client = PrometheusConnect(
             url=url.rstrip("/"),
             headers=dict(headers or {}),
@@ -88,7 +90,7 @@ class PrometheusMetrics:
         found: dict[tuple[str, str], tuple[Mapping[str, str], Floats]] = {}
         for begin in range(0, count, MAX_POINTS):
             points = grid[begin : begin + MAX_POINTS]
-            for series in self._range(signal, points, step_seconds):
+            for series in self._decoded(signal, self._range(signal, points, step_seconds)):
                 labels, values = self._read(signal, series, points, step_seconds)
                 self._place(signal, found, labels, values, begin, count)
         return [SignalHistory(signal, node, part, grid, values) for (node, part), (_, values) in sorted(found.items())]
@@ -114,50 +116,60 @@ class PrometheusMetrics:
         )  # fmt: skip
         if points.size > MAX_POINTS:
             raise ValueError(f"{points.size} stretches asked for at once, {MAX_POINTS} at most")
-        with _UNCOLLECTED:
+        with UNCOLLECTED:
             return self._summarise(signal, self._range(signal, points, step_seconds, query), points, step_seconds)
 
-    def _summarise(
-        self, signal: Signal, found: list[Mapping[str, Any]], points: Floats, step_seconds: float
-    ) -> Summaries:
-        parts: dict[tuple[str, str], int] = {}
+    def _summarise(self, signal: Signal, found: Matrix, points: Floats, step_seconds: float) -> Summaries:
         try:
-            # Comprehensions and maps, not one loop: a fleet's answer has fifty thousand series.
-            labelled: list[Mapping[str, str]] = [series["metric"] for series in found]
-            samples: list[list[tuple[float, str]]] = [series["values"] for series in found]
-            seen = self._names(labelled, signal)
-            place_of: dict[tuple[str, str], int] = {}  # each name is read once, not once a statistic
-            for node, part in dict.fromkeys(seen):
-                if not node:
-                    raise self._unlabelled(signal, labelled[seen.index((node, part))])
-                place_of[node, part] = parts.setdefault((node_name(node), part), len(parts)) * len(STATISTICS)
-            stats = map(_STATISTIC.__getitem__, map(itemgetter("stat"), labelled))
-            owner = np.array(list(map(place_of.__getitem__, seen)), np.int64) + np.array(list(stats), np.int64)
-            lengths = list(map(len, samples))
-            flat_samples = list(chain.from_iterable(samples))
-            times = list(map(itemgetter(0), flat_samples))
-            numbers = list(map(float, map(itemgetter(1), flat_samples)))
+            rows = found.rows()
+            if rows is None:
+                series = self._decoded(signal, found)
+                places = self._placed(signal, [one["metric"] for one in series])
+                samples: list[list[tuple[float, str]]] = [one["values"] for one in series]
+                lengths = list(map(len, samples))
+                flat_samples = list(chain.from_iterable(samples))
+                moment: Floats = np.array(list(map(itemgetter(0), flat_samples)), dtype=np.float64)
+                number: Floats = np.array(list(map(float, map(itemgetter(1), flat_samples))), dtype=np.float64)
+            else:
+                # From pass to pass the series are the same ones, as a rule: their labels are read once.
+                key = (rows.digest, signal.part_label)
+                known = self._known.get(signal.name)
+                places = known[1] if known is not None and known[0] == key else self._placed(signal, rows.labelled())
+                self._known[signal.name] = key, places
+                lengths, moment, number = rows.lengths, rows.times, rows.values
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise self._unreadable(signal, error) from error
-        moment: Floats = np.array(times, dtype=np.float64)
         at = np.rint((moment - points[0]) / step_seconds).astype(np.int64)
         if moment.size and (at.min() < 0 or np.any(np.abs(moment - points[0] - at * step_seconds) > 0.5)):
             raise self._ungridded(signal)
         keep = at < points.size  # rounding the end up may have asked for one more
-        place = (np.repeat(owner, lengths) * points.size + at)[keep]
+        place = (np.repeat(places.owner, lengths) * points.size + at)[keep]
+        parts = places.parts
         flat: Floats = np.full(len(parts) * len(STATISTICS) * points.size, np.nan)
-        number: Floats = np.array(numbers, dtype=np.float64)[keep]
-        flat[place] = np.where(np.isfinite(number), number, np.nan)
+        flat[place] = np.where(np.isfinite(number), number, np.nan)[keep]
         if place.size and np.bincount(place, minlength=1).max() > 1:
             twice = int(np.argmax(np.bincount(place))) // (points.size * len(STATISTICS))
-            node, part = list(parts)[twice]
+            node, part = parts[twice]
             raise BadInput(
                 f"signal {signal.name}: two series for node {node!r}{f', part {part!r}' if part else ''}; "
                 f"query: {signal.query(self._node_label)}",
                 hint="aggregate it, or name the differing label as part_label",
             )
         values = flat.reshape(len(parts), len(STATISTICS), points.size).transpose(1, 0, 2)
-        return Summaries(signal, points, list(parts), values)
+        return Summaries(signal, points, parts, values)
+
+    def _placed(self, signal: Signal, labelled: list[Mapping[str, str]]) -> _Places:
+        """Whose series these are. Comprehensions and maps, not one loop: a fleet's answer has fifty thousand."""
+        parts: dict[tuple[str, str], int] = {}
+        seen = self._names(labelled, signal)
+        place_of: dict[tuple[str, str], int] = {}  # each name is read once, not once a statistic
+        for node, part in dict.fromkeys(seen):
+            if not node:
+                raise self._unlabelled(signal, labelled[seen.index((node, part))])
+            place_of[node, part] = parts.setdefault((node_name(node), part), len(parts)) * len(STATISTICS)
+        stats = map(_STATISTIC.__getitem__, map(itemgetter("stat"), labelled))
+        owner = np.array(list(map(place_of.__getitem__, seen)), np.int64) + np.array(list(stats), np.int64)
+        return _Places(tuple(parts), owner)
 
     def _names(self, labelled: list[Mapping[str, str]], signal: Signal) -> list[tuple[str, str]]:
         """Node label and part of each series, empty where there is none."""
@@ -169,9 +181,7 @@ class PrometheusMetrics:
             part = signal.part_label
             return [(labels.get(self._node_label, ""), labels.get(part, "")) for labels in labelled]
 
-    def _range(
-        self, signal: Signal, points: Floats, step_seconds: float, query: str | None = None
-    ) -> list[Mapping[str, Any]]:
+    def _range(self, signal: Signal, points: Floats, step_seconds: float, query: str | None = None) -> Matrix:
         query = query or signal.query(self._node_label)
         try:
             # The client rounds to whole seconds; half a step more keeps the last point inside.
@@ -182,7 +192,7 @@ class PrometheusMetrics:
                 end_time=datetime.fromtimestamp(end, UTC),
                 step=f"{step_seconds:g}",
             )
-        except _RefusalError as refusal:
+        except RefusalError as refusal:
             raise refusal.about(signal, query, self._url) from None
         except requests.Timeout as error:
             raise MetricsUnavailable(
@@ -245,6 +255,13 @@ class PrometheusMetrics:
         # One after the other, such as before and after a part was replaced, is one history.
         np.copyto(piece, values, where=np.isfinite(values))
 
+    def _decoded(self, signal: Signal, found: Matrix) -> list[Mapping[str, Any]]:
+        try:
+            with UNCOLLECTED:
+                return found.series()
+        except ValueError as error:
+            raise self._unreadable(signal, error) from error
+
     def _unlabelled(self, signal: Signal, labels: Mapping[str, str]) -> BadInput:
         return BadInput(
             f"signal {signal.name}: its query gives a series without the label {self._node_label!r} ({_show(labels)})",
@@ -264,30 +281,16 @@ class PrometheusMetrics:
         )
 
 
-class _Uncollected:
-    """Holds Python's cycle collector back while a large answer is decoded: it would search a million new dicts, again and again,
-    for cycles that JSON can't have, for three quarters of the time."""
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the series of an answer belong."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._was_on = False
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._was_on = gc.isenabled()
-                gc.disable()
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and self._was_on:
-                gc.enable()
+    parts: tuple[tuple[str, str], ...]
+    """(node, part), each once"""
+    owner: NDArray[np.int64]
+    """of each series: the place of its part × statistics, plus that of its statistic"""
 
 
-_UNCOLLECTED = _Uncollected()
 _STATISTIC = {stat: place for place, stat in enumerate(STATISTICS)}
 
 
@@ -297,73 +300,6 @@ def node_name(label: str) -> str:
     if colon and port.isdigit() and (":" not in host or host.endswith("]")):
         label = host
     return label[1:-1] if label.startswith("[") and label.endswith("]") else label
-
-
-class _RefusalError(Exception):
-    """Prometheus answered, but not with data."""
-
-    def __init__(self, what: str, *, kind: str = "", status: int = 200) -> None:
-        super().__init__(what)
-        self.what, self.kind, self.status = what, kind, status
-
-    def about(self, signal: Signal, query: str, url: str) -> BadInput | MetricsUnavailable:
-        if self.kind == "bad_data" or "many-to-many" in self.what or "duplicate series" in self.what:
-            return BadInput(
-                f"signal {signal.name}: Prometheus refuses its query: {self.what}; query: {query}",
-                hint="mend its promql",
-            )
-        hint = "see Prometheus's own log"
-        if self.status in (401, 403):
-            hint = "put the credentials into prometheus.headers"
-        elif self.status == 404 or self.kind == "not-json":
-            hint = "check prometheus.url: it must be the address before /api/v1"
-        elif self.kind == "partial":
-            hint = "the rest is unknown; mend the store that did not answer"
-        return MetricsUnavailable(f"Prometheus at {url} gave no data for {signal.name}: {self.what}", hint=hint)
-
-
-class _CheckedSession(requests.Session):
-    """Looks at each answer before the client, which drops warnings, types and messages, gets to see it."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self._shown = url
-
-    def request(self, method: str, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        if method == "POST":
-            # The client puts everything into the URL, where long queries do not fit.
-            kwargs["data"], kwargs["params"] = kwargs.pop("params", None), None
-        response = super().request(method, url, *args, **kwargs)
-        try:
-            with _UNCOLLECTED:
-                body = from_json(response.content)
-        except ValueError:
-            kind = response.headers.get("content-type", "no content type").split(";")[0]
-            what = f"HTTP {response.status_code} with {kind} instead of JSON"
-            raise _RefusalError(what, kind="not-json", status=response.status_code) from None
-        if not isinstance(body, dict):
-            raise _RefusalError("JSON that is not an object", kind="not-json", status=response.status_code)
-        if response.status_code != 200 or body.get("status") != "success":
-            message = " ".join(str(body.get("error") or f"HTTP {response.status_code}").split())[:300]
-            raise _RefusalError(message, kind=str(body.get("errorType", "")), status=response.status_code)
-        # Prometheus 2.50 to 2.5x mixes remarks on the query into the warnings; those do not make data partial.
-        warnings = [str(w) for w in body.get("warnings") or () if not str(w).startswith("PromQL info")]
-        if warnings:
-            raise _RefusalError(f"it answered only in part ({' '.join(warnings[0].split())[:300]})", kind="partial")
-        if body.get("isPartial"):  # VictoriaMetrics: a storage node did not answer
-            raise _RefusalError("it answered only in part (isPartial)", kind="partial")
-        data = body.get("data")
-        if not isinstance(data, dict) or data.get("resultType") != "matrix" or not isinstance(data.get("result"), list):
-            raise _RefusalError("no matrix in its answer", kind="not-json")
-        response.json = _always(body)  # decoding takes longer than everything else: once is enough
-        return response
-
-
-def _always(body: object) -> Callable[..., object]:
-    def decoded(**_: object) -> object:
-        return body
-
-    return decoded
 
 
 def _without_password(url: str) -> str:

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.errors import DatasetInvalid
+from models.forecast.odd_telemetry import examine
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -326,8 +327,18 @@ def _telemetry(frame: pl.DataFrame, names: pl.DataFrame, notes: list[str]) -> Te
         notes.append(f"telemetry.parquet: {repeated} rows were there twice, the same, and count once")
     placed = placed.sort("_at", "time")
     values = placed.select(signals).fill_null(np.nan).to_numpy().astype(np.float64)
+    unit = placed["_at"].to_numpy().astype(np.int64)
+    notes += examine(unit, placed["time"], names["unit"], signals, values)
+    silent = names.height - placed["_at"].n_unique()
+    if silent:
+        nobody = names.filter(~pl.col("_at").is_in(placed["_at"].unique().implode()))["unit"][0]
+        notes.append(
+            f"telemetry.parquet: {silent} of {names.height} units have no row in it (first: {nobody}); nothing is known of "
+            "their signals, which does not make them healthy"
+            + ("; is one the same as a unit not listed, under another name?" if placed.height < frame.height else "")
+        )
     return Telemetry(
-        unit=placed["_at"].to_numpy().astype(np.int64),
+        unit=unit,
         time=_micros(placed["time"], 0),
         signals=tuple(signals),
         values=np.ascontiguousarray(values),

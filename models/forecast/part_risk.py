@@ -20,7 +20,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.base import parse_duration
-from models.forecast.evidence import RECENT, SHORT_SPAN, Evidence, Floats, Past, Window, evidence, known_samples, past
+from models.forecast.evidence import (
+    RECENT,
+    SHORT_SPAN,
+    Evidence,
+    Floats,
+    Past,
+    Window,
+    evidence,
+    known_samples,
+    may_flutter,
+    median,
+    past,
+)
 from models.forecast.first_passage import crossing_probability
 from models.forecast.unit_change import unit_change
 from models.risk import HORIZONS
@@ -101,10 +113,11 @@ def assess_part(history: SignalHistory, *, now: float) -> PartRisk | Unknown | N
         return None
     healthy = past(signal, times, values, until=now - RECENT)
     sides = [s for s in (_Side.of(signal, healthy, low) for low in (True, False)) if s is not None]
-    off = 0.0 if limits.nominal is None else abs(float(np.median(values[-5:])) - limits.nominal)
-    if not healthy.known and limits.nominal is not None and off > OFF_NOMINAL * abs(limits.nominal):
-        why = f"reads {values[-1]:g}, nowhere near {limits.nominal:g}: another kind of part"
-        return Unknown(name, why, component=component)
+    if not healthy.known and limits.nominal is not None:
+        off = abs(median(values[-5:]) - limits.nominal)
+        if off > OFF_NOMINAL * abs(limits.nominal):
+            why = f"reads {values[-1]:g}, nowhere near {limits.nominal:g}: another kind of part"
+            return Unknown(name, why, component=component)
     other_unit = unit_change(signal, values, healthy)
     if other_unit is not None:
         return Unknown(name, other_unit, component=component)
@@ -116,8 +129,7 @@ def assess_part(history: SignalHistory, *, now: float) -> PartRisk | Unknown | N
         unfit = Unknown(name, why, component=component)
     if not fitting:
         return unfit
-    recent = values[times >= times[-1] - RECENT]
-    if age <= STALE_SECONDS and all(_is_calm(side, recent, healthy, signal) for side in fitting):
+    if age <= STALE_SECONDS and _is_calm(fitting, times, values, healthy, signal):
         return PartRisk(signal, history.part, (0.0,) * len(HORIZONS), f"{name}: calm", newsworthy=False, unknown=unfit)
     counter = signal.kind is SignalKind.COUNTER
     looks = [evidence(times, values, healthy, counter=counter)]
@@ -174,17 +186,23 @@ class _Judgement:
     """the one whose trend says most"""
 
 
-def _is_calm(side: _Side, recent: Floats, healthy: Past, signal: Signal) -> bool:
-    """Nothing of the last half hour comes far enough toward the limit to count, so that it needs no closer look."""
-    nearest = float(np.max(side.sign * recent))
-    extent = nearest - float(np.min(side.sign * recent))
-    if signal.follows_load:
-        extent = 0.0
-    elif extent > 4.0 * healthy.jitter:
-        return False
-    left = side.sign * side.limit - nearest - 1.5 * extent  # twice a standard deviation is at most the extent
-    low = (PROGRESS_UNDER_LOAD if signal.follows_load else PROGRESS)[0]
-    return 1.0 - left / side.margin <= low if side.margin > 0 else False
+def _is_calm(sides: Sequence[_Side], times: Floats, values: Floats, healthy: Past, signal: Signal) -> bool:
+    """Whether `_judge` would find 0 on each side and no look would flutter: most parts, most of the time.
+
+    No excursion reaches beyond the furthest sample of the short windows.
+    """
+    level = float(values[-1]) if signal.kind is SignalKind.COUNTER else median(values[-3:])
+    lowest = highest = level
+    if not signal.follows_load:
+        short = values[int(np.searchsorted(times, times[-1] - SHORT_SPAN, side="left")) :]
+        lowest, highest = min(level, float(short.min())), max(level, float(short.max()))
+    begins = (PROGRESS_UNDER_LOAD if signal.follows_load else PROGRESS)[0]
+    for side in sides:
+        left = side.sign * side.limit - (highest if side.sign > 0 else -lowest)
+        # Short of the equality itself: the two sums round differently.
+        if side.margin <= 0 or 1.0 - left / side.margin > begins - 1e-9:
+            return False
+    return not (_can_flutter(signal) and may_flutter(times, values, healthy, ratio=NEWS_RATIO, deviate=NEWS))
 
 
 def _judge(side: _Side, look: Evidence, healthy: Past, signal: Signal) -> _Judgement:

@@ -6,10 +6,12 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.telemetry import SIGNALS, T0, seen
 
+from models.forecast import part_risk
 from models.forecast.first_passage import crossing_probability
 from models.forecast.limits import CAP, assess_node
 from models.signal import SignalHistory
@@ -80,6 +82,21 @@ def test_a_risk_is_a_curve_within_bounds_whatever_the_rails_do(histories: list[S
     curve = list(risk.probability.values())
     assert all(0.0 < p <= CAP for p in curve)
     assert all(earlier <= later for earlier, later in pairwise(curve))
+
+
+@given(rails(), st.sampled_from(["psu_12v_volts", "cpu_temperature_celsius", "fan_speed_rpm"]), st.floats(0.5, 1e3))
+@settings(max_examples=50, deadline=None)
+def test_the_short_way_for_calm_parts_says_what_the_long_way_says(
+    rail: SignalHistory, name: str, stretched: float
+) -> None:
+    level = float(np.nanmedian(rail.values)) if np.isfinite(rail.values).any() else 12.0
+    usual = {"psu_12v_volts": 12.0, "cpu_temperature_celsius": 55.0, "fan_speed_rpm": 6000.0}[name]
+    values = usual + (rail.values - level) * stretched * usual / 1200.0
+    part = SignalHistory(SIGNALS[name], rail.node, rail.part, rail.times, values)
+    short = assess_node("node-a", [part], [], now=T0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(part_risk, "_is_calm", lambda *_: False)
+        assert assess_node("node-a", [part], [], now=T0) == short
 
 
 @given(rails(), rails())

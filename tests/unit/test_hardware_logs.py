@@ -187,6 +187,35 @@ def test_only_the_end_of_a_huge_file_is_read_at_first(tmp_path: Path, monkeypatc
     assert log.counts.skipped_bytes == file.stat().st_size - 1000
 
 
+@pytest.mark.parametrize("how", ["rename", "copy and truncate"])
+def test_a_burst_that_is_rotated_between_two_looks_is_read_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """However much longer it is than what a first look reads; the clock jumps back by an hour in the middle of it."""
+    monkeypatch.setattr("tools.hardware_logs.FIRST_READ_BYTES", 1000)
+    file, note = tmp_path / "kern.log", tmp_path / "note.json"
+    file.write_text(errors(20_000))
+    log = LogFiles("node-a", [tmp_path], state_file=note)
+    assert len(log.events(since=SINCE)) == 1
+    noise = line("hrtimer: interrupt took 31337 ns") * 50
+    with file.open("a") as more:
+        more.write(noise.join(errors(19_000 - k) for k in range(40)) + noise + "\0" * 3000)
+    if how == "rename":
+        file.rename(tmp_path / "kern.log.1")
+        file.touch()
+    else:
+        log.events(since=SINCE)
+        shutil.copy(file, tmp_path / "kern.log.1")
+        os.truncate(file, 0)
+    with file.open("a") as more:
+        more.write(noise.join(errors(18_000 + 3600 - k) for k in range(40)) + noise * 30)
+    if how == "rename":
+        log = LogFiles("node-a", [tmp_path], state_file=note)  # a restart on top
+    found = log.events(since=SINCE)
+    assert len(found) == len(set(found)) == 81
+    assert log.counts.skipped_bytes == 0
+
+
 def test_lines_of_another_node_in_a_shared_file_are_its_own(tmp_path: Path) -> None:
     file = tmp_path / "all.log"
     file.write_text(line(READ_ERROR, host="node-b") + line(READ_ERROR, host="node-a.example.org", ago=30))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -161,3 +162,55 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "telemetry.parquet").write_bytes(b"")
     with pytest.raises(DatasetInvalid, match="it is empty"):
         read_dataset(tmp_path)
+
+
+def _hotter(table: pl.DataFrame) -> pl.DataFrame:
+    later = pl.col("time") > START + timedelta(days=60)
+    return table.with_columns(
+        pl.when(later).then(pl.col("temperature") * 1000).otherwise("temperature").alias("temperature")
+    )
+
+
+def _younger(table: pl.DataFrame) -> pl.DataFrame:
+    of_one = (pl.col("time") > START + timedelta(days=10)) & (pl.col("unit") == "node-001")
+    return table.with_columns(
+        (pl.col("power_on_hours") - pl.when(of_one).then(5e3).otherwise(0.0)).alias("power_on_hours")
+    )
+
+
+def _renamed(table: pl.DataFrame) -> pl.DataFrame:
+    return table.with_columns(pl.col("unit").replace("node-002", "node-2"))
+
+
+def _glitch(table: pl.DataFrame) -> pl.DataFrame:
+    once = pl.int_range(pl.len()) == 40
+    return table.with_columns(
+        pl.when(once).then(pl.col("temperature") * 1000).otherwise("temperature").alias("temperature")
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            _hotter,
+            r"temperature reads [\d.]+ after [\d.]+ and stays so, as if in another unit, in \d+ units \(first: unit node-0",
+        ),
+        (_younger, "power_on_hours, which otherwise only grows, fell in 1 rows of 1 units .first: unit node-001"),
+        (
+            _renamed,
+            "1 of 12 units have no row in it .first: node-002.*does not make them healthy; is one the same .*another name",
+        ),
+    ],
+)
+def test_odd_telemetry_is_named(change, said: str) -> None:  # type: ignore[no-untyped-def]
+    tables = frames(12)
+    odd = build({**tables, "telemetry": change(tables["telemetry"])})
+    (note,) = (note for note in odd.notes if re.search(said, note))
+    assert "\n" not in note
+
+
+@pytest.mark.parametrize("change", [lambda table: table, _glitch])
+def test_ordinary_telemetry_is_not(change) -> None:  # type: ignore[no-untyped-def]
+    tables = frames(40)
+    assert build({**tables, "telemetry": change(tables["telemetry"])}).notes == ()
