@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from models.forecast.wording import parted
+
 SMART = frozenset({"5", "10", "181", "182", "184", "187", "188", "196", "197", "198", "199", "200"})
 """Raw values that count something going wrong (smartmontools' drivedb, names of the ATA attributes)."""
 _WORDS = re.compile(
@@ -19,7 +21,7 @@ _LEVELS = ("last", "change_", "rises_", "count_", "total")
 
 def damage(name: str) -> int:
     """1 if the risk may not fall as the feature `name` rises, else 0."""
-    subject, _, what = name.rpartition(".")
+    subject, what = parted(name)
     return int(is_damage(subject) and what.startswith(_LEVELS))
 
 

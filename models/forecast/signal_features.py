@@ -64,7 +64,7 @@ class SignalFeatures:
         if not self._signals_named:
             return []
         spans = [span_name(w) for w in self._windows]
-        names = []
+        names = ["rows.age", *(f"rows.count_{w}" for w in spans)] if self._spread_too else []
         for name, clock in zip(self._signals_named, self._clocks, strict=True):
             if clock:
                 # Whatever else it told would be how often rows came: a new exporter would look like a change of the unit.
@@ -132,7 +132,8 @@ class SignalFeatures:
         if telemetry is None or index is None or not telemetry.time.size:
             silent = [column for clock in self._clocks for column in ([nothing] if clock else blank)]
             together = [nothing] * (2 * len(windows))
-            return [*silent, nothing, np.full(unit.size, float(len(self._signals_named))), *together]
+            rows = [nothing] * (1 + len(windows)) if self._spread_too else []
+            return [*rows, *silent, nothing, np.full(unit.size, float(len(self._signals_named))), *together]
         start = index.start[unit]
         row = index.at(unit, time)
         none = row < start
@@ -142,6 +143,9 @@ class SignalFeatures:
         clipped = [np.maximum(np.where(e, start, b), 0) for b, e in zip(before, early, strict=True)]
         clipped = [np.minimum(c, telemetry.time.size - 1) for c in clipped]
         columns: list[NDArray[np.generic]] = []
+        if self._spread_too:  # rows come regularly, so one that is missing tells something
+            columns.append(np.where(none, np.nan, (time - telemetry.time[row]) / DAY))
+            columns += [np.where(none, np.nan, row - np.maximum(b, start - 1)) for b in before]
         nonzero, missing = np.zeros(unit.size), np.zeros(unit.size)
         rising = [np.zeros(unit.size) for _ in windows]
         changed = [np.zeros(unit.size) for _ in windows]
