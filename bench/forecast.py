@@ -46,7 +46,8 @@ def trials(folder: Path, name: str, splits: int, jobs: int, forest: bool) -> lis
             trial = backtest.run(
                 data, horizon, _micros(cut), every, seed=seed, settings=Settings(jobs=jobs), forest=forest
             )
-            methods = backtest.summarise(trial, rounds=0)
+            # Which value was the best in training differs from trial to trial; it is one method all the same.
+            methods = {name.partition(" (")[0]: row for name, row in backtest.summarise(trial, rounds=0).items()}
             ours = trial.scores[backtest.MODEL]
             interval = evaluate.by_unit(
                 lambda r, t=trial, p=ours: evaluate.average_precision(t.failed[r], p[r]), trial.unit, rounds=100

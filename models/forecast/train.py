@@ -29,6 +29,8 @@ from models.forecast.features import Builder, Matrix, Plan, plan
 from models.forecast.physics import damage
 from models.forecast.predict import MISSING, Classifier, Forecast, Member, Step
 from models.forecast.reference import take_reference
+from models.forecast.regression import fit_regression
+from models.forecast.wording import parted
 
 Bools = NDArray[np.bool_]
 
@@ -232,7 +234,7 @@ def _slice(
 
 
 def _fit(features: Matrix, failed: Bools, names: Sequence[str], settings: Settings) -> tuple[Member, ...]:
-    """Boosted trees, a forest and, where there are events, a regression on their rates; their logits are averaged.
+    """Boosted trees, a forest and a regression on the logs of rates and counts of damage; their logits are averaged.
 
     None sees the sample's weights: drawing healthy pairs shifts every logit by the same amount, which calibration undoes.
     """
@@ -245,16 +247,18 @@ def _fit(features: Matrix, failed: Bools, names: Sequence[str], settings: Settin
         delayed(_boost)(features, failed, told, never_safer, settings),
         delayed(_forest)(features, failed, told, never_safer, settings),
     ]
-    if any(name.startswith("events.rate_in_") for name in listed):
-        rates = told[np.array([_on_rates(name) for name in listed])]
-        jobs.append(delayed(_regression)(features, failed, rates))
+    straight = np.array([_is_straight(name) for name in listed], dtype=bool)
+    if straight.any():
+        jobs.append(delayed(_regression)(features, failed, told[straight], never_safer[straight] > 0))
     fitted = Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)
     return tuple(cast("list[Member]", fitted))
 
 
-def _on_rates(name: str) -> bool:
-    subject, _, what = name.rpartition(".")
-    return subject == "events" or what.startswith("rate_") or name == "age.observed"
+def _is_straight(name: str) -> bool:
+    """Whether a feature's logarithm is what its log-odds go with: rates of events, counts of damage, age."""
+    subject, what = parted(name)
+    rate = subject == "events" or what.startswith("rate_") or what == "hazard"
+    return rate or name == "age.observed" or bool(damage(name))
 
 
 def _boost(features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: Settings) -> Member:
@@ -289,16 +293,11 @@ def _forest(
     return member
 
 
-def _regression(features: Matrix, failed: Bools, columns: Ints) -> Member:
+def _regression(features: Matrix, failed: Bools, columns: Ints, never_safer: Bools) -> Member:
     missing = np.nan_to_num(np.nanmedian(features[:, columns], axis=0)).astype(np.float32)
-    model = LogisticRegression(C=0.1, max_iter=500)
+    model = LogisticRegression()
     member = Member(cast("Classifier", model), columns, missing, logged=True)
-    seen = member.inputs(features)
-    centre, scale = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-6)
-    model.fit((seen - centre) / scale, failed)
-    # Standardising is folded into the coefficients, so that nothing else has to travel.
-    model.coef_ = model.coef_ / scale
-    model.intercept_ = model.intercept_ - model.coef_ @ centre
+    fit_regression(model, member.inputs(features).astype(np.float64), failed, never_safer)
     return member
 
 
