@@ -81,6 +81,8 @@ def assess(
     for risk in risks:
         for driver in risk.drivers[:shown]:
             screen.print(f"{visible(risk.node)}: {visible(driver.why)}", markup=False)
+        if risk.misfit:
+            screen.print(f"{visible(risk.node)}: {visible(risk.misfit)}", style="yellow", markup=False)
         if risk.unknown:
             more = f"; {len(risk.unknown) - 3} more (--drivers)" if shown and len(risk.unknown) > 3 else ""
             told = "; ".join(visible(line) for line in risk.unknown[:shown])

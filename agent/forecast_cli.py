@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from models.forecast.dataset import Dataset
 
@@ -286,19 +287,33 @@ def _read(folder: Path) -> Dataset:
     return data
 
 
-def _running_on(backend: str) -> AbstractContextManager[object]:
-    """Where joblib runs the fits: threads here, or the Ray cluster that `ray.init()` finds."""
+@contextmanager
+def _running_on(backend: str) -> Generator[None]:
+    """Where joblib runs features and fits: threads here, or a Ray cluster (RAY_ADDRESS, else a local one for this run)."""
     from joblib import parallel_config
 
     from models.errors import BadInput
 
     if backend == "threads":
-        return parallel_config(backend="threading")
+        with parallel_config(backend="threading"):
+            yield
+        return
     if backend != "ray":
         raise BadInput(f"--backend {backend} is neither threads nor ray")
     try:
+        import ray  # pyright: ignore
         from ray.util.joblib import register_ray  # pyright: ignore
     except ImportError:
-        raise BadInput("--backend ray needs the ray package", hint="install ray, or leave --backend out") from None
+        raise BadInput(
+            "--backend ray needs the ray package", hint="install lifeboat[ray], or leave --backend out"
+        ) from None
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(logging_level="ERROR", log_to_driver=False)
     register_ray()
-    return parallel_config(backend="ray")
+    try:
+        with parallel_config(backend="ray"):
+            yield
+    finally:
+        if ours:
+            ray.shutdown()

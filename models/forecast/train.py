@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +26,7 @@ from models.forecast import evaluate, labels
 from models.forecast.asof import span_name
 from models.forecast.calibrate import Calibration, at_level, fit_calibration
 from models.forecast.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_at
-from models.forecast.features import Builder, Matrix, Plan, plan
+from models.forecast.features import CHUNK, Builder, Matrix, Plan, plan
 from models.forecast.physics import damage
 from models.forecast.predict import MISSING, Classifier, Forecast, Member, Step
 from models.forecast.reference import take_reference
@@ -186,27 +187,26 @@ def _fit_step(
     say(
         f"{name}: computing {len(builder.names)} features of {failures} failing and {len(drawn.pairs) - failures} healthy pairs"
     )
-    features = builder.build(drawn.pairs.unit, drawn.pairs.time)
+    features = _features(builder, drawn.pairs, settings)
     slice_start = max(int(end - (end - begin) * settings.calibration_share), begin + horizon)
     slice_pairs, slice_failed = _slice(past, slice_start, end, until, after, horizon)
-    slice_features = builder.build(slice_pairs.unit, slice_pairs.time)
+    slice_features = _features(builder, slice_pairs, settings)
     half = np.random.default_rng(7).random(len(past.units)) < 0.5
     held_out, everywhere = np.full(len(slice_pairs), np.nan), np.full(len(drawn.pairs), np.nan)
-    for side in (False, True):
-        say(f"{name}: fit {1 + side} of 3, on half of the units, to calibrate on the others")
-        rows = half[drawn.pairs.unit] == side
-        if not drawn.failed[rows].any():
-            continue
-        members = _fit(features[rows], drawn.failed[rows], builder.names, settings)
-        step = Step(horizon, members, Calibration(1.0, 0.0, 0, 0))
-        other = half[slice_pairs.unit] != side
+    sides = [half[drawn.pairs.unit] == side for side in (False, True)]
+    sides = [rows for rows in sides if drawn.failed[rows].any()]
+    say(f"{name}: {len(sides) + 1} fits, on each half of the units to calibrate on the other, and on all")
+    # All at once: where there are more cores than members, none waits.
+    parts = [*((features[rows], drawn.failed[rows]) for rows in sides), (features, drawn.failed)]
+    *folds, members = _fit(parts, builder.names, settings)
+    for rows, fold in zip(sides, folds, strict=True):
+        step = Step(horizon, fold, Calibration(1.0, 0.0, 0, 0))
+        other = half[slice_pairs.unit] != half[drawn.pairs.unit[rows][0]]
         held_out[other] = step.score(slice_features[other])
         everywhere[~rows] = step.score(features[~rows])
-    say(f"{name}: fit 3 of 3, on all units")
     scored, told = ~np.isnan(held_out), ~np.isnan(everywhere)
     recent = fit_calibration(held_out[scored], slice_failed[scored])
     calibration = at_level(recent, everywhere[told], drawn.failed[told], drawn.weight[told])
-    members = _fit(features, drawn.failed, builder.names, settings)
     probability = calibration.apply(held_out[scored])
     numbers: dict[str, object] = {
         "from": _when(slice_start),
@@ -233,12 +233,29 @@ def _slice(
     return pairs.where(known), outcome[known] == 1
 
 
-def _fit(features: Matrix, failed: Bools, names: Sequence[str], settings: Settings) -> tuple[Member, ...]:
+def _features(builder: Builder, pairs: labels.Pairs, settings: Settings) -> Matrix:
+    """The features of all pairs, a joblib job for each CHUNK of them."""
+    starts = range(0, len(pairs), CHUNK)
+    if len(starts) < 2:
+        return builder.build(pairs.unit, pairs.time)
+    jobs = [delayed(builder.build)(pairs.unit[k : k + CHUNK], pairs.time[k : k + CHUNK]) for k in starts]
+    return np.concatenate(cast("list[Matrix]", Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)))
+
+
+def _fit(parts: Sequence[tuple[Matrix, Bools]], names: Sequence[str], settings: Settings) -> list[tuple[Member, ...]]:
+    """An ensemble for each part (features, who failed). `prefer` is a wish: where a backend is set, such as Ray, that one
+    takes the jobs."""
+    of_parts = [_jobs(features, failed, names, settings) for features, failed in parts]
+    jobs = [job for of_part in of_parts for job in of_part]
+    fitted = iter(cast("list[Member]", Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)))
+    return [tuple(islice(fitted, len(of_part))) for of_part in of_parts]
+
+
+def _jobs(features: Matrix, failed: Bools, names: Sequence[str], settings: Settings) -> list[Any]:
     """Boosted trees, a forest and a regression on the logs of rates and counts of damage; their logits are averaged.
 
     None sees the sample's weights: drawing healthy pairs shifts every logit by the same amount, which calibration undoes.
     """
-
     low, high = np.fmin.reduce(features, axis=0), np.fmax.reduce(features, axis=0)
     told = np.flatnonzero(high > low)
     listed = np.array(names)[told].tolist()
@@ -250,8 +267,7 @@ def _fit(features: Matrix, failed: Bools, names: Sequence[str], settings: Settin
     straight = np.array([_is_straight(name) for name in listed], dtype=bool)
     if straight.any():
         jobs.append(delayed(_regression)(features, failed, told[straight], never_safer[straight] > 0))
-    fitted = Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)
-    return tuple(cast("list[Member]", fitted))
+    return jobs
 
 
 def _is_straight(name: str) -> bool:
