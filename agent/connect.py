@@ -22,9 +22,10 @@ from models.risk import Risk
 
 if TYPE_CHECKING:
     from agent.durable import Durable
-    from agent.settings import Settings
+    from agent.settings import PrometheusSettings, Settings
     from tools.ports.archives import ArchiveStore
     from tools.ports.hypervisor import Hypervisor
+    from tools.prometheus import PrometheusMetrics
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,18 @@ class Session:
 
 def open_journal(settings: Settings) -> Journal:
     return Journal(settings.state_dir / "journal.sqlite")
+
+
+def open_metrics(prometheus: PrometheusSettings) -> PrometheusMetrics:
+    """Connects to nothing yet; close it afterwards."""
+    from tools.prometheus import PrometheusMetrics
+
+    return PrometheusMetrics(
+        prometheus.url,
+        node_label=prometheus.node_label,
+        timeout_seconds=prometheus.timeout_seconds,
+        headers=prometheus.headers,
+    )
 
 
 def open_archives(settings: Settings) -> ArchiveStore:

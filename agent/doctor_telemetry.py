@@ -74,18 +74,12 @@ def check_signals(patient: Patient) -> Iterator[Finding]:
     prometheus = patient.prometheus
     if prometheus is None:
         return
-    from tools.prometheus import PrometheusMetrics
+    from agent.connect import open_metrics
     from tools.signals import load_catalogue
 
     signals = load_catalogue(patient.settings.signals_file)
     nodes = [node.name for node in patient.settings.nodes]
-    metrics = PrometheusMetrics(
-        prometheus.url,
-        node_label=prometheus.node_label,
-        timeout_seconds=prometheus.timeout_seconds,
-        headers=prometheus.headers,
-    )
-    with closing(metrics):
+    with closing(open_metrics(prometheus)) as metrics:
         rows = look_at_signals(metrics, signals, nodes, now=patient.clock.now())
     yield from signal_findings(rows)
 

@@ -55,7 +55,7 @@ def train(
     from tools.model_store import save_model
 
     horizons = [_micros(text) for text in horizon]
-    moment = None if until is None else _moment(until, "--until")
+    moment = None if until is None else time_option(until, "--until")
     if not output.parent.is_dir():
         raise BadInput(f"--output {output}: the folder {output.parent} does not exist")
     data = _read(dataset)
@@ -120,7 +120,7 @@ def score(
     from tools.datasets import write_scores
     from tools.model_store import load_model
 
-    first, last, step = _moment(start, "--from"), _moment(until, "--until"), _micros(every)
+    first, last, step = time_option(start, "--from"), time_option(until, "--until"), _micros(every)
     if last < first:
         raise BadInput(f"--until {until} is before --from {start}")
     loaded = load_model(model, trusted_key=trusted_key)
@@ -149,7 +149,7 @@ def score(
         if drivers:
             latest = np.flatnonzero(pairs.time == pairs.time.max())
             top = latest[np.argsort(-values[latest], kind="stable")[:drivers]]
-            explained = drivers_of(loaded, data, pairs.unit[top], pairs.time[top], place)
+            explained = drivers_of(loaded, builder, pairs.unit[top], pairs.time[top], place)
     write_scores(output, columns)
     if as_json:
         units = len(np.unique(pairs.unit))
@@ -214,9 +214,9 @@ def backtest(
                 trial = trials.run(
                     data,
                     span,
-                    _moment(train_until, "--train-until"),
+                    time_option(train_until, "--train-until"),
                     trials.every_default(span) if every is None else _micros(every),
-                    until=None if until is None else _moment(until, "--until"),
+                    until=None if until is None else time_option(until, "--until"),
                     unseen=unseen,
                     seed=seed,
                     settings=Settings(jobs=_cores(jobs)),
@@ -247,7 +247,8 @@ def _micros(text: str) -> int:
     return round(span.total_seconds() * 1_000_000)
 
 
-def _moment(text: str, option: str) -> int:
+def time_option(text: str, option: str) -> int:
+    """A time given as an option, in microseconds; without a zone it is UTC. Raises BadInput."""
     from datetime import UTC, datetime
 
     from models.errors import BadInput

@@ -40,15 +40,13 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Write what this lifeboat has seen of its fleet as a dataset: telemetry, events, failures. `lifeboat run` keeps it."""
-    from agent.connect import open_journal
     from agent.console import console, note, write_json
-    from agent.remember import evacuations
+    from agent.remember import told_of
     from agent.settings import load_settings
     from models.errors import BadInput
     from models.forecast.fleet_history import failures, lives, tables
     from tools.datasets import write_dataset
     from tools.history_store import HistoryStore
-    from tools.incident_files import read_incidents
     from tools.signals import load_catalogue
 
     settings = load_settings(config)
@@ -69,41 +67,36 @@ def history(
             hint="`lifeboat run` fills it, an hour at a time; --since and --until may ask for less than there is",
         )
     incidents = incidents or settings.forecast.incidents
-    reported, planned = read_incidents(incidents) if incidents is not None else ([], [])
-    left: list[tuple[str, float]] = []
-    if (settings.state_dir / "journal.sqlite").exists():
-        journal = open_journal(settings)
-        left = evacuations(journal)
-        journal.close()
-    strangers = sorted({node for node, _ in reported} - set(known.rows["unit"].unique().to_list()))
+    told = told_of(settings, incidents)
+    strangers = sorted({node for node, _ in told.reported} - set(known.rows["unit"].unique().to_list()))
     if strangers:
         note(f"lifeboat: {incidents}: the history has no node {strangers[0]!r}; what failed there is left out")
-    units = lives(known, left, planned)
-    written = tables(known, units, failures(known, reported=reported, maintenance=planned))
+    units = lives(known, told.evacuated, told.maintenance)
+    written = tables(known, units, failures(known, reported=told.reported, maintenance=told.maintenance))
     write_dataset(output, written)
-    told = {
+    wrote = {
         "dataset": str(output),
         "nodes": len({life.node for life in units}),
         **{name: frame.height for name, frame in written.items()},
-        "evacuations": sum(known.since <= at <= known.until for _, at in left),
+        "evacuations": sum(known.since <= at <= known.until for _, at in told.evacuated),
     }
     if as_json:
-        write_json(told)
+        write_json(wrote)
         return
     console().print(
-        f"wrote {output}: {told['nodes']} nodes in {told['units']} lives, {told['telemetry']} rows, {told['events']} events, "
-        f"{told['failures']} failures; what followed {told['evacuations']} evacuations counts as unknown",
+        f"wrote {output}: {wrote['nodes']} nodes in {wrote['units']} lives, {wrote['telemetry']} rows, {wrote['events']} events, "
+        f"{wrote['failures']} failures; what followed {wrote['evacuations']} evacuations counts as unknown",
         markup=False,
     )
 
 
 def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal], since: str | None) -> None:
     """Fill the history from Prometheus, with nobody else at it. Progress and broken signals go to standard error."""
+    from agent.connect import open_metrics
     from agent.console import note
     from agent.remember import recall
     from models.errors import BadInput
     from tools.clock import SystemClock
-    from tools.prometheus import PrometheusMetrics
     from tools.ring import SummaryRing
 
     prometheus = settings.prometheus
@@ -114,12 +107,7 @@ def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal]
     begin = 0.0 if since is None else _seconds(since, "--since")
     if store.until and begin and begin < store.since:
         note("lifeboat: the history goes on from its end; what lies before its beginning can't be put in front of it")
-    source = PrometheusMetrics(
-        prometheus.url,
-        node_label=prometheus.node_label,
-        timeout_seconds=prometheus.timeout_seconds,
-        headers=prometheus.headers,
-    )
+    source = open_metrics(prometheus)
     ring = SummaryRing(settings.state_dir / "ring")  # whoever holds it keeps the history, too
     try:
         broken = recall(
@@ -139,13 +127,7 @@ def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal]
 
 
 def _seconds(text: str, option: str) -> float:
-    """A time as unix seconds; without a zone it is UTC."""
-    from datetime import UTC, datetime
+    """A time given as an option, in unix seconds."""
+    from agent.forecast_cli import time_option
 
-    from models.errors import BadInput
-
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(f"{option} {text!r} is not a time like 2026-03-01 or 2026-03-01T06:00:00Z") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return time_option(text, option) / 1e6

@@ -115,22 +115,15 @@ class LearnedModels:
         return of_parts(model, name, component, history, parts.get(component, {}), now)
 
     def _past(self) -> tuple[History, list[Life], list[Incident]]:
-        from agent.connect import open_journal
-        from agent.remember import evacuations
+        from agent.remember import told_of
         from models.forecast.fleet_history import failures, lives
         from tools.history_store import HistoryStore
-        from tools.incident_files import read_incidents
 
         settings = self._settings
         history = HistoryStore(settings.state_dir / "history", self._signals).read()
-        left: list[tuple[str, float]] = []
-        if (settings.state_dir / "journal.sqlite").exists():
-            journal = open_journal(settings)
-            left = evacuations(journal)
-            journal.close()
-        file = settings.forecast.incidents
-        reported, planned = read_incidents(file) if file is not None else ([], [])
-        return history, lives(history, left, planned), failures(history, reported=reported, maintenance=planned)
+        told = told_of(settings, settings.forecast.incidents)
+        known = lives(history, told.evacuated, told.maintenance)
+        return history, known, failures(history, reported=told.reported, maintenance=told.maintenance)
 
     def _parts(self, observation: Observation) -> dict[str, dict[str, list[str]]]:
         """component → node → its parts that report something a component model may know, sorted."""

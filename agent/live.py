@@ -29,10 +29,10 @@ class Eyes:
 
         Raises BadInput when the settings, the signals file or the ring can't be used.
         """
+        from agent.connect import open_metrics
         from agent.learned import LearnedModels
         from agent.observe import Memory
         from tools.clock import SystemClock
-        from tools.prometheus import PrometheusMetrics
         from tools.signals import load_catalogue
 
         self._settings = settings
@@ -43,16 +43,7 @@ class Eyes:
         self.signals = load_catalogue(settings.signals_file)
         self._logs = hardware_logs(settings, state_dir=settings.state_dir if keep_ring else None)
         prometheus = settings.prometheus
-        self._metrics = (
-            PrometheusMetrics(
-                prometheus.url,
-                node_label=prometheus.node_label,
-                timeout_seconds=prometheus.timeout_seconds,
-                headers=prometheus.headers,
-            )
-            if prometheus is not None
-            else None
-        )
+        self._metrics = open_metrics(prometheus) if prometheus is not None else None
         if keep_ring and prometheus is not None:
             from tools.ring import SummaryRing
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.journal import Journal
 from agent.refresh import LAG_SECONDS
 from models.errors import BadInput
+from models.incidents import Window
 from models.signal import HardwareEvent, Signal, Summaries
 from tools.history_store import HistoryStore
 from tools.ports.telemetry import SummarySource
 from tools.ring import COARSE_SECONDS, COARSE_SLOTS, FINE_SECONDS, SummaryRing
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
 
 AT_ONCE = 24
 """Hours taken in at once: bounds memory after a pause."""
@@ -91,6 +98,31 @@ def complete(ring: SummaryRing, signals: Sequence[Signal], at: int) -> int:
 
 def _answers(ring: SummaryRing, signal: Signal, at: int) -> bool:
     return at - GIVEN_UP <= ring.newest.get(signal.name, 0) <= at
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a history can't know by itself."""
+
+    evacuated: list[tuple[str, float]]
+    """(node, unix seconds), as the journal has them"""
+    reported: list[tuple[str, float]]
+    """failures that people know of: (node, unix seconds)"""
+    maintenance: list[Window]
+
+
+def told_of(settings: Settings, incidents: Path | None) -> Told:
+    """What the journal, if there is one yet, and the CSV `incidents` tell. Raises BadInput where that can't be read."""
+    from agent.connect import open_journal
+    from tools.incident_files import read_incidents
+
+    reported, planned = read_incidents(incidents) if incidents is not None else ([], [])
+    evacuated: list[tuple[str, float]] = []
+    if (settings.state_dir / "journal.sqlite").exists():
+        journal = open_journal(settings)
+        evacuated = evacuations(journal)
+        journal.close()
+    return Told(evacuated, reported, planned)
 
 
 def evacuations(journal: Journal) -> list[tuple[str, float]]:

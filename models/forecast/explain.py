@@ -12,7 +12,7 @@ import numpy as np
 
 from models.forecast import wording
 from models.forecast.dataset import Dataset, Floats, Ints
-from models.forecast.features import Matrix
+from models.forecast.features import Builder, Matrix
 from models.forecast.predict import Forecast
 
 
@@ -25,11 +25,14 @@ def groups(names: tuple[str, ...]) -> dict[str, list[int]]:
 
 
 def drivers_of(
-    model: Forecast, dataset: Dataset, unit: Ints, time: Ints, place: int, *, most: int = 5
+    model: Forecast, builder: Builder, unit: Ints, time: Ints, place: int, *, most: int = 5
 ) -> list[dict[str, object]]:
-    """For each pair: its unit, probability at horizon number `place`, and up to `most` drivers, strongest first."""
+    """For each pair: its unit, probability at horizon number `place`, and up to `most` drivers, strongest first.
 
-    features = model.features(dataset, unit, time)
+    builder: `model.builder(dataset)`; what it has prepared of the dataset's history is not worked out again.
+    """
+
+    dataset, features = builder.dataset, builder.build(unit, time)
     probability = model.curve(features)[:, place]
     by_subject = groups(model.names)
     without: dict[str, Floats] = {}

@@ -71,13 +71,13 @@ def of_nodes(
     place = {unit: k for k, unit in enumerate(data.units)}
     unit = np.array([place[current[node]] for node in speaking], np.int64)
     time = np.full(unit.size, round(history.until * MICROSECONDS), np.int64)
-    builder = Builder(data, model.plan)
+    builder = model.builder(data)
     features = builder.build(unit, time)
     unfit = misfit(model, features, outcome_shifts(model, builder, int(time[0])))
     failures = int(str(model.about.get("failures", 0)))
     curves = [_curve(model, row, failures) for row in model.curve(features)]
     worst = sorted(range(len(speaking)), key=lambda k: -curves[k][-1])[:EXPLAINED]
-    told = _explained(model, data, unit, time, [k for k in worst if _is_worth(curves[k])], failures)
+    told = _explained(model, builder, unit, time, [k for k in worst if _is_worth(curves[k])], failures)
     basis = (
         f"this fleet's own {_trained_on(model, name)}, which counts {percent(weight(failures))}, the base rate the rest"
     )
@@ -106,11 +106,12 @@ def of_parts(
     unit = np.array([place[f"{node}/{part}"] for node, part in pairs], np.int64)
     time = np.full(unit.size, round(history.until * MICROSECONDS), np.int64)
     failures = int(str(model.about.get("failures", 0)))
-    features = model.features(data, unit, time)
+    builder = model.builder(data)
+    features = builder.build(unit, time)
     unfit = misfit(model, features)  # which parts have failed, the history does not tell
     curves = [_curve(model, row, failures) for row in model.curve(features)]
     worst = sorted(range(len(pairs)), key=lambda k: -curves[k][-1])[:EXPLAINED]
-    told = _explained(model, data, unit, time, [k for k in worst if _is_worth(curves[k])], failures)
+    told = _explained(model, builder, unit, time, [k for k in worst if _is_worth(curves[k])], failures)
     basis = f"{component}: {_trained_on(model, name)}, in data about such parts"
     for node in speaking:
         own = [k for k, (of, _) in enumerate(pairs) if of == node]
@@ -177,7 +178,7 @@ def _is_worth(curve: Sequence[float]) -> bool:
 
 
 def _explained(
-    model: Forecast, data: Dataset, unit: Ints, time: Ints, rows: Sequence[int], failures: int
+    model: Forecast, builder: Builder, unit: Ints, time: Ints, rows: Sequence[int], failures: int
 ) -> dict[int, tuple[Driver, ...]]:
     """Drivers of some of the pairs, judged at the model's longest horizon within a week, or its first."""
     if not rows:
@@ -185,7 +186,7 @@ def _explained(
     near = [k for k, h in enumerate(model.horizons) if h / MICROSECONDS <= HORIZON_SECONDS[-1]]
     place = near[-1] if near else 0
     seconds = model.horizons[place] / MICROSECONDS
-    found: list[Any] = drivers_of(model, data, unit[list(rows)], time[list(rows)], place, most=MOST_DRIVERS)
+    found: list[Any] = drivers_of(model, builder, unit[list(rows)], time[list(rows)], place, most=MOST_DRIVERS)
     told: dict[int, tuple[Driver, ...]] = {}
     for k, entry in zip(rows, found, strict=True):
         said = pulled(entry["probability"], seconds, failures)

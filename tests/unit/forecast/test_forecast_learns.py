@@ -91,7 +91,7 @@ def test_drivers_name_the_signal_that_climbed_and_say_what_is_left_without_it(fl
     pairs = labels.at_risk(fleet, labels.grid(CUT, CUT + 20 * DAY, DAY))
     curve = score(model, fleet, pairs.unit, pairs.time)[:, 1]
     top = np.argsort(-curve)[:1]
-    entry = drivers_of(model, fleet, pairs.unit[top], pairs.time[top], 1)[0]
+    entry = drivers_of(model, model.builder(fleet), pairs.unit[top], pairs.time[top], 1)[0]
     strongest = entry["drivers"][0]  # type: ignore[index]
     assert strongest["signal"] in ("errors", "memory: ce", "signals", "memory", "events")
     assert strongest["without"] < entry["probability"]

@@ -70,7 +70,7 @@ def test_a_drive_model_with_its_record() -> None:
 
 def test_no_feature_name_reaches_the_reader(fleet: Dataset, model: Forecast) -> None:
     pairs = labels.at_risk(fleet, np.array([CUT + 5 * DAY]))
-    for entry in drivers_of(model, fleet, pairs.unit[:20], pairs.time[:20], 1, most=20):
+    for entry in drivers_of(model, model.builder(fleet), pairs.unit[:20], pairs.time[:20], 1, most=20):
         for driver in entry["drivers"]:  # type: ignore[attr-defined]
             why = driver["why"]
             assert not any(jargon in why for jargon in ("nan", "count_", "rate_", "since", "change_", "_7d")), why
