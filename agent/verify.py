@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.hands import Hands
-from agent.settle import runs_at_most_once
+from agent.actions.reconcile import runs_at_most_once
+from agent.actions.resources import Hands
 from models.base import Value
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, Evacuation

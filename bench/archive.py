@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from models.fleet import VmState
-from tools import archive_store
-from tools.archive_chunks import CHUNK_BYTES
-from tools.archive_store import FsspecArchiveStore
+from tools.archive import store as archive_store
+from tools.archive.chunks import CHUNK_BYTES
+from tools.archive.store import FsspecArchiveStore
 from tools.ports.archives import ImageFile
 from tools.ports.vms import ImageRole, VmObservation
 
@@ -106,7 +106,7 @@ def archive(image: Path, directory: Path, *, read_back: bool) -> dict[str, Any]:
 
 def _without_read_back() -> None:
     """What was written counts as what was read back."""
-    from tools import archive_images
+    from tools.archive import images as archive_images
 
     class Unread(archive_images.ImageWriter):
         def __init__(self, *arguments: Any, **more: Any) -> None:

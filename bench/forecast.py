@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from models.forecast import backtest, evaluate
-from models.forecast.dataset import DAY
-from models.forecast.train import Settings
-from tools.datasets import read_dataset
+from models.forecast.learned import backtest, evaluate
+from models.forecast.learned.dataset import DAY
+from models.forecast.learned.train import Settings
+from tools.forecast.datasets import read_dataset
 
 CUTS: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "drives_30d": (30 * DAY, 30 * DAY, ("2014-07-01", "2014-12-01")),

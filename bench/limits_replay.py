@@ -3,7 +3,7 @@
     .venv/bin/python -m bench.limits_replay faults [--runs 20] [--evacuation 300] [--shortest 20m] [--longest 6h]
     .venv/bin/python -m bench.limits_replay healthy [--node-days 200] [--every 900]
 
-Replays `lab.physics` through the shipped signals, without hardware events: what is seen is seen in the telemetry alone.
+Replays `lab.hardware.physics` through the shipped signals, without hardware events: what is seen is seen in the telemetry alone.
 Each fault begins at a random moment of a day and takes a random time to kill, evenly on a logarithmic scale. Judged are the
 default policy's tiers: a fault is caught when the node would be evacuated (or drained) at least `--evacuation` seconds before
 it dies. A healthy node-day is false when any look would drain or evacuate. Each look is judged by itself: hysteresis only holds.
@@ -21,15 +21,15 @@ from datetime import UTC, datetime
 import numpy as np
 from scipy.stats import chi2
 
-from lab import physics, replay
-from lab.trajectory import KINDS, Fault, FaultKind
+from lab.hardware import physics, replay
+from lab.hardware.trajectory import KINDS, Fault, FaultKind
 from models.base import parse_duration
 from models.fleet import Priority, Vm
-from models.forecast.limits import assess_node
+from models.forecast.limits.node import assess_node
 from models.policy import Policy
 from models.risk import Risk
+from models.risk_level import node_standing
 from models.signal import SignalHistory
-from models.standing import node_standing
 from models.tier import Tier, warrant
 from tools.signals import load_catalogue
 

@@ -25,24 +25,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.attempt import AttemptContext
-from agent.hands import Hands
-from agent.journal import Journal
-from agent.run_attempt import run_attempt
-from lab import guests, hypervisor
-from lab.down import down
-from lab.initramfs import BootImage, build
-from lab.node import Lab
-from lab.probe import Probe, ask
-from lab.up import up
+from agent.actions.attempt import AttemptContext
+from agent.actions.resources import Hands
+from agent.actions.runner import run_attempt
+from lab.lifecycle.down import down
+from lab.lifecycle.up import up
+from lab.nodes import guests, hypervisor
+from lab.nodes.initramfs import BootImage, build
+from lab.nodes.node import Lab
+from lab.nodes.probe import Probe, ask
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import Policy
 from tools.clock import SystemClock
 from tools.guest_probe import guest_answers
-from tools.libvirt_migration import Peer
-from tools.libvirt_node import LibvirtNode
+from tools.journal.sqlite import Journal
+from tools.libvirt.migration_job import Peer
+from tools.libvirt.node import LibvirtNode
 
 LAB = "bench"
 MIB = 1 << 20

@@ -98,8 +98,8 @@ def _writer(
 
 def look_apart(directory: Path, journal: Path, pipe: Connection) -> None:
     """A look at each message, in a process of its own: its peak of memory is the reader's alone."""
-    from tools.hardware_logs import LogFiles
-    from tools.journal_export import JournalExport
+    from tools.logs.files import LogFiles
+    from tools.logs.journald import JournalExport
 
     log = LogFiles("node-a", [directory], state_file=directory.parent / "note.json")
     export = JournalExport("node-a", [journal])
@@ -195,7 +195,7 @@ def main() -> None:
 
 def _journal(path: Path, files: list[Path]) -> set[Told]:
     """The first lines of the text logs as an export of 60 MB, under what is read of a file seen for the first time."""
-    from tools.hardware_logs import split_line, understand
+    from tools.logs.files import split_line, understand
 
     told: set[Told] = set()
     with path.open("wb") as out:

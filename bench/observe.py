@@ -120,11 +120,11 @@ def frame(url: str, asked: list[Signal], end: int) -> tuple[float, float]:
 
 
 class Ours:
-    """A pass as the agent does it: `agent.refresh.refresh` into a ring."""
+    """A pass as the agent does it: `agent.observe.summaries.refresh` into a ring."""
 
     def __init__(self, url: str, asked: list[Signal], directory: Path) -> None:
-        from tools.prometheus import PrometheusMetrics
-        from tools.ring import SummaryRing
+        from tools.history.summary_ring import SummaryRing
+        from tools.prometheus.metrics import PrometheusMetrics
 
         self.metrics = PrometheusMetrics(url, timeout_seconds=60.0)
         self.ring = SummaryRing(directory)
@@ -148,7 +148,7 @@ class Ours:
 
     def run(self, end: int) -> tuple[float, float, float]:
         """(seconds, on the processor, of those in the ring)."""
-        from agent.refresh import refresh
+        from agent.observe.summaries import refresh
 
         self.stored = 0.0
         now = datetime.fromtimestamp(end + 30, UTC)

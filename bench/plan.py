@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.guard import judge
-from agent.plan import plan
-from agent.plan_waves import GROWTH_SHARES, Move, Timing, best_waves, pack, schedule
+from agent.guard.judge import judge
+from agent.plan.solver import plan
+from agent.plan.waves import GROWTH_SHARES, Move, Timing, best_waves, pack, schedule
 from models.fleet import Fleet, Node, Priority, Vm, VmState
 from models.plan import ActionKind, Plan
 from models.policy import Policy

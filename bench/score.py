@@ -6,8 +6,8 @@
 *learned*: `train` fits its usual ensemble on a generated fleet; then every node is scored at one moment, features and prediction.
 Peer, in the same run: scikit-learn's predict_proba alone, the same fitted classifiers on the same matrix. Preparing the history
 (running sums over all its rows) comes before and is told apart; it is what grows with the history's length.
-*limits*: `assess_node` on healthy machines of `lab.physics`, each with a day behind it, scaled to 10,000 nodes. Peer: numpy's
-sort, median and standard deviation of the same histories.
+*limits*: `assess_node` on healthy machines of `lab.hardware.physics`, each with a day behind it, scaled to 10,000 nodes. Peer:
+numpy's sort, median and standard deviation of the same histories.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from models.forecast.dataset import DAY, Dataset, build
-from models.forecast.features import Builder
-from models.forecast.predict import Forecast, score
-from models.forecast.train import Settings, train
+from models.forecast.learned.dataset import DAY, Dataset, build
+from models.forecast.learned.features import Builder
+from models.forecast.learned.predict import Forecast, score
+from models.forecast.learned.train import Settings, train
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -120,8 +120,8 @@ def learned(nodes: int, signals: int, days: int, runs: int) -> None:
 
 def limits(nodes: int) -> None:
     from bench.limits_replay import SIGNALS, START
-    from lab import physics, replay
-    from models.forecast.limits import assess_node
+    from lab.hardware import physics, replay
+    from models.forecast.limits.node import assess_node
 
     now = START + 86_400.0
     ours: list[float] = []

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lab.demo_cli import demo, preflight
+from lab.demo.cli import demo, preflight
 
 app = typer.Typer(
     name="lab",
@@ -33,7 +33,7 @@ def up(
     as_json: _Json = False,
 ) -> None:
     """Bring the lab up: three nodes, seven guests, their hardware and Prometheus. Does nothing when it is up."""
-    from lab.up import up as bring_up
+    from lab.lifecycle.up import up as bring_up
 
     with _errors(name):
         lab = bring_up(name, _reporter(as_json), bare=bare)
@@ -50,7 +50,7 @@ def up(
 @app.command()
 def down(name: _Name = "default", as_json: _Json = False) -> None:
     """Remove the lab and all it started, also after a crash. Nothing else is touched."""
-    from lab.down import down as take_down
+    from lab.lifecycle.down import down as take_down
 
     with _errors(name):
         existed = take_down(name, _reporter(as_json))
@@ -63,7 +63,7 @@ def down(name: _Name = "default", as_json: _Json = False) -> None:
 @app.command()
 def status(name: _Name = "default", as_json: _Json = False) -> None:
     """Show nodes, vms, services and memory, as they answer now."""
-    from lab.status import status as look
+    from lab.lifecycle.status import status as look
 
     with _errors(name):
         found = look(name)
@@ -72,7 +72,7 @@ def status(name: _Name = "default", as_json: _Json = False) -> None:
 
             _print_json(asdict(found))
         else:
-            from lab.render import render
+            from lab.lifecycle.render import render
 
             render(found)
 
@@ -91,8 +91,8 @@ def break_(
     from dataclasses import asdict
     from typing import cast
 
-    from lab import faults
-    from lab.node import Lab
+    from lab.hardware import faults
+    from lab.nodes.node import Lab
     from models.errors import BadInput
 
     with _errors(name):
@@ -142,7 +142,7 @@ def _errors(name: str) -> Generator[None]:
         _say(f"lifeboat: {error}", to_stderr=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        from lab.node import lab_root
+        from lab.nodes.node import lab_root
 
         rest = f"; `lifeboat lab down --name {name}` removes what is left" if lab_root(name).exists() else ""
         _say(f"lifeboat: interrupted{rest}", to_stderr=True)

@@ -2,7 +2,7 @@
 
 What a node did is told in spells: stretches in which it worked under one boot. They stay few however long the history is.
 
-Who was at risk when, and of whom nothing can be known, is `models.forecast.fleet_history`'s business.
+Who was at risk when, and of whom nothing can be known, is `models.forecast.history.lives`'s business.
 """
 
 from __future__ import annotations

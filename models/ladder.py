@@ -1,6 +1,6 @@
 """The convergence ladder: what is done, and when, for a live migration that does not come to its end by itself.
 
-It is data, in `migration.ladder` of the policy: a list of `{when, do}`. `models.convergence.decide` climbs it.
+It is data, in `migration.ladder` of the policy: a list of `{when, do}`. `models.migration.convergence.decide` climbs it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from enum import StrEnum
 
 from models.fleet import Vm, VmState
 from models.policy import Policy
-from models.standing import NodeStanding, Standing
+from models.risk_level import NodeStanding, Standing
 from models.text import percent, seconds_in_words
 
 

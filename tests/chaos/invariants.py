@@ -9,11 +9,11 @@ from pathlib import Path
 
 from chaos.stage import Copy, Stage
 
-from agent.journal import Journal
 from models.errors import LifeboatError
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import ActionKind
+from tools.journal.sqlite import Journal
 
 _THROTTLES = ("io_limits", "throttles")
 _LOOKING_SECONDS = 15.0

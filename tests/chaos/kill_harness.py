@@ -25,20 +25,20 @@ from typing import Any
 from chaos.kill_lifeboat import run_lifeboat
 from chaos.kill_world import POLICY, VMS, FastClock, Truth, WorldServer, look, remote_nodes, settings_yaml
 
-from agent.files import write_value
-from agent.journal import Journal
-from agent.plan import plan as solve
-from agent.run_attempt import needs_recovery
-from agent.steering import unfinished
+from agent.actions.runner import needs_recovery
+from agent.documents import write_value
+from agent.plan.solver import plan as solve
+from agent.state.requests import unfinished
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome
-from tools.archive_store import FsspecArchiveStore
-from tools.simulated_migration import Phase
+from tools.archive.store import FsspecArchiveStore
+from tools.journal.sqlite import Journal
+from tools.simulated.migration import Phase
 
 _PATIENCE_SECONDS = 60.0
 _IMPORTED_ONCE = (
-    "agent.commands", "agent.connect", "agent.durable", "agent.report", "rich.console", "rich.live",
-    "tools.guest_probe", "tools.prometheus_sight",
+    "agent.cli.app", "agent.service.session", "agent.execute.workflows", "agent.report", "rich.console", "rich.live",
+    "tools.guest_probe", "tools.prometheus.health",
 )  # fmt: skip
 """what `lifeboat apply` loads, dbos with it: before the forks, once for all of them"""
 

@@ -20,10 +20,10 @@ from typing import Any
 import sqlalchemy.engine.default
 from chaos.kill_world import FastClock, RemoteNode, look, remote_nodes
 
-import agent.journal
-import agent.live
+import agent.assess.monitor
 import tools.clock
-from agent.cli import main
+import tools.journal.sqlite
+from agent.cli.main import main
 
 CHANGES = (
     "stamp_attempt", "migrate_live", "abort_job", "shut_down", "power_off", "start", "resume", "define", "undefine",
@@ -134,13 +134,13 @@ def _simulate(address: str, steps: Steps) -> None:
 
         def close(self) -> None: ...
 
-    hypervisors = types.ModuleType("tools.libvirt_fleet")
+    hypervisors = types.ModuleType("tools.libvirt.fleet")
     hypervisors.connect_nodes = lambda *_, **__: nodes  # type: ignore[attr-defined]
-    sys.modules["tools.libvirt_fleet"] = hypervisors
+    sys.modules["tools.libvirt.fleet"] = hypervisors
     tools.clock.SystemClock = FastClock  # type: ignore[misc,assignment]
-    agent.live.Eyes = Eyes  # type: ignore[misc,assignment]
+    agent.assess.monitor.Eyes = Eyes  # type: ignore[misc,assignment]
     for name in ("append", "lock", "unlock"):
-        steps.around(agent.journal.Journal, name)
+        steps.around(tools.journal.sqlite.Journal, name)
     for name in ("fsync", "replace"):
         steps.around(os, name)
     steps.around_commits()

@@ -17,9 +17,9 @@ from typing import Any
 from models.fleet import Fleet, Priority, VmState
 from models.policy import ApprovalMode, ApprovalPolicy, Policy
 from models.risk import Risk
-from tools.labels import Labels
-from tools.simulated import SimulatedFleet
-from tools.simulated_migration import Phase
+from tools.domain.labels import Labels
+from tools.simulated.fleet import SimulatedFleet
+from tools.simulated.migration import Phase
 
 NODES = ("a", "b", "c")
 VMS = ("web", "db", "churn", "spare", "batch")

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.attempt import Progress
-from agent.execute import Watcher
-from agent.hands import Hands
-from agent.journal import Journal
+from agent.actions.attempt import Progress
+from agent.actions.resources import Hands
+from agent.execute.evacuation import Watcher
 from tools.clock import VirtualClock
+from tools.journal.sqlite import Journal
 from tools.ports.archives import ArchiveStore
 from tools.ports.clock import Clock
 from tools.ports.hypervisor import Hypervisor

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.happenings import happen, takes_time
 from chaos.invariants import Before, broken_invariants
 from chaos.process import Process, Stopped
 from chaos.scenario import Fault, Scenario
 from chaos.stage import Stage
-from scenes.world import POLICY
+from chaos.verbs import happen, takes_time
+from scenes.simulated_world import POLICY
 
-from agent.act_cli import exit_code_of
-from agent.cycle import Cycle, PassResult
-from agent.guard import judge
-from agent.run_attempt import recover_attempts
+from agent.actions.runner import recover_attempts
+from agent.cli.apply import exit_code_of
+from agent.guard.judge import judge
+from agent.service.control_loop import Cycle, PassResult
 from models.errors import LifeboatError
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
@@ -32,7 +32,7 @@ from models.plan import Action, ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
 from tools.ports.approval import ApprovalAnswer
-from tools.simulated_migration import Phase
+from tools.simulated.migration import Phase
 
 _PHASE = re.compile(rf"(?P<vm>\S+) is (?P<phase>{'|'.join(Phase)})")
 _TIME = re.compile(r"([\d.]+) seconds have passed")

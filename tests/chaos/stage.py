@@ -21,13 +21,13 @@ from chaos.store_faults import StoreFaults
 from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
 from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
 from models.policy import Policy
-from tools.archive_store import FsspecArchiveStore
-from tools.domain_xml import parse_domain
-from tools.labels import Labels
+from tools.archive.store import FsspecArchiveStore
+from tools.domain.labels import Labels
+from tools.domain.xml import parse_domain
 from tools.ports.clock import Clock
-from tools.simulated import SimulatedFleet
-from tools.simulated_migration import Phase
-from tools.simulated_state import LOCAL_DIRECTORY, SimulatedDomain
+from tools.simulated.fleet import SimulatedFleet
+from tools.simulated.migration import Phase
+from tools.simulated.state import LOCAL_DIRECTORY, SimulatedDomain
 
 NODES = ("node-a", "node-b", "node-c")
 

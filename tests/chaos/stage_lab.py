@@ -19,18 +19,18 @@ from typing import Any
 import libvirt
 from chaos.stage import NODES, Copy, Stage
 
-from lab import guests, hypervisor, power, probe
-from lab.node import Lab, wait_until
-from lab.processes import wait_gone
+from lab.nodes import guests, hypervisor, power, probe
+from lab.nodes.node import Lab, wait_until
+from lab.nodes.processes import wait_gone
 from models.errors import LifeboatError
 from models.fleet import VmState
 from models.policy import Policy
-from tools.archive_store import FsspecArchiveStore
+from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
-from tools.labels import read_attempt
-from tools.libvirt_migration import Peer
-from tools.libvirt_node import LibvirtNode
-from tools.simulated_migration import Phase
+from tools.domain.labels import read_attempt
+from tools.libvirt.migration_job import Peer
+from tools.libvirt.node import LibvirtNode
+from tools.simulated.migration import Phase
 
 VMS = ("infer-1", "infer-3", "batch-1")
 _BYTES_PER_SECOND = 12 << 20

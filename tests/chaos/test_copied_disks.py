@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from scenes.world import World
+from scenes.simulated_world import World
 
 from models.errors import MigrationFailed
 from models.evacuation import AttemptOutcome
-from tools.simulated_migration import Phase
-from tools.simulated_state import LOCAL_DIRECTORY
+from tools.simulated.migration import Phase
+from tools.simulated.state import LOCAL_DIRECTORY
 
 PATH = f"{LOCAL_DIRECTORY}/db-0.raw"
 

@@ -8,21 +8,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from scenes.world import POLICY, World
+from scenes.simulated_world import POLICY, World
 
-from agent.approve import PolicyApprover, approve
-from agent.attempt import Progress
-from agent.durable import Durable
-from agent.execute import Order, Run, Watcher
-from agent.journal import Journal
-from agent.lease import holder, lease
-from agent.status import read_status
-from agent.steering import Request, ask, read_steering, unfinished
+from agent.actions.attempt import Progress
+from agent.approve.approval import PolicyApprover, approve
+from agent.execute.evacuation import Order, Run, Watcher
+from agent.execute.workflows import Durable
+from agent.state.requests import Request, ask, read_steering, unfinished
+from agent.state.status import read_status
 from models.errors import BadInput, Busy
 from models.evacuation import AttemptOutcome, Evacuation, EvacuationOutcome
 from models.fleet import Fleet
 from models.policy import Policy
 from models.risk import Risk
+from tools.journal.file_lease import holder, lease
+from tools.journal.sqlite import Journal
 
 NAME = "evac-1"
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scenes.world import POLICY, World
+from scenes.simulated_world import POLICY, World
 
-from agent.approve import Agreement
-from agent.durable import Durable
-from agent.execute import Order
-from agent.steering import Request, ask, unfinished
+from agent.approve.approval import Agreement
+from agent.execute.evacuation import Order
+from agent.execute.workflows import Durable
+from agent.state.requests import Request, ask, unfinished
 from models.errors import BadInput, Busy
 from models.evacuation import EvacuationOutcome
 from tools.clock import SystemClock

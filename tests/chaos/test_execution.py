@@ -11,19 +11,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from scenes.world import INFERENCE, POLICY, World
+from scenes.simulated_world import INFERENCE, POLICY, World
 
-from agent.approve import Agreement, PolicyApprover, StandingApprover, approve, check_agreement
-from agent.execute import Order, Watcher, execute
-from agent.journal import Journal
-from agent.restore import restore
-from agent.run_attempt import recover_attempts
+from agent.actions.runner import recover_attempts
+from agent.approve.approval import Agreement, PolicyApprover, StandingApprover, approve, check_agreement
+from agent.archives.restore import restore
+from agent.execute.evacuation import Order, Watcher, execute
 from agent.verify import verify
 from models.errors import ApprovalMissing, LifeboatError, PrecheckFailed
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.fleet import VmState
 from models.plan import ActionKind, Plan
 from models.policy import Policy
+from tools.journal.sqlite import Journal
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from chaos.golden import difference, expected, lines_for, play_simulated
-from chaos.happenings import happen
 from chaos.scenario import Scenario, all_scenarios
+from chaos.verbs import happen
 
 SCENARIOS = all_scenarios()
 

@@ -26,7 +26,7 @@ class Labs:
         self._lab: Any = None
 
     def get(self) -> Any:
-        from lab.up import up
+        from lab.lifecycle.up import up
 
         if self._lab is None:
             self.drop()
@@ -34,7 +34,7 @@ class Labs:
         return self._lab
 
     def drop(self) -> None:
-        from lab.down import down
+        from lab.lifecycle.down import down
 
         self._lab = None
         down(self._name)
@@ -42,7 +42,7 @@ class Labs:
 
 @pytest.fixture(scope="module")
 def labs() -> Iterator[Labs]:
-    from lab.preflight import preflight
+    from lab.nodes.preflight import preflight
 
     missing = preflight()
     if missing:

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes.world import World
+from scenes.simulated_world import World
 
-from agent.attempt import AttemptContext, Progress
-from agent.io_throttle import tightened
-from agent.run_attempt import recover_attempts, run_attempt
+from agent.actions.attempt import AttemptContext, Progress
+from agent.actions.disk_throttle import tightened
+from agent.actions.runner import recover_attempts, run_attempt
 from models.errors import MigrationFailed
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Vm, VmState
 from models.plan import Action, ActionKind
 from models.policy import Policy
-from tools.simulated_migration import Phase
-from tools.simulated_node import SimulatedNode
-from tools.simulated_state import LOCAL_DIRECTORY
+from tools.simulated.migration import Phase
+from tools.simulated.node import SimulatedNode
+from tools.simulated.state import LOCAL_DIRECTORY
 
 MB = 1_000_000
 

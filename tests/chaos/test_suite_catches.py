@@ -18,16 +18,16 @@ from chaos.scenario import SCENARIOS, Scenario, read_scenario
 from chaos.stage import SimulatedStage, local_image
 from chaos.store_faults import FaultyFileSystem
 
-import agent.cold_archive
-import agent.cold_migrate
-import agent.live_migrate
-from agent.attempt import AttemptContext, Ending
-from agent.hands import Hands
-from agent.settle import Settlement, Sight, Step
+import agent.actions.cold_archive
+import agent.actions.cold_migration
+import agent.actions.live_migration
+from agent.actions.attempt import AttemptContext, Ending
+from agent.actions.reconcile import Settlement, Sight, Step
+from agent.actions.resources import Hands
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, SeenState
-from tools.simulated_node import SimulatedNode
-from tools.simulated_state import Image
+from tools.simulated.node import SimulatedNode
+from tools.simulated.state import Image
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 _MISTAKES: list[Any] = []
@@ -46,7 +46,7 @@ def mistake(scenario: str, phase: str, noticed: str) -> Callable[[Plant], Plant]
 def _judge_blindly(patch: pytest.MonkeyPatch, settlement: Settlement) -> None:
     """Without looking. Taking the mark off where no vm is fails then, and makes lifeboat look after all: that is kept
     quiet here."""
-    patch.setattr(agent.live_migrate, "settle_live", lambda *_, **__: settlement)
+    patch.setattr(agent.actions.live_migration, "settle_live", lambda *_, **__: settlement)
     honest = SimulatedNode.stamp_attempt
 
     def stamp(self: SimulatedNode, uuid: str, attempt: str | None) -> None:
@@ -114,12 +114,12 @@ def _undefine_once_stopped(patch: pytest.MonkeyPatch, move: Any) -> None:
 
 @mistake("cold-move-target-dies", "reads a disk", "is lost")
 def the_source_is_undefined_before_anybody_looked(patch: pytest.MonkeyPatch) -> None:
-    _undefine_once_stopped(patch, agent.cold_migrate)
+    _undefine_once_stopped(patch, agent.actions.cold_migration)
 
 
 @mistake("archive-store-full", "says stopping about batch-1", "is lost")
 def the_source_is_released_before_its_archive_is_whole(patch: pytest.MonkeyPatch) -> None:
-    _undefine_once_stopped(patch, agent.cold_archive)
+    _undefine_once_stopped(patch, agent.actions.cold_archive)
 
 
 @mistake("lifeboat-stopped-live", "copying", "carries the mark")
@@ -130,7 +130,7 @@ def no_intent_is_written(patch: pytest.MonkeyPatch) -> None:
 @mistake("archive-store-full", "says stopping about batch-1", "nobody touched it")
 def a_failed_archive_leaves_the_vm_off(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        agent.cold_archive,
+        agent.actions.cold_archive,
         "put_back",
         lambda *_, **__: Ending(AttemptOutcome.FAILED, "as it was found", "archive-failed"),
     )

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes.world import BATCH, POLICY, World
+from scenes.simulated_world import BATCH, POLICY, World
 
-from agent.attempt import AttemptContext, Progress
-from agent.restore import restore
-from agent.run_attempt import recover_attempts, run_attempt
-from agent.wipe import wipe
+from agent.actions.attempt import AttemptContext, Progress
+from agent.actions.runner import recover_attempts, run_attempt
+from agent.archives.restore import restore
+from agent.archives.wipe import wipe
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError, NodeUnreachable, PrecheckFailed, Refused
 from models.evacuation import Attempt, AttemptOutcome, SeenState
 from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import ArchivePolicy, SourceRelease
-from tools.archive_store import FsspecArchiveStore
-from tools.simulated_state import LOCAL_DIRECTORY
+from tools.archive.store import FsspecArchiveStore
+from tools.simulated.state import LOCAL_DIRECTORY
 
 BASE, SNAPSHOT = f"{LOCAL_DIRECTORY}/base.raw", f"{LOCAL_DIRECTORY}/between.qcow2"
 

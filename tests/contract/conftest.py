@@ -14,9 +14,9 @@ from tools.ports.migration import MigrationOptions
 
 @pytest.fixture(scope="session")
 def lab_world() -> Iterator[LabWorld]:
-    from lab.down import down
-    from lab.preflight import preflight
-    from lab.up import up
+    from lab.lifecycle.down import down
+    from lab.lifecycle.up import up
+    from lab.nodes.preflight import preflight
 
     missing = preflight()
     if missing:

@@ -19,7 +19,7 @@ import pytest
 
 from models.errors import ArchiveFailed, BadInput
 from models.fleet import VmState
-from tools.archive_store import FsspecArchiveStore
+from tools.archive.store import FsspecArchiveStore
 from tools.ports.archives import ArchiveEntry, ImageFile
 from tools.ports.vms import DiskObservation, ImageRole, VmObservation
 

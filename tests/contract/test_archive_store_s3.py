@@ -11,7 +11,7 @@ from scenes.stub_s3 import StubS3, stub_s3
 
 from models.errors import ArchiveFailed
 from models.fleet import VmState
-from tools.archive_store import FsspecArchiveStore
+from tools.archive.store import FsspecArchiveStore
 from tools.ports.archives import ArchiveEntry, ImageFile
 from tools.ports.vms import ImageRole, VmObservation
 

@@ -12,14 +12,14 @@ from scenes.hypervisor_worlds import World
 
 from models.errors import ActionFailed, ArchiveFailed, BadInput, MigrationFailed, NodeUnreachable, PrecheckFailed
 from models.fleet import VmState
-from tools.archive_store import FsspecArchiveStore
-from tools.domain_xml import parse_domain
-from tools.labels import read_labels
+from tools.archive.store import FsspecArchiveStore
+from tools.domain.files import image_files
+from tools.domain.labels import read_labels
+from tools.domain.xml import parse_domain
 from tools.ports.hypervisor import Hypervisor
 from tools.ports.migration import MigrationOptions
 from tools.ports.vms import ImageRole, StateFile, VmObservation
-from tools.prechecks import check_live_migration
-from tools.vm_files import image_files
+from tools.prechecks.checks import check_live_migration
 
 Options = Callable[..., MigrationOptions]
 NOBODY = "00000000-1111-2222-3333-444444444444"

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from scenes.stub_prometheus import Reply, as_json, grid, matrix, series, stub_prometheus
 
-from agent.assess import assess
-from agent.observe import observe
-from lab import physics, replay
-from lab.series import all_series
-from lab.trajectory import Fault
+from agent.assess.assess import assess
+from agent.observe.observe import observe
+from lab.hardware import physics, replay
+from lab.hardware.series import all_series
+from lab.hardware.trajectory import Fault
 from models.errors import BadInput, LifeboatError
 from models.signal import STATISTICS, Component, Limits, Signal, SignalHistory
-from tools.prometheus import PrometheusMetrics
+from tools.prometheus.metrics import PrometheusMetrics
 from tools.signals import load_catalogue
-from tools.simulated import SimulatedFleet
+from tools.simulated.fleet import SimulatedFleet
 
 NODES = ("node-a", "node-b")
 START = float(int(time.time()) - 7200)

@@ -13,10 +13,10 @@ from scenes import evacuations as scene
 from scenes.stub_openai import Step, calls, proposes, says, serving
 
 import prompts
-from agent import llm_planner
-from agent import plan as solver
-from agent.guard import judge
-from agent.llm_planner import propose
+from agent.guard.judge import judge
+from agent.llm import planner as llm_planner
+from agent.llm.planner import propose
+from agent.plan import solver
 from agent.settings import LlmSettings
 from models.errors import PlannerFailed
 from models.fleet import Fleet

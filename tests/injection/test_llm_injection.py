@@ -10,15 +10,15 @@ from scenes import evacuations as scene
 from scenes import hostile
 from scenes.stub_openai import calls, proposes, serving
 
-from agent import plan as solver
-from agent.guard import judge
-from agent.llm_planner import REASON_CHARACTERS, propose
+from agent.guard.judge import judge
+from agent.llm.planner import REASON_CHARACTERS, propose
+from agent.plan import solver
 from agent.settings import LlmSettings
 from models.errors import PlannerFailed
 from models.fleet import Fleet, Priority
 from models.plan import ActionKind, PlannedBy
 from models.risk import Driver
-from tools.llm_tools import holds_only_aliases
+from tools.llm.fleet_facts import holds_only_aliases
 
 NOW = scene.at(0)
 ASK_EVERYTHING = calls(

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.down import down
-from lab.node import Lab
-from lab.preflight import preflight
-from lab.up import up
+from lab.lifecycle.down import down
+from lab.lifecycle.up import up
+from lab.nodes.node import Lab
+from lab.nodes.preflight import preflight
 
 LAB_NAME = "test" + os.environ.get("PYTEST_XDIST_WORKER", "")
 

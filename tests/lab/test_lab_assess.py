@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.live import Eyes
+from agent.assess.monitor import Eyes
 from agent.settings import Settings
-from lab import faults
-from lab.node import Lab
+from lab.hardware import faults
+from lab.nodes.node import Lab
 from models.fleet import NodeState
 from models.risk import Risk
-from tools.libvirt_fleet import connect_nodes
+from tools.libvirt.fleet import connect_nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 

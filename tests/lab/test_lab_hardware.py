@@ -14,23 +14,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from lab import (
-    bmc,
-    certificates,
-    down,
-    faults,
-    hardware,
-    hypervisor,
-    network,
-    power,
-    processes,
-    sensors,
-    series,
-    telemetry,
-)
-from lab.node import Lab, machine_boot_id, wait_until
-from lab.telemetry import SCRAPE_SECONDS
-from lab.trajectory import FaultKind
+from lab.hardware import bmc, faults, sensors, series, telemetry
+from lab.hardware import machine as hardware
+from lab.hardware.telemetry import SCRAPE_SECONDS
+from lab.hardware.trajectory import FaultKind
+from lab.lifecycle import down
+from lab.nodes import certificates, hypervisor, network, power, processes
+from lab.nodes.node import Lab, machine_boot_id, wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 

@@ -13,22 +13,22 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from agent.attempt import AttemptContext
-from agent.cold_migrate import cold_migrate
-from agent.commands import app
-from agent.hands import Hands
-from agent.journal import Journal
-from agent.live_migrate import live_migrate
-from agent.pins import Pins
+from agent.actions.attempt import AttemptContext
+from agent.actions.cold_migration import cold_migrate
+from agent.actions.live_migration import live_migrate
+from agent.actions.resources import Hands
+from agent.cli.app import app
 from agent.settings import load_settings
-from lab import certificates, guests
-from lab.node import Lab, run
+from agent.state.certificate_pins import Pins
+from lab.nodes import certificates, guests
+from lab.nodes.node import Lab, run
 from models.errors import IdentityUnproven
 from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import PinRule, Policy
 from tools.clock import SystemClock
-from tools.libvirt_fleet import connect_nodes
+from tools.journal.sqlite import Journal
+from tools.libvirt.fleet import connect_nodes
 
 pytestmark = pytest.mark.lab
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.connect import connect
-from agent.files import write_value
+from agent.documents import write_value
+from agent.service.session import connect
 from agent.settings import Settings
-from lab import guests, probe
-from lab.guests import guest
-from lab.node import Lab, wait_until
+from lab.nodes import guests, probe
+from lab.nodes.guests import guest
+from lab.nodes.node import Lab, wait_until
 from models.plan import Action, ActionKind, Plan
 from tools.clock import SystemClock
 
@@ -36,7 +36,7 @@ def _write_plan(lab: Lab, path: Path, source: str, target: str) -> None:
 
 def _apply(lab: Lab, plan: Path, policy: Path) -> subprocess.Popen[str]:
     command = [
-        sys.executable, "-c", "from agent.cli import main; main()", "apply", str(plan),
+        sys.executable, "-c", "from agent.cli.main import main; main()", "apply", str(plan),
         "--config", str(lab.config_path), "--policy", str(policy), "--approve-as", "test",
     ]  # fmt: skip
     return subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from lab import guests, hypervisor, network, probe
-from lab.disk_ring import read_disk
-from lab.guests import GUESTS, guest
-from lab.node import Lab, run, wait_until
-from lab.status import problems, status
-from lab.up import up
+from lab.hardware.disk_ring import read_disk
+from lab.lifecycle.status import problems, status
+from lab.lifecycle.up import up
+from lab.nodes import guests, hypervisor, network, probe
+from lab.nodes.guests import GUESTS, guest
+from lab.nodes.node import Lab, run, wait_until
 from models.errors import LabError
 
 pytestmark = pytest.mark.lab

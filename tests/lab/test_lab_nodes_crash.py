@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import guests, hypervisor, power, probe
-from lab.down import down
-from lab.guests import GUESTS, guest
-from lab.node import Lab, lab_root, run
-from lab.status import status
-from lab.up import up
+from lab.lifecycle.down import down
+from lab.lifecycle.status import status
+from lab.lifecycle.up import up
+from lab.nodes import guests, hypervisor, power, probe
+from lab.nodes.guests import GUESTS, guest
+from lab.nodes.node import Lab, lab_root, run
 from models.errors import LabError
 
 pytestmark = pytest.mark.lab

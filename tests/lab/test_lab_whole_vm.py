@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from agent.attempt import AttemptContext
-from agent.hands import Hands
-from agent.journal import Journal
-from agent.restore import restore
-from agent.run_attempt import run_attempt
-from agent.wipe import wipe
-from lab import guests, hypervisor, initramfs, probe
-from lab.guests import Guest
-from lab.node import Lab, run
+from agent.actions.attempt import AttemptContext
+from agent.actions.resources import Hands
+from agent.actions.runner import run_attempt
+from agent.archives.restore import restore
+from agent.archives.wipe import wipe
+from lab.nodes import guests, hypervisor, initramfs, probe
+from lab.nodes.guests import Guest
+from lab.nodes.node import Lab, run
 from models.errors import PrecheckFailed
 from models.evacuation import AttemptOutcome, SeenState
 from models.plan import Action, ActionKind
 from models.policy import ArchivePolicy, Policy, SourceRelease
-from tools.archive_store import FsspecArchiveStore
+from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
-from tools.libvirt_node import LibvirtNode
+from tools.journal.sqlite import Journal
+from tools.libvirt.node import LibvirtNode
 from tools.ports.hypervisor import Hypervisor
 from tools.ports.vms import VmObservation
 

@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.convergence import Climb, JobProgress, Rules, Step, begin, decide, last_round_limit
 from models.ladder import Rung
+from models.migration.convergence import Climb, JobProgress, Rules, Step, begin, decide, last_round_limit
 from models.policy import MigrationPolicy
 from tools.ports.migration import MigrationOptions
-from tools.simulated_migration import SWITCH_SECONDS, Migration
+from tools.simulated.migration import SWITCH_SECONDS, Migration
 
 seconds = st.sampled_from(["0s", "1s", "5s", "20s", "1m"])
 whens = st.fixed_dictionaries(

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.forecast.asof import Index
-from models.forecast.dataset import DAY, FOREVER, Dataset, Events, Telemetry, known_at
-from models.forecast.features import Builder, Plan
+from models.forecast.learned.as_of import Index
+from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Events, Telemetry, known_at
+from models.forecast.learned.features import Builder, Plan
 
 HOUR = DAY // 24
 PLAN = Plan(windows=(HOUR, DAY), signals=("a",), clocks=(0.0,), spread=True, kinds=("x",))

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.telemetry import SIGNALS, T0, seen
 
-from models.forecast import part_risk
-from models.forecast.first_passage import crossing_probability
-from models.forecast.limits import CAP, assess_node
+from models.forecast.limits import part as part_risk
+from models.forecast.limits.first_passage import crossing_probability
+from models.forecast.limits.node import CAP, assess_node
 from models.signal import SignalHistory
 
 distances = st.floats(1e-3, 100)

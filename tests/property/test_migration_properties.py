@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.fleet import Vm, VmState
-from models.migration import LiveEstimate, live_migration, passes, throttle_needed
+from models.migration.estimate import LiveEstimate, live_migration, passes, throttle_needed
 from models.policy import MigrationPolicy, Policy
 
 memory = st.integers(1 << 20, 1 << 42)

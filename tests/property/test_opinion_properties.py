@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.forecast.limits import CAP, combine
-from models.forecast.opinion import Opinion, at_horizons, base_rate, pulled, weight
-from models.forecast.part_risk import HORIZON_SECONDS
+from models.forecast.limits.combine import Opinion, at_horizons, base_rate, pulled, weight
+from models.forecast.limits.node import CAP, combine
+from models.forecast.limits.part import HORIZON_SECONDS
 
 DAY = 86_400.0
 CURVES = st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4).map(lambda values: tuple(sorted(values)))

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scenes.topology import GIB, NOW, Topology
 
-from agent.guard import judge
-from agent.plan import plan
+from agent.guard.judge import judge
+from agent.plan.solver import plan
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan
 from models.policy import Policy

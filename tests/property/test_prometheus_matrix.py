@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.prometheus_matrix import Matrix, split_answer
+from tools.prometheus.matrix import Matrix, split_answer
 
 names = st.sampled_from(["instance", "stat", "name", "device", "values", "metric"])
 hostile = st.sampled_from(

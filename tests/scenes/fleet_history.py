@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from models.forecast.dataset import DAY
-from models.forecast.train import Settings
+from models.forecast.learned.dataset import DAY
+from models.forecast.learned.train import Settings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 120

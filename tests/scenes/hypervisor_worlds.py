@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from models.fleet import VmState
-from tools.labels import Labels
+from tools.domain.labels import Labels
 from tools.ports.hypervisor import Hypervisor
-from tools.simulated import SimulatedFleet
-from tools.simulated_migration import Phase
-from tools.simulated_state import LOCAL_DIRECTORY
+from tools.simulated.fleet import SimulatedFleet
+from tools.simulated.migration import Phase
+from tools.simulated.state import LOCAL_DIRECTORY
 
 
 class World(ABC):
@@ -88,9 +88,9 @@ class SimulatedWorld(World):
 
 class LabWorld(World):
     def __init__(self, lab: Any) -> None:
-        from lab import guests, hypervisor
-        from tools.libvirt_migration import Peer
-        from tools.libvirt_node import LibvirtNode
+        from lab.nodes import guests, hypervisor
+        from tools.libvirt.migration_job import Peer
+        from tools.libvirt.node import LibvirtNode
 
         self.lab = lab
         uris = {name: hypervisor.uri(lab, name, pkipath=False) for name in lab.nodes}
@@ -115,17 +115,17 @@ class LabWorld(World):
         time.sleep(seconds)
 
     def silence(self, node: Hypervisor) -> None:
-        from lab import power
+        from lab.nodes import power
 
         power.set_link(self.lab, node.name, up=False)
 
     def unsilence(self, node: Hypervisor) -> None:
-        from lab import power
+        from lab.nodes import power
 
         power.set_link(self.lab, node.name, up=True)
 
     def pause(self, node: Hypervisor, vm: str) -> None:
-        from lab import hypervisor
+        from lab.nodes import hypervisor
 
         hypervisor.virsh(self.lab, node.name, "suspend", vm)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.replay import grid
+from lab.hardware.replay import grid
 from models.signal import SignalHistory
 from tools.signals import load_catalogue
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from models.convergence import JobProgress
 from models.fleet import Node, Vm
-from tools.numa import Cell
+from models.migration.convergence import JobProgress
+from tools.domain.numa import Cell
 from tools.ports.migration import IoLimits, MigrationOptions, MigrationStatistics
 from tools.ports.vms import StateFile, StorageFacts, VmObservation
 

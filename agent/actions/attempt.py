@@ -1,0 +1,198 @@
+"""One attempt: one try at one action, with an id that is used once. What the three kinds of move have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from agent.actions.reconcile import Sight
+from agent.actions.resources import Hands
+from models.errors import LifeboatError, PrecheckFailed
+from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
+from models.fleet import Vm, VmState
+from models.plan import Action
+from models.policy import Policy
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import VmObservation
+
+
+@dataclass(frozen=True)
+class CopyState:
+    """How the copy of a vm's memory is getting on."""
+
+    remaining_bytes: int
+    bytes_per_second: float
+    dirty_bytes_per_second: float
+    iteration: int
+    """rounds over the memory so far"""
+    expected_seconds: float | None
+    """until its end, if it goes on like this; None when that can't be told"""
+    ladder: str = ""
+    """what the convergence ladder does about it; empty when nothing"""
+
+    def __str__(self) -> str:
+        left = f"{self.remaining_bytes / 1e6:.0f} MB left at {self.bytes_per_second / 1e6:.0f} MB/s"
+        dirty = f", rewrites {self.dirty_bytes_per_second / 1e6:.0f} MB/s" if self.dirty_bytes_per_second else ""
+        end = f", {self.expected_seconds:.0f} s to go" if self.expected_seconds is not None else ""
+        return f"{left}{dirty}, round {self.iteration}{end}{f'; {self.ladder}' if self.ladder else ''}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of an attempt, as a person watching wants it."""
+
+    attempt: str
+    action: Action
+    phase: str
+    """`checking`, `copying`, `switching over`, `verifying`, …"""
+    fraction: float | None = None
+    """0 to 1; None when it can't be told"""
+    detail: str = ""
+    copy: CopyState | None = None
+    """the figures behind `detail` while memory is copied live"""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended, as observed."""
+
+    outcome: AttemptOutcome
+    message: str
+    error_code: str | None = None
+    measured: Measured = field(default_factory=Measured)
+    archive: ArchiveFacts | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def keeps_lock(self) -> bool:
+        return self.outcome is AttemptOutcome.INDETERMINATE
+
+
+@dataclass(frozen=True)
+class AttemptContext:
+    """What one attempt works with. `record` writes to the journal and returns when it is on disk."""
+
+    id: str
+    evacuation: str
+    action: Action
+    vm: Vm
+    """as the fleet snapshot had it"""
+    policy: Policy
+    hands: Hands
+    tell: Callable[[Progress], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def record(self, kind: str, **data: Any) -> None:
+        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=self.evacuation, attempt=self.id)
+
+    def record_intent(self, before: VmObservation) -> None:
+        """On disk before the first side effect, with all that recovery needs to judge what it finds."""
+        self.record("intent", action=self.action.model_dump(mode="json"), before=asdict(before))
+
+    def about_to_make(self, target: Hypervisor, path: str) -> None:
+        """Before an image is made at the target: the journal says whether one lay there, for what was there before this
+        attempt must never be taken for ours."""
+        self.record("create-disk", node=target.name, path=path, absent=not target.disk_exists(path))
+
+    def made(self, target: Hypervisor, path: str) -> None:
+        self.record("created-disk", node=target.name, path=path)
+
+    def remove_what_was_made(self) -> list[str]:
+        """Of a move that did not happen: only with the target seen without the vm. Overlays go before what they lie on.
+
+        What could not be removed, for the message; the journal has it too, and the next start tries again."""
+        left: list[str] = []
+        for (name, path), is_state in self._made():
+            node = self.hands.node(name)
+            try:
+                if is_state:
+                    node.delete_state_file(path)
+                elif node.disk_exists(path):
+                    node.delete_disk(path)
+            except LifeboatError as error:
+                left.append(self._leave(name, path, is_state, str(error)))
+        return left
+
+    def leave_what_was_made(self, why: str) -> list[str]:
+        """Of a move that did not happen, with the target not seen without the vm; as `remove_what_was_made` else."""
+        return [self._leave(name, path, is_state, why) for (name, path), is_state in self._made()]
+
+    def _leave(self, node: str, path: str, is_state: bool, why: str) -> str:
+        self.record("disk-left", node=node, path=path, state=is_state, vm=self.vm.uuid, error=why)
+        return f"{path} on {node}"
+
+    def _made(self) -> list[tuple[tuple[str, str], bool]]:
+        """((node, path), whether it is a state file) of all that is this attempt's, newest first."""
+        ours: dict[tuple[str, str], bool] = {}
+        for record in self.hands.journal.records(
+            attempt=self.id, kinds=("create-disk", "created-disk", "created-state")
+        ):
+            if record.kind != "create-disk" or record.data.get("absent"):
+                ours[record.data["node"], record.data["path"]] = record.kind == "created-state"
+        return list(reversed(ours.items()))
+
+    def remove_mark(self, *sights: Sight) -> None:
+        """This attempt's, wherever these looks show it: left there, it would keep every later attempt from the vm."""
+        for sight in sights:
+            if sight.observation is None or sight.observation.attempt != self.id:
+                continue
+            try:
+                self.hands.node(sight.node).stamp_attempt(self.vm.uuid, None)
+            except LifeboatError as error:
+                self.record("stamp-left", node=sight.node, vm=self.vm.uuid, error=str(error))
+
+    def progress(
+        self, phase: str, fraction: float | None = None, detail: str = "", copy: CopyState | None = None
+    ) -> None:
+        self.tell(Progress(self.id, self.action, phase, fraction, detail or str(copy or ""), copy))
+
+    @property
+    def label(self) -> str:
+        """How messages name the vm."""
+        return f"vm {self.vm.name} ({self.vm.uuid})"
+
+    def find_on_source(self, *states: VmState) -> VmObservation:
+        """The vm as the source shows it now. Raises PrecheckFailed when it is gone or in another state, and
+        NodeUnreachable."""
+        found = self.hands.node(self.action.source).observe(self.vm.uuid)
+        if found is None:
+            raise PrecheckFailed(
+                f"{self.label} is no longer on node {self.action.source}",
+                hint="it moved or was removed since the plan was made; plan again",
+            )
+        if found.state not in states:
+            raise PrecheckFailed(
+                f"{self.label} on node {self.action.source} is {found.state}, the plan needs it {' or '.join(states)}",
+                hint="plan again with the fleet as it is now",
+            )
+        if found.attempt is not None and found.attempt != self.id:
+            raise PrecheckFailed(
+                f"{self.label} on node {self.action.source} carries the mark of another attempt, {found.attempt}",
+                hint="another lifeboat may be moving it; see `lifeboat status`, or remove the mark once none is",
+            )
+        return found
+
+    def require_nobody_else_runs_it(self) -> None:
+        """Raises PrecheckFailed when any other node that answers knows this uuid."""
+        for sight in self.hands.look_everywhere(self.vm.uuid, except_for=frozenset({self.action.source})):
+            if sight.observation is not None:
+                raise PrecheckFailed(
+                    f"{self.label} is known on node {sight.node} as well ({sight.seen})",
+                    hint="find out which copy is the right one and undefine the other; nothing was changed",
+                )
+
+    def evidence(self, *sights: Sight, at: datetime | None = None) -> tuple[Evidence, ...]:
+        moment = at or self.hands.clock.now()
+        return tuple(
+            Evidence(node=sight.node, seen=sight.seen, observed_at=moment, detail=_detail(sight)) for sight in sights
+        )
+
+
+def _detail(sight: Sight) -> str:
+    if sight.observation is None:
+        return ""
+    disks = f"{len(sight.observation.disks)} disk{'' if len(sight.observation.disks) == 1 else 's'}"
+    return f"same uuid, {disks}{', arriving' if sight.arriving else ''}"

@@ -1,0 +1,85 @@
+"""What attempts that are over had to leave on a node that did not answer: found in the journal, removed at the next start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.actions.resources import Hands
+from models.errors import LifeboatError
+from models.evacuation import SeenState
+from tools.journal.sqlite import Journal
+from tools.ports.hypervisor import Hypervisor
+
+_LEFT, _REMOVED = "disk-left", "disk-removed"
+_MARK_LEFT, _MARK_REMOVED = "stamp-left", "stamp-removed"
+
+
+@dataclass(frozen=True)
+class Left:
+    """One image or state file at a target, or an attempt's mark on a vm (`path` empty)."""
+
+    attempt: str
+    node: str
+    vm: str
+    path: str = ""
+    state: bool = False
+
+
+def left_behind(journal: Journal) -> list[Left]:
+    """What was left and never removed, overlays before what they lie on; not of attempts that a human must settle first.
+    What a later attempt found gone before it made its own is no longer this one's."""
+    found: dict[tuple[str, str, str], Left] = {}
+    for record in journal.records(kinds=(_LEFT, _REMOVED, _MARK_LEFT, _MARK_REMOVED, "create-disk")):
+        data, attempt = record.data, record.attempt or ""
+        path = data.get("path", "")
+        key = (data["node"], path, "" if path else attempt)
+        if record.kind in (_LEFT, _MARK_LEFT):
+            found.setdefault(key, Left(attempt, data["node"], data["vm"], path, data.get("state", False)))
+        elif record.kind != "create-disk" or data.get("absent"):
+            found.pop(key, None)
+    frozen = set(journal.locks().values())
+    return [left for left in found.values() if left.attempt not in frozen]
+
+
+def sweep(hands: Hands) -> None:
+    """Remove what can be: an image only from a node that answers, does not know its vm, and has no other vm that uses it.
+    Only for a journal that no other lifeboat works on."""
+    for left in left_behind(hands.journal):
+        node = hands.nodes.get(left.node)
+        if node is None:
+            continue
+        try:
+            removed = _remove(hands, node, left) if left.path else _unmark(hands, node, left)
+        except LifeboatError:
+            continue  # at the next start, then
+        if removed:
+            hands.journal.append(
+                _REMOVED if left.path else _MARK_REMOVED,
+                {"node": left.node, "path": left.path, "vm": left.vm, "how": removed},
+                now=hands.clock.now(),
+                attempt=left.attempt,
+            )
+
+
+def _remove(hands: Hands, node: Hypervisor, left: Left) -> str:
+    if hands.look(left.node, left.vm).seen is not SeenState.ABSENT:
+        return ""
+    if left.state:
+        node.delete_state_file(left.path)
+        return "removed"
+    if not node.disk_exists(left.path):
+        return "it was gone"
+    if node.storage_facts(left.path).used_by:
+        return ""
+    node.delete_disk(left.path)
+    return "removed"
+
+
+def _unmark(hands: Hands, node: Hypervisor, left: Left) -> str:
+    sight = hands.look(left.node, left.vm)
+    if sight.seen is SeenState.UNREACHABLE:
+        return ""
+    if sight.observation is None or sight.observation.attempt != left.attempt:
+        return "it was gone"
+    node.stamp_attempt(left.vm, None)
+    return "removed"

@@ -1,0 +1,123 @@
+"""Cold archive of one vm: stop confirmed → copy → SHA-256 → fsync → re-read → signed manifest → only then let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+
+from agent.actions.attempt import AttemptContext, Ending
+from agent.actions.shutdown import put_back, stop
+from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
+from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, SeenState
+from models.fleet import VmState
+from models.policy import SourceRelease
+from tools.domain.files import image_files, snapshot_files, split, state_image
+from tools.ports.archives import ArchiveEntry, ImageFile
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import VmObservation
+from tools.prechecks.checks import check_archive
+
+
+def cold_archive(ctx: AttemptContext) -> Ending:
+    """Carry out a `cold_archive` action.
+
+    Raises Refused or NodeUnreachable when nothing was begun. A failed copy starts the vm again where it was.
+    """
+    action, clock, store = ctx.action, ctx.hands.clock, ctx.hands.archives
+    if store is None:
+        raise PrecheckFailed(f"{ctx.label} can't be archived: no archive store is configured", hint="set `archive_url`")
+    source = ctx.hands.node(action.source)
+    ctx.progress("checking")
+    before = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
+    ctx.require_nobody_else_runs_it()
+    check_archive(source, store, before, ctx.vm, ctx.policy.archive)
+    domain_xml = source.domain_xml(before.uuid)
+
+    ctx.record_intent(before)
+    started = clock.monotonic()
+    if before.state is VmState.RUNNING:
+        unstopped = stop(ctx, source)
+        if unstopped is not None:
+            return unstopped
+    try:
+        snapshots = source.snapshots(before.uuid)
+        entry = store.write(
+            archive_id=ctx.id,
+            vm=before,
+            domain_xml=domain_xml,
+            images=_images(ctx, source, before),
+            snapshots=snapshots,
+            left_out=snapshot_files(snapshots, image_files(before, shared=True)),
+            on_progress=lambda done, total: ctx.progress(
+                "archiving", done / total if total else None, f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+            ),
+        )
+    except LifeboatError as error:
+        return put_back(ctx, source, error.message, error.code, was=before.state)
+    return _archived(ctx, entry, clock.monotonic() - started)
+
+
+def recover_cold_archive(ctx: AttemptContext, before: VmObservation) -> Ending:
+    """After a restart: a complete archive is finished with; anything less is put back as it was found.
+
+    What was copied stays in the store: an attempt is one-shot, and the next one of this vm goes on from it.
+    """
+    source, store = ctx.hands.node(ctx.action.source), ctx.hands.archives
+    if store is not None:
+        with suppress(ArchiveFailed):
+            if ctx.hands.look(ctx.action.source, before.uuid).seen is not SeenState.RUNNING:
+                return _archived(ctx, store.verify(ctx.id), None)
+    return put_back(ctx, source, "lifeboat was restarted in the middle", ArchiveFailed.code, was=before.state)
+
+
+def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -> Ending:
+    """The archive is verified: let the source go as far as policy says, and only when it was seen shut off."""
+    action = ctx.action
+    ctx.record("archived", archive=entry.id, sha256=entry.sha256, stored_bytes=entry.stored_bytes)
+    assert ctx.hands.archives is not None
+    left_out = ctx.hands.archives.left_out(entry.id)
+    kept = f"its disks and definition stay on {action.source}"
+    sight = ctx.hands.look(action.source, ctx.vm.uuid)
+    if left_out:
+        kept += f"; not in the archive: {', '.join(left_out)}"
+    elif ctx.policy.archive.release_source is SourceRelease.UNDEFINE and sight.seen is SeenState.SHUTOFF:
+        ctx.record("undefine-source", why="archive verified")
+        ctx.hands.node(action.source).undefine(ctx.vm.uuid, with_snapshots=True)
+        sight = ctx.hands.look(action.source, ctx.vm.uuid)
+        kept = f"its definition was removed from {action.source}, its disks stay"
+    return Ending(
+        AttemptOutcome.DONE,
+        f"{ctx.label}: archived as {entry.id}, every byte read back and matched; {kept}",
+        None,
+        Measured(seconds=seconds, bytes_transferred=entry.stored_bytes),
+        ArchiveFacts(
+            id=entry.id,
+            sha256=entry.sha256,
+            stored_bytes=entry.stored_bytes,
+            original_bytes=entry.original_bytes,
+            verified=True,
+        ),
+        ctx.evidence(sight),
+    )
+
+
+def _images(
+    ctx: AttemptContext, source: Hypervisor, before: VmObservation
+) -> list[tuple[ImageFile, Callable[[], Iterator[bytes]]]]:
+    """Everything a restore needs besides the definition. Lengths as they are now that the vm has stopped."""
+    now = source.observe(before.uuid) or before
+    images = [(image, _reader(ctx, source, image)) for image in image_files(now, shared=True)]
+    for file in source.state_files(before.uuid):
+        images.append((state_image(file), lambda content=file.content: iter(split(content))))
+    return images
+
+
+def _reader(ctx: AttemptContext, source: Hypervisor, image: ImageFile) -> Callable[[], Iterator[bytes]]:
+    def read() -> Iterator[bytes]:
+        with closing(source.read_disk(image.path)) as chunks:
+            for chunk in chunks:
+                if ctx.cancelled.is_set():
+                    raise ArchiveFailed(f"{ctx.label}: cancelled while {image.path} was read")
+                yield chunk
+
+    return read

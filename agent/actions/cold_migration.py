@@ -1,0 +1,192 @@
+"""Cold migration of one vm: stop, copy what is not shared, define, start, observe; only then undefine the source.
+
+Images below its disks are only read while it runs: they are copied first, or found to be there already, and the vm
+stops only for its own disks, its UEFI variables and its TPM state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+from agent.actions.attempt import AttemptContext, Ending
+from agent.actions.image_copy import already_there, image_sha256, put_image
+from agent.actions.shutdown import indeterminate, put_back, stop
+from models.errors import ActionFailed, ArchiveFailed, LifeboatError
+from models.evacuation import AttemptOutcome, Measured, SeenState
+from models.fleet import VmState
+from tools.domain.files import image_files
+from tools.ports.archives import ImageFile
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import ImageRole, VmObservation
+from tools.prechecks.checks import check_cold_migration
+
+
+def cold_migrate(ctx: AttemptContext) -> Ending:
+    """Carry out a `cold_migrate` action. A vm that was shut off stays shut off.
+
+    Raises Refused or NodeUnreachable when nothing was begun. A failure before the vm was seen running at the target
+    removes what was made there and starts it again at the source.
+    """
+    action, clock = ctx.action, ctx.hands.clock
+    assert action.target is not None
+    source, target = ctx.hands.node(action.source), ctx.hands.node(action.target)
+    ctx.progress("checking")
+    before = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
+    ctx.require_nobody_else_runs_it()
+    pins = ctx.hands.pins
+    check_cold_migration(
+        source, target, before, ctx.vm, pinned=pins.checker_of(target.name, ctx.policy.migration.pins) if pins else None
+    )
+    domain_xml, snapshots = source.domain_xml(before.uuid), source.snapshots(before.uuid)
+    images = image_files(before, shared=False)
+    below = [image for image in images if image.role is ImageRole.BACKING and not _there(ctx, source, target, image)]
+
+    ctx.record_intent(before)
+    started = clock.monotonic()
+    try:
+        copied = sum(_copy(ctx, source, target, image) for image in below)
+    except LifeboatError as error:
+        return _roll_back(ctx, before, error.message, error.code)
+    stopping = clock.monotonic()
+    if before.state is VmState.RUNNING:
+        unstopped = stop(ctx, source)
+        if unstopped is not None:
+            ctx.remove_what_was_made()
+            return unstopped
+    try:
+        stopped = source.observe(before.uuid) or before  # a qcow2 image may have grown until it stopped
+        copied += sum(
+            _copy(ctx, source, target, image)
+            for image in image_files(stopped, shared=False)
+            if image.role is ImageRole.DISK
+        )
+        for file in source.state_files(before.uuid):
+            if target.write_state_file(file):
+                ctx.record("created-state", node=target.name, path=file.path)
+        ctx.record("define", node=action.target)
+        target.define(domain_xml)
+        if snapshots:
+            target.restore_snapshots(before.uuid, snapshots)
+        if before.state is VmState.RUNNING:
+            _require_source_off(ctx, source)
+            ctx.record("start", node=action.target)
+            ctx.progress("starting", None, f"at {action.target}")
+            target.start(before.uuid)
+    except LifeboatError as error:
+        return _roll_back(ctx, before, error.message, error.code)
+    now = clock.monotonic()
+    downtime = now - stopping if before.state is VmState.RUNNING else None
+    return _finish(ctx, before, Measured(seconds=now - started, bytes_transferred=copied, downtime_seconds=downtime))
+
+
+def recover_cold_migrate(ctx: AttemptContext, before: VmObservation) -> Ending:
+    """After a restart: running at the target means finish; anything less is taken back."""
+    assert ctx.action.target is not None
+    at_target = ctx.hands.look(ctx.action.target, before.uuid)
+    snapshots = at_target.observation.snapshots if at_target.observation else 0
+    if at_target.seen == before.state.value and snapshots == before.snapshots and _defined(ctx):
+        return _finish(ctx, before, Measured())
+    return _roll_back(ctx, before, "lifeboat was restarted in the middle", ActionFailed.code)
+
+
+def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> Ending:
+    """Seen at the target as it was before: the source may let go of its definition."""
+    action = ctx.action
+    assert action.target is not None
+    wanted = SeenState(before.state.value)
+    at_target = ctx.hands.look(action.target, before.uuid)
+    if at_target.seen is not wanted:
+        return indeterminate(ctx, f"{action.target} shows it {at_target.seen}, expected {wanted}")
+    at_source = ctx.hands.look(action.source, before.uuid)
+    if at_source.seen is SeenState.SHUTOFF:
+        ctx.record("undefine-source", why=f"{wanted} on {action.target}")
+        with suppress(LifeboatError):
+            ctx.hands.node(action.source).undefine(before.uuid, with_snapshots=True)
+        at_source = ctx.hands.look(action.source, before.uuid)
+    if at_source.seen is not SeenState.ABSENT:
+        return indeterminate(ctx, f"{wanted} on {action.target}, and {action.source} shows it {at_source.seen}")
+    return Ending(
+        AttemptOutcome.DONE,
+        f"{ctx.label}: {wanted} on {action.target}, gone from {action.source}",
+        None,
+        measured,
+        None,
+        ctx.evidence(at_source, at_target),
+    )
+
+
+def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str) -> Ending:
+    """Remove what this attempt made at the target, as the journal lists it, and put the vm back at the source.
+
+    Only with the target seen without a live copy: a target that does not answer may be running it, unless this attempt
+    never came to define it there, which the journal would say.
+    """
+    action = ctx.action
+    assert action.target is not None
+    at_target = ctx.hands.look(action.target, before.uuid)
+    if at_target.seen is SeenState.UNREACHABLE and not _defined(ctx):
+        left = ctx.leave_what_was_made(str(at_target))
+        cause += f"; {action.target} does not answer, and the vm was never defined there{_named(left)}"
+        return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
+    if at_target.seen not in (SeenState.ABSENT, SeenState.SHUTOFF):
+        return indeterminate(ctx, f"{cause}; {action.target} shows it {at_target.seen}")
+    target = ctx.hands.node(action.target)
+    if at_target.seen is SeenState.SHUTOFF and _defined(ctx):
+        ctx.record("undefine-target", why=cause)
+        with suppress(LifeboatError):
+            target.undefine(before.uuid, with_snapshots=True)
+        at_target = ctx.hands.look(action.target, before.uuid)
+    if at_target.seen is not SeenState.ABSENT:
+        return indeterminate(ctx, f"{cause}; {action.target} still shows it {at_target.seen}")
+    cause += _named(ctx.remove_what_was_made())
+    return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
+
+
+def _named(left: list[str]) -> str:
+    return f"; {', '.join(left)} is left, to be removed at the next start" if left else ""
+
+
+def _defined(ctx: AttemptContext) -> bool:
+    return any(record.kind == "define" for record in ctx.hands.journal.records(attempt=ctx.id))
+
+
+def _require_source_off(ctx: AttemptContext, source: Hypervisor) -> None:
+    now = source.observe(ctx.vm.uuid)
+    if now is None or now.state is not VmState.SHUTOFF:
+        raise ActionFailed(
+            f"{ctx.label} is {now.state if now else 'gone'} on {ctx.action.source}: somebody else acted on it",
+            hint="nothing was started on the target",
+        )
+
+
+def _there(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: ImageFile) -> bool:
+    """Whether the target has the same image below the disk already, such as a template that many vms lie on."""
+    ctx.progress("checking", None, f"{image.path} on both nodes")
+    return already_there(target, image, lambda: image_sha256(source, image.path)[1])
+
+
+def _copy(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: ImageFile) -> int:
+    """Copy one image and read it back at the target; its length."""
+    name = image.path.rpartition("/")[2]
+    count = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal count
+        with closing(source.read_disk(image.path)) as read:
+            for chunk in read:
+                if ctx.cancelled.is_set():
+                    raise ArchiveFailed(f"{ctx.label}: cancelled while {image.path} was copied")
+                count += len(chunk)
+                total = image.image_bytes or image.virtual_bytes
+                ctx.progress("copying", min(1.0, count / total) if total else None, f"{name}: {count / 1e6:.0f} MB")
+                yield chunk
+
+    ctx.about_to_make(target, image.path)
+    return put_image(
+        target,
+        image,
+        chunks(),
+        made=lambda: ctx.made(target, image.path),
+        verifying=lambda: ctx.progress("verifying", None, f"{name}: reading it back at {target.name}"),
+    )

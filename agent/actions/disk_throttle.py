@@ -1,0 +1,135 @@
+"""Hold a guest's disks while it moves, and give them back: always, after a crash as well.
+
+The old limits are in the journal before the new ones are set. Whatever happens after that, they are set again wherever the
+vm is seen to be: at the end of the attempt, by recovery, or by the sweep at the next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from agent.actions.attempt import AttemptContext
+from agent.actions.resources import Hands
+from models.errors import LifeboatError
+from models.evacuation import SeenState
+from tools.journal.sqlite import Journal
+from tools.ports.migration import IoLimits
+
+THROTTLED, GIVEN_BACK = "io-throttled", "io-given-back"
+_BYTES: tuple[str, ...] = ("total_bytes_sec", "read_bytes_sec", "write_bytes_sec")
+_TRIES = 3
+_AGAIN_SECONDS = 2.0
+
+
+@dataclass
+class Held:
+    """What came of it, for the attempt's message."""
+
+    left: list[str] = field(default_factory=list[str])
+    """nodes on which the limits could not be given back"""
+
+
+def tightened(limits: Mapping[str, Mapping[str, int]], bytes_per_second: int) -> IoLimits:
+    """The limits that hold each disk to that rate. A limit that is tighter already stays; no other is touched.
+
+    Where reads and writes are limited apart, each is held: libvirt takes either those two or the total.
+    """
+
+    def hold(value: int) -> int:
+        return min(value, bytes_per_second) if value else bytes_per_second
+
+    held: IoLimits = {}
+    for device, now in limits.items():
+        apart = [name for name in ("read_bytes_sec", "write_bytes_sec") if now.get(name)]
+        figures: dict[str, int] = dict.fromkeys(_BYTES, 0)
+        for name in ("read_bytes_sec", "write_bytes_sec") if apart else ("total_bytes_sec",):
+            figures[name] = hold(now.get(name, 0))
+        held[device] = figures
+    return held
+
+
+@contextmanager
+def disks_held(ctx: AttemptContext, bytes_per_second: int | None) -> Generator[Held]:
+    """Hold the vm's disks, if a rate is given, until the block is left; however it is left, they are given back."""
+    held = Held()
+    if bytes_per_second is not None:
+        _hold(ctx, bytes_per_second)
+    try:
+        yield held
+    finally:
+        held.left += give_back(ctx.hands, ctx.id)
+
+
+def _hold(ctx: AttemptContext, bytes_per_second: int) -> None:
+    """A guest whose disks can't be held moves all the same: the ladder goes on without."""
+    source = ctx.hands.node(ctx.action.source)
+    try:
+        before = source.io_limits(ctx.vm.uuid)
+        if not before:
+            return
+        ctx.record(THROTTLED, vm=ctx.vm.uuid, node=source.name, before=before, bytes_per_second=bytes_per_second)
+        source.set_io_limits(ctx.vm.uuid, tightened(before, bytes_per_second))
+    except LifeboatError as error:
+        ctx.record("io-not-throttled", error=str(error))
+
+
+def give_back(hands: Hands, attempt: str) -> list[str]:
+    """Set the old limits again wherever the vm of this attempt runs now; the nodes where that failed or is not known.
+
+    Without effect when nothing was held, or all was given back.
+    """
+    records = hands.journal.records(attempt=attempt)
+    held = next((r for r in records if r.kind == THROTTLED), None)
+    if held is None or any(r.kind == GIVEN_BACK for r in records):
+        return []
+    vm, limits = held.data["vm"], held.data["before"]
+    ours = tightened(limits, held.data["bytes_per_second"])
+    failed: list[str] = []
+    for again in range(_TRIES):
+        if again:
+            hands.clock.sleep(_AGAIN_SECONDS)
+        sights = [hands.look(name, vm) for name in sorted(hands.nodes)]
+        failed = [sight.node for sight in sights if sight.alive and not _restore(hands, sight.node, vm, limits, ours)]
+        silent = [sight.node for sight in sights if sight.seen is SeenState.UNREACHABLE]
+        seen = any(sight.alive for sight in sights)
+        if not failed and (seen or not silent):  # gone everywhere, or stopped: nothing is held any more
+            hands.journal.append(
+                GIVEN_BACK,
+                {"vm": vm, "nodes": [sight.node for sight in sights if sight.alive]},
+                now=hands.clock.now(),
+                evacuation=held.evacuation,
+                attempt=attempt,
+            )
+            return []
+        failed = failed or silent
+    return failed
+
+
+def still_held(journal: Journal) -> list[str]:
+    """Attempts whose vm was throttled and never seen to get its limits back."""
+    of_attempts = {record.attempt: record.kind for record in journal.records(kinds=(THROTTLED, GIVEN_BACK))}
+    return sorted(attempt for attempt, kind in of_attempts.items() if attempt and kind == THROTTLED)
+
+
+def sweep(hands: Hands) -> None:
+    """Give back what attempts that are over still hold. Only for a journal that no other lifeboat works on."""
+    for attempt in still_held(hands.journal):
+        give_back(hands, attempt)
+
+
+def _restore(hands: Hands, node: str, vm: str, limits: IoLimits, ours: IoLimits) -> bool:
+    """Whether nothing of ours is left there. Limits that somebody else has set since are theirs."""
+    try:
+        now = hands.node(node).io_limits(vm)
+        mine = {
+            device: figures
+            for device, figures in limits.items()
+            if device in now and all(now[device].get(name, 0) == ours[device][name] for name in _BYTES)
+        }
+        if mine:
+            hands.node(node).set_io_limits(vm, mine)
+    except LifeboatError:
+        return False
+    return True

@@ -1,0 +1,315 @@
+"""Live migration of one vm: check, write down the intent, move, then look at both ends until they agree."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+
+from agent.actions.attempt import AttemptContext, Ending
+from agent.actions.dirty_rate_probe import Course, foresee
+from agent.actions.disk_throttle import disks_held, give_back
+from agent.actions.migrated_disks import make_images, settle_old_images
+from agent.actions.migration_monitor import BACKSTOP_SECONDS, Steering, move, move_on, restore_downtime, since_call
+from agent.actions.reconcile import Settlement, Sight, Step, job_is_ours, settle_live
+from agent.actions.resources import BlackoutMeter
+from models.errors import Indeterminate, LifeboatError, MigrationFailed
+from models.evacuation import AttemptOutcome, Evidence, Measured, SeenState
+from models.fleet import VmState
+from models.migration.convergence import Rules, begin, last_round_limit
+from models.policy import MigrationPolicy
+from tools.ports.migration import MigrationOptions, MigrationStatistics
+from tools.ports.vms import VmObservation
+from tools.prechecks.checks import check_live_migration
+
+SETTLE_SECONDS = 30.0
+"""how long both ends may disagree before a human is called: libvirt's own finish phase and a daemon restart fit in"""
+ANSWER_SECONDS = 10.0
+"""how long a guest that has just moved may take to answer before the report says that it does not"""
+_LOOK_SECONDS = 0.5
+
+
+def live_migrate(ctx: AttemptContext) -> Ending:
+    """Carry out a `live_migrate` action.
+
+    Raises Refused when a precheck fails or the vm would not converge, and NodeUnreachable when an end does not answer
+    before anything was begun; nothing was changed then. After that, every ending is a fact that was observed.
+    """
+    action, clock = ctx.action, ctx.hands.clock
+    assert action.target is not None
+    source, target = ctx.hands.node(action.source), ctx.hands.node(action.target)
+    ctx.progress("checking")
+    before = ctx.find_on_source(VmState.RUNNING, VmState.PAUSED)
+    ctx.require_nobody_else_runs_it()
+    check_live_migration(
+        source,
+        target,
+        before,
+        ctx.vm,
+        policy=ctx.policy.migration,
+        fleet=tuple(ctx.hands.nodes.values()),
+        pinned=ctx.hands.pins.checker(ctx.policy.migration.pins) if ctx.hands.pins is not None else None,
+    )
+    course = foresee(ctx, before)
+
+    ctx.record_intent(before)
+    source.stamp_attempt(before.uuid, ctx.id)
+    try:
+        make_images(ctx, target, before)
+    except LifeboatError:
+        ctx.remove_what_was_made()
+        ctx.remove_mark(ctx.hands.look(action.source, before.uuid))
+        raise
+    started = clock.monotonic()
+    watching = ctx.hands.watch(ctx.vm) if ctx.hands.watch is not None and ctx.vm.probe else nullcontext(None)
+    with disks_held(ctx, course.start.throttle_io) as held, watching as meter:
+        steering = Steering(ctx, course.rules, course.start.climb)
+        error = move(ctx, migration_options(ctx.policy.migration, before, course), steering)
+        settled = _settle(ctx, before)
+        seconds = clock.monotonic() - started
+        blackout = _gap(meter)
+    done = settled.step is Step.DONE
+    measured = _measured(ctx, before, course, seconds, blackout) if done else Measured(seconds=seconds)
+    return _ending(ctx, settled, error, measured, held.left)
+
+
+def recover_live_migrate(ctx: AttemptContext, before: VmObservation) -> Ending:
+    """After a restart: libvirt carries a peer-to-peer move on without its client, so steer the job to its end, then look."""
+    rules = Rules.of(ctx.policy.migration)
+    move_on(ctx, Steering(ctx, rules, begin(rules, None).climb))
+    settled = _settle(ctx, before)
+    held_on = give_back(ctx.hands, ctx.id)
+    cause = MigrationFailed("lifeboat was restarted in the middle")
+    return _ending(ctx, settled, cause, Measured(), held_on)
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """Where the vm is, as observed, and what the source keeps of it."""
+
+    step: Step
+    why: str
+    sights: tuple[Sight, Sight]
+    old_images: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    """of a move that did not happen: what it made at the target and could not remove"""
+
+
+def _settle(ctx: AttemptContext, before: VmObservation) -> _Settled:
+    """Look until both ends agree, and do the one thing that may still be needed, on what was observed."""
+    settlement, at_source, at_target = look_until_settled(ctx, before)
+    source = ctx.hands.node(ctx.action.source)
+    if settlement.step in (Step.UNDEFINE_SOURCE, Step.RESUME_SOURCE):
+        ctx.record(settlement.step.replace("_", "-"), why=settlement.why)
+        with suppress(LifeboatError):
+            if settlement.step is Step.UNDEFINE_SOURCE:
+                source.undefine(before.uuid)
+            else:
+                source.resume(before.uuid)
+        settlement, at_source, at_target = look_until_settled(ctx, before)
+    left: list[str] = []
+    if settlement.step in (Step.AS_FOUND, Step.CHANGED):
+        if at_source.alive:
+            restore_downtime(ctx)
+        absent = at_target.seen is SeenState.ABSENT
+        left = ctx.remove_what_was_made() if absent else ctx.leave_what_was_made(str(at_target))
+    if settlement.step is Step.CHANGED:  # whoever moved it took the mark along
+        ctx.remove_mark(*ctx.hands.look_everywhere(before.uuid))
+    elif settlement.step in (Step.DONE, Step.AS_FOUND):
+        ctx.remove_mark(at_source, at_target)
+    old = settle_old_images(ctx, before, at_source, at_target) if settlement.step is Step.DONE else []
+    return _Settled(settlement.step, settlement.why, (at_source, at_target), tuple(old), tuple(left))
+
+
+def migration_options(policy: MigrationPolicy, before: VmObservation, course: Course) -> MigrationOptions:
+    """What libvirt is asked for: the policy, the ladder's first rungs, and the disks that must move along."""
+    allowance = policy.switchover_allowance.total_seconds()
+    return MigrationOptions(
+        tls=policy.tls_required,
+        max_downtime_seconds=last_round_limit(course.start.climb.downtime, allowance),
+        timeout_seconds=course.rules.timeout + BACKSTOP_SECONDS,
+        auto_converge=course.start.auto_converge,
+        post_copy=course.rules.post_copy,
+        parallel_connections=policy.parallel_connections,
+        bandwidth_bytes_per_second=policy.bandwidth_bytes_per_second,
+        copy_disks=tuple(disk.device for disk in before.disks if not disk.shared),
+        compression=policy.compression,
+    )
+
+
+def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Settlement, Sight, Sight]:
+    """Look at both ends until they agree, or for SETTLE_SECONDS. Also what recovery does after a restart.
+
+    This attempt's own job, found still going at the source, is told to end: only without one is a source that runs the
+    whole story. Somebody else's is waited for, no longer than policy gives a migration: where the vm ends up is theirs.
+    """
+    action, clock = ctx.action, ctx.hands.clock
+    assert action.target is not None
+    deadline, told = clock.monotonic() + SETTLE_SECONDS, False
+    theirs_until = clock.monotonic() + ctx.policy.migration.timeout.total_seconds()
+    suspended = any(
+        r.data.get("step") == "suspend" for r in ctx.hands.journal.records(attempt=ctx.id, kinds=("ladder",))
+    )
+    while True:
+        at_source, at_target = ctx.hands.look(action.source, before.uuid), ctx.hands.look(action.target, before.uuid)
+        if at_source.runs and at_target.runs:
+            # Between the two looks it may have switched over. Seen at the source before and after, it runs twice.
+            at_source = ctx.hands.look(action.source, before.uuid)
+            if at_source.runs:
+                return _stop_second_copy(ctx, before, at_source, at_target)
+        job, ours = _job_at_source(ctx, at_source, at_target)
+        if ours and not told:
+            told = True
+            ctx.record("abort-asked", why="the call is over and the job is not")
+            with suppress(LifeboatError):
+                ctx.hands.node(action.source).abort_job(before.uuid)
+        elif job and not ours and not ctx.cancelled.is_set():
+            deadline = max(deadline, min(clock.monotonic() + SETTLE_SECONDS, theirs_until))
+        late = clock.monotonic() >= deadline
+        elsewhere: list[Sight] | None = None
+        gone = at_source.seen is SeenState.ABSENT
+        if at_target.seen is SeenState.ABSENT and (gone or (late and at_source.seen is SeenState.PAUSED)):
+            elsewhere = ctx.hands.look_everywhere(before.uuid, except_for=frozenset({action.source, action.target}))
+        settlement = settle_live(
+            before,
+            at_source,
+            at_target,
+            job=job,
+            elsewhere=elsewhere,
+            suspended_by_us=suspended,
+            out_of_patience=late,
+        )
+        if settlement.step is not Step.LOOK_AGAIN:
+            ctx.record("settled", step=settlement.step, why=settlement.why)
+            return settlement, at_source, at_target
+        ctx.progress("verifying", None, settlement.why)
+        clock.sleep(_LOOK_SECONDS)
+
+
+def _job_at_source(ctx: AttemptContext, at_source: Sight, at_target: Sight) -> tuple[bool | None, bool]:
+    """Whether the source has a job of this vm, None when it does not tell; and whether it is this attempt's."""
+    if not at_source.alive:
+        return (False if at_source.seen is not SeenState.UNREACHABLE else None), False
+    try:
+        job = ctx.hands.node(at_source.node).job(ctx.vm.uuid)
+    except LifeboatError:
+        return None, False
+    return job is not None, job is not None and job_is_ours(job.elapsed_seconds, since_call(ctx), at_target)
+
+
+def _stop_second_copy(
+    ctx: AttemptContext, before: VmObservation, at_source: Sight, at_target: Sight
+) -> tuple[Settlement, Sight, Sight]:
+    """Two copies write to the same disks, and each second does more harm: pause the one at the source.
+
+    It is the one that libvirt resumed when it got no word of the target's start; the target's copy is what clients have
+    talked to since. Pausing loses nothing, and which copy goes on is for a human to say.
+    """
+    why = f"it ran twice, on {at_source.node} and on {at_target.node}"
+    ctx.record("ran-twice", source=at_source.node, target=at_target.node, pausing=at_source.node)
+    try:
+        ctx.hands.node(at_source.node).suspend(before.uuid)
+        why += f"; the copy on {at_source.node} was paused"
+    except LifeboatError as error:
+        why += f"; the copy on {at_source.node} could not be paused ({error.message}): do it now"
+    settlement = Settlement(Step.INDETERMINATE, why)
+    ctx.record("settled", step=settlement.step, why=why)
+    return settlement, ctx.hands.look(at_source.node, before.uuid), at_target
+
+
+def _measured(
+    ctx: AttemptContext, before: VmObservation, course: Course, seconds: float, blackout: float | None
+) -> Measured:
+    """Of a move that was observed done, beside what was expected of it."""
+    statistics = _statistics(ctx)
+    sent = statistics.bytes_transferred if statistics else None
+    took = statistics.total_seconds if statistics else None
+    return Measured(
+        seconds=seconds,
+        downtime_seconds=statistics.downtime_seconds if statistics else None,
+        blackout_seconds=blackout,
+        bytes_transferred=sent,
+        iterations=statistics.iterations if statistics else None,
+        bytes_per_second=sent / took if sent is not None and took else None,
+        dirty_bytes_per_second=course.measured_rate,
+        estimated_seconds=course.estimated_seconds,
+        estimated_downtime_seconds=course.estimated_downtime,
+        guest_answered=_guest_answers(ctx) if before.state is VmState.RUNNING else None,
+    )
+
+
+def _guest_answers(ctx: AttemptContext) -> bool | None:
+    """Whether the guest answers where it is now, asked again for a while; None when there is no way to ask."""
+    assert ctx.action.target is not None
+    target, clock = ctx.hands.node(ctx.action.target), ctx.hands.clock
+    deadline = clock.monotonic() + ANSWER_SECONDS
+    while True:
+        answer: bool | None = None
+        with suppress(LifeboatError):
+            answer = target.guest_answers(ctx.vm.uuid)
+        if answer is not True and ctx.vm.probe and ctx.hands.ask_guest is not None:
+            answer = ctx.hands.ask_guest(ctx.vm.probe) or answer or False
+        if answer is not False or clock.monotonic() >= deadline:
+            return answer
+        ctx.progress("verifying", None, "waiting for the guest to answer")
+        clock.sleep(_LOOK_SECONDS)
+
+
+def _ending(
+    ctx: AttemptContext, settled: _Settled, error: LifeboatError | None, measured: Measured, held_on: list[str]
+) -> Ending:
+    """`held_on`: nodes where its disks may still be limited."""
+    action, evidence, why = ctx.action, ctx.evidence(*settled.sights), settled.why
+    if held_on:
+        why += f"; its disks may still be held back on {', '.join(held_on)}: see `virsh blkdeviotune`"
+    if settled.left:
+        why += f"; {', '.join(settled.left)} is left, to be removed at the next start"
+    if settled.step is Step.DONE:
+        if settled.old_images:
+            kept = ", ".join(settled.old_images)
+            why += f"; {action.source} keeps {kept}"
+            evidence = (_with_detail(evidence[0], f"its old image is left: {kept}"), *evidence[1:])
+        if measured.guest_answered is False:
+            why += f"; the guest did not answer within {ANSWER_SECONDS:.0f} s"
+        return Ending(AttemptOutcome.DONE, f"{ctx.label}: {why}", None, measured, None, evidence)
+    if settled.step is Step.AS_FOUND and ctx.cancelled.is_set():
+        return Ending(AttemptOutcome.CANCELLED, f"{ctx.label}: cancelled; {why}", None, measured, None, evidence)
+    if settled.step in (Step.AS_FOUND, Step.CHANGED):
+        cause = error.message if error else "libvirt reported no error"
+        return Ending(
+            AttemptOutcome.FAILED,
+            f"{ctx.label} did not move: {cause}; {why}",
+            error.code if error else MigrationFailed.code,
+            measured,
+            None,
+            evidence,
+        )
+    if isinstance(error, Indeterminate):
+        why += f"; {error.message}: {error.hint}; `virsh domjobabort {ctx.vm.uuid}` there asks it again"
+    return Ending(
+        AttemptOutcome.INDETERMINATE,
+        f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "
+        f"and on {action.target}, and start or resume it nowhere before exactly one copy is left",
+        "indeterminate",
+        measured,
+        None,
+        evidence,
+    )
+
+
+def _with_detail(evidence: Evidence, detail: str) -> Evidence:
+    return evidence.model_copy(update={"detail": "; ".join(filter(None, (evidence.detail, detail)))})
+
+
+def _statistics(ctx: AttemptContext) -> MigrationStatistics | None:
+    """From the target first: after a peer-to-peer move the source may have forgotten the job (libvirt 9.0)."""
+    for node in (ctx.action.target, ctx.action.source):
+        assert node is not None
+        with suppress(LifeboatError):
+            statistics = ctx.hands.node(node).completed_job(ctx.vm.uuid)
+            if statistics is not None:
+                return statistics
+    return None
+
+
+def _gap(meter: BlackoutMeter | None) -> float | None:
+    return meter.longest_gap_seconds() if meter is not None else None

@@ -1,0 +1,71 @@
+"""Disks that move along with a live migration: the images made at the target, and the ones left at the source."""
+
+from __future__ import annotations
+
+from agent.actions.attempt import AttemptContext
+from agent.actions.reconcile import Sight
+from models.errors import LifeboatError
+from models.evacuation import SeenState
+from models.policy import OldDisks
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.vms import DiskObservation, VmObservation
+
+
+def make_images(ctx: AttemptContext, target: Hypervisor, before: VmObservation) -> None:
+    """Make room for the disks that move along. libvirt would too, but never removes it again when the move fails, and
+    only what the journal calls ours may be removed."""
+    for disk in before.disks:
+        if not disk.shared:
+            ctx.about_to_make(target, disk.path)
+            target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
+            ctx.made(target, disk.path)
+
+
+def settle_old_images(ctx: AttemptContext, before: VmObservation, at_source: Sight, at_target: Sight) -> list[str]:
+    """After a move that was observed done: keep or remove what the disks were, as policy says; the paths that are left.
+
+    Removed is only an image that this vm had at the source, whose copy this attempt itself made at the target (so they
+    are two images, not one that both nodes reach), that the running vm uses there, and no other vm at the source.
+    """
+    old = [disk for disk in before.disks if not disk.shared]
+    if not old:
+        return []
+    if ctx.policy.migration.old_disks is OldDisks.KEEP:
+        for disk in old:
+            ctx.record("old-disk-kept", node=ctx.action.source, path=disk.path)
+        return [disk.path for disk in old]
+    return [disk.path for disk in old if not _remove_old(ctx, disk, at_source, at_target)]
+
+
+def _remove_old(ctx: AttemptContext, disk: DiskObservation, at_source: Sight, at_target: Sight) -> bool:
+    source = ctx.hands.node(ctx.action.source)
+    there = at_target.observation.disks if at_target.observation is not None and at_target.alive else ()
+    why = ""
+    try:
+        if at_source.seen is not SeenState.ABSENT or not any(disk.path == new.path for new in there):
+            why = "the vm was not seen to use its copy at the target"
+        elif (at_target.node, disk.path) not in _made(ctx):
+            why = "its copy at the target was not made by this attempt"
+        elif user := _other_user(source, disk.path):
+            why = f"vm {user} uses it too"
+        else:
+            ctx.record("delete-old-disk", node=source.name, path=disk.path)
+            source.delete_disk(disk.path)
+    except LifeboatError as error:
+        why = str(error)
+    if why:
+        ctx.record("old-disk-kept", node=source.name, path=disk.path, why=why)
+    return not why
+
+
+def _other_user(node: Hypervisor, path: str) -> str | None:
+    for vm in node.vms():
+        seen = node.observe(vm.uuid)
+        if seen is not None and any(disk.path == path or disk.backing == path for disk in seen.disks):
+            return vm.name
+    return None
+
+
+def _made(ctx: AttemptContext) -> set[tuple[str, str]]:
+    records = ctx.hands.journal.records(attempt=ctx.id, kinds=("created-disk",))
+    return {(record.data["node"], record.data["path"]) for record in records}

@@ -1,0 +1,65 @@
+"""Everything one pass acts through, in one place: the nodes, the archive store, the clock and the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.actions.reconcile import Sight
+from agent.state.certificate_pins import Pins
+from models.errors import BadInput, NodeUnreachable
+from models.evacuation import SeenState
+from models.fleet import Vm
+from tools.journal.sqlite import Journal
+from tools.ports.archives import ArchiveStore
+from tools.ports.clock import Clock
+from tools.ports.hypervisor import Hypervisor
+
+
+class BlackoutMeter(Protocol):
+    """Watches one guest from outside while it moves."""
+
+    def longest_gap_seconds(self) -> float | None:
+        """Longest silence so far; None when the guest never answered."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hands:
+    nodes: Mapping[str, Hypervisor]
+    """by node name"""
+    clock: Clock
+    journal: Journal
+    archives: ArchiveStore | None = None
+    """None when no archive store is configured: nothing can be archived then"""
+    watch: Callable[[Vm], AbstractContextManager[BlackoutMeter]] | None = None
+    """starts watching a guest that has a probe; None when nobody watches"""
+    pins: Pins | None = None
+    """whose certificates are known; None: CA, name and dates alone decide"""
+    ask_guest: Callable[[str], bool | None] | None = None
+    """asks a guest's probe once; None when nobody asks over the network"""
+
+    def node(self, name: str) -> Hypervisor:
+        """Raises BadInput for a node that the settings do not name."""
+        try:
+            return self.nodes[name]
+        except KeyError:
+            raise BadInput(
+                f"node {name!r} is not in the settings (known: {', '.join(sorted(self.nodes)) or 'none'})",
+                hint="add it under `nodes`",
+            ) from None
+
+    def look(self, node: str, uuid: str) -> Sight:
+        """What one node shows of a vm now. Never raises for a node that does not answer: that is an answer too."""
+        try:
+            observation = self.node(node).observe(uuid)
+        except NodeUnreachable:
+            return Sight(node, SeenState.UNREACHABLE)
+        if observation is None:
+            return Sight(node, SeenState.ABSENT)
+        return Sight(node, SeenState(observation.state.value), observation)
+
+    def look_everywhere(self, uuid: str, *, except_for: frozenset[str] = frozenset()) -> list[Sight]:
+        return [self.look(name, uuid) for name in sorted(self.nodes) if name not in except_for]

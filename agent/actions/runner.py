@@ -1,0 +1,194 @@
+"""Run one attempt, or find out after a restart how one ended that was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from pydantic import TypeAdapter
+
+from agent.actions.attempt import AttemptContext, Ending, Progress
+from agent.actions.cleanup import left_behind
+from agent.actions.cleanup import sweep as remove_left_behind
+from agent.actions.cold_archive import cold_archive, recover_cold_archive
+from agent.actions.cold_migration import cold_migrate, recover_cold_migrate
+from agent.actions.disk_throttle import still_held, sweep
+from agent.actions.live_migration import live_migrate, recover_live_migrate
+from agent.actions.resources import Hands
+from agent.state.requests import unfinished
+from models.errors import Indeterminate, LifeboatError, Refused
+from models.evacuation import Attempt, AttemptOutcome, SeenState
+from models.fleet import Vm
+from models.plan import Action, ActionKind
+from models.policy import Policy
+from tools.journal.sqlite import Journal, Record
+from tools.ports.vms import VmObservation
+
+_RUNNERS: dict[ActionKind, Callable[[AttemptContext], Ending]] = {
+    ActionKind.LIVE_MIGRATE: live_migrate,
+    ActionKind.COLD_MIGRATE: cold_migrate,
+    ActionKind.COLD_ARCHIVE: cold_archive,
+}
+_RECOVERIES: dict[ActionKind, Callable[[AttemptContext, VmObservation], Ending]] = {
+    ActionKind.LIVE_MIGRATE: recover_live_migrate,
+    ActionKind.COLD_MIGRATE: recover_cold_migrate,
+    ActionKind.COLD_ARCHIVE: recover_cold_archive,
+}
+
+
+def run_attempt(ctx: AttemptContext) -> Attempt:
+    """One try at one action: lock, run, write down how it ended. Never raises for a failed action."""
+    started_at = ctx.hands.clock.now()
+
+    def locked() -> Ending:
+        ctx.hands.journal.lock(ctx.vm.uuid, ctx.id, now=started_at)
+        return _RUNNERS[ctx.action.kind](ctx)
+
+    return _conclude(ctx, started_at, locked)
+
+
+def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Ending]) -> Attempt:
+    """Run it, write down how it ended, and give the vm free unless a human must look first."""
+    try:
+        ending = run()
+    except LifeboatError as error:
+        nothing_begun = AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.FAILED
+        ending = _after_error(ctx, str(error), error.code, nothing_begun)
+    except Exception as error:
+        # Not one of ours, so a fault in lifeboat: the vm may be half-way, and only looking can tell.
+        ending = _after_error(
+            ctx, f"{ctx.label}: unexpected {type(error).__name__}: {error}", "unexpected", AttemptOutcome.FAILED
+        )
+    attempt = Attempt(
+        id=ctx.id,
+        action=ctx.action,
+        started_at=started_at,
+        ended_at=ctx.hands.clock.now(),
+        outcome=ending.outcome,
+        message=ending.message,
+        error_code=ending.error_code,
+        measured=ending.measured,
+        archive=ending.archive,
+        evidence=ending.evidence,
+    )
+    ctx.record("result", attempt=attempt.model_dump(mode="json"))
+    if not ending.keeps_lock:
+        ctx.hands.journal.unlock(ctx.vm.uuid, ctx.id)
+    return attempt
+
+
+def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: AttemptOutcome) -> Ending:
+    """What an error left: nothing when no intent was written; else only as-found when it was seen so."""
+    intents = [r for r in ctx.hands.journal.records(attempt=ctx.id) if r.kind == "intent"]
+    if not intents:
+        return Ending(nothing_begun, message, code)
+    at_source = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
+    others = ctx.hands.look_everywhere(ctx.vm.uuid, except_for=frozenset({ctx.action.source}))
+    evidence = ctx.evidence(at_source, *others)
+    untouched = at_source.seen == intents[0].data["before"]["state"] and all(s.seen is SeenState.ABSENT for s in others)
+    if untouched:
+        ctx.remove_mark(at_source)
+        ctx.remove_what_was_made()
+        return Ending(AttemptOutcome.FAILED, f"{message}; it is as it was found", code, evidence=evidence)
+    seen = "; ".join(str(sight) for sight in (at_source, *others))
+    shown = [sight.node for sight in others if sight.seen is not SeenState.ABSENT]
+    wanted = dict.fromkeys(filter(None, (ctx.action.source, ctx.action.target, *shown)))
+    return Ending(
+        AttemptOutcome.INDETERMINATE,
+        f"{message}; it stays locked: {seen} — look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(wanted)}, and "
+        "start or resume it nowhere before exactly one copy is left",
+        Indeterminate.code,
+        evidence=evidence,
+    )
+
+
+def call_off(ctx: AttemptContext, reason: str) -> Attempt:
+    """Write down that it is not to be begun."""
+    now = ctx.hands.clock.now()
+    attempt = Attempt(
+        id=ctx.id,
+        action=ctx.action,
+        started_at=now,
+        ended_at=now,
+        outcome=AttemptOutcome.CANCELLED,
+        message=f"{ctx.label}: not begun: {reason}",
+    )
+    ctx.record("result", attempt=attempt.model_dump(mode="json"))
+    return attempt
+
+
+def attempt_so_far(ctx: AttemptContext) -> Attempt | None:
+    """How it ended, when it is over. One that was cut off is ended now, by looking. None: it never began."""
+    records = ctx.hands.journal.records(attempt=ctx.id, kinds=("intent", "result"))
+    for record in records:
+        if record.kind == "result":
+            return Attempt.model_validate(record.data["attempt"])
+    return _recover(ctx, records[0]) if records else None
+
+
+def needs_recovery(journal: Journal) -> bool:
+    """Whether anything was begun and not ended: here and now by a live lifeboat, or by one that is gone."""
+    return bool(
+        unfinished(journal) or _open_intents(journal) or journal.locks() or still_held(journal) or left_behind(journal)
+    )
+
+
+def recover_attempts(hands: Hands, policy: Policy, tell: Callable[[Progress], None] = lambda _: None) -> list[Attempt]:
+    """End every attempt whose intent is in the journal and whose result is not: observe first, then decide.
+
+    All at once, since each may have to wait for a move that libvirt carries on. Only for a journal that no other
+    lifeboat process is working on.
+    """
+    open_attempts = _open_intents(hands.journal)
+
+    def recover(item: tuple[str, Record]) -> Attempt:
+        attempt_id, record = item
+        action = Action.model_validate(record.data["action"])
+        vm = Vm(uuid=action.vm, name=action.vm_name or "?", node=action.source, memory_bytes=0)
+        return _recover(AttemptContext(attempt_id, record.evacuation or "", action, vm, policy, hands, tell), record)
+
+    recovered: list[Attempt] = []
+    if open_attempts:
+        with ThreadPoolExecutor(max_workers=len(open_attempts), thread_name_prefix="recover") as pool:
+            recovered = list(pool.map(recover, open_attempts.items()))
+    # A lock taken right before a crash, with no intent after it, protects nothing.
+    with_intent = {record.attempt for record in hands.journal.records(kinds=("intent",))}
+    ended = {record.attempt for record in hands.journal.records(kinds=("result",))} - _frozen(hands)
+    for vm, attempt_id in hands.journal.locks().items():
+        if attempt_id not in with_intent or attempt_id in ended:
+            hands.journal.unlock(vm, attempt_id)
+    sweep(hands)
+    remove_left_behind(hands)
+    return recovered
+
+
+def _open_intents(journal: Journal) -> dict[str, Record]:
+    """attempt → its intent, for all that have no result."""
+    found: dict[str, Record] = {}
+    for record in journal.records(kinds=("intent", "result")):
+        if record.kind == "intent" and record.attempt is not None:
+            found[record.attempt] = record
+        elif record.attempt is not None:
+            found.pop(record.attempt, None)
+    return found
+
+
+def _frozen(hands: Hands) -> set[str | None]:
+    """Attempts that keep their lock until a human has looked."""
+    return {
+        record.attempt
+        for record in hands.journal.records(kinds=("result",))
+        if record.data["attempt"]["outcome"] == AttemptOutcome.INDETERMINATE
+    }
+
+
+def _recover(ctx: AttemptContext, intent: Record) -> Attempt:
+    before = TypeAdapter(VmObservation).validate_python(intent.data["before"])
+    if ctx.vm.name == "?":
+        ctx = replace(ctx, vm=ctx.vm.model_copy(update={"name": before.name}))
+    ctx.record("recovering", why="its intent is in the journal and its result is not")
+    recover = partial(_RECOVERIES[ctx.action.kind], ctx, before)
+    return _conclude(ctx, datetime.fromisoformat(intent.time), recover)

@@ -1,0 +1,164 @@
+"""The learned models that the settings name: loaded, kept up with their files, and asked again when the history has grown.
+
+None of it can stop a look. What can't be used is said in every risk, and the documented limits carry on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.assess.assess import Learned
+from models.errors import LifeboatError, ModelInvalid
+
+if TYPE_CHECKING:
+    from agent.observe.observe import Observation
+    from agent.settings import Settings
+    from models.forecast.history.lives import History, Life
+    from models.forecast.learned.node_forecasts import Said
+    from models.forecast.learned.predict import Forecast
+    from models.forecast.limits.combine import Opinion
+    from models.incidents import Incident
+    from models.signal import Signal
+
+OWN = "learned forecast"
+
+
+class LearnedModels:
+    """What the models say of each node, as of the newest complete hour of the history."""
+
+    def __init__(self, settings: Settings, signals: Sequence[Signal]) -> None:
+        """Loads nothing yet."""
+        self._settings = settings
+        self._signals = signals
+        forecast = settings.forecast
+        self._files: dict[str, Path] = {} if forecast.model is None else {OWN: forecast.model}
+        self._components = {f"{name} forecast": name for name in forecast.components}
+        self._files |= {f"{name} forecast": path for name, path in forecast.components.items()}
+        self._loaded: dict[str, tuple[object, Forecast | LifeboatError, str]] = {}
+        self._said: tuple[object, Learned] | None = None
+
+    def check(self) -> None:
+        """Raises ModelInvalid or BadInput for the first model file that can't be used."""
+        for model, _ in self.models().values():
+            if isinstance(model, LifeboatError):
+                raise model
+
+    def models(self) -> dict[str, tuple[Forecast | LifeboatError, str]]:
+        """Each configured forecast with its model and the name of its file, or why it can't be used."""
+        return {label: self._model(label) for label in self._files}
+
+    def of(self, observation: Observation) -> Learned:
+        """What they say of the nodes of this look. Raises nothing."""
+        if not self._files:
+            return Learned()
+        models = self.models()
+        state = self._settings.state_dir / "history" / "state.npz"
+        hour = observation.at.replace(minute=0, second=0, microsecond=0)
+        nodes = [node.name for node in observation.fleet.nodes]
+        key = (_stamp(state), hour, nodes, [name for _, name in models.values()])
+        if self._said is None or self._said[0] != key:
+            self._said = key, self._ask(models, nodes, self._parts(observation), observation.at.timestamp())
+        return self._said[1]
+
+    def _ask(
+        self,
+        models: dict[str, tuple[Forecast | LifeboatError, str]],
+        nodes: list[str],
+        parts: dict[str, dict[str, list[str]]],
+        now: float,
+    ) -> Learned:
+        opinions: dict[str, list[Opinion]] = defaultdict(list)
+        unknown: dict[str, dict[str, str]] = defaultdict(dict)
+        broken: dict[str, str] = {}
+        try:
+            history, known, found = self._past()
+        except LifeboatError as error:
+            return Learned(broken=dict.fromkeys(models, error.message))
+        for label, (model, name) in models.items():
+            if isinstance(model, LifeboatError):
+                broken[label] = model.message
+                continue
+            try:
+                said = self._one(label, model, name, history, known, found, nodes, parts, now)
+            except LifeboatError as error:
+                broken[label] = error.message
+                continue
+            except Exception as error:  # a model that can't be applied must not take the limits with it
+                broken[label] = f"the model could not be applied ({type(error).__name__}: {error})"
+                continue
+            for node, opinion in said.opinions.items():
+                opinions[node].append(opinion)
+            for node, why in said.unknown.items():
+                unknown[node][label] = why
+        return Learned(opinions, unknown, broken)
+
+    def _one(
+        self,
+        label: str,
+        model: Forecast,
+        name: str,
+        history: History,
+        known: list[Life],
+        found: list[Incident],
+        nodes: list[str],
+        parts: dict[str, dict[str, list[str]]],
+        now: float,
+    ) -> Said:
+        from models.forecast.learned.node_forecasts import of_nodes, of_parts
+
+        if label == OWN:
+            return of_nodes(model, name, history, known, found, nodes, now)
+        component = self._components[label]
+        return of_parts(model, name, component, history, parts.get(component, {}), now)
+
+    def _past(self) -> tuple[History, list[Life], list[Incident]]:
+        from agent.observe.history import told_of
+        from models.forecast.history.lives import failures, lives
+        from tools.history.store import HistoryStore
+
+        settings = self._settings
+        history = HistoryStore(settings.state_dir / "history", self._signals).read()
+        told = told_of(settings, settings.forecast.incidents)
+        known = lives(history, told.evacuated, told.maintenance)
+        return history, known, failures(history, reported=told.reported, maintenance=told.maintenance)
+
+    def _parts(self, observation: Observation) -> dict[str, dict[str, list[str]]]:
+        """component → node → its parts that report something a component model may know, sorted."""
+        found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        wanted = set(self._components.values())
+        for history in observation.histories:
+            if history.signal.column and history.signal.component in wanted and history.newest is not None:
+                found[history.signal.component.value][history.node].add(history.part)
+        return {c: {node: sorted(parts) for node, parts in nodes.items()} for c, nodes in found.items()}
+
+    def _model(self, label: str) -> tuple[Forecast | LifeboatError, str]:
+        """The model and its name, read again when its file is another."""
+        path = self._files[label]
+        stamp = _stamp(path)
+        if label not in self._loaded or self._loaded[label][0] != stamp:
+            self._loaded[label] = stamp, *self._load(path)
+        return self._loaded[label][1:]
+
+    def _load(self, path: Path) -> tuple[Forecast | LifeboatError, str]:
+        from models.forecast.learned.predict import Forecast
+        from tools.forecast.model_files import load_model, model_name
+
+        try:
+            model = load_model(path, trusted_key=self._settings.forecast.trusted_key)
+            if not isinstance(model, Forecast):
+                raise ModelInvalid(f"{path} is an anomaly score, which is no probability", hint="train on failures")
+            return model, model_name(path)
+        except LifeboatError as error:
+            return error, ""
+
+
+def _stamp(path: Path) -> object:
+    """Changes when the file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

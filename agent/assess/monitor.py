@@ -1,0 +1,169 @@
+"""Observe and assess as the settings say: opens Prometheus and the hardware logs, and keeps what one look can reuse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from models.errors import BadInput, Indeterminate, LifeboatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.observe.observe import Observation
+    from agent.settings import Settings
+    from models.fleet import Fleet
+    from models.risk import Risk
+    from tools.history.store import HistoryStore
+    from tools.ports.hypervisor import Hypervisor
+    from tools.ports.telemetry import HardwareLog
+
+
+class Eyes:
+    """Looks again and again, each time remembering the last fleet, the healthy pasts and how far each log was read."""
+
+    def __init__(self, settings: Settings, nodes: Mapping[str, Hypervisor], *, keep_ring: bool = False) -> None:
+        """Connects to nothing yet. `keep_ring`: summaries, and how far each log was read, are kept under state_dir across
+        restarts, by one agent alone.
+
+        Raises BadInput when the settings, the signals file or the ring can't be used.
+        """
+        from agent.assess.learned_models import LearnedModels
+        from agent.observe.observe import Memory
+        from agent.service.session import open_metrics
+        from tools.clock import SystemClock
+        from tools.signals import load_catalogue
+
+        self._settings = settings
+        self._nodes = nodes
+        self._clock = SystemClock()
+        self._memory = Memory()
+        self._previous: Fleet | None = None
+        self.signals = load_catalogue(settings.signals_file)
+        self._logs = hardware_logs(settings, state_dir=settings.state_dir if keep_ring else None)
+        prometheus = settings.prometheus
+        self._metrics = open_metrics(prometheus) if prometheus is not None else None
+        if keep_ring and prometheus is not None:
+            from tools.history.summary_ring import SummaryRing
+
+            self._memory.ring = SummaryRing(settings.state_dir / "ring")
+            self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
+        self.learned = LearnedModels(settings, self.signals)
+        self._history: HistoryStore | None = None
+        self._history_problem = ""
+
+    def observe(self) -> Observation:
+        """One look at everything. Raises BadInput only for a broken vm label; whatever does not answer is in `unread`."""
+        from agent.observe.observe import observe
+
+        prometheus = self._settings.prometheus
+        observation = observe(
+            self._nodes,
+            now=self._clock.now(),
+            metrics=self._metrics,
+            signals=self.signals,
+            scrape_interval_seconds=prometheus.scrape_interval_seconds if prometheus else 15.0,
+            logs=self._logs,
+            previous=self._previous,
+            memory=self._memory,
+        )
+        self._previous = observation.fleet
+        if self._memory.ring is not None:
+            self._remember(observation)
+        return observation
+
+    def _remember(self, observation: Observation) -> None:
+        """Take complete hours into the history. A history that can't be kept is said, and costs no look."""
+        from agent.observe.history import remember
+        from tools.history.store import HistoryStore
+
+        try:
+            self._history = self._history or HistoryStore(self._settings.state_dir / "history", self.signals)
+            assert self._memory.ring is not None
+            nodes = [node.name for node in observation.fleet.nodes]
+            remember(self._history, self._memory.ring, self.signals, nodes, observation.events, now=observation.at)
+            self._history_problem = ""
+        except LifeboatError as error:
+            self._history, self._history_problem = None, str(error)
+
+    def assess(self, observation: Observation) -> list[Risk]:
+        """One risk per node, as of the observation."""
+        from agent.assess.assess import assess
+
+        learned = self.learned.of(observation)
+        if self._history_problem:
+            learned = replace(learned, broken={**learned.broken, "history": self._history_problem})
+        return assess(observation, self.signals, observation.at, learned=learned, simulated=self._settings.simulated)
+
+    def look(self) -> tuple[Fleet, list[Risk]]:
+        """Observe and assess.
+
+        Raises MetricsUnavailable when no telemetry could be read at all, BadInput when a signal is broken (two series for
+        one node, PromQL that Prometheus refuses), and Indeterminate when a vm is seen running on two nodes.
+        """
+        observation = self.observe()
+        if observation.twice:
+            vm, nodes = observation.twice[0]
+            raise Indeterminate(
+                f"vm {vm.name!r} ({vm.uuid}) is running on {' and '.join(nodes)} at once",
+                hint="its disks are in danger: stop one copy by hand; nothing was changed",
+            )
+        for failed in observation.unread:
+            if failed.what == "metrics" or isinstance(failed.error, BadInput):
+                raise failed.error
+        return observation.fleet, self.assess(observation)
+
+    def close(self) -> None:
+        """Close the telemetry's connections; the nodes stay the caller's."""
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._memory.ring is not None:
+            self._memory.ring.close()
+
+
+def hardware_logs(settings: Settings, *, state_dir: Path | None = None) -> dict[str, list[HardwareLog]]:
+    """Each node's collected logs and BMC, as the settings name them; with `state_dir` a restart goes on where they were left."""
+    from tools.logs.files import LogFiles
+    from tools.logs.ipmi_sel import SystemEventLog
+    from tools.logs.journald import JournalExport
+    from tools.logs.loki import LokiLog
+    from tools.logs.patterns import harmless
+
+    logs: dict[str, list[HardwareLog]] = {}
+    others = [other.name for other in settings.nodes]
+    for node in settings.nodes:
+
+        def note(kind: str, name: str = node.name) -> Path | None:
+            return None if state_dir is None else state_dir / "logs" / f"{harmless(name).replace('/', '_')}.{kind}.json"
+
+        sources: list[HardwareLog] = []
+        exports = [path for path in node.hardware_logs if path.suffix == ".export" or path.is_dir()]
+        files = [path for path in node.hardware_logs if path.suffix != ".export"]
+        if files:
+            sources.append(LogFiles(node.name, files, other_nodes=others, state_file=note("files")))
+        if exports:
+            sources.append(JournalExport(node.name, exports, state_file=note("journal")))
+        if settings.loki is not None:
+            loki = settings.loki
+            sources.append(LokiLog(node.name, loki.url, loki.query, headers=loki.headers,
+                                   timeout_seconds=loki.timeout_seconds, state_file=note("loki")))  # fmt: skip
+        if node.bmc is not None:
+            sources.append(SystemEventLog(node.name, node.bmc.address, port=node.bmc.port, user=node.bmc.user,
+                                          password_file=node.bmc.password_file))  # fmt: skip
+        logs[node.name] = sources
+    return logs
+
+
+def observe_and_assess(settings: Settings) -> tuple[Fleet, list[Risk]]:
+    """One look, everything opened for it and closed after it. Raises as `Eyes.look` does."""
+    from tools.libvirt.fleet import connect_nodes
+
+    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
+    eyes = Eyes(settings, nodes)
+    try:
+        return eyes.look()
+    finally:
+        eyes.close()
+        for node in nodes.values():
+            node.close()

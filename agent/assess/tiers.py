@@ -1,0 +1,128 @@
+"""Which tier each node is in, pass after pass: remembered, journalled when it changes, and restored after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from models.fleet import Fleet, NodeState
+from models.policy import ColdMigratePolicy, Policy
+from models.risk import Risk
+from models.risk_level import Standing, standings
+from models.tier import NodeTier, Tier, Warrant, next_tier, warrant, worth_acting
+from tools.journal.sqlite import Journal
+
+RECORD = "tiers"
+"""The journal's kind of record for the changes of one look."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One node after one look."""
+
+    now: NodeTier
+    before: NodeTier | None
+    warranted: Warrant
+    act: Tier | None
+    """what is worth doing at once; None: nothing, or the node cools down"""
+    is_sound: bool
+    """its risk alone would let it take vms"""
+
+    @property
+    def changed(self) -> bool:
+        return self.now.tier is not (self.before.tier if self.before else Tier.WATCH)
+
+
+@dataclass
+class Tiers:
+    """What is remembered of each node between passes."""
+
+    policy: Policy
+    held: dict[str, NodeTier] = field(default_factory=dict[str, NodeTier])
+    acted_at: dict[str, datetime] = field(default_factory=dict[str, datetime])
+
+    @classmethod
+    def restored(cls, policy: Policy, journal: Journal, now: datetime) -> Tiers:
+        """As the journal left them. What was held is upheld until `now`: nobody looked in between."""
+        tiers = cls(policy)
+        for record in journal.records():
+            at = datetime.fromisoformat(record.time)
+            if record.kind == RECORD:
+                for one in record.data["changes"]:
+                    tiers.held[one["node"]] = NodeTier(
+                        one["node"], Tier(one["tier"]), at, max(at, now), one["why"], blind=one["blind"]
+                    )
+            elif record.kind == "planned":
+                tiers.acted(record.data["plan"]["evacuating"], at)
+        return tiers
+
+    def judge(self, fleet: Fleet, risks: Iterable[Risk], now: datetime) -> dict[str, Judged]:
+        """Every node of the fleet, in its order. Raises ValueError when two risks speak of one node."""
+        standing = standings((node.name for node in fleet.nodes), risks, self.policy, now)
+        judged: dict[str, Judged] = {}
+        for node in fleet.nodes:
+            said = warrant(standing[node.name], fleet.vms_on(node.name), self.policy)
+            before = self.held.get(node.name)
+            after = self.held[node.name] = next_tier(before, node.name, said, self.policy, now)
+            act = worth_acting(said, self.acted_at.get(node.name), self.policy, now)
+            judged[node.name] = Judged(after, before, said, act, standing[node.name].standing is Standing.SOUND)
+        return judged
+
+    def uphold(self, now: datetime) -> None:
+        """A look failed: unknown upholds whatever there was."""
+        self.held = {node: replace(held, upheld_at=max(now, held.upheld_at)) for node, held in self.held.items()}
+
+    def acted(self, nodes: Iterable[str], at: datetime) -> None:
+        """An action on these nodes was planned at that time: they cool down."""
+        for node in nodes:
+            self.acted_at[node] = max(at, self.acted_at.get(node, at))
+
+    def not_acted(self, nodes: Iterable[str]) -> None:
+        """What was planned for these nodes could not begin: they do not cool down for it."""
+        for node in nodes:
+            self.acted_at.pop(node, None)
+
+
+def record_changes(judged: Iterable[Judged], journal: Journal, now: datetime) -> list[Judged]:
+    """Write what changed in this look into the journal, as one record; those that changed."""
+    changed = [one for one in judged if one.changed]
+    if changed:  # one record: when a Prometheus falls silent, every node of the fleet changes at once
+        changes = [
+            {
+                "node": one.now.node, "tier": one.now.tier, "was": one.before.tier if one.before else Tier.WATCH,
+                "why": one.now.why, "blind": one.now.blind,
+            }
+            for one in changed
+        ]  # fmt: skip
+        journal.append(RECORD, {"changes": changes}, now=now)
+    return changed
+
+
+def cordoned(fleet: Fleet, judged: dict[str, Judged]) -> frozenset[str]:
+    """Nodes that take no vm although their risk alone would let them: what they are held in, or what a day may bring."""
+    return frozenset(
+        node.name for node in fleet.nodes
+        if node.state is NodeState.ACTIVE and judged[node.name].is_sound and judged[node.name].now.tier is not Tier.WATCH
+    )  # fmt: skip
+
+
+def with_cordons(fleet: Fleet, names: frozenset[str]) -> Fleet:
+    """The fleet with these nodes as `draining`: planner and guard then put nothing there."""
+    if not names:
+        return fleet
+    nodes = tuple(
+        node.model_copy(update={"state": NodeState.DRAINING})
+        if node.name in names and node.state is NodeState.ACTIVE
+        else node
+        for node in fleet.nodes
+    )
+    return fleet.model_copy(update={"nodes": nodes})
+
+
+def draining(policy: Policy) -> Policy:
+    """The policy under which a drain is planned: nobody is stopped for it."""
+    stay = ColdMigratePolicy(priorities=(), stopped_vms=False)
+    return policy.model_copy(
+        update={"cold_migrate": stay, "archive": policy.archive.model_copy(update={"priorities": ()})}
+    )

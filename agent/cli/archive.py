@@ -1,0 +1,193 @@
+"""`lifeboat archive` and `lifeboat audit`: what was put away, and what was written down."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agent.cli.apply import ConfigOption, JsonOption
+
+archive = typer.Typer(
+    help="Cold archives: list, verify, restore, wipe, discard.", no_args_is_help=True, rich_markup_mode=None
+)
+audit = typer.Typer(help="The audit log.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@archive.command("list")
+def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every archive in the store, and what interrupted copies left."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent.cli.console import console, write_json
+    from agent.service.session import open_archives
+    from agent.settings import load_settings
+
+    store = open_archives(load_settings(config))
+    entries, leftovers = store.entries(), store.leftovers()
+    if as_json:
+        write_json(
+            [{**asdict(each), "finished": True} for each in entries]
+            + [{**asdict(each), "finished": False} for each in leftovers]
+        )
+        return
+    table = Table("archive", "vm", "from", "made", "stored", "original", box=None, padding=(0, 1))
+    for entry in entries:
+        sizes = (f"{entry.stored_bytes / 1e6:.1f} MB", f"{entry.original_bytes / 1e6:.1f} MB")
+        row = (entry.id, entry.vm_name, entry.source, f"{entry.created_at:%Y-%m-%d %H:%M:%SZ}", *sizes)
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table if entries else "the store holds no archive")
+    for left in leftovers:
+        begun = f", begun {left.begun_at:%Y-%m-%d %H:%M:%SZ}" if left.begun_at else ""
+        console().print(
+            f"unfinished: {left.id} of vm {left.vm_name or 'unknown'}{begun}, {left.stored_bytes / 1e6:.1f} MB; the next "
+            "archive of that vm goes on from it, `lifeboat archive discard` removes it",
+            markup=False,
+        )
+
+
+@archive.command()
+def verify(
+    archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read every byte of an archive again and check it against its signed manifest."""
+    from dataclasses import asdict
+
+    from agent.cli.console import console, write_json
+    from agent.service.session import open_archives
+    from agent.settings import load_settings
+
+    entry = open_archives(load_settings(config)).verify(archive_id)
+    if as_json:
+        write_json({**asdict(entry), "verified": True})
+    else:
+        console().print(f"{entry.id}: every byte matches the signed manifest (sha256 {entry.sha256})", markup=False)
+
+
+@archive.command()
+def restore(
+    archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
+    node: Annotated[str, typer.Argument(help="The node it is to live on.")],
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it once it is defined.")] = True,
+    gone: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="A dead node that you have seen off for good; may repeat.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring an archived vm back on any node. Refused while any node knows that vm, or does not answer."""
+    from agent.archives.restore import restore as bring_back
+    from agent.cli.console import console, note, write_json
+    from agent.service.session import connect
+    from agent.settings import load_settings
+
+    with connect(load_settings(config), None) as session:
+        pins = session.policy.migration.pins
+        sight = bring_back(
+            session.hands, archive_id, node, start=start, gone=frozenset(gone or ()), pins=pins, tell=note
+        )
+    if as_json:
+        write_json({"archive": archive_id, "node": sight.node, "state": sight.seen})
+    else:
+        console().print(f"{archive_id} is back on {sight.node}: {sight.seen}", markup=False)
+
+
+@archive.command()
+def wipe(
+    archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
+    yes: Annotated[bool, typer.Option("--yes", help="Yes, destroy what is on the node.")] = False,
+    discard_blocks: Annotated[
+        bool, typer.Option("--discard", help="Ask the storage to forget the blocks instead of overwriting them.")
+    ] = False,
+    gone: Annotated[
+        list[str] | None, typer.Option(metavar="NODE", help="A dead node that you have seen off for good; may repeat.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Destroy the disks that an archived vm left on its node, and leave a signed record of it.
+
+    The archive is verified again first. Refused while the vm runs anywhere, or when a disk was written to since.
+    """
+    from dataclasses import asdict
+    from getpass import getuser
+
+    from agent.archives.wipe import wipe as destroy
+    from agent.cli.console import console, note, write_json
+    from agent.service.session import connect
+    from agent.settings import load_settings
+    from models.errors import ApprovalMissing
+
+    if not yes:
+        raise ApprovalMissing(
+            f"nothing was wiped: nobody agreed to destroy the disks of archive {archive_id} on their node",
+            hint="add --yes when you do",
+        )
+    with connect(load_settings(config), None) as session:
+        record = destroy(
+            session.hands,
+            archive_id,
+            by=getuser(),
+            overwrite=not discard_blocks,
+            gone=frozenset(gone or ()),
+            tell=note,
+        )
+    if as_json:
+        write_json(asdict(record))
+        return
+    for image in record.images:
+        console().print(f"{'wiped' if image.wiped else 'not wiped'}: {image.path}: {image.done}", markup=False)
+    console().print(
+        "not promised by the storage below:", *(f"- {limit}" for limit in record.limits), sep="\n", markup=False
+    )
+    console().print(f"signed record beside the manifest, sha256 {record.sha256}", markup=False)
+
+
+@archive.command()
+def discard(
+    archive_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it under unfinished.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what an interrupted copy left in the store. A finished archive is never removed by this."""
+    from agent.cli.console import console, write_json
+    from agent.service.session import open_archives, open_journal
+    from agent.settings import load_settings
+    from models.errors import PrecheckFailed
+
+    settings = load_settings(config)
+    kinds = {record.kind for record in open_journal(settings).records(attempt=archive_id)}
+    if "intent" in kinds and "result" not in kinds:
+        raise PrecheckFailed(
+            f"{archive_id} is being written, or was cut off and not recovered yet",
+            hint="let it end; after a crash, `lifeboat status` says how it ended",
+        )
+    open_archives(settings).discard(archive_id)
+    if as_json:
+        write_json({"id": archive_id, "discarded": True})
+    else:
+        console().print(f"{archive_id}: what it left is gone", markup=False)
+
+
+@audit.command("verify")
+def audit_verify(
+    head: Annotated[str | None, typer.Option(help="The head noted elsewhere, such as in a report.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the hash chain over everything that was decided and done."""
+    from agent.cli.console import console, write_json
+    from agent.service.session import open_journal
+    from agent.settings import load_settings
+
+    journal = open_journal(load_settings(config))
+    count = journal.verify(expected_head=head)
+    if as_json:
+        write_json({"records": count, "head": journal.head(), "intact": True})
+    else:
+        console().print(f"{count} records, the chain holds; head {journal.head()}", markup=False)

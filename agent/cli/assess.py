@@ -1,0 +1,161 @@
+"""`lifeboat assess`: the risk table now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from agent.assess.tiers import Judged
+    from agent.observe.observe import Observation
+    from agent.settings import Settings
+    from models.risk import Risk
+    from models.tier import Tier
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def assess(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", envvar="LIFEBOAT_CONFIG", help="Settings; default lifeboat.yaml, then /etc/lifeboat."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The risks (risks.json) on standard output, nothing else there.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the risks to this file, too.")] = None,
+    all_drivers: Annotated[bool, typer.Option("--drivers", help="Every driver, not only the strongest.")] = False,
+) -> None:
+    """How likely each node is to fail within 30 minutes, 2 hours, a day and a week, and why."""
+    from agent.assess.monitor import Eyes
+    from agent.cli.console import console, note, write_json
+    from agent.settings import load_settings
+    from models.errors import BadInput
+    from models.text import visible
+    from models.tier import Tier
+    from tools.libvirt.fleet import connect_nodes
+
+    settings = load_settings(config)
+    if settings.prometheus is None:
+        raise BadInput("no telemetry is configured", hint="set `prometheus.url` in the settings")
+    nodes = dict(connect_nodes(settings))
+    eyes = Eyes(settings, dict(nodes))
+    try:
+        eyes.learned.check()
+        observation = eyes.observe()
+    finally:
+        eyes.close()
+        for node in nodes.values():
+            node.close()
+    for failed in observation.unread:
+        if failed.what == "metrics" or isinstance(failed.error, BadInput):
+            raise failed.error
+    risks = eyes.assess(observation)
+    if output is not None:
+        _write(output, risks)
+    if as_json:
+        write_json([risk.model_dump(mode="json") for risk in risks])
+        return
+    for vm, places in observation.twice:
+        note(f"lifeboat: vm {vm.name!r} is running on {' and '.join(places)} at once: stop one copy by hand")
+    screen = console()
+    judged = node_tiers(settings, observation, risks)
+    screen.print(risk_table(observation, risks, {node: one.now.tier for node, one in judged.items()}))
+    for node, one in judged.items():
+        if one.now.tier is not Tier.WATCH and one.warranted.known:
+            held = f", held as {one.now.tier}" if one.now.tier is not one.warranted.tier else ""
+            hint = (
+                f"; `lifeboat plan {visible(node)}` shows how"
+                if one.warranted.tier in (Tier.DRAIN, Tier.EVACUATE)
+                else ""
+            )
+            screen.print(f"{visible(node)}: {one.warranted.tier}{held}: {one.now.why}{hint}", markup=False)
+    shown = None if all_drivers else 3
+    for risk in risks:
+        for driver in risk.drivers[:shown]:
+            screen.print(f"{visible(risk.node)}: {visible(driver.why)}", markup=False)
+        if risk.misfit:
+            screen.print(f"{visible(risk.node)}: {visible(risk.misfit)}", style="yellow", markup=False)
+        if risk.unknown:
+            more = f"; {len(risk.unknown) - 3} more (--drivers)" if shown and len(risk.unknown) > 3 else ""
+            told = "; ".join(visible(line) for line in risk.unknown[:shown])
+            screen.print(f"{visible(risk.node)}: unknown: {told}{more}", style="yellow", markup=False)
+    grounds: dict[str, list[str]] = {}
+    for risk in risks:
+        grounds.setdefault(f"{risk.model}: {risk.basis}.", []).append(risk.node)
+    for ground, of in grounds.items():
+        whose = f"{', '.join(visible(node) for node in of)}: " if len(grounds) > 1 else ""
+        screen.print(f"{whose}{ground}", style="dim", markup=False)
+
+
+def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) -> dict[str, Judged]:
+    """Each node's tier: as the background agent's journal left it, where there is one, and as this look says. Records nothing."""
+    from agent.assess.tiers import Tiers
+    from agent.documents import read_policy
+    from agent.service.session import open_journal
+    from models.policy import Policy
+
+    policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
+    tiers = Tiers(policy)
+    if (settings.state_dir / "journal.sqlite").exists():
+        journal = open_journal(settings)
+        tiers = Tiers.restored(policy, journal, observation.at)
+        journal.close()
+    return tiers.judge(observation.fleet, risks, observation.at)
+
+
+def risk_table(observation: Observation, risks: list[Risk], tiers: dict[str, Tier]) -> Table:
+    """One row per node."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from models.risk import HORIZONS
+    from models.text import percent, visible
+
+    simulated = any(risk.simulated for risk in risks)
+    title = "P(the node fails within …)" + (" — SIMULATED telemetry" if simulated else "")
+    table = Table(title=title, title_justify="left")
+    table.add_column("node")
+    table.add_column("state")
+    for horizon in HORIZONS:
+        table.add_column(horizon, justify="right")
+    table.add_column("data age", justify="right")
+    table.add_column("tier")
+    for risk in risks:
+        blind = risk.data_age_seconds is None
+        figures = [
+            Text("unknown", style="yellow") if blind else Text(percent(p), style=_style(p))
+            for p in (risk.probability[h] for h in HORIZONS)
+        ]
+        age = "no data" if risk.data_age_seconds is None else f"{risk.data_age_seconds:.0f} s"
+        state = observation.fleet.node_by_name[risk.node].state.value
+        tier = tiers[risk.node]
+        shown = Text(tier.value, style="yellow" if tier.value != "watch" else "")
+        table.add_row(Text(visible(risk.node)), state, *figures, Text(age, style="yellow" if blind else ""), shown)
+    return table
+
+
+def _style(probability: float) -> str:
+    return "red bold" if probability >= 0.5 else "yellow" if probability >= 0.1 else ""
+
+
+def _write(path: Path, risks: list[Risk]) -> None:
+    import json
+
+    from models.errors import BadInput
+
+    try:
+        path.write_text(
+            json.dumps([risk.model_dump(mode="json") for risk in risks], indent=2, ensure_ascii=False) + "\n"
+        )
+    except OSError as error:
+        raise BadInput(
+            f"risks file {path}: {error.strerror or error}", hint="give a path that can be written"
+        ) from error

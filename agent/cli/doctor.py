@@ -1,0 +1,108 @@
+"""`lifeboat doctor`: what would stop an evacuation, before there is one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.apply import ConfigOption, JsonOption, PolicyOption
+
+if TYPE_CHECKING:
+    from agent.doctor.examine import Finding, Patient
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    policy_file: PolicyOption = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Pin the certificate of every node that has no pin yet.")] = False,
+    repin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE", help="Pin this node's certificate in place of the pinned one; may repeat."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every connection, certificate, CPU pair, log, store and clock, and say how to mend what fails.
+
+    Exit code 0: nothing fails (warnings allowed), 1: something does, 2: bad input.
+    """
+    from agent.cli.console import write_json
+    from agent.doctor.checks import FLEET_CHECKS, NODE_CHECKS
+    from agent.doctor.examine import Health, Patient, examine
+    from agent.service.session import connect
+    from agent.settings import load_settings
+    from models.errors import BadInput
+
+    settings = load_settings(config)
+    unknown = set(repin or ()) - {node.name for node in settings.nodes}
+    if unknown:
+        raise BadInput(f"node {min(unknown)!r} is not in the settings", hint="name one that is under `nodes`")
+    with connect(settings, policy_file) as session:
+        hands = session.hands
+        assert hands.pins is not None
+        patient = Patient(settings, session.policy, hands.nodes, hands.journal, hands.pins, hands.clock)
+        if pin or repin:
+            pin_certificates(patient, frozenset(repin or ()), everyone=pin)
+        findings = examine(patient, FLEET_CHECKS, NODE_CHECKS)
+    if as_json:
+        write_json([finding.model_dump(mode="json") for finding in findings])
+    else:
+        show(findings)
+    raise SystemExit(1 if any(finding.health is Health.FAIL for finding in findings) else 0)
+
+
+def pin_certificates(patient: Patient, replace: frozenset[str], *, everyone: bool) -> None:
+    """Record what the nodes show now; one line each on stderr. A node that shows nothing that holds is left out."""
+    from agent.cli.console import note
+    from agent.state.certificate_pins import PinState
+    from models.errors import LifeboatError
+
+    said = {
+        PinState.NEW: "pinned",
+        PinState.SAME: "pinned already",
+        PinState.REPLACED: "pinned in place of the one before",
+        PinState.CHANGED: "another is pinned, which stays; it shows now",
+    }
+    changed = False
+    for name, node in patient.nodes.items():
+        if not everyone and name not in replace:
+            continue
+        try:
+            sha256 = node.tls_fingerprint()
+            state = patient.pins.pin(name, sha256, by="doctor", replace=name in replace)
+        except LifeboatError as error:
+            note(f"{name}: not pinned: {error}")
+        else:
+            note(f"{name}: {said[state]}: sha256 {sha256}")
+            changed = changed or state in (PinState.NEW, PinState.REPLACED)
+    if changed:
+        note("compare on each node: openssl x509 -noout -fingerprint -sha256 -in /etc/pki/libvirt/servercert.pem")
+
+
+def show(findings: list[Finding]) -> None:
+    """What to do stands below what was found."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from agent.cli.console import console
+    from agent.doctor.examine import Health
+    from models.text import visible
+
+    styles = {Health.OK: "green", Health.WARN: "yellow", Health.FAIL: "red bold", Health.UNKNOWN: "magenta"}
+    table = Table(box=None, padding=(0, 1))
+    for column in ("", "check", "of", "found"):
+        table.add_column(column, no_wrap=column in ("", "check"), overflow="fold")
+    for each in findings:
+        what = Text(visible(each.what, 400))
+        if each.mend:
+            what.append(f"\n→ {visible(each.mend, 400)}", style="bold" if each.health is Health.FAIL else "dim")
+        table.add_row(Text(each.health, style=styles[each.health]), each.check, Text(visible(each.subject)), what)
+    screen = console()
+    screen.print(table)
+    count = {health: sum(each.health is health for each in findings) for health in Health}
+    told = ", ".join(f"{number} {health}" for health, number in count.items() if number)
+    fails = "an evacuation could fail" if count[Health.FAIL] else "nothing fails"
+    screen.print(f"{told}: {fails}{', not all could be found out' if count[Health.UNKNOWN] else ''}", markup=False)

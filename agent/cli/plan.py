@@ -1,0 +1,318 @@
+"""`lifeboat plan`, `guard` and `schema`: decide and judge, change nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from agent.settings import Settings
+    from models.fleet import Fleet
+    from models.plan import Plan, Verdict
+    from models.policy import Policy
+    from models.risk import Risk
+
+app = typer.Typer(rich_markup_mode=None)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="LIFEBOAT_CONFIG", help="Settings; default lifeboat.yaml, then /etc/lifeboat."
+    ),
+]
+FleetOption = Annotated[Path | None, typer.Option("--fleet", metavar="F", help="fleet.json, in place of looking.")]
+RisksOption = Annotated[
+    Path | None, typer.Option("--risks", metavar="F", help="risks.json; without it every risk is unknown.")
+]
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", metavar="F", help="Policy file, in place of the settings' one.")
+]
+NowOption = Annotated[
+    str | None,
+    typer.Option("--now", metavar="TIME", help="Judge files as of this time (RFC 3339); default: their own time."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
+
+
+@app.command()
+def plan(
+    nodes: Annotated[
+        list[str] | None, typer.Argument(metavar="[NODE]...", help="Evacuate these, whatever their risk.")
+    ] = None,
+    fleet_file: FleetOption = None,
+    risks_file: RisksOption = None,
+    policy_file: PolicyOption = None,
+    planner: Annotated[str, typer.Option(metavar="solver|llm", help="Who proposes; the guard judges both.")] = "solver",
+    report_file: Annotated[
+        Path | None, typer.Option("--report", metavar="R.html", help="Write a page about it, too.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PLAN", help="Write the plan for `apply`.")
+    ] = None,
+    now: NowOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What lifeboat would do now, and what the guard says to it. A dry run: changes nothing.
+
+    With --fleet (and --risks) it works from files alone, as of their own time. Exit code 3 when the guard refuses the plan.
+    """
+    from agent.cli.console import note
+    from agent.documents import write_value
+    from agent.guard.judge import judge
+    from models.errors import BadInput, PlanRefused
+
+    if planner not in ("solver", "llm"):
+        raise BadInput(f"--planner {planner!r} is not known", hint="solver or llm")
+    policy = _policy(policy_file, config, live=fleet_file is None)  # a broken one is told before anybody is asked
+    if fleet_file is None:
+        if risks_file is not None or now is not None:
+            raise BadInput("--risks and --now go with --fleet", hint="name the fleet file the risks belong to")
+        fleet, risks, at = _look(config)
+    else:
+        from agent.documents import read_fleet, read_risks
+
+        fleet = read_fleet(fleet_file)
+        risks = [] if risks_file is None else read_risks(risks_file)
+        at = _as_of(now, fleet, risks)
+        for line in _remarks(fleet, risks, risks_given=risks_file is not None):
+            note(f"note: {line}")
+    named = tuple(dict.fromkeys(nodes or ()))
+    for node in named:
+        if node not in fleet.node_by_name:
+            known = ", ".join(sorted(fleet.node_by_name)[:8]) or "none"
+            raise BadInput(f"NODE {node!r} is not in the fleet", hint=f"it has {known}")
+    made = _propose(planner, fleet, risks, policy, at, named, config)
+    verdict = judge(made, fleet, risks, policy, at)
+    if output is not None:
+        write_value(output, made)
+    if report_file is not None:
+        _write_page(report_file, fleet, risks, made, verdict, policy, at)
+    _show(fleet, risks, made, verdict, policy, at, as_json=as_json)
+    if not verdict.passed:
+        failed = verdict.failures
+        raise PlanRefused(
+            f"the guard refuses the plan: {failed[0].rule}: {failed[0].why}"
+            + (f"; {len(failed) - 1} more" if failed[1:] else ""),
+            hint="nothing was changed",
+        )
+
+
+@app.command()
+def guard(
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="Any plan, ours or not.")],
+    fleet_file: Annotated[Path, typer.Option("--fleet", metavar="F", help="The fleet.json it is for.")],
+    risks_file: RisksOption = None,
+    policy_file: PolicyOption = None,
+    now: NowOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The verdict on a plan: every rule, pass or fail, and why. Exit code 3 when it is refused."""
+    from agent.cli.console import console, note, write_json
+    from agent.documents import read_fleet, read_plan, read_policy, read_risks
+    from agent.guard.judge import judge
+    from models.errors import PlanRefused
+    from models.policy import Policy
+    from models.text import counted
+
+    fleet = read_fleet(fleet_file)
+    given = read_plan(plan_file, fleet)
+    risks = None if risks_file is None else read_risks(risks_file)
+    policy = Policy() if policy_file is None else read_policy(policy_file)
+    at = _as_of(now, fleet, risks or [])
+    for line in _remarks(fleet, risks or [], risks_given=True):
+        note(f"note: {line}")
+    verdict = judge(given, fleet, risks, policy, at)
+    if as_json:
+        write_json(verdict)
+    else:
+        console().print(verdict_table(verdict, every_rule=True))
+        _print_approval(verdict)
+    if not verdict.passed:
+        rules = ", ".join(result.rule for result in verdict.failures)
+        raise PlanRefused(
+            f"the plan breaks {counted(len(verdict.failures), 'rule')}: {rules}", hint="nothing was changed"
+        )
+
+
+@app.command()
+def schema(
+    name: Annotated[str, typer.Argument(metavar="fleet|risks|plan|policy")],
+    as_json: Annotated[bool, typer.Option("--json", help="It always is.")] = True,
+) -> None:
+    """The JSON Schema of one file."""
+    from agent.cli.console import write_json
+    from agent.documents import json_schema
+
+    del as_json
+    write_json(json_schema(name))
+
+
+def verdict_table(verdict: Verdict, *, every_rule: bool) -> Table:
+    """The rules with what each found; without `every_rule` only those that failed or were not judged."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from models.text import visible
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    for column in ("rule", "verdict", "found"):
+        table.add_column(column, no_wrap=column != "found")
+    for result in sorted(verdict.results, key=lambda r: (r.passed, r.judged)):
+        if not result.passed:
+            word, style, how = "refused", "bold red", ""
+        elif not result.judged:
+            word, style, how = "not judged", "yellow", ""
+        elif every_rule:
+            word, style, how = "kept", "green", "dim"
+        else:
+            continue
+        table.add_row(Text(result.rule), Text(word, style=style), Text(visible(result.why, 400), style=how))
+    return table
+
+
+def _print_approval(verdict: Verdict) -> None:
+    from rich.text import Text
+
+    from agent.cli.console import console
+    from models.plan import Approval
+    from models.text import visible
+
+    if not verdict.passed:
+        return
+    if verdict.approval is Approval.HUMAN:
+        console().print(Text(f"\nA human has to agree: {visible(verdict.approval_why, 400)}", style="yellow"))
+    else:
+        console().print(Text("\nPolicy itself approves it.", style="green"))
+
+
+def _look(config: Path | None) -> tuple[Fleet, list[Risk], datetime]:
+    from agent.assess.monitor import observe_and_assess
+    from agent.settings import load_settings
+
+    settings = load_settings(config)
+    fleet, risks = observe_and_assess(settings)
+    return fleet, risks, _as_of(None, fleet, risks)
+
+
+def _policy(policy_file: Path | None, config: Path | None, *, live: bool) -> Policy:
+    """The policy named, else (when looking at the real thing) the settings', else the default one."""
+    from agent.documents import read_policy
+    from models.policy import Policy
+
+    if policy_file is not None:
+        return read_policy(policy_file)
+    if live:
+        from agent.settings import load_settings
+
+        named = load_settings(config).policy_file
+        if named is not None:
+            return read_policy(named)
+    return Policy()
+
+
+def _as_of(now: str | None, fleet: Fleet, risks: list[Risk]) -> datetime:
+    """The time files are judged at: what is asked for, else that of the newest of them. `apply` looks at the clock again."""
+    if now is not None:
+        from pydantic import TypeAdapter, ValidationError
+
+        from models.base import UtcTime
+        from models.errors import BadInput
+
+        try:
+            return TypeAdapter(UtcTime).validate_python(now)
+        except ValidationError as error:
+            raise BadInput(f"--now {now!r} is not a time with a zone", hint="such as 2026-11-23T04:00:00Z") from error
+    return max([fleet.observed_at, *(risk.assessed_at for risk in risks if risk.assessed_at)])
+
+
+def _remarks(fleet: Fleet, risks: list[Risk], *, risks_given: bool) -> list[str]:
+    """What a person should know about the files before they believe what follows."""
+    remarks: list[str] = []
+    if not risks_given:
+        remarks.append("no --risks: every node's risk is unknown, so none triggers and none takes a vm")
+    strangers = [risk.node for risk in risks if risk.node not in fleet.node_by_name]
+    if strangers:
+        more = f" and {len(strangers) - 3} more" if strangers[3:] else ""
+        remarks.append(f"risks for nodes that are not in the fleet are left aside: {', '.join(strangers[:3])}{more}")
+    return remarks
+
+
+def _propose(
+    planner: str,
+    fleet: Fleet,
+    risks: list[Risk],
+    policy: Policy,
+    at: datetime,
+    named: tuple[str, ...],
+    config: Path | None,
+) -> Plan:
+    from agent.plan import solver
+
+    if planner == "solver":
+        return solver.plan(fleet, risks, policy, at, asked=named)
+    from agent.cli.console import note
+
+    settings = _settings_of_model(config)
+    if settings is None or settings.llm is None:
+        reason = "no language model is configured"
+        note(f"note: {reason}: the solver's plan")
+        return solver.plan(fleet, risks, policy, at, asked=named, fallback_reason=reason)
+    from agent.llm.planner import propose
+    from models.errors import PlannerFailed
+    from models.text import visible
+
+    try:
+        return propose(fleet, risks, policy, settings.llm, at, asked=named)
+    except PlannerFailed as error:
+        reason = str(error)
+        note(f"note: the solver's plan, because {visible(reason, 300)}")
+        return solver.plan(fleet, risks, policy, at, asked=named, fallback_reason=reason)
+
+
+def _settings_of_model(config: Path | None) -> Settings | None:
+    from agent.settings import DEFAULT_PATHS, load_settings
+
+    if config is None and not any(path.exists() for path in DEFAULT_PATHS):
+        return None
+    return load_settings(config)
+
+
+def _write_page(
+    path: Path, fleet: Fleet, risks: list[Risk], made: Plan, verdict: Verdict, policy: Policy, at: datetime
+) -> None:
+    from agent.cli.console import note
+    from agent.report import build_report, write_html
+    from models.errors import BadInput
+
+    try:
+        write_html(build_report(fleet, risks, made, verdict, policy, now=at), path)
+    except OSError as error:
+        raise BadInput(
+            f"can't write {path}: {error.strerror or error}", hint="name a place that can be written"
+        ) from error
+    note(f"report: {path}")
+
+
+def _show(
+    fleet: Fleet, risks: list[Risk], made: Plan, verdict: Verdict, policy: Policy, at: datetime, *, as_json: bool
+) -> None:
+    from agent.cli.console import console, write_json
+
+    if as_json:
+        # Readable as a plan by `guard` and `apply`, with the verdict beside it.
+        write_json({**made.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
+        return
+    from agent.report import build_report, render_terminal
+
+    out = console()
+    render_terminal(build_report(fleet, risks, made, verdict, policy, now=at), out)
+    if not verdict.passed:
+        out.print()
+        out.print(verdict_table(verdict, every_rule=False))

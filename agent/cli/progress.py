@@ -1,0 +1,117 @@
+"""What a person sees while `lifeboat apply` works, on stderr: a line for each vm under way, and what has ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from agent.actions.attempt import Progress
+from agent.execute.evacuation import Watcher
+from models.evacuation import Attempt, AttemptOutcome
+from models.plan import ActionKind
+from models.text import visible
+
+_BAR_CELLS = 12
+_QUIET_SECONDS = 10.0
+"""without a terminal, the figures of a copy are said this often"""
+_VERBS = {ActionKind.LIVE_MIGRATE: "live → ", ActionKind.COLD_MIGRATE: "cold → ", ActionKind.COLD_ARCHIVE: "archive"}
+
+
+class ProgressLines:
+    """Updates in place on a terminal; elsewhere one line when a phase begins, and the figures of a copy now and then.
+
+    Safe to call from several threads. The terminal is free again whenever nothing is under way.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._mutex = threading.RLock()
+        self._under_way: dict[str, Progress] = {}
+        self._shown: tuple[Progress, ...] = ()
+        """what is drawn: never changed in place, so that the thread that draws needs no lock"""
+        self._said: dict[str, tuple[str, float]] = {}
+        self._live: Live | None = None
+
+    def watcher(self) -> Watcher:
+        return Watcher(tell=self.tell, ended=self.ended, say=self.say)
+
+    def __enter__(self) -> ProgressLines:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._mutex:
+            self._under_way.clear()
+            self._shown = ()
+        self._stop()
+
+    def tell(self, progress: Progress) -> None:
+        with self._mutex:
+            self._under_way[progress.attempt] = progress
+            self._shown = tuple(self._under_way.values())
+            if self.console.is_terminal:
+                if self._live is None:
+                    self._live = Live(
+                        get_renderable=self._lines, console=self.console, refresh_per_second=4, transient=True
+                    )
+                    self._live.start()
+                return
+            phase, at = self._said.get(progress.attempt, ("", 0.0))
+            now = time.monotonic()
+            if phase == progress.phase and (progress.copy is None or now - at < _QUIET_SECONDS):
+                return
+            self._said[progress.attempt] = progress.phase, now
+            self._print(line_of(progress))
+
+    def ended(self, attempt: Attempt) -> None:
+        with self._mutex:
+            self._under_way.pop(attempt.id, None)
+            self._shown = tuple(self._under_way.values())
+            good = attempt.outcome is AttemptOutcome.DONE
+            self._print(
+                Text(
+                    f"{attempt.id}: {attempt.outcome}: {visible(attempt.message, 400)}", "green" if good else "bold red"
+                )
+            )
+            over = not self._under_way
+        if over:
+            self._stop()
+
+    def say(self, line: str) -> None:
+        self._print(Text(visible(line, 400), "yellow"))
+
+    def _print(self, line: Text) -> None:
+        self.console.print(line, soft_wrap=True)
+
+    def _lines(self) -> RenderableType:
+        lines = [line_of(progress, bar=True) for progress in self._shown]
+        for line in lines:
+            line.truncate(self.console.width, overflow="ellipsis")
+        return Group(*lines)
+
+    def _stop(self) -> None:
+        with self._mutex:
+            live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+
+def line_of(progress: Progress, *, bar: bool = False) -> Text:
+    """One vm: what is done with it, how far that is, and for a copy what is left, how fast, which round, how long yet."""
+    action = progress.action
+    what = f"{visible(action.vm_name or action.vm, 40)}  {_VERBS.get(action.kind, action.kind)}{action.target or ''}"
+    line = Text(f"{what}  {progress.phase}")
+    if progress.fraction is not None:
+        filled = round(progress.fraction * _BAR_CELLS)
+        if bar:
+            line.append("  " + "━" * filled, "cyan").append("─" * (_BAR_CELLS - filled), "dim")
+        line.append(f"  {progress.fraction:.0%}")
+    if progress.detail:
+        line.append(f"  {visible(progress.detail, 200)}", "dim")
+    return line

@@ -1,0 +1,169 @@
+"""The doctor's checks of the nodes: libvirt, CPUs, what the other nodes are shown, hardware logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.doctor.examine import Finding, Health, Patient, found
+from models.errors import LifeboatError, NodeUnreachable
+from models.policy import PinRule
+from models.text import visible
+from tools.domain.xml import parse_domain
+from tools.ports.hypervisor import version
+
+if TYPE_CHECKING:
+    from agent.settings import NodeSettings
+    from tools.ports.hypervisor import Hypervisor
+
+EXPIRES_SOON = timedelta(days=30)
+_DAY = timedelta(days=1)
+_NODES_AT_ONCE = 16
+
+
+def check_libvirt(patient: Patient, node: NodeSettings) -> Iterator[Finding]:
+    """libvirt answers: its versions and its vms."""
+    hypervisor = patient.nodes[node.name]
+    versions, vms = hypervisor.versions(), hypervisor.vms()
+    counted = f"{len(vms)} vm{'' if len(vms) == 1 else 's'}"
+    what = f"answers: libvirt {version(versions.libvirt)}, QEMU {version(versions.qemu)}, {counted}"
+    yield found("libvirt", node.name, Health.OK, what)
+    for vm in vms:
+        if vm.label_warning:
+            mend = "mend the vm's <lifeboat:vm> metadata; until then it is not archived"
+            yield found("label", f"{node.name}/{vm.name}", Health.WARN, vm.label_warning, mend)
+
+
+def check_certificate(patient: Patient, node: NodeSettings) -> Iterator[Finding]:
+    """What the other nodes are shown: port, certificate, its end, and its pin."""
+    name, hypervisor, policy = node.name, patient.nodes[node.name], patient.policy.migration
+    closed = hypervisor.closed_port()
+    if closed is not None:
+        what = f"no connection at {closed}, where the other nodes reach it: no vm moves there"
+        yield found("port", name, Health.FAIL, what, "check the node, its libvirtd's listener and the firewall")
+        return
+    if not policy.tls_required:
+        what = "policy lets guests' memory cross the network in the clear"
+        yield found("certificate", name, Health.WARN, what, "migration.tls_required: true")
+        return
+    shown = hypervisor.tls_certificate()
+    left = shown.expires_at - patient.clock.now()
+    until = f"holds until {shown.expires_at:%Y-%m-%d} ({left.days} days), sha256 {shown.sha256[:16]}…"
+    soon = left < EXPIRES_SOON
+    mend = f"renew it, then `lifeboat doctor --repin {name}`" if soon else ""
+    yield found("certificate", name, Health.WARN if soon else Health.OK, until, mend)
+    yield _pin(patient, name, shown.sha256, policy.pins)
+
+
+def _pin(patient: Patient, name: str, sha256: str, rule: PinRule) -> Finding:
+    if rule is PinRule.OFF:
+        return found("pin", name, Health.OK, "policy has pins off")
+    pin = patient.pins.known().get(name)
+    if pin is None:
+        needed = rule is PinRule.REQUIRED
+        what = "none, and policy requires one" if needed else "none: the first move there would pin what it is shown"
+        mend = "compare the fingerprint on the node, then `lifeboat doctor --pin`"
+        return found("pin", name, Health.FAIL if needed else Health.WARN, what, mend)
+    if pin.sha256 == sha256:
+        return found("pin", name, Health.OK, f"shows what was pinned on {pin.pinned_at:%Y-%m-%d}")
+    what = f"shows sha256 {sha256[:16]}…, pinned is {pin.sha256[:16]}…: no vm moves there"
+    mend = f"find out who changed it; if it was renewed, compare it there, then `lifeboat doctor --repin {name}`"
+    return found("pin", name, Health.FAIL, what, mend)
+
+
+def check_cpu(patient: Patient) -> Iterator[Finding]:
+    """Which nodes could take each node's vms, were these given all the CPU that their node can give; and what fits all."""
+    told: dict[str, dict[str, str]] = {"kvm": {}, "qemu": {}}
+    answering: dict[str, Hypervisor] = {}
+    with ThreadPoolExecutor(max_workers=_NODES_AT_ONCE) as pool:
+        asked = list(pool.map(_widest_guests, patient.nodes.values()))
+    for (name, node), widest in zip(patient.nodes.items(), asked, strict=True):
+        if widest is None:
+            continue  # its own line says that it does not answer
+        answering[name] = node
+        for kind, guest in widest.items():
+            told[kind][name] = guest
+    slow = [name for name in answering if name not in told["kvm"]]
+    if slow:
+        what = "no KVM: vms there are emulated, which is slow"
+        yield found(
+            "cpu", ", ".join(slow), Health.WARN, what, "switch virtualisation on in the firmware there; check /dev/kvm"
+        )
+    guests = told["kvm"] or told["qemu"]
+    if len(guests) < 2:
+        return
+    lacks = _lacks(guests, answering)
+    hint = "give its vms a CPU model that all nodes have"
+    if lacks:
+        cpus = [parse_domain(guest).cpu_xml or "" for guest in guests.values()]
+        name, guest = next(iter(guests.items()))
+        common = answering[name].common_cpu_model(guest, cpus)
+        hint = (
+            f"give its vms the CPU model {common}, which fits all {len(guests)} nodes that answer" if common else hint
+        )
+    models = {name: parse_domain(guest).cpu_model for name, guest in guests.items()}
+    everywhere = [name for name in guests if not any(source == name for source, _ in lacks)]
+    for model in sorted({models[name] for name in everywhere}):
+        subject = ", ".join(name for name in everywhere if models[name] == model)
+        yield found("cpu", subject, Health.OK, f"{model}: vms can run on every other node that answers")
+    for (source, target), lack in lacks.items():
+        model = models[source]
+        what = f"vms that use all of its CPU ({model}) can't move to {target}, which lacks {visible(lack)}"
+        yield found("cpu", source, Health.WARN, what, hint)
+
+
+def _widest_guests(node: Hypervisor) -> dict[str, str] | None:
+    """By kind, where the node has that; None when it does not answer."""
+    try:
+        return {kind: guest for kind in ("kvm", "qemu") if (guest := node.widest_guest(kind))}
+    except NodeUnreachable:
+        return None
+
+
+def _lacks(guests: Mapping[str, str], nodes: Mapping[str, Hypervisor]) -> dict[tuple[str, str], str]:
+    """Source, target → what the target lacks. Asked once for each two CPUs that differ, however many nodes have them."""
+    asked: dict[tuple[str, str], str | None] = {}
+    answer: dict[tuple[str, str], str] = {}
+    for source, guest in guests.items():
+        for target, other in guests.items():
+            if guest == other:
+                continue
+            if (guest, other) not in asked:
+                asked[guest, other] = nodes[target].cpu_compatible(guest, "")
+            lack = asked[guest, other]
+            if lack is not None:
+                answer[source, target] = lack
+    return answer
+
+
+def check_hardware_log(patient: Patient, node: NodeSettings) -> Iterator[Finding]:
+    """The BMC answers, and every collected log can be read."""
+    from agent.assess.monitor import hardware_logs
+
+    only = patient.settings.model_copy(update={"nodes": (node,)})
+    logs = hardware_logs(only)[node.name]
+    if not logs:
+        what = "none is configured: failing hardware shows in the metrics only"
+        yield found("hardware log", node.name, Health.WARN, what, "set bmc or hardware_logs for it in the settings")
+    readable: list[str] = []
+    count = 0
+    for log in logs:
+        try:
+            count += len(log.events(since=patient.clock.now() - _DAY))
+        except LifeboatError as error:
+            yield found("hardware log", node.name, Health.FAIL, error.message, error.hint)
+            continue
+        readable.append(_LOGS.get(type(log).__name__, "log"))
+    if readable:
+        events = f"{count or 'no'} hardware event{'' if count == 1 else 's'} in the last day"
+        yield found("hardware log", node.name, Health.OK, f"{events}; read from {', '.join(readable)}")
+
+
+_LOGS = {
+    "SystemEventLog": "the BMC",
+    "LogFiles": "log files",
+    "JournalExport": "journal exports",
+    "LokiLog": "Loki",
+}

@@ -1,0 +1,150 @@
+"""The doctor's checks of what Prometheus tells: targets, signals and clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import groupby
+
+from agent.doctor.examine import Finding, Health, Patient, found
+from agent.doctor.signals import Presence, SignalRow
+from agent.doctor.signals import check_signals as look_at_signals
+from models.errors import MetricsUnavailable
+from models.text import visible
+
+_NAMED = 5
+
+
+def check_telemetry(patient: Patient) -> Iterator[Finding]:
+    """Prometheus answers, and scrapes something of every node."""
+    if patient.prometheus is None:
+        what = "not configured: every node's risk is unknown"
+        yield found("telemetry", "prometheus", Health.WARN, what, "set prometheus.url in the settings")
+        return
+    up, label = patient.sight.up, patient.prometheus.node_label
+    for node in patient.settings.nodes:
+        answering, total = up.get(node.name, (0, 0))
+        if not total:
+            known = ", ".join(visible(name, 40) for name in sorted(up)[:_NAMED] if name) or "nothing"
+            what = f"no target has {label}={node.name!r}; Prometheus knows {known}"
+            mend = "scrape it, or set prometheus.node_label to the label that names nodes"
+            yield found("telemetry", node.name, Health.FAIL, what, mend)
+        elif answering < total:
+            health = Health.WARN if answering else Health.FAIL
+            silent = ", ".join(visible(job, 40) for job in patient.sight.down[node.name][:_NAMED])
+            what = f"{answering} of its {total} targets answer Prometheus, not {silent}"
+            yield found("telemetry", node.name, health, what, "see Prometheus's page of targets; then the node")
+        else:
+            yield found("telemetry", node.name, Health.OK, f"{total} target{'s' if total > 1 else ''}, all answer")
+
+
+def check_clock(patient: Patient) -> Iterator[Finding]:
+    """Each node's clock against this machine's, as Prometheus sees it."""
+    try:
+        offsets = patient.sight.clock_offsets if patient.prometheus is not None else {}
+    except MetricsUnavailable:
+        yield found("clock", "all nodes", Health.UNKNOWN, "Prometheus does not tell", "see the line on telemetry")
+        return
+    most = patient.policy.migration.max_clock_difference.total_seconds()
+    for node in patient.settings.nodes:
+        offset = offsets.get(node.name)
+        if offset is None:
+            what = "nothing tells its time: libvirt can't, and Prometheus has no node_time_seconds of it"
+            yield found(
+                "clock",
+                node.name,
+                Health.UNKNOWN,
+                what,
+                "run node_exporter with its time collector there, scraped",
+            )
+            continue
+        wrong = abs(offset) > most
+        side = f"{abs(offset):.1f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
+        yield found(
+            "clock",
+            node.name,
+            Health.FAIL if wrong else Health.OK,
+            f"{side}; policy allows {most:g} s, no vm moves there" if wrong else f"within {most:g} s of this machine's",
+            "mend time synchronisation (chrony) there, or here if all nodes differ alike" if wrong else "",
+        )
+
+
+def check_signals(patient: Patient) -> Iterator[Finding]:
+    """Which signals of the catalogue Prometheus has, and on which nodes."""
+    prometheus = patient.prometheus
+    if prometheus is None:
+        return
+    from agent.service.session import open_metrics
+    from tools.signals import load_catalogue
+
+    signals = load_catalogue(patient.settings.signals_file)
+    nodes = [node.name for node in patient.settings.nodes]
+    with closing(open_metrics(prometheus)) as metrics:
+        rows = look_at_signals(metrics, signals, nodes, now=patient.clock.now())
+    yield from signal_findings(rows)
+
+
+def signal_findings(rows: Sequence[SignalRow]) -> Iterator[Finding]:
+    """Broken ones a line each, whether they count or not: the catalogue is wrong. Of those that count, a line a component,
+    and one for each set of nodes that lacks the same.
+
+    What no node reports though its exporter answers, the hardware seems not to have: named, and no fault. Where that is all
+    of a component, lifeboat is blind there.
+    """
+    if rows and all(row.presence is Presence.UNREAD for row in rows):
+        yield found("signals", "all", Health.UNKNOWN, "Prometheus does not tell", "see the line on telemetry")
+        return
+    answering = {row.exporter for row in rows if row.nodes}
+    for component, group in groupby(sorted(rows, key=_component), key=_component):
+        those = list(group)
+        for row in those:
+            if row.presence is Presence.BROKEN:
+                yield found("signals", row.signal, Health.FAIL, row.why, "mend it in the signals file")
+            elif row.presence is Presence.UNREAD:
+                yield found("signals", row.signal, Health.UNKNOWN, row.why, "ask again")
+        counting = [row for row in those if row.counts]
+        missing = [row for row in counting if row.presence is Presence.MISSING]
+        absent = [row for row in missing if row.exporter in answering and not row.strangers]
+        unseen = [row for row in missing if row not in absent]
+        partial = sorted((row for row in counting if row.presence is Presence.PARTIAL), key=_without)
+        present = sum(row.presence is Presence.PRESENT for row in counting)
+        if present or (absent and partial):
+            what = f"{present} of {len(counting)} on every node"
+            if absent:
+                what += f"; no such part, or its collector is off: {_names(absent)}"
+            yield found("signals", component, Health.OK, what)
+        elif absent:
+            what = f"nothing is known of it: no node has {_names(absent)}, though {_exporters(absent)} answers"
+            yield found("signals", component, Health.WARN, what, "switch the exporter's collectors on")
+        for without, some in groupby(partial, key=_without):
+            lacking = list(some)
+            what = f"{_listed(without)} without {_names(lacking)}"
+            mend = f"see {_exporters(lacking)} there; fine where the hardware has no such part"
+            yield found("signals", component, Health.WARN, what, mend)
+        if unseen:
+            strangers = sorted({visible(name, 40) for row in unseen for name in row.strangers})
+            what = f"no node reports {_names(unseen)}"
+            what += f"; reported for {_listed(strangers)}" if strangers else ""
+            mend = "check prometheus.node_label" if strangers else f"scrape {_exporters(unseen)} on every node"
+            yield found("signals", component, Health.WARN, what, mend)
+
+
+def _component(row: SignalRow) -> str:
+    return row.component
+
+
+def _without(row: SignalRow) -> tuple[str, ...]:
+    return row.without
+
+
+def _names(rows: Sequence[SignalRow]) -> str:
+    return _listed([row.signal for row in rows])
+
+
+def _exporters(rows: Sequence[SignalRow]) -> str:
+    return " or ".join(sorted({row.exporter for row in rows if row.exporter})) or "its exporter"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,256 @@
+"""Carry out an approved plan: wave by wave, as many actions at once as the limits allow, each in its own attempt.
+
+`Run` is one evacuation under way in this process; `execute` walks it in plain threads. `agent.execute.workflows` walks the same
+`Run` in workflows that survive the process.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from agent.actions.attempt import AttemptContext, Progress
+from agent.actions.resources import Hands
+from agent.actions.runner import attempt_so_far, call_off, run_attempt
+from agent.approve.approval import Agreement
+from agent.execute.admission import Gate
+from agent.execute.periodic import meanwhile
+from agent.state.requests import LOOK_SECONDS, Request, read_steering
+from models.base import Value, format_duration
+from models.errors import BadInput
+from models.evacuation import Attempt, Evacuation, EvacuationOutcome, judge_outcome
+from models.fleet import Fleet
+from models.plan import Action, ActionKind, Plan, Verdict
+from models.policy import Policy
+
+T = TypeVar("T")
+
+
+@dataclass
+class Watcher:
+    """How the caller follows and steers a running evacuation. Called from several threads."""
+
+    tell: Callable[[Progress], None] = lambda _: None
+    ended: Callable[[Attempt], None] = lambda _: None
+    withdraw: Callable[[Action], str | None] = lambda _: None
+    """asked right before an action begins; a reason means it is not wanted any more (the node recovered, the target
+    became risky)"""
+    say: Callable[[str], None] = lambda _: None
+    """what a person following it should know, one line"""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    heed_seconds: float = LOOK_SECONDS
+    """how often what people asked for is looked up meanwhile"""
+
+
+class Order(Value):
+    """What was agreed to be carried out; in the journal from the start, for whoever has to finish it."""
+
+    plan: Plan
+    fleet: Fleet
+    verdict: Verdict
+    policy: Policy
+    agreement: Agreement
+
+
+class CarryOut(Protocol):
+    """What carries out an approved plan: `execute`, or `agent.execute.workflows.Durable.execute`."""
+
+    def __call__(
+        self, order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | None = None
+    ) -> Evacuation: ...
+
+
+def new_evacuation_id(hands: Hands) -> str:
+    return f"evac-{hands.clock.now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+
+
+def execute(order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | None = None) -> Evacuation:
+    """Run every action of the plan that is not `stay`.
+
+    One failure neither stops nor undoes the others. Ctrl-C (or `watcher.cancelled`, or a request in the journal) ends
+    what can still be ended and waits until every vm was observed. Raises nothing for failed actions: the outcome is in
+    the Evacuation.
+    """
+    run = Run(order, hands, evacuation, watcher)
+    run.begin()
+    with run.steered():
+        return run.walk()
+
+
+class Run:
+    """One evacuation, as this process carries it out. Every part of it may be asked for again after a restart."""
+
+    def __init__(self, order: Order, hands: Hands, evacuation: str, watcher: Watcher | None = None) -> None:
+        self.order, self.hands, self.id = order, hands, evacuation
+        self.watcher = watcher or Watcher()
+        self.cancelled = threading.Event()
+        self._paused = False
+        self._called_off: str | None = None
+        self._began_at: datetime | None = None
+        self.gate = Gate(
+            order.plan.actions, order.policy.limits, stopped=self._why_stopped, paused=lambda: self._paused
+        )
+
+    @classmethod
+    def from_journal(cls, hands: Hands, evacuation: str, watcher: Watcher | None = None) -> Run:
+        """An evacuation that was begun, here or in a process that is gone. Raises BadInput when it never was."""
+        for record in hands.journal.records(evacuation=evacuation, kinds=("evacuation-started",)):
+            return cls(
+                Order.model_validate({k: record.data[k] for k in Order.model_fields}), hands, evacuation, watcher
+            )
+        raise BadInput(f"evacuation {evacuation} was never begun", hint="see `lifeboat status`")
+
+    def begin(self) -> None:
+        """On disk before anything else is done."""
+        self._append("evacuation-started", **self.order.model_dump(mode="json"))
+
+    @property
+    def waves(self) -> list[list[int]]:
+        """Numbers (places in the plan) of the actions of each wave, in the order they start."""
+        moves = [
+            (action.wave, number)
+            for number, action in enumerate(self.order.plan.actions)
+            if action.kind is not ActionKind.STAY
+        ]
+        return [[number for wave, number in moves if wave == each] for each in sorted({wave for wave, _ in moves})]
+
+    def attempt_id(self, number: int) -> str:
+        """The one-shot id of the only attempt this evacuation ever makes at an action."""
+        return f"{self.id}-{number:03d}"
+
+    def attempt(self, number: int) -> Attempt:
+        """Make the attempt, or finish one that was cut off, or answer how it ended when it is over already."""
+        ctx = self._context(number)
+        try:
+            attempt = attempt_so_far(ctx)
+            if attempt is None:
+                reason = self.gate.enter(number)
+                attempt = run_attempt(ctx) if reason is None else call_off(ctx, reason)
+        finally:
+            self.gate.leave(number)
+        self.watcher.ended(attempt)
+        return attempt
+
+    def expect(self, wave: Sequence[int]) -> None:
+        """The actions of a wave are about to come to the gate, except those that are over since before a restart."""
+        results = self.hands.journal.records(evacuation=self.id, kinds=("result",))
+        over = {record.attempt for record in results}
+        for number in wave:
+            if self.attempt_id(number) in over:
+                self.gate.leave(number)
+        self.gate.expect(wave)
+
+    def walk(self) -> Evacuation:
+        """Wave by wave, in threads of this process. Inside `steered`."""
+        attempts: list[Attempt] = []
+        for wave in self.waves:
+            self.expect(wave)
+            with ThreadPoolExecutor(max_workers=len(wave), thread_name_prefix="attempt") as pool:
+                attempts += self.wait_for([pool.submit(self.attempt, number).result for number in wave])
+        return self.finish(attempts)
+
+    def wait_for(self, results: Sequence[Callable[[], T]]) -> list[T]:
+        """Every result, also when one of them raises: that is raised once all are there. Ctrl-C cancels and goes on."""
+        found: list[T] = []
+        errors: list[BaseException] = []
+        for result in results:
+            while True:
+                try:
+                    found.append(result())
+                except KeyboardInterrupt:
+                    self.cancel("Ctrl-C")
+                    continue
+                except BaseException as error:
+                    errors.append(error)
+                break
+        if errors:
+            raise errors[0]
+        return found
+
+    def finish(self, attempts: Sequence[Attempt]) -> Evacuation:
+        """Write down how it ended."""
+        started = self.hands.journal.records(evacuation=self.id, kinds=("evacuation-started",))[0]
+        in_order = tuple(sorted(attempts, key=lambda attempt: attempt.started_at))
+        moves = self.order.plan.moves
+        outcome = judge_outcome(in_order, frozenset(action.vm for action in moves))
+        if not moves:
+            outcome = EvacuationOutcome.DONE
+        ended_at = self.hands.clock.now()
+        if not self.hands.journal.records(evacuation=self.id, kinds=("evacuation-ended",)):
+            self._append("evacuation-ended", outcome=outcome)
+        return Evacuation(
+            id=self.id,
+            plan=self.order.plan,
+            verdict=self.order.verdict,
+            approved_by=self.order.agreement.by,
+            approved_at=self.order.agreement.at,
+            started_at=datetime.fromisoformat(started.time),
+            ended_at=ended_at,
+            outcome=outcome,
+            attempts=in_order,
+        )
+
+    def cancel(self, by: str) -> None:
+        """Call it off for good; in the journal when this returns."""
+        self._append(Request.CANCEL, by=by)
+        self.cancelled.set()
+
+    def call_off(self, why: str) -> None:
+        """What has not begun will not begin; in the journal when this returns."""
+        self._append("called-off", why=why)
+        self.heed()
+
+    def heed(self) -> None:
+        """Take in what people have asked for so far."""
+        steering = read_steering(self.hands.journal, self.id)
+        self._paused, self._called_off = steering.paused_by is not None, steering.called_off
+        if steering.cancelled_by is not None:
+            self.cancelled.set()
+        elif self.watcher.cancelled.is_set() and not self.cancelled.is_set():
+            self.cancel("the process was told to stop")
+
+    @contextmanager
+    def steered(self) -> Generator[None]:
+        """Heed requests for as long as the block runs."""
+        self.heed()
+        with meanwhile(self.heed, lambda over: over.wait(self.watcher.heed_seconds), name=f"steering {self.id}"):
+            yield
+
+    def _why_stopped(self, action: Action) -> str | None:
+        self.heed()  # once a pause or a cancellation is on disk, nothing begins
+        if self.cancelled.is_set():
+            return "cancelled"
+        if self._called_off is not None:
+            return self._called_off
+        limit = self.order.policy.limits.evacuation_timeout
+        if limit is not None and self.hands.clock.now() - self._begun() >= limit:
+            return f"the evacuation had already taken the {format_duration(limit)} that policy gives it"
+        return self.watcher.withdraw(action)
+
+    def _begun(self) -> datetime:
+        if self._began_at is None:
+            started = self.hands.journal.records(evacuation=self.id, kinds=("evacuation-started",))
+            self._began_at = datetime.fromisoformat(started[0].time)
+        return self._began_at
+
+    def _context(self, number: int) -> AttemptContext:
+        action = self.order.plan.actions[number]
+        return AttemptContext(
+            id=self.attempt_id(number),
+            evacuation=self.id,
+            action=action,
+            vm=self.order.fleet.vm_by_uuid[action.vm],
+            policy=self.order.policy,
+            hands=self.hands,
+            tell=self.watcher.tell,
+            cancelled=self.cancelled,
+        )
+
+    def _append(self, kind: str, **data: object) -> None:
+        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=self.id)

@@ -1,0 +1,62 @@
+"""After a crash: end what had begun by looking, and decide whether the rest of the plan may still go on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from agent.approve.approval import Agreement
+from agent.execute.evacuation import Order
+from agent.guard.judge import judge
+from agent.service.control_loop import Look
+from agent.state.requests import Steering
+from models.errors import LifeboatError
+from models.fleet import Fleet
+from models.plan import Action, ActionKind, Approval, Plan
+
+
+def why_not_continue(order: Order, begun: frozenset[int], steering: Steering, look: Look, now: datetime) -> str | None:
+    """Why what has not begun must not begin any more; None when it may.
+
+    The approval must hold still (a person's `lifeboat resume` renews it for as long as policy says), and the rest of
+    the plan must pass the guard on the fleet as it is now, like a plan made now.
+    """
+    if all(number in begun for number, action in enumerate(order.plan.actions) if action.kind is not ActionKind.STAY):
+        return None
+    agreement = renewed(order, steering)
+    if now >= agreement.expires_at:
+        return f"lifeboat was cut off, and the approval by {agreement.by} had expired before it was back"
+    try:
+        fleet, risks = look()
+    except LifeboatError as error:
+        return f"lifeboat was cut off, and the fleet could not be looked at again: {error.message}"
+    verdict = judge(rest_of(order.plan, begun, fleet), fleet, risks, order.policy, now)
+    if not verdict.passed:
+        failed = "; ".join(f"{result.rule}: {result.why}" for result in verdict.failures)
+        return f"lifeboat was cut off, and the rest of the plan no longer passes: {failed}"
+    if verdict.approval is Approval.HUMAN and agreement.by == "policy":
+        return f"lifeboat was cut off, and the rest of the plan now needs a human: {verdict.approval_why}"
+    return None
+
+
+def renewed(order: Order, steering: Steering) -> Agreement:
+    """The agreement as it stands: the one at the start, or that of whoever had it go on since."""
+    if steering.renewed_by is None or steering.renewed_at is None:
+        return order.agreement
+    until = steering.renewed_at + order.policy.approval.expires_after
+    return order.agreement.model_copy(
+        update={"by": steering.renewed_by, "at": steering.renewed_at, "expires_at": until}
+    )
+
+
+def rest_of(plan: Plan, begun: frozenset[int], fleet: Fleet) -> Plan:
+    """The actions that have not begun, as a plan for the fleet as it is now; what is settled on the nodes stays."""
+    rest = [action for number, action in enumerate(plan.actions) if number not in begun]
+    named = {action.vm for action in rest}
+    settled = [
+        Action(kind=ActionKind.STAY, vm=vm.uuid, vm_name=vm.name, source=node, reason="dealt with before the crash")
+        for node in plan.evacuating
+        if node in fleet.node_by_name
+        for vm in fleet.vms_on(node)
+        if vm.uuid not in named
+    ]
+    return plan.model_copy(update={"actions": (*rest, *settled), "fleet_sha256": fleet.digest()})

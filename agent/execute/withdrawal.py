@@ -1,0 +1,150 @@
+"""Look again while an evacuation runs, and withdraw what has not begun and is not wanted any more.
+
+A look never holds an action up: it runs in the background, one at a time, and what an action is told is what the newest said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from agent.actions.resources import Hands
+from agent.assess.tiers import Tiers, record_changes
+from agent.execute.periodic import meanwhile
+from models.errors import LifeboatError
+from models.fleet import Fleet, NodeState
+from models.plan import Action, Plan
+from models.policy import Policy
+from models.risk import Risk
+from models.risk_level import NodeStanding, Standing, standings
+from models.tier import NodeTier, Tier
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the looks so far say of the nodes of one plan; empty: go on with what was approved."""
+
+    recovered: Mapping[str, str] = field(default_factory=dict[str, str])
+    """sources that need not be left any more, each with why"""
+    unfit: Mapping[str, str] = field(default_factory=dict[str, str])
+    """targets that must take no vm now, each with why"""
+
+
+def read_look(
+    fleet: Fleet,
+    standing: Mapping[str, NodeStanding],
+    tiers: Mapping[str, NodeTier],
+    *,
+    by_risk: Collection[str],
+    targets: Iterable[str],
+) -> Seen:
+    """What one look says. `by_risk`: the sources that may recover, being left for their risk and not because a person
+    named them. Unknown is no recovery, and no target."""
+    recovered = {
+        node: tiers[node].why
+        for node in by_risk
+        if tiers[node].tier is Tier.WATCH and standing[node].standing is not Standing.UNKNOWN
+    }
+    unfit: dict[str, str] = {}
+    for name in targets:
+        node = fleet.node_by_name.get(name)
+        if node is None or node.state is not NodeState.ACTIVE:
+            unfit[name] = "it is not in the fleet any more" if node is None else f"it is {node.state}"
+        elif standing[name].standing is not Standing.SOUND:
+            unfit[name] = standing[name].why
+    return Seen(recovered, unfit)
+
+
+def after_failed_look(seen: Seen) -> Seen:
+    """Unknown is not healthy: what had recovered may not have, and what was unfit still is."""
+    return replace(seen, recovered={})
+
+
+def why_withdraw(action: Action, seen: Seen) -> str | None:
+    """Why an action that has not begun is not to begin; None when it is."""
+    if action.source in seen.recovered:
+        return f"node {action.source} has recovered ({seen.recovered[action.source]})"
+    if action.target is not None and action.target in seen.unfit:
+        return f"target {action.target} must take no vm now: {seen.unfit[action.target]}"
+    return None
+
+
+class Lookout:
+    """The looks taken while one evacuation runs."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        fleet: Fleet,
+        policy: Policy,
+        hands: Hands,
+        look: Callable[[], tuple[Fleet, list[Risk]]],
+        *,
+        evacuation: str,
+        tiers: Tiers | None,
+        say: Callable[[str], None],
+    ) -> None:
+        """`tiers` None: a person wants the plan carried out, so that no source is looked at for recovery."""
+        self._fleet, self._policy, self._hands, self._look = fleet, policy, hands, look
+        self._evacuation, self._tiers, self._say = evacuation, tiers, say
+        self._targets = sorted({action.target for action in plan.moves if action.target})
+        self._by_risk = frozenset(plan.evacuating) - set(plan.asked) if tiers is not None else frozenset[str]()
+        self._seen = Seen()
+        self._blind = ""
+
+    def withdraw(self, action: Action) -> str | None:
+        """`why_withdraw`, by the newest look. At once."""
+        return why_withdraw(action, self._seen)
+
+    @contextmanager
+    def looking(self, every: timedelta) -> Generator[None]:
+        """Look again and again for as long as the block runs; a look that is under way at its end is waited for."""
+        seconds, clock = every.total_seconds(), self._hands.clock
+        with meanwhile(self.look_again, lambda over: clock.wait(over, seconds), name=f"lookout {self._evacuation}"):
+            yield
+
+    def look_again(self) -> None:
+        """One look. A failed one is said once, and changes nothing that was approved."""
+        try:
+            fleet, risks = self._look()
+            self.take(fleet, risks)
+        except Exception as error:  # whatever it is, the evacuation is not to end for it
+            if self._tiers is not None:
+                self._tiers.uphold(self._hands.clock.now())
+            self._become(after_failed_look(self._seen))
+            why = error.message if isinstance(error, LifeboatError) else f"unexpected {type(error).__name__}: {error}"
+            if not self._blind:
+                self._record("look-failed", why=why)
+                self._say(f"the fleet could not be looked at again, so what was approved goes on: {why}")
+            self._blind = why
+
+    def take(self, fleet: Fleet, risks: list[Risk]) -> None:
+        """What a look found."""
+        now = self._hands.clock.now()
+        tiers: dict[str, NodeTier] = {}
+        if self._tiers is not None:
+            # by the vms it held at the start: a node does not recover by being emptied
+            judged = self._tiers.judge(self._fleet, risks, now)
+            record_changes(judged.values(), self._hands.journal, now)
+            tiers = {node: one.now for node, one in judged.items()}
+        names = {node.name for node in (*self._fleet.nodes, *fleet.nodes)}
+        standing = standings(names, risks, self._policy, now)
+        self._become(read_look(fleet, standing, tiers, by_risk=self._by_risk, targets=self._targets))
+        if self._blind:
+            self._say("the fleet was looked at again")
+        self._blind = ""
+
+    def _become(self, seen: Seen) -> None:
+        before, self._seen = self._seen, seen
+        if (before.recovered.keys(), before.unfit.keys()) == (seen.recovered.keys(), seen.unfit.keys()):
+            return
+        self._record("looked-again", recovered=dict(seen.recovered), unfit=dict(seen.unfit))
+        for node in seen.recovered.keys() - before.recovered.keys():
+            self._say(f"node {node} has recovered ({seen.recovered[node]}): what has not begun is withdrawn")
+        for node in seen.unfit.keys() - before.unfit.keys():
+            self._say(f"node {node} must take no vm now ({seen.unfit[node]}): what has not begun is withdrawn")
+
+    def _record(self, kind: str, **data: object) -> None:
+        self._hands.journal.append(kind, data, now=self._hands.clock.now(), evacuation=self._evacuation)

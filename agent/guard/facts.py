@@ -1,0 +1,148 @@
+"""What the guard's rules look at: the plan beside the fleet, and what the fleet would be wave by wave."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from agent.plan.options import holds_room
+from agent.plan.waves import Move, wave_timings
+from models.fleet import Fleet, Vm
+from models.migration.estimate import LiveEstimate
+from models.plan import Action, Plan
+from models.policy import Policy
+from models.risk import Risk
+from models.risk_level import NodeStanding, standings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One breach of one rule."""
+
+    why: str
+    vm: str = ""
+    """uuid; empty when it is about a node or the whole plan"""
+
+
+@dataclass(frozen=True)
+class LiveMove:
+    """One live migration of the plan, and what the guard itself expects of it."""
+
+    action: Action
+    estimate: LiveEstimate
+
+
+@dataclass
+class Load:
+    """What vms hold on one node."""
+
+    memory: int = 0
+    vcpus: int = 0
+
+
+class Facts:
+    """One plan to judge, and what follows from it. Nothing a plan states about itself is believed but its moves and `asked`."""
+
+    def __init__(self, plan: Plan, fleet: Fleet, risks: tuple[Risk, ...] | None, policy: Policy, now: datetime) -> None:
+        self.plan = plan
+        self.fleet = fleet
+        self.policy = policy
+        self.now = now
+        self.standing: dict[str, NodeStanding] | None = (
+            None if risks is None else standings((node.name for node in fleet.nodes), risks, policy, now)
+        )
+
+    @cached_property
+    def moves(self) -> list[tuple[Action, Move]]:
+        """Every move whose vm, source and target the fleet knows, from where the vm really is; each vm once."""
+        found: list[tuple[Action, Move]] = []
+        seen: set[str] = set()
+        for action in self.plan.moves:
+            vm = self.fleet.vm_by_uuid.get(action.vm)
+            known = action.target is None or action.target in self.fleet.node_by_name
+            if vm is not None and known and vm.uuid not in seen:
+                seen.add(vm.uuid)
+                found.append((action, Move(vm, action.kind, vm.node, action.target)))
+        return found
+
+    @cached_property
+    def waves(self) -> list[list[tuple[Action, Move]]]:
+        """The moves by wave, in order."""
+        grouped: dict[int, list[tuple[Action, Move]]] = defaultdict(list)
+        for action, move in self.moves:
+            grouped[action.wave].append((action, move))
+        return [grouped[number] for number in sorted(grouped)]
+
+    @cached_property
+    def live(self) -> list[LiveMove]:
+        """Each live migration with what it is expected to do, links shared as its wave shares them."""
+        found: list[LiveMove] = []
+        for wave in self.waves:
+            timings = wave_timings([move for _, move in wave], self.fleet, self.policy)
+            for (action, _), (_, _, estimate) in zip(wave, timings, strict=True):
+                if estimate is not None:
+                    found.append(LiveMove(action, estimate))
+        return found
+
+    @cached_property
+    def leaving(self) -> set[str]:
+        """Nodes that vms move off, and those the plan says it evacuates."""
+        return {move.source for _, move in self.moves} | set(self.plan.evacuating)
+
+    @cached_property
+    def receiving(self) -> list[str]:
+        """Targets, in the order they are named first."""
+        return list(dict.fromkeys(move.target for _, move in self.moves if move.target))
+
+    @cached_property
+    def loads_before(self) -> dict[str, Load]:
+        loads: dict[str, Load] = {node.name: Load() for node in self.fleet.nodes}
+        for vm in self.fleet.vms:
+            _add(loads[vm.node], vm, self.policy, +1)
+        return loads
+
+    @cached_property
+    def loads_after(self) -> dict[str, Load]:
+        """After every move; what is archived holds nothing."""
+        loads = {name: Load(load.memory, load.vcpus) for name, load in self.loads_before.items()}
+        for _, move in self.moves:
+            _add(loads[move.source], move.vm, self.policy, -1)
+            if move.target is not None:
+                _add(loads[move.target], move.vm, self.policy, +1)
+        return loads
+
+    @cached_property
+    def peak_memory(self) -> dict[str, int]:
+        """The most memory each target holds at any moment: within a wave the vm counts on both ends."""
+        loads = {name: load.memory for name, load in self.loads_before.items()}
+        peaks = dict(loads)
+        for wave in self.waves:
+            for _, move in wave:
+                if move.target is not None and holds_room(move.vm, self.policy):
+                    loads[move.target] += move.vm.memory_bytes
+                    peaks[move.target] = max(peaks[move.target], loads[move.target])
+            for _, move in wave:
+                if holds_room(move.vm, self.policy):
+                    loads[move.source] -= move.vm.memory_bytes
+        return peaks
+
+    @cached_property
+    def groups_after(self) -> dict[tuple[str, str], list[Vm]]:
+        """(node, anti-affinity group) → the vms of the group on that node at any moment of the plan."""
+        members: dict[tuple[str, str], list[Vm]] = defaultdict(list)
+        gone = {move.vm.uuid for _, move in self.moves}
+        for vm in self.fleet.vms:
+            if vm.anti_affinity_group and vm.uuid not in gone:
+                members[vm.node, vm.anti_affinity_group].append(vm)
+        for _, move in self.moves:
+            if move.vm.anti_affinity_group and move.target is not None:
+                members[move.target, move.vm.anti_affinity_group].append(move.vm)
+        return members
+
+
+def _add(load: Load, vm: Vm, policy: Policy, sign: int) -> None:
+    if holds_room(vm, policy):
+        load.memory += sign * vm.memory_bytes
+        load.vcpus += sign * vm.vcpus

@@ -1,0 +1,75 @@
+"""What a rule of the guard says when it is kept: how close it came, in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.guard.facts import Facts, LiveMove
+from agent.plan.options import memory_room
+from agent.plan.waves import Limit, allowed, busiest
+from models.risk_level import Standing
+
+GIBIBYTE = 1 << 30
+
+
+def fleet_age(facts: Facts) -> str:
+    """How old the snapshot is."""
+    age = (facts.now - facts.fleet.observed_at).total_seconds()
+    return f"observed {max(0.0, age):.0f} s ago, policy allows {facts.policy.data.max_age.total_seconds():.0f} s"
+
+
+def riskiest_target(facts: Facts) -> str:
+    """The target most likely to fail itself."""
+    known = [(facts.standing[name].probability or 0.0, name) for name in facts.receiving] if facts.standing else []
+    p, name = max(known, default=(0.0, ""))
+    most = facts.policy.target.max_probability
+    return (
+        f"the riskiest target {name} has P(fails) {p:.2g}, policy allows {most:g}"
+        if name
+        else "nothing moves to a node"
+    )
+
+
+def fullest_target(
+    held: Callable[[Facts, str], float], room: Callable[[Facts, str], float], unit: str
+) -> Callable[[Facts], str]:
+    """Names the target that is left with the least, and the figures."""
+
+    def says(facts: Facts) -> str:
+        if not facts.receiving:
+            return "nothing moves to a node"
+        name = min(facts.receiving, key=lambda n: (room(facts, n) - held(facts, n), n))
+        return f"the fullest target {name} holds {held(facts, name):.4g} of {room(facts, name):.4g} {unit}"
+
+    return says
+
+
+def room_gib(facts: Facts, name: str) -> float:
+    """What vms may hold on a node, GiB."""
+    return memory_room(facts.fleet.node_by_name[name], facts.policy) / GIBIBYTE
+
+
+def worst_live(figure: Callable[[LiveMove], float], text: str) -> Callable[[Facts], str]:
+    """The largest figure of any live migration, put into `text`."""
+
+    def says(facts: Facts) -> str:
+        figures = [figure(move) for move in facts.live]
+        return text.format(max(figures)) if figures else "nothing moves live"
+
+    return says
+
+
+def busiest_wave(limit: Limit) -> Callable[[Facts], str]:
+    """How close any wave comes to a limit."""
+
+    def says(facts: Facts) -> str:
+        most = max((busiest(limit, [move for _, move in wave])[0] for wave in facts.waves), default=0)
+        return f"{most} at most, policy allows {allowed(limit, facts.policy)}"
+
+    return says
+
+
+def nodes_at_trigger(facts: Facts) -> str:
+    """How much of the fleet looks risky."""
+    count = sum(s.standing is Standing.RISKY for s in (facts.standing or {}).values())
+    return f"{count} of {len(facts.fleet.nodes)} nodes at the trigger"

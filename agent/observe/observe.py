@@ -1,0 +1,376 @@
+"""Observe: what libvirt, the metrics and the hardware logs say now, gathered into one value.
+
+Nothing is judged here. What did not answer is said to be unread or offline, never left out in silence.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+from agent.observe.summaries import refresh
+from models.errors import LifeboatError, MetricsUnavailable, NodeUnreachable
+from models.fleet import Fleet, Node, NodeState, Vm, VmState
+from models.signal import HardwareEvent, Signal, SignalHistory
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.telemetry import HardwareLog, MetricsSource, SummarySource
+
+if TYPE_CHECKING:
+    from tools.history.summary_ring import SummaryRing
+
+RECENT = timedelta(minutes=30)
+"""Read at the scrape interval."""
+BRIEF = timedelta(minutes=5)
+"""In place of RECENT for signals without limits: their newest value is all that counts."""
+DAY = timedelta(hours=24)
+DAY_STEP_SECONDS = 300.0
+"""How finely the healthy past is read."""
+DAY_KEPT = timedelta(minutes=10)
+"""How long a healthy past is used before it is read again."""
+DAYS_AT_ONCE = 3
+"""Healthy pasts read again in one look, so that no look takes much longer than the others."""
+EVENTS = timedelta(days=3)
+SAME_EVENT_SECONDS = 15.0
+PATIENCE_SECONDS = 4.0
+"""How long nodes and logs may take to answer."""
+KNOWN_OFFLINE_SECONDS = 1.0
+"""How long a look waits for a node that was offline in the one before: a dead node must not slow down the others' rescue."""
+_QUERIES_AT_ONCE = 4
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Something that could not be read, and why; what it would have said is unknown."""
+
+    what: str
+    """a signal's name, or a source such as `hardware log`"""
+    error: LifeboatError
+    node: str | None = None
+    """None: it concerns every node"""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """All that was seen in one look."""
+
+    at: datetime
+    fleet: Fleet
+    histories: tuple[SignalHistory, ...] = ()
+    """of nodes of the fleet; the last day coarsely, the last half hour at the scrape interval"""
+    events: tuple[HardwareEvent, ...] = ()
+    """oldest first"""
+    unread: tuple[Unread, ...] = ()
+    strangers: tuple[str, ...] = ()
+    """nodes the metrics name and the fleet does not have: a wrong node label shows here"""
+    twice: tuple[tuple[Vm, tuple[str, ...]], ...] = ()
+    """vms seen running on several nodes, looked at twice. They are left out of the fleet: nothing may touch them"""
+
+
+@dataclass
+class Memory:
+    """What earlier looks read; hand the same one to every look of one agent, and only what is new is asked for."""
+
+    days: dict[str, tuple[datetime, list[SignalHistory]]] = field(
+        default_factory=dict[str, tuple[datetime, list[SignalHistory]]]
+    )
+    """by signal: when it was read, and the healthy past"""
+    recent: dict[str, tuple[datetime, list[SignalHistory]]] = field(
+        default_factory=dict[str, tuple[datetime, list[SignalHistory]]]
+    )
+    """by signal: the last moment asked for, and the last half hour"""
+    ring: SummaryRing | None = None
+    """where summaries are kept across restarts; without one the healthy past is asked for again and again"""
+    summaries: SummarySource | None = None
+    """who computes them; needed with a ring"""
+    recorded: bool = False
+    """Prometheus's recording rules have computed them already"""
+
+
+def observe(
+    hypervisors: Mapping[str, Hypervisor],
+    *,
+    now: datetime,
+    metrics: MetricsSource | None = None,
+    signals: Sequence[Signal] = (),
+    scrape_interval_seconds: float = 15.0,
+    logs: Mapping[str, Sequence[HardwareLog]] | None = None,
+    previous: Fleet | None = None,
+    memory: Memory | None = None,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> Observation:
+    """Look at everything at once.
+
+    A node that does not answer within `patience_seconds` (a second, if it was offline before), or says NodeUnreachable, is
+    `offline`; it keeps the vms it had in `previous`, as they were, unless one is seen running elsewhere. Signals and logs
+    that can't be read are in `unread`. Raises nothing of its own for what does not answer; BadInput from a hypervisor (a
+    broken label) passes through.
+    """
+    looks = {name: _Answer(lambda h=h: (h.node(), h.vms())) for name, h in hypervisors.items()}
+    log_looks = [
+        (node, _Answer(lambda log=log: log.events(since=now - EVENTS)))
+        for node, sources in (logs or {}).items()
+        for log in sources
+    ]
+    histories: list[SignalHistory] = []
+    unread: list[Unread] = []
+    if metrics is not None:
+        histories, unread = _read_signals(metrics, signals, now, scrape_interval_seconds, memory or Memory())
+    was_offline = {node.name for node in previous.nodes if node.state is NodeState.OFFLINE} if previous else set[str]()
+    began = time.monotonic()
+    for name, look in looks.items():
+        look.wait(began + (min(patience_seconds, KNOWN_OFFLINE_SECONDS) if name in was_offline else patience_seconds))
+    for _, look in log_looks:
+        look.wait(began + patience_seconds)
+    fleet, twice = _fleet({name: look.outcome() for name, look in looks.items()}, hypervisors, previous, now)
+    told: dict[str, list[list[HardwareEvent]]] = defaultdict(list)
+    for node, look in log_looks:
+        outcome = look.outcome()
+        if isinstance(outcome, LifeboatError):
+            unread.append(Unread("hardware log", outcome, node))
+        else:
+            told[node].append(outcome)
+    events = [event for sources in told.values() for event in merge_events(sources)]
+    known = set(fleet.node_by_name)
+    return Observation(
+        at=now,
+        fleet=fleet,
+        histories=tuple(h for h in histories if h.node in known),
+        events=tuple(sorted(events, key=lambda event: event.time)),
+        unread=tuple(unread),
+        strangers=tuple(sorted({h.node for h in histories} - known)),
+        twice=twice,
+    )
+
+
+# ---- libvirt ----
+
+
+def _fleet(
+    looks: Mapping[str, tuple[Node, list[Vm]] | LifeboatError],
+    hypervisors: Mapping[str, Hypervisor],
+    previous: Fleet | None,
+    now: datetime,
+) -> tuple[Fleet, tuple[tuple[Vm, tuple[str, ...]], ...]]:
+    nodes: list[Node] = []
+    seen: dict[str, list[Vm]] = defaultdict(list)
+    for name, look in looks.items():
+        if isinstance(look, LifeboatError):
+            if not isinstance(look, NodeUnreachable):
+                raise look
+            before = previous.node_by_name.get(name) if previous else None
+            nodes.append(
+                before.model_copy(update={"state": NodeState.OFFLINE})
+                if before
+                else Node(name=name, memory_bytes=0, cpus=1, state=NodeState.OFFLINE)
+            )
+        else:
+            nodes.append(look[0])
+            for vm in look[1]:
+                seen[vm.uuid].append(vm)
+    offline = {node.name for node in nodes if node.state is NodeState.OFFLINE}
+    vms: list[Vm] = []
+    twice: list[tuple[Vm, tuple[str, ...]]] = []
+    for uuid, copies in seen.items():
+        running = [vm for vm in copies if vm.state is VmState.RUNNING]
+        if len(running) > 1:
+            # The nodes were not asked in the same instant: it may have moved in between.
+            running = [vm for vm in running if _still_runs(hypervisors[vm.node], uuid)]
+        if len(running) > 1:
+            twice.append((running[0], tuple(vm.node for vm in running)))
+        elif len(running) == 1:
+            vms.append(running[0])
+        else:
+            was = previous.vm_by_uuid.get(uuid) if previous else None
+            if was is not None and was.node in offline:
+                continue  # what is left here does not run, and where it last ran can't be seen: kept below
+            vms.append(
+                min(copies, key=lambda vm: (vm.state is VmState.SHUTOFF, was is None or vm.node != was.node, vm.node))
+            )
+    settled = {vm.uuid for vm in vms} | {vm.uuid for vm, _ in twice}
+    if previous is not None:
+        vms += [vm for vm in previous.vms if vm.node in offline and vm.uuid not in settled]
+    return Fleet(observed_at=now, nodes=tuple(nodes), vms=tuple(sorted(vms, key=lambda vm: (vm.node, vm.name)))), tuple(
+        twice
+    )
+
+
+def _still_runs(hypervisor: Hypervisor, uuid: str) -> bool:
+    try:
+        sight = hypervisor.observe(uuid)
+    except NodeUnreachable:
+        return True  # it ran a moment ago, and nobody has seen it stop
+    return sight is not None and sight.state is VmState.RUNNING
+
+
+# ---- hardware logs ----
+
+
+def merge_events(sources: Sequence[Sequence[HardwareEvent]]) -> list[HardwareEvent]:
+    """One node's events from several logs, in order of time; what two of them tell of the same moment counts once.
+
+    A BMC's record also reaches the collected log, up to `SAME_EVENT_SECONDS` later.
+    """
+    merged: list[HardwareEvent] = []
+    for events in sources:
+        known: dict[tuple[object, ...], list[float]] = defaultdict(list)
+        for event in merged:
+            known[_same(event)].append(event.time.timestamp())
+        merged += [
+            event
+            for event in events
+            if not any(abs(at - event.time.timestamp()) <= SAME_EVENT_SECONDS for at in known[_same(event)])
+        ]
+    return sorted(merged, key=lambda event: event.time)
+
+
+def _same(event: HardwareEvent) -> tuple[object, ...]:
+    return event.kind, event.component, event.severity, event.part, event.asserted
+
+
+# ---- metrics ----
+
+
+def _read_signals(
+    metrics: MetricsSource, signals: Sequence[Signal], now: datetime, interval: float, memory: Memory
+) -> tuple[list[SignalHistory], list[Unread]]:
+    """Every signal's history, and those that could not be read. If nobody answers the first, no more is asked."""
+    if not signals:
+        return [], []
+    due = sorted((at, name) for name, (at, _) in memory.days.items() if not at <= now <= at + DAY_KEPT)
+    again = {name for _, name in due[:DAYS_AT_ONCE]}
+
+    def read(signal: Signal) -> list[SignalHistory] | LifeboatError:
+        try:
+            recent = _recent(metrics, signal, now, interval, memory)
+            return _join(_day(metrics, signal, now, memory, again=signal.name in again), recent)
+        except LifeboatError as error:
+            return error
+
+    failed: dict[str, LifeboatError] = {}
+    if memory.ring is not None and memory.summaries is not None:
+        failed = refresh(
+            memory.ring, memory.summaries, signals, now=now, interval_seconds=interval, recorded=memory.recorded
+        )
+    first = read(signals[0])
+    if isinstance(first, MetricsUnavailable):
+        return [], [Unread("metrics", first)]
+    with ThreadPoolExecutor(max_workers=_QUERIES_AT_ONCE) as pool:
+        rest = list(pool.map(read, signals[1:]))
+    histories: list[SignalHistory] = []
+    unread: list[Unread] = []
+    for signal, outcome in zip(signals, [first, *rest], strict=True):
+        if isinstance(outcome, LifeboatError):
+            unread.append(Unread(signal.name, outcome))
+        else:
+            histories += outcome
+            if signal.name in failed:
+                unread.append(Unread(signal.name, failed[signal.name]))
+    return histories, unread
+
+
+def _recent(
+    metrics: MetricsSource, signal: Signal, now: datetime, interval: float, memory: Memory
+) -> list[SignalHistory]:
+    """The last half hour, of which only what is newer than the last look is asked for."""
+    length = RECENT if _is_limited(signal) else BRIEF
+    asked, known = memory.recent.get(signal.name, (now - length, []))
+    if not now - length <= asked < now:
+        asked, known = now - length, []
+    # Counted back from now, so that the newest sample is never a step old.
+    steps = int((now - asked).total_seconds() / interval)
+    start = now - timedelta(seconds=max(1, steps) * interval)
+    fresh = metrics.histories(signal, start=start, end=now, step_seconds=interval)
+    begin = (now - length).timestamp()
+    recent = [history.since(begin) for history in _join(known, fresh)]
+    memory.recent[signal.name] = now, recent
+    return recent
+
+
+def _day(metrics: MetricsSource, signal: Signal, now: datetime, memory: Memory, *, again: bool) -> list[SignalHistory]:
+    """The day before the last half hour; nothing where no limit needs a healthy past to be judged by."""
+    if not _is_limited(signal):
+        return []
+    if signal.name not in memory.days or again:
+        if memory.ring is not None:
+            begin, end = ((now - ago).timestamp() for ago in (DAY, RECENT))
+            memory.days[signal.name] = now, memory.ring.histories(signal, first=math.ceil(begin), last=math.floor(end))
+            return memory.days[signal.name][1]
+        day = metrics.histories(signal, start=now - DAY, end=now - RECENT, step_seconds=DAY_STEP_SECONDS)
+        memory.days[signal.name] = now, day
+    return memory.days[signal.name][1]
+
+
+def _is_limited(signal: Signal) -> bool:
+    return signal.failure_weight > 0 and not (signal.limits.low is None and signal.limits.high is None)
+
+
+def _join(earlier: Iterable[SignalHistory], later: Sequence[SignalHistory]) -> list[SignalHistory]:
+    """One history per node and part out of two stretches of time; where they overlap the later one holds.
+
+    A part that only the earlier stretch knows has NaN over the later one: it fell silent.
+    """
+    before = {(h.node, h.part): h for h in earlier}
+    after = {(h.node, h.part): h for h in later}
+    times = later[0].times if later else np.zeros(0)
+    joined: list[SignalHistory] = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if old is None:
+            joined += [new] if new is not None else []
+            continue
+        signal = old.signal if new is None else new.signal
+        values = np.full(times.shape, np.nan) if new is None else new.values
+        keep = old.times < times[0] if times.size else np.ones(old.times.shape, bool)
+        joined.append(
+            SignalHistory(
+                signal, *key, np.concatenate((old.times[keep], times)), np.concatenate((old.values[keep], values))
+            )
+        )
+    return joined
+
+
+# ---- asking many at once ----
+
+
+class _Answer(Generic[T]):
+    """What one question led to."""
+
+    def __init__(self, ask: Callable[[], T]) -> None:
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self.done = threading.Event()
+        # Not a pool: a node that hangs must not keep the process from ending.
+        threading.Thread(target=self._run, args=(ask,), daemon=True).start()
+
+    def _run(self, ask: Callable[[], T]) -> None:
+        try:
+            self._value = ask()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self.done.set()
+
+    def wait(self, deadline: float) -> None:
+        """Until it is there, or `time.monotonic()` reaches the deadline."""
+        self.done.wait(max(0.0, deadline - time.monotonic()))
+
+    def outcome(self) -> T | LifeboatError:
+        """The answer, or why there is none; raises what is not a LifeboatError."""
+        if not self.done.is_set():
+            return NodeUnreachable("it did not answer in time", hint="look at the node")
+        if isinstance(self._error, LifeboatError):
+            return self._error
+        if self._error is not None:
+            raise self._error
+        return self._value  # pyright: ignore[reportReturnType]

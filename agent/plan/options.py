@@ -1,0 +1,178 @@
+"""What may be done with each vm of an evacuating node, and why the rest may not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
+from models.migration.estimate import (
+    LiveEstimate,
+    archive_seconds,
+    cold_migration_seconds,
+    live_migration,
+    stream_bandwidth,
+)
+from models.plan import ActionKind
+from models.policy import Policy
+from models.risk_level import NodeStanding, Standing
+from models.text import seconds_in_words
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing that could be done with one vm, when nothing else moves at the same time."""
+
+    kind: ActionKind
+    target: str | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that could be done with one vm."""
+
+    vm: Vm
+    moves: tuple[Option, ...]
+    """best kind first: what policy prefers when there is time and room for any"""
+    obstacle: str
+    """why it must stay when `moves` is empty, and otherwise why a kind that looks obvious is not among them"""
+
+
+def is_protected(vm: Vm, policy: Policy) -> bool:
+    return any(fnmatchcase(vm.name, pattern) or fnmatchcase(vm.uuid, pattern) for pattern in policy.protected)
+
+
+def cpu_accepts(source: Node, target: Node, policy: Policy) -> bool:
+    """Whether the target's CPU model may take vms of the source's.
+
+    A model that is not told on either side is left to the precheck at execution, which asks the hypervisor itself.
+    """
+    if not source.cpu_model or not target.cpu_model or source.cpu_model == target.cpu_model:
+        return True
+    return target.cpu_model in policy.target.cpu_models.get(source.cpu_model, ())
+
+
+def holds_room(vm: Vm, policy: Policy) -> bool:
+    """Whether a vm counts against its node's memory and vcpus. Running and paused ones do; stopped ones by policy."""
+    return vm.state is not VmState.SHUTOFF or policy.target.count_stopped_vms
+
+
+def memory_room(node: Node, policy: Policy) -> int:
+    """Bytes that vms on this node may hold in all, with the headroom left free."""
+    return int(node.vm_memory_bytes * (1 - policy.target.memory_headroom))
+
+
+def archive_consent(vm: Vm, policy: Policy) -> bool:
+    return policy.archive.allow_without_label if vm.cold_archive_allowed is None else vm.cold_archive_allowed
+
+
+def possible_targets(fleet: Fleet, evacuating: Iterable[str], standing: dict[str, NodeStanding]) -> tuple[Node, ...]:
+    """Nodes that may take vms: active, staying themselves, and known to be sound."""
+    leaving = set(evacuating)
+    return tuple(
+        node
+        for node in fleet.nodes
+        if node.state is NodeState.ACTIVE
+        and node.name not in leaving
+        and standing[node.name].standing is Standing.SOUND
+    )
+
+
+def archive_obstacle(vm: Vm, policy: Policy) -> str:
+    """Why a vm may not be archived cold; empty when it may."""
+    if vm.priority not in policy.archive.priorities:
+        return f"policy archives no {vm.priority} priority"
+    if vm.label_warning:
+        return "its label can't be read"
+    if vm.cold_archive_allowed is False:
+        return "its owner does not consent to a cold archive"
+    if not archive_consent(vm, policy):
+        return "nobody consented to a cold archive of it"
+    if vm.state is VmState.PAUSED and not policy.archive.force_off:
+        return "it is paused, and a paused guest can't shut itself down"
+    return ""
+
+
+def cold_obstacle(vm: Vm, policy: Policy) -> str:
+    """Why a vm may not be moved while stopped; empty when it may."""
+    if vm.state is VmState.SHUTOFF:
+        return "" if policy.cold_migrate.stopped_vms else "policy moves no stopped vms"
+    if vm.priority not in policy.cold_migrate.priorities:
+        return f"policy stops no {vm.priority}-priority vm to move it"
+    if vm.state is VmState.PAUSED and not policy.archive.force_off:
+        return "it is paused, and a paused guest can't shut itself down"
+    return ""
+
+
+def _live_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy) -> tuple[list[Option], str]:
+    found: list[Option] = []
+    obstacle = "no node may take it"
+    estimates: dict[float, LiveEstimate] = {}
+    limit = policy.migration.timeout.total_seconds()
+    for target in targets:
+        if not cpu_accepts(source, target, policy):
+            obstacle = f"no sound node has its CPU model {source.cpu_model}" if not found else obstacle
+            continue
+        bandwidth = stream_bandwidth(source, target, 1, 1, policy)
+        estimate = estimates.get(bandwidth) or live_migration(vm, bandwidth, policy)
+        estimates[bandwidth] = estimate
+        if not estimate.converges:
+            obstacle = f"it dirties {estimate.ratio:.2g} times what the link carries, so it can't move live"
+        elif estimate.downtime_seconds > policy.migration.max_downtime.total_seconds():
+            obstacle = f"moving live would pause it {seconds_in_words(estimate.downtime_seconds)}"
+        elif estimate.seconds > limit:
+            obstacle = (
+                f"moving live takes {seconds_in_words(estimate.seconds)}, policy allows {seconds_in_words(limit)}"
+            )
+        else:
+            found.append(Option(ActionKind.LIVE_MIGRATE, target.name, estimate.seconds))
+    return found, obstacle
+
+
+def _cold_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy) -> list[Option]:
+    return [
+        Option(
+            ActionKind.COLD_MIGRATE,
+            target.name,
+            cold_migration_seconds(vm, source, target, stream_bandwidth(source, target, 1, 1, policy), policy),
+        )
+        for target in targets
+        if policy.cold_migrate.other_cpu_model or cpu_accepts(source, target, policy)
+    ]
+
+
+def options_of(vm: Vm, source: Node, targets: tuple[Node, ...], policy: Policy) -> Options:
+    """What may be done with one vm of an evacuating node, targets' room left aside.
+
+    The order is the policy's preference: low priority with consent is archived; what runs moves live; what is stopped, or
+    can't move live, moves cold. A guest that runs is stopped for a cold move only when it can't move live.
+    """
+    if source.state is NodeState.OFFLINE:
+        return Options(vm, (), f"{source.name} does not answer: unreachable is not stopped, look at the node first")
+    if is_protected(vm, policy):
+        return Options(vm, (), "it is protected by policy")
+    moves: list[Option] = []
+    no_archive = archive_obstacle(vm, policy)
+    if not no_archive:
+        moves.append(Option(ActionKind.COLD_ARCHIVE, None, archive_seconds(vm, source, 1, policy)))
+    obstacle = ""
+    live: list[Option] = []
+    if vm.state is not VmState.SHUTOFF:
+        if vm.migratable:
+            live, obstacle = _live_options(vm, source, targets, policy)
+            moves += live
+        else:
+            obstacle = "passthrough devices or the like keep it from moving live"
+    if not live:
+        no_cold = cold_obstacle(vm, policy)
+        cold = [] if no_cold else _cold_options(vm, source, targets, policy)
+        moves += cold
+        if no_cold:
+            obstacle = f"{obstacle}, and {no_cold}" if obstacle else no_cold
+        elif not cold:
+            obstacle = obstacle or "no node may take it"
+    if not moves and vm.priority is Priority.LOW and no_archive:
+        obstacle = f"{obstacle}; {no_archive}"
+    return Options(vm, tuple(moves), "" if live else obstacle)

@@ -1,0 +1,197 @@
+"""From what was observed, planned and done to one `Report`. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from agent.report import sentences as words
+from agent.report.outcomes import node_row, vm_row
+from agent.report.report import (
+    SAFE_FATES,
+    Fate,
+    Loss,
+    NodeRow,
+    ProvenanceRow,
+    Report,
+    ReportKind,
+    Totals,
+    Trigger,
+    VmRow,
+)
+from agent.report.timeline import longest_blackout, moments, risk_lines, seconds_to_safety
+from models.base import format_duration
+from models.evacuation import AttemptOutcome, Evacuation
+from models.fleet import Fleet
+from models.plan import ActionKind, Plan, Verdict
+from models.policy import Policy
+from models.risk import Risk
+from models.risk_level import node_standing
+
+
+def build_report(
+    fleet_before: Fleet,
+    risks: Sequence[Risk],
+    plan: Plan,
+    verdict: Verdict | None,
+    policy: Policy,
+    *,
+    now: datetime,
+    evacuation: Evacuation | None = None,
+    fleet_after: Fleet | None = None,
+    simulated_nodes: bool = False,
+    audit_head: str | None = None,
+    version: str = "",
+) -> Report:
+    """The report of a plan (`evacuation` None: a dry run) or of an evacuation, finished or not.
+
+    `risks` are those the plan was made from. `fleet_after` is a snapshot taken after the evacuation; without it what
+    the attempts observed is shown, and the report says that nobody looked again. `simulated_nodes`: the nodes and vms
+    themselves are simulated. `audit_head` is the newest record's hash, kept here so that a cut-off log is noticed.
+    """
+    trigger = Trigger(
+        horizon=format_duration(policy.trigger.horizon),
+        horizon_seconds=policy.trigger.horizon.total_seconds(),
+        probability=policy.trigger.probability,
+    )
+    by_node = {risk.node: risk for risk in risks}
+    # As it stood when the plan was made: a report written an hour later does not make that data stale.
+    standing = {
+        node.name: node_standing(node.name, by_node.get(node.name), policy, plan.created_at)
+        for node in fleet_before.nodes
+    }
+    evacuating = frozenset(plan.evacuating)
+    lost = frozenset(loss.node for loss in evacuation.nodes_lost) if evacuation else frozenset[str]()
+    actions = {action.vm: action for action in plan.actions}
+    rows = [
+        vm_row(
+            vm, actions.get(vm.uuid), standing[vm.node].usable_risk, trigger, evacuating, evacuation, fleet_after, lost
+        )
+        for vm in fleet_before.vms
+    ]
+    order = {action.vm: index for index, action in enumerate(plan.actions)}
+    rows.sort(key=lambda row: (not row.concerned, order.get(row.uuid, len(order)), row.name))
+    nodes = tuple(node_row(fleet_before, found, evacuating, lost, rows, fleet_after) for found in standing.values())
+    blackout, blackout_from = longest_blackout(rows)
+    draft = Report(
+        kind=ReportKind.EVACUATION if evacuation else ReportKind.DRY_RUN,
+        tone=words.Tone.CALM,
+        headline="",
+        lead="",
+        generated_at=now,
+        simulated_marks=_marks(risks, plan, simulated_nodes),
+        alerts=(),
+        evacuation_id=evacuation.id if evacuation else None,
+        outcome=evacuation.outcome if evacuation else None,
+        evacuating=plan.evacuating,
+        trigger=trigger,
+        totals=_totals(rows),
+        seconds_to_safety=seconds_to_safety(plan, evacuation),
+        longest_blackout_seconds=blackout,
+        longest_blackout_from=blackout_from,
+        nodes=nodes,
+        vms=tuple(rows),
+        risk_lines=risk_lines(evacuation, evacuating, trigger),
+        moments=moments(plan, evacuation, trigger, evacuating),
+        started_at=evacuation.started_at if evacuation else None,
+        ended_at=evacuation.ended_at if evacuation else None,
+        loss=_loss(rows, plan, trigger),
+        rules=verdict.results if verdict else (),
+        passed=verdict.passed if verdict else None,
+        approval=verdict.approval if verdict else None,
+        approval_why=verdict.approval_why if verdict else "",
+        approved_by=evacuation.approved_by if evacuation else "",
+        unknowns=_unknowns(fleet_before, risks, nodes, rows, evacuation, fleet_after),
+        notes=evacuation.notes if evacuation else (),
+        provenance=_provenance(risks, plan, evacuation, audit_head, version),
+    )
+    alerts = words.alerts(draft)
+    told = draft.model_copy(update={"alerts": alerts, "tone": words.tone(draft, alerts)})
+    return told.model_copy(update={"headline": words.headline(told), "lead": words.lead(told)})
+
+
+def _totals(rows: list[VmRow]) -> Totals:
+    fates = [row.fate for row in rows if row.concerned or row.fate in (Fate.LOST, Fate.INDETERMINATE)]
+    return Totals(
+        concerned=len(fates),
+        safe=sum(fate in SAFE_FATES for fate in fates),
+        moved=fates.count(Fate.MOVED),
+        archived=fates.count(Fate.ARCHIVED),
+        lost=fates.count(Fate.LOST),
+        untouched=fates.count(Fate.UNTOUCHED) + fates.count(Fate.GONE_BEFORE),
+        indeterminate=fates.count(Fate.INDETERMINATE),
+        waiting=fates.count(Fate.PLANNED) + fates.count(Fate.MOVING),
+    )
+
+
+def _loss(rows: list[VmRow], plan: Plan, trigger: Trigger) -> Loss:
+    concerned = [row for row in rows if row.concerned]
+    return Loss(
+        vms_if_nothing=sum(row.loss_if_nothing or 0.0 for row in concerned),
+        vms_with_plan=sum(row.loss_with_plan or 0.0 for row in concerned),
+        weighted_if_nothing=plan.expected_loss_if_nothing_is_done,
+        weighted_with_plan=plan.expected_loss,
+        horizon=trigger.horizon,
+        unknown_vms=sum(row.loss_if_nothing is None for row in concerned),
+    )
+
+
+def _marks(risks: Sequence[Risk], plan: Plan, simulated_nodes: bool) -> tuple[str, ...]:
+    marks: list[str] = []
+    if simulated_nodes:
+        marks.append("The nodes and vms are simulated: nothing real was planned, moved or lost.")
+    if any(risk.simulated for risk in risks) or (plan.simulated and not simulated_nodes):
+        marks.append("The telemetry is synthetic: the readings behind the forecast were generated, not measured.")
+    return tuple(marks)
+
+
+def _unknowns(
+    fleet: Fleet,
+    risks: Sequence[Risk],
+    nodes: tuple[NodeRow, ...],
+    rows: list[VmRow],
+    evacuation: Evacuation | None,
+    fleet_after: Fleet | None,
+) -> tuple[str, ...]:
+    found = [f"{node.name}: its risk is unknown: {node.unknown_why}" for node in nodes if node.unknown_why]
+    found += [f"{risk.node}: {what}" for risk in risks for what in risk.unknown]
+    vms = fleet.vm_by_uuid
+    moving = [row for row in rows if row.planned is ActionKind.LIVE_MIGRATE]
+    unmeasured = [row.name for row in moving if vms[row.uuid].dirty_bytes_per_second is None]
+    if unmeasured:
+        found.append(f"how fast {words.listed_vms(unmeasured)} rewrites memory was never measured: times are guesses")
+    if evacuation is not None:
+        silent = [
+            row.name
+            for row in moving
+            if row.outcome is AttemptOutcome.DONE
+            and row.measured.downtime_seconds is None
+            and row.measured.blackout_seconds is None
+        ]
+        if silent:
+            found.append(f"how long {words.listed_vms(silent)} stood still was not measured")
+        if fleet_after is None and evacuation.ended_at is not None:
+            found.append("nobody looked at the fleet again after the evacuation; what the attempts observed is shown")
+    return tuple(found)
+
+
+def _provenance(
+    risks: Sequence[Risk], plan: Plan, evacuation: Evacuation | None, audit_head: str | None, version: str
+) -> tuple[ProvenanceRow, ...]:
+    by = plan.planned_by
+    found = [
+        ("evacuation", evacuation.id if evacuation else ""),
+        ("forecast", words.listed(sorted({risk.model for risk in risks if risk.model}))),
+        ("forecast stands on", words.listed(sorted({risk.basis for risk in risks if risk.basis}))),
+        ("planner", words.planner_name(plan)),
+        ("solver stood in because", by.fallback_reason or ""),
+        ("language model", by.model or ""),
+        ("prompt SHA-256", by.prompt_sha256 or ""),
+        ("planner's note", by.notes),
+        ("plan SHA-256", plan.digest()),
+        ("plan made at", words.moment(plan.created_at)),
+        ("fleet SHA-256", plan.fleet_sha256),
+        ("audit log head", audit_head or ""),
+        ("lifeboat", version),
+    ]
+    return tuple(ProvenanceRow(what=what, value=value) for what, value in found if value)

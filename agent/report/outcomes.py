@@ -1,0 +1,162 @@
+"""The rows of a report: what became of each vm, and how each node stands. Pure."""
+
+from __future__ import annotations
+
+from agent.report.report import (
+    Fate,
+    NodeRow,
+    Trigger,
+    VmRow,
+)
+from models.evacuation import Attempt, AttemptOutcome, Evacuation, Measured, SeenState
+from models.fleet import Fleet, NodeState, Vm, VmState
+from models.plan import Action, ActionKind
+from models.risk import Risk
+from models.risk_level import NodeStanding, Standing
+
+
+def vm_row(
+    vm: Vm,
+    action: Action | None,
+    risk: Risk | None,
+    trigger: Trigger,
+    evacuating: frozenset[str],
+    evacuation: Evacuation | None,
+    fleet_after: Fleet | None,
+    lost: frozenset[str],
+) -> VmRow:
+    attempt = evacuation.attempt_for(vm.uuid) if evacuation else None
+    moves = action is not None and action.kind is not ActionKind.STAY
+    nothing = risk.within(trigger.horizon_seconds) if risk else None
+    fate, node_after, state_after = _what_became(vm, action, attempt, evacuation, fleet_after, lost)
+    return VmRow(
+        uuid=vm.uuid,
+        name=vm.name,
+        priority=vm.priority,
+        workload=vm.workload,
+        memory_bytes=vm.memory_bytes,
+        state_before=vm.state,
+        node_before=vm.node,
+        node_after=node_after,
+        state_after=state_after,
+        planned=action.kind if action else None,
+        target=action.target if action else None,
+        reason=action.reason if action else "",
+        wave=action.wave if action else 0,
+        estimated_start_seconds=action.estimated_start_seconds if action else 0.0,
+        estimated_seconds=action.estimated_seconds if action else 0.0,
+        estimated_downtime_seconds=action.estimated_downtime_seconds if action else 0.0,
+        started_seconds=(attempt.started_at - evacuation.started_at).total_seconds()
+        if attempt and evacuation
+        else None,
+        measured=attempt.measured if attempt else Measured(),
+        outcome=attempt.outcome if attempt else None,
+        tries=sum(a.action.vm == vm.uuid for a in evacuation.attempts) if evacuation else 0,
+        message=attempt.message if attempt else "",
+        error_code=attempt.error_code if attempt else None,
+        archive=attempt.archive if attempt else None,
+        evidence=attempt.evidence if attempt else (),
+        fate=fate,
+        loss_if_nothing=nothing,
+        loss_with_plan=action.risk_before_safe if action and moves and risk else nothing,
+        concerned=moves or vm.node in evacuating,
+    )
+
+
+def _what_became(
+    vm: Vm,
+    action: Action | None,
+    attempt: Attempt | None,
+    evacuation: Evacuation | None,
+    fleet_after: Fleet | None,
+    lost: frozenset[str],
+) -> tuple[Fate, str | None, VmState | None]:
+    """Fate, node and state of one vm. What was seen last outweighs what an attempt reported of itself."""
+    moves = action is not None and action.kind is not ActionKind.STAY
+    if evacuation is None:
+        if action is None or not moves:
+            return Fate.UNTOUCHED, vm.node, None
+        return Fate.PLANNED, action.target, None
+    node, state = _last_seen(vm, attempt, fleet_after)
+    outcome = attempt.outcome if attempt else None
+    if outcome is AttemptOutcome.INDETERMINATE:
+        return Fate.INDETERMINATE, node, state
+    if attempt and outcome is AttemptOutcome.DONE:
+        if attempt.action.kind is ActionKind.COLD_ARCHIVE:
+            verified = attempt.archive is not None and attempt.archive.verified
+            return (Fate.ARCHIVED if verified else Fate.INDETERMINATE), None, state
+        if attempt.action.target in lost:
+            return Fate.LOST, node, state
+        wanted = VmState.RUNNING if vm.state is VmState.RUNNING else vm.state
+        fits = node == attempt.action.target and state in (wanted, VmState.RUNNING)
+        return (Fate.MOVED if fits else Fate.INDETERMINATE), node, state
+    if attempt and outcome is None:
+        return Fate.MOVING, node, state
+    if vm.node in lost and node in (None, vm.node):
+        return Fate.LOST, None, None
+    if outcome is AttemptOutcome.SKIPPED:
+        return Fate.GONE_BEFORE, node, state
+    if attempt is None and moves and evacuation.ended_at is None:
+        return Fate.PLANNED, vm.node, vm.state
+    return Fate.UNTOUCHED, node, state
+
+
+def _last_seen(vm: Vm, attempt: Attempt | None, fleet_after: Fleet | None) -> tuple[str | None, VmState | None]:
+    """Where the vm was seen last, and in which state; (None, None) when nobody who could be trusted saw it."""
+    if fleet_after is not None:
+        seen = fleet_after.vm_by_uuid.get(vm.uuid)
+        if seen is not None and fleet_after.node_by_name[seen.node].state is not NodeState.OFFLINE:
+            return seen.node, seen.state
+        target = attempt.action.target if attempt else None
+        target_now = fleet_after.node_by_name.get(target) if target else None
+        if seen is None and target_now is not None and target_now.state is not NodeState.OFFLINE:
+            return None, None  # its target answered and does not have it
+    states = {SeenState.RUNNING: VmState.RUNNING, SeenState.PAUSED: VmState.PAUSED, SeenState.SHUTOFF: VmState.SHUTOFF}
+    found = [(e.node, states[e.seen]) for e in (attempt.evidence if attempt else ()) if e.seen in states]
+    for node, state in found:
+        if state is VmState.RUNNING:
+            return node, state
+    return found[-1] if found else (None, None)
+
+
+def node_row(
+    fleet: Fleet,
+    found: NodeStanding,
+    evacuating: frozenset[str],
+    lost: frozenset[str],
+    rows: list[VmRow],
+    fleet_after: Fleet | None,
+) -> NodeRow:
+    name, risk = found.node, found.risk
+    node = fleet.node_by_name[name]
+    dry = all(row.fate in (Fate.PLANNED, Fate.UNTOUCHED) for row in rows) and fleet_after is None
+    after: int | None = sum(r.memory_bytes for r in rows if r.node_after == name and _holds_memory(r.state_after, r))
+    if name in lost or (fleet_after is not None and name not in fleet_after.node_by_name):
+        after = None
+    elif fleet_after is not None:
+        now = fleet_after.node_by_name[name]
+        after = None if now.state is NodeState.OFFLINE else _used(fleet_after, name)
+    elif not dry:
+        after = None
+    return NodeRow(
+        name=name,
+        state=node.state,
+        evacuating=name in evacuating,
+        lost=name in lost,
+        probability=risk.probability if risk else {},
+        at_trigger_horizon=found.probability,
+        unknown_why=found.why if found.standing is Standing.UNKNOWN else "",
+        drivers=risk.drivers if risk else (),
+        data_age_seconds=risk.data_age_seconds if risk else None,
+        memory_bytes=node.vm_memory_bytes,
+        used_before_bytes=_used(fleet, name),
+        used_after_bytes=after,
+    )
+
+
+def _holds_memory(state_after: VmState | None, row: VmRow) -> bool:
+    return (state_after or row.state_before) is not VmState.SHUTOFF
+
+
+def _used(fleet: Fleet, node: str) -> int:
+    return sum(vm.memory_bytes for vm in fleet.vms_on(node) if vm.state is not VmState.SHUTOFF)

@@ -1,0 +1,199 @@
+"""One pass of the loop: observe → assess → plan → guard → approve → execute → verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from agent.actions.resources import Hands
+from agent.approve.approval import approve, bind, check_agreement
+from agent.assess.tiers import Judged, Tiers, cordoned, draining, record_changes, with_cordons
+from agent.execute.evacuation import CarryOut, Order, Watcher, execute, new_evacuation_id
+from agent.execute.withdrawal import Lookout
+from agent.guard.judge import judge
+from agent.state.requests import unfinished
+from agent.verify import Verification, verify
+from models.errors import Busy, Refused
+from models.evacuation import Evacuation, NodeLoss, RiskSample
+from models.fleet import Fleet, NodeState
+from models.plan import Action, Plan, Verdict
+from models.policy import Policy
+from models.risk import Risk
+from models.tier import Tier
+from tools.ports.approval import Approver
+
+_TIMELINE_MOST = 20_000
+"""samples kept for reports: hours of a small fleet, minutes of a large one"""
+
+Look = Callable[[], tuple[Fleet, list[Risk]]]
+Planner = Callable[[Fleet, list[Risk], Policy, datetime, tuple[str, ...]], Plan]
+
+
+class PassOutcome(StrEnum):
+    QUIET = "quiet"
+    """no node has to be evacuated"""
+    WAITING = "waiting"
+    """a node should be evacuated, and an evacuation that is not over has to end first"""
+    REFUSED = "refused"
+    """the guard or the approver said no; nothing was changed"""
+    NOTHING_TO_MOVE = "nothing-to-move"
+    """a node is at risk and holds no vm that could be moved"""
+    EVACUATED = "evacuated"
+    """an evacuation ran; its own outcome says how it went"""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    outcome: PassOutcome
+    why: str
+    started_at: datetime
+    fleet: Fleet
+    risks: list[Risk]
+    plan: Plan | None = None
+    verdict: Verdict | None = None
+    evacuation: Evacuation | None = None
+    fleet_after: Fleet | None = None
+    verification: Verification | None = None
+    refusal: Refused | None = None
+    """the error behind REFUSED"""
+    tier_changes: tuple[Judged, ...] = ()
+    """nodes whose tier is another one than before"""
+
+
+@dataclass
+class Cycle:
+    """What a pass needs, and what it remembers between passes: tiers, cooldowns and the run of the risk."""
+
+    hands: Hands
+    policy: Policy
+    look: Look
+    """observe and assess; raises SourceError when it can't"""
+    planner: Planner
+    approver: Approver
+    watcher: Watcher = field(default_factory=Watcher)
+    carry_out: CarryOut = execute
+    look_again: timedelta | None = None
+    """how often to look while an evacuation runs, to withdraw what is not wanted any more; None: never"""
+    timeline: list[RiskSample] = field(default_factory=list[RiskSample])
+    _tiers: Tiers | None = None
+    _cordoned: frozenset[str] = frozenset()
+
+    def run_pass(self) -> PassResult:
+        """Look once, and act when policy says so.
+
+        Raises SourceError when the fleet or the telemetry can't be read: unknown, so nothing is done.
+        """
+        started_at = self.hands.clock.now()
+        fleet, risks = self.look()
+        now = self.hands.clock.now()
+        self.timeline += [RiskSample(time=now, node=risk.node, probability=risk.probability) for risk in risks]
+        del self.timeline[:-_TIMELINE_MOST]
+        if self._tiers is None:
+            self._tiers = Tiers.restored(self.policy, self.hands.journal, now)
+        judged = self._tiers.judge(fleet, risks, now)
+        changes = tuple(record_changes(judged.values(), self.hands.journal, now))
+        wanted, policy = tuple(node for node, one in judged.items() if one.act is Tier.EVACUATE), self.policy
+        if not wanted:  # a drain has time: it waits until nothing urgent is left
+            wanted = tuple(node for node, one in judged.items() if one.act is Tier.DRAIN)
+            policy = draining(self.policy)
+        if not wanted:
+            why = "no node has to be evacuated"
+            return PassResult(PassOutcome.QUIET, why, started_at, fleet, risks, tier_changes=changes)
+        going_on = unfinished(self.hands.journal)
+        if going_on:
+            why = (
+                f"{', '.join(wanted)} should be left, and evacuation {going_on[-1]} is not over: see `lifeboat status`"
+            )
+            return PassResult(PassOutcome.WAITING, why, started_at, fleet, risks, tier_changes=changes)
+        self._cordoned = cordoned(fleet, judged) - set(wanted)
+        fleet = with_cordons(fleet, self._cordoned)
+        plan = self.planner(fleet, risks, policy, now, wanted)
+        self._tiers.acted(wanted, now)
+        verdict = judge(plan, fleet, risks, self.policy, now)
+        result = self.act(plan, verdict, fleet, risks, started_at, tiers=self._tiers)
+        if isinstance(result.refusal, Busy):
+            self._tiers.not_acted(wanted)  # it is not this node's fault, and it may not have the time
+        return replace(result, tier_changes=changes)
+
+    def act(
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        fleet: Fleet,
+        risks: list[Risk],
+        started_at: datetime,
+        *,
+        tiers: Tiers | None = None,
+    ) -> PassResult:
+        """Approve a judged plan, carry it out and verify. A refusal is in the result, not raised.
+
+        `tiers`: withdraw what has not begun when a node recovers that the plan leaves for its risk; None: never for that.
+        """
+        plan, verdict = bind(plan, verdict, fleet)
+        evacuation = new_evacuation_id(self.hands)
+        self._record("planned", evacuation, plan=plan.model_dump(mode="json"), verdict=verdict.model_dump(mode="json"))
+        so_far = PassResult(PassOutcome.NOTHING_TO_MOVE, "", started_at, fleet, risks, plan, verdict)
+        if not plan.moves:
+            why = f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be"
+            return replace(so_far, why=why)
+        try:
+            done = self._carry_out(plan, verdict, fleet, evacuation, tiers)
+        except Refused as error:
+            self._record("refused", evacuation, code=error.code, why=str(error))
+            return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
+        verification = verify(done, fleet, self.hands)
+        self._record("verified", evacuation, checks=verification.model_dump(mode="json"))
+        fleet_after, _ = self.look()
+        silent = tuple(
+            NodeLoss(node=node.name, at=fleet_after.observed_at, detail="did not answer afterwards")
+            for node in fleet_after.nodes
+            if node.state is NodeState.OFFLINE and fleet.node_by_name[node.name].state is not NodeState.OFFLINE
+        )
+        return replace(
+            so_far,
+            outcome=PassOutcome.EVACUATED,
+            why=f"evacuation {evacuation}: {done.outcome}",
+            evacuation=done.model_copy(update={"risk_timeline": tuple(self.timeline), "nodes_lost": silent}),
+            fleet_after=fleet_after,
+            verification=verification,
+        )
+
+    def _carry_out(
+        self, plan: Plan, verdict: Verdict, fleet: Fleet, evacuation: str, tiers: Tiers | None
+    ) -> Evacuation:
+        clock = self.hands.clock
+        agreement = approve(
+            plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
+        )
+        self._record("approved", evacuation, **agreement.model_dump(mode="json"))
+        lookout = Lookout(
+            plan, fleet, self.policy, self.hands, self.look, evacuation=evacuation, tiers=tiers, say=self.watcher.say
+        )
+        if agreement.by != "policy":  # a person takes time: the fleet must still be the one they agreed about
+            seen, risks = self.look()
+            fleet = with_cordons(seen, self._cordoned)
+            lookout.take(seen, risks)
+        check_agreement(agreement, plan, fleet, now=clock.now())
+        with self._looking(lookout) as watcher:
+            order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
+            return self.carry_out(order, self.hands, evacuation=evacuation, watcher=watcher)
+
+    @contextmanager
+    def _looking(self, lookout: Lookout) -> Generator[Watcher]:
+        """The watcher with the lookout beside it."""
+
+        def withdraw(action: Action) -> str | None:
+            return self.watcher.withdraw(action) or lookout.withdraw(action)
+
+        watcher = replace(self.watcher, withdraw=withdraw)
+        if self.look_again is None:
+            yield watcher
+            return
+        with lookout.looking(self.look_again):
+            yield watcher
+
+    def _record(self, kind: str, evacuation: str, **data: object) -> None:
+        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=evacuation)

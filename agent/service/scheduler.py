@@ -1,0 +1,143 @@
+"""`lifeboat run`: the loop on a schedule. A pass that fails is said and the next one comes; two never overlap."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
+from apscheduler.schedulers.blocking import BlockingScheduler
+
+from agent.actions.attempt import Progress
+from agent.actions.runner import needs_recovery
+from agent.execute.evacuation import Watcher
+from agent.service.control_loop import Cycle, PassOutcome, PassResult
+from models.errors import LifeboatError
+from models.evacuation import Attempt, Evacuation
+
+log = structlog.get_logger("lifeboat")
+
+
+_QUIET_SECONDS = 30.0
+"""the figures of a copy are logged this often"""
+
+
+def log_watcher() -> Watcher:
+    """Logs each phase of each attempt, how it ended, and now and then how its copy gets on."""
+    said: dict[str, tuple[str, float]] = {}
+
+    def tell(progress: Progress) -> None:
+        phase, at = said.get(progress.attempt, ("", 0.0))
+        now = time.monotonic()
+        if phase == progress.phase and (progress.copy is None or now - at < _QUIET_SECONDS):
+            return
+        said[progress.attempt] = progress.phase, now
+        level = log.debug if phase == progress.phase else log.info
+        action = progress.action
+        level(
+            "progress", attempt=progress.attempt, vm=action.vm_name, action=action.kind, target=action.target,
+            phase=progress.phase, fraction=progress.fraction, detail=progress.detail,
+        )  # fmt: skip
+
+    def ended(attempt: Attempt) -> None:
+        said.pop(attempt.id, None)
+        log.info("ended", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
+
+    return Watcher(tell=tell, ended=ended, say=lambda line: log.warning("evacuation", message=line))
+
+
+def serve(
+    cycle: Cycle,
+    *,
+    recover: Callable[[], tuple[list[Attempt], list[Evacuation]]],
+    interval: timedelta,
+    on_pass: Callable[[PassResult], None],
+    once: bool = False,
+) -> None:
+    """Recover what a crash cut off, then run a pass now and every `interval`, until SIGTERM or Ctrl-C.
+
+    What another lifeboat (a `lifeboat apply`) left unfinished meanwhile is recovered before the next pass. With `once`,
+    one pass; its LifeboatError is raised instead of logged.
+    """
+
+    def recover_and_say() -> None:
+        if not needs_recovery(cycle.hands.journal):
+            return
+        attempts, evacuations = recover()
+        for attempt in attempts:
+            log.warning("recovered", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
+        for evacuation in evacuations:
+            log.warning("finished-after-crash", evacuation=evacuation.id, outcome=evacuation.outcome)
+
+    if once:
+        recover_and_say()
+        on_pass(cycle.run_pass())
+        return
+
+    passes = PassLog()
+
+    def one_pass() -> None:
+        try:
+            recover_and_say()
+            result = cycle.run_pass()
+        except LifeboatError as error:
+            log.error("pass-failed", code=error.code, message=str(error))
+            return
+        passes.say(result)
+        on_pass(result)
+
+    def trouble(event: JobExecutionEvent) -> None:
+        if event.exception is not None:
+            log.error("pass-crashed", error=repr(event.exception))
+        else:
+            log.warning("pass-missed", scheduled=str(event.scheduled_run_time))
+
+    scheduler = BlockingScheduler(timezone="UTC")
+    scheduler.add_listener(trouble, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
+    scheduler.add_job(
+        one_pass,
+        "interval",
+        seconds=interval.total_seconds(),
+        coalesce=True,
+        max_instances=1,
+        misfire_grace_time=None,
+        next_run_time=cycle.hands.clock.now(),
+    )
+
+    def stop(*_: object) -> None:
+        cycle.watcher.cancelled.set()
+        scheduler.shutdown(wait=False)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    log.info("watching", interval_seconds=interval.total_seconds(), nodes=sorted(cycle.hands.nodes))
+    scheduler.start()
+
+
+class PassLog:
+    """Logs what each pass came to; one that waits or is refused for the same reason as the one before is not said again."""
+
+    def __init__(self) -> None:
+        self._last: tuple[PassOutcome, str] | None = None
+
+    def say(self, result: PassResult) -> None:
+        for one in result.tier_changes:
+            was = one.before.tier if one.before else None
+            log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
+        this = result.outcome, result.why
+        waits = result.outcome in (PassOutcome.WAITING, PassOutcome.REFUSED)
+        level = log.info if result.outcome is PassOutcome.QUIET else log.warning
+        if not (waits and this == self._last):
+            level("pass", outcome=result.outcome, why=result.why, risks=_worst(result))
+        self._last = this
+
+
+def _worst(result: PassResult) -> str:
+    horizon = result.risks and next(iter(result.risks[0].probability))
+    if not horizon:
+        return "unknown"
+    worst = max(result.risks, key=lambda risk: max(risk.probability.values()))
+    return f"{worst.node} " + " ".join(f"{h}={p:.3f}" for h, p in worst.probability.items())

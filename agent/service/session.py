@@ -1,0 +1,154 @@
+"""From settings to hands: open what a command needs, close it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.actions.resources import BlackoutMeter, Hands
+from agent.documents import read_policy
+from agent.service.control_loop import Look, Planner
+from models.errors import BadInput, PlannerFailed
+from models.fleet import Fleet, Vm
+from models.plan import Plan
+from models.policy import Policy
+from models.risk import Risk
+from tools.journal.sqlite import Journal
+
+if TYPE_CHECKING:
+    from agent.execute.workflows import Durable
+    from agent.settings import PrometheusSettings, Settings
+    from tools.ports.archives import ArchiveStore
+    from tools.ports.hypervisor import Hypervisor
+    from tools.prometheus.metrics import PrometheusMetrics
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command that acts works with."""
+
+    settings: Settings
+    hands: Hands
+    policy: Policy
+    look: Look
+    planner: Planner
+
+    @cached_property
+    def durable(self) -> Durable:
+        """Carries out what survives a crash. Loads DBOS (about a second), so only for who needs it."""
+        from agent.execute.workflows import Durable
+
+        return Durable(self.settings.state_dir, self.settings.durable_url)
+
+
+def open_journal(settings: Settings) -> Journal:
+    return Journal(settings.state_dir / "journal.sqlite")
+
+
+def open_metrics(prometheus: PrometheusSettings) -> PrometheusMetrics:
+    """Connects to nothing yet; close it afterwards."""
+    from tools.prometheus.metrics import PrometheusMetrics
+
+    return PrometheusMetrics(
+        prometheus.url,
+        node_label=prometheus.node_label,
+        timeout_seconds=prometheus.timeout_seconds,
+        headers=prometheus.headers,
+    )
+
+
+def open_archives(settings: Settings) -> ArchiveStore:
+    """The archive store. Raises BadInput when none is configured."""
+    if not settings.archive_url:
+        raise BadInput("no archive store is configured", hint="set `archive_url` in the settings")
+    from tools.archive.store import FsspecArchiveStore
+
+    return FsspecArchiveStore(
+        settings.archive_url,
+        key_file=settings.state_dir / "archive-signing.key",
+        encryption_key_file=settings.archive_key_file,
+        options=settings.archive_options,
+    )
+
+
+@contextmanager
+def connect(
+    settings: Settings,
+    policy_file: Path | None = None,
+    *,
+    planner: str = "solver",
+    watch: Callable[[Vm], AbstractContextManager[BlackoutMeter]] | None = None,
+    keep_ring: bool = False,
+) -> Generator[Session]:
+    """Open the nodes, the telemetry, the archive store and the journal of these settings; with `keep_ring` the summary ring.
+
+    Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
+    """
+    from agent.assess.monitor import Eyes
+    from agent.state.certificate_pins import Pins
+    from tools.clock import SystemClock
+    from tools.guest_probe import guest_answers
+    from tools.libvirt.fleet import connect_nodes
+
+    policy_path = policy_file or settings.policy_file
+    policy = read_policy(policy_path) if policy_path is not None else Policy()
+    journal = open_journal(settings)
+    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=_node_clocks(settings)))
+    eyes: Eyes | None = None
+    try:
+        archives = open_archives(settings) if settings.archive_url else None
+        clock = SystemClock()
+        pins = Pins(settings.state_dir / "pins.json", journal, clock)
+        hands = Hands(nodes, clock, journal, archives, watch, pins, guest_answers)
+        eyes = Eyes(settings, nodes, keep_ring=keep_ring)
+        yield Session(settings, hands, policy, eyes.look, planner_named(planner, settings))
+    finally:
+        if eyes is not None:
+            eyes.close()
+        for node in nodes.values():
+            node.close()
+        journal.close()
+
+
+def _node_clocks(settings: Settings) -> Callable[[str], float | None] | None:
+    """What tells the nodes' clocks: Prometheus, where there is one."""
+    from tools.prometheus.health import NodeClocks
+
+    prometheus = settings.prometheus
+    if prometheus is None:
+        return None
+    return NodeClocks(
+        prometheus.url,
+        node_label=prometheus.node_label,
+        timeout_seconds=prometheus.timeout_seconds,
+        headers=prometheus.headers,
+    ).offset
+
+
+def planner_named(name: str, settings: Settings) -> Planner:
+    """The solver, or the language model with the solver behind it. Raises BadInput for another name."""
+    from agent.plan import solver
+
+    if name == "solver":
+        return solver.plan
+    if name != "llm":
+        raise BadInput(f"planner {name!r} is not known", hint="solver or llm")
+
+    def with_fallback(
+        fleet: Fleet, risks: list[Risk], policy: Policy, now: datetime, evacuating: tuple[str, ...]
+    ) -> Plan:
+        from agent.llm.planner import propose
+
+        if settings.llm is None:
+            raise BadInput("no language model is configured", hint="set `llm` in the settings")
+        try:
+            return propose(fleet, risks, policy, settings.llm, now, evacuating)
+        except PlannerFailed as error:
+            return solver.plan(fleet, risks, policy, now, evacuating, fallback_reason=str(error))
+
+    return with_fallback

@@ -1,0 +1,156 @@
+"""What the journal says of evacuations, locked vms and what waits for a human."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.state.requests import Steering, steering_of
+from models.base import Value
+from models.evacuation import AttemptOutcome
+from models.plan import Plan
+from tools.journal.file_lease import Holder
+from tools.journal.sqlite import Journal, Record
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class AttemptStatus(Value):
+    id: str
+    vm: str
+    vm_name: str
+    kind: str
+    source: str
+    target: str | None
+    outcome: str
+    """how it ended, or `running`"""
+    message: str
+    locked: bool
+    """still holds the vm's lock"""
+
+
+class EvacuationStatus(Value):
+    id: str
+    started_at: str
+    outcome: str
+    """how it ended; `running`, `paused` or `cancelling`; `cut off` when the lifeboat that ran it is gone; or `refused`
+    with nothing changed"""
+    why: str
+    attempts: tuple[AttemptStatus, ...]
+    actions: int = 0
+    """how many the plan has, those that stay left out"""
+    over: int = 0
+    """how many of them have ended, however they did"""
+    worked_on_by: int | None = None
+    """pid of the lifeboat that carries it out now"""
+
+
+class Status(Value):
+    evacuations: tuple[EvacuationStatus, ...]
+    """newest first"""
+    audit_head: str
+
+    @property
+    def needs_human(self) -> tuple[AttemptStatus, ...]:
+        return tuple(
+            attempt
+            for evacuation in self.evacuations
+            for attempt in evacuation.attempts
+            if attempt.outcome == AttemptOutcome.INDETERMINATE and attempt.locked
+        )
+
+
+def read_status(journal: Journal, *, holder: Holder | None = None, most: int = 10) -> Status:
+    """The newest `most` evacuations as the journal has them. `holder`: the lifeboat that is at work now."""
+    by_evacuation: dict[str, list[Record]] = {}
+    for record in journal.records():
+        if record.evacuation is not None:
+            by_evacuation.setdefault(record.evacuation, []).append(record)
+    locks = set(journal.locks().values())
+    newest = list(by_evacuation.items())[::-1][:most]
+    return Status(
+        evacuations=tuple(_evacuation(name, records, locks, holder) for name, records in newest),
+        audit_head=journal.head(),
+    )
+
+
+def _evacuation(name: str, records: list[Record], locks: set[str], holder: Holder | None) -> EvacuationStatus:
+    outcome, why, actions = "planned", "", 0
+    attempts: dict[str, AttemptStatus] = {}
+    for record in records:
+        if record.kind == "evacuation-started":
+            outcome = "running"
+            actions = len(Plan.model_validate(record.data["plan"]).moves)
+        elif record.kind == "evacuation-ended":
+            outcome = record.data["outcome"]
+        elif record.kind == "refused":
+            outcome, why = "refused", record.data["why"]
+        elif record.kind in ("intent", "result") and record.attempt is not None:
+            ended = record.kind == "result"
+            action = record.data["attempt"]["action"] if ended else record.data["action"]
+            attempts[record.attempt] = AttemptStatus(
+                id=record.attempt,
+                vm=action["vm"],
+                vm_name=action["vm_name"],
+                kind=action["kind"],
+                source=action["source"],
+                target=action["target"],
+                outcome=record.data["attempt"]["outcome"] if ended else "running",
+                message=record.data["attempt"]["message"] if ended else "",
+                locked=record.attempt in locks,
+            )
+    at_work = holder is not None and holder.what in (name, "recovery") and outcome == "running"
+    if outcome == "running":
+        outcome, why = _under_way(steering_of(records), at_work)
+    over = sum(attempt.outcome != "running" for attempt in attempts.values())
+    return EvacuationStatus(
+        id=name,
+        started_at=records[0].time,
+        outcome=outcome,
+        why=why,
+        attempts=tuple(attempts.values()),
+        actions=actions,
+        over=over,
+        worked_on_by=holder.pid if at_work and holder is not None else None,
+    )
+
+
+def _under_way(steering: Steering, at_work: bool) -> tuple[str, str]:
+    """State and reason of an evacuation that has not ended."""
+    nobody = "" if at_work else "; the lifeboat that ran it is gone"
+    if steering.cancelled_by is not None:
+        return "cancelling", f"by {steering.cancelled_by}{nobody}"
+    if steering.paused_by is not None:
+        return "paused", f"by {steering.paused_by}{nobody}; `lifeboat resume` lets it go on"
+    if not at_work:
+        return (
+            "cut off",
+            "the lifeboat that ran it is gone; `lifeboat resume` goes on with it, `lifeboat cancel` ends it",
+        )
+    return "running", ""
+
+
+def show_status(status: Status, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not status.evacuations:
+        console.print("no evacuation was ever planned here")
+    for evacuation in status.evacuations:
+        progress = f"  {evacuation.over} of {evacuation.actions} actions over" if evacuation.actions else ""
+        pid = f"  (pid {evacuation.worked_on_by})" if evacuation.worked_on_by is not None else ""
+        console.print(
+            Text.assemble((evacuation.id, "bold"), f"  {evacuation.started_at}  {evacuation.outcome}{progress}{pid}")
+        )
+        if evacuation.why:
+            console.print(Text(f"  {evacuation.why}"))
+        if evacuation.attempts:
+            table = Table("vm", "how", "from → to", "outcome", "what happened", box=None, padding=(0, 1))
+            for attempt in evacuation.attempts:
+                where = f"{attempt.source} → {attempt.target or 'archive'}"
+                mark = " (locked)" if attempt.locked else ""
+                row = (attempt.vm_name or attempt.vm, attempt.kind, where, attempt.outcome + mark, attempt.message)
+                table.add_row(*(Text(cell) for cell in row))
+            console.print(table)
+    for attempt in status.needs_human:
+        console.print(Text(f"A human must look: {attempt.message}", style="bold red"))

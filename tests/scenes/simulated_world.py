@@ -1,0 +1,102 @@
+"""A small simulated fleet with all that an evacuation needs, and the checks that must hold after anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from agent.actions.resources import Hands
+from agent.approve.approval import PolicyApprover, approve
+from agent.execute.evacuation import Order, Watcher, execute
+from agent.guard.judge import judge
+from agent.plan.solver import plan as solve
+from models.evacuation import AttemptOutcome, Evacuation
+from models.fleet import Fleet, Priority
+from models.plan import Plan, Verdict
+from models.policy import ApprovalMode, ApprovalPolicy, Policy
+from models.risk import Risk
+from tools.archive.store import FsspecArchiveStore
+from tools.domain.labels import Labels
+from tools.journal.sqlite import Journal
+from tools.simulated.fleet import SimulatedFleet
+
+POLICY = Policy(
+    approval=ApprovalPolicy(
+        live_migrate=ApprovalMode.AUTO, cold_archive=ApprovalMode.AUTO, cold_migrate=ApprovalMode.AUTO
+    )
+)
+BATCH = Labels(priority=Priority.LOW, cold_archive_allowed=True)
+INFERENCE = Labels(priority=Priority.HIGH)
+
+
+@dataclass
+class World:
+    """Three simulated nodes, two inference vms and a batch vm on the first, and everything needed to evacuate it."""
+
+    directory: Path
+    fleet: SimulatedFleet = field(default_factory=SimulatedFleet)
+    evacuations: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("a", "b", "c"):
+            self.fleet.add_node(name)
+        self.web = self.fleet.add_vm("a", "web", labels=INFERENCE, shared=True, memory_bytes=1 << 30)
+        self.db = self.fleet.add_vm("a", "db", labels=INFERENCE, memory_bytes=1 << 30)
+        self.batch = self.fleet.add_vm("a", "batch", labels=BATCH)
+        self.store = FsspecArchiveStore(
+            (self.directory / "archives").as_uri(), key_file=self.directory / "key", clock=self.fleet.clock
+        )
+        self.reopen()
+
+    def reopen(self) -> None:
+        """A new lifeboat process on the same state directory."""
+        self.journal = Journal(self.directory / "journal.sqlite")
+        self.hands = Hands(self.fleet.hypervisors(), self.fleet.clock, self.journal, self.store)
+
+    def snapshot(self) -> Fleet:
+        nodes = self.fleet.hypervisors().values()
+        return Fleet(
+            observed_at=self.fleet.clock.now(),
+            nodes=tuple(node.node() for node in nodes),
+            vms=tuple(vm for node in nodes for vm in node.vms()),
+        )
+
+    def risks(self, failing: tuple[str, ...] = ("a",)) -> list[Risk]:
+        now = self.fleet.clock.now()
+        return [
+            Risk(node=n, probability={"2h": 0.95 if n in failing else 0.001}, data_age_seconds=1.0, assessed_at=now)
+            for n in ("a", "b", "c")
+        ]
+
+    def plan(self, policy: Policy = POLICY) -> tuple[Plan, Fleet, Verdict]:
+        fleet, now = self.snapshot(), self.fleet.clock.now()
+        risks = self.risks()
+        made = solve(fleet, risks, policy, now)
+        return made, fleet, judge(made, fleet, risks, policy, now)
+
+    def evacuate(self, policy: Policy = POLICY, watcher: Watcher | None = None) -> Evacuation:
+        made, fleet, verdict = self.plan(policy)
+        assert verdict.passed, verdict.failures
+        now = self.fleet.clock.now()
+        self.evacuations += 1
+        agreement = approve(made, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
+        order = Order(plan=made, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
+        return execute(order, self.hands, evacuation=f"evac-{self.evacuations}", watcher=watcher)
+
+    def outcome(self, evacuation: Evacuation, vm: str) -> AttemptOutcome:
+        attempt = evacuation.attempt_for(vm)
+        assert attempt is not None
+        assert attempt.outcome is not None
+        return attempt.outcome
+
+    def check_nothing_lost_or_doubled(self, *, locked: set[str] | None = None) -> None:
+        assert not self.fleet.ran_twice
+        archived = {entry.vm_uuid for entry in self.store.entries()}
+        for entry in self.store.entries():
+            self.store.verify(entry.id)
+        for vm in (self.web, self.db, self.batch):
+            assert len(self.fleet.running_on(vm)) <= 1
+            assert self.fleet.known_on(vm) or vm in archived
+        assert self.journal.verify() > 0
+        assert set(self.journal.locks()) == (locked or set())

@@ -1,0 +1,134 @@
+"""`lifeboat apply` from a plan file to its exit code, on SIMULATED nodes and virtual time."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from scenes.simulated_world import World
+from typer.testing import CliRunner
+
+from agent.actions.attempt import CopyState, Progress
+from agent.cli.apply import app
+from agent.cli.progress import ProgressLines
+from models.errors import ApprovalMissing, BadInput, PlanRefused
+from models.evacuation import Attempt, AttemptOutcome
+from models.fleet import Fleet
+from models.plan import Action, ActionKind
+from models.risk import Risk
+from tools.ports.approval import ApprovalAnswer
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The settings' nodes are this world's, and a look finds that `a` is failing."""
+    world = World(tmp_path)
+
+    class Eyes:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def look(self) -> tuple[Fleet, list[Risk]]:
+            return world.snapshot(), world.risks()
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("tools.libvirt.fleet.connect_nodes", lambda *_, **__: world.fleet.hypervisors())
+    monkeypatch.setattr("agent.assess.monitor.Eyes", Eyes)
+    monkeypatch.setattr("tools.clock.SystemClock", lambda: world.fleet.clock)
+    nodes = "".join(f"  - {{name: {name}, libvirt_uri: 'simulated:///'}}\n" for name in ("a", "b", "c"))
+    (tmp_path / "lifeboat.yaml").write_text(f"state_dir: {tmp_path}\nsimulated: true\nnodes:\n{nodes}")
+    yield world
+    world.journal.close()
+
+
+def apply(world: World, plan: object, *options: str):
+    file = world.directory / "plan.json"
+    file.write_text(json.dumps(plan))
+    return CliRunner().invoke(app, ["apply", str(file), "--config", str(world.directory / "lifeboat.yaml"), *options])
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+BY_HAND = {"actions": [{"kind": "live_migrate", "vm": "web", "target": "b"}]}
+
+
+def test_a_plan_made_by_hand_with_nothing_but_what_has_to_be_there_is_carried_out(world: World) -> None:
+    result = apply(world, BY_HAND, "--approve-as", "ana", "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert world.fleet.running_on(world.web) == ["b"]
+    json.loads(result.stdout)
+    assert "web  live → b  copying" in result.stderr
+    assert ": done: " in result.stderr
+    (approved,) = world.journal.records(kinds=("approved",))
+    (started,) = world.journal.records(kinds=("evacuation-started",))
+    assert approved.data["by"] == "ana"
+    assert len(started.data["plan"]["fleet_sha256"]) == 64, "bound to the fleet that ana agreed about"
+
+
+def test_the_policy_alone_never_agrees_to_it(world: World) -> None:
+    (world.directory / "policy.yaml").write_text("approval: {live_migrate: auto}\n")
+    result = apply(world, BY_HAND, "--policy", str(world.directory / "policy.yaml"))
+    assert isinstance(result.exception, ApprovalMissing)
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_a_fleet_that_changes_while_the_person_thinks_voids_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def ask(self, question: str) -> ApprovalAnswer:
+            world.fleet.node("a").power_off(world.batch)
+            return ApprovalAnswer(approved=True, by="ana")
+
+    monkeypatch.setattr("agent.approve.approval.TerminalApprover", Slow)
+    result = apply(world, BY_HAND)
+    assert isinstance(result.exception, ApprovalMissing)
+    assert "fleet has changed" in str(result.exception)
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_what_it_names_has_to_exist_and_the_file_to_be_a_plan(world: World) -> None:
+    refused = apply(
+        world, {"actions": [{"kind": "live_migrate", "vm": "nobody", "target": "b"}]}, "--approve-as", "ana"
+    )
+    assert isinstance(refused.exception, PlanRefused)
+    assert "nobody" in str(refused.exception)
+    broken = apply(world, {"actions": [{"kind": "live_migrate", "vm": "web"}]}, "--approve-as", "ana")
+    assert isinstance(broken.exception, BadInput)
+    assert "names no target" in str(broken.exception)
+
+
+MOVE = Action(kind=ActionKind.LIVE_MIGRATE, vm="1", vm_name="web\x1b[31m", source="a", target="b")
+COPY = CopyState(120_000_000, 1.1e8, 3e6, 2, 4.0, "slowing the guest")
+
+
+def lines(*, terminal: bool) -> tuple[ProgressLines, io.StringIO]:
+    out = io.StringIO()
+    return ProgressLines(Console(file=out, force_terminal=terminal, width=160, highlight=False)), out
+
+
+def test_without_a_terminal_a_phase_is_one_line_and_the_figures_do_not_flood() -> None:
+    shown, out = lines(terminal=False)
+    with shown:
+        for percent in range(100):
+            shown.tell(Progress("e-000", MOVE, "copying", percent / 100, str(COPY), COPY))
+    assert out.getvalue().splitlines() == [
+        "web\\x1b[31m  live → b  copying  0%  "
+        "120 MB left at 110 MB/s, rewrites 3 MB/s, round 2, 4 s to go; slowing the guest"
+    ]
+
+
+def test_on_a_terminal_the_line_is_gone_when_the_move_is_over_and_how_it_ended_stays() -> None:
+    shown, out = lines(terminal=True)
+    with shown:
+        shown.tell(Progress("e-000", MOVE, "copying", 0.5, str(COPY), COPY))
+        shown.ended(
+            Attempt(id="e-000", action=MOVE, started_at=NOW, ended_at=NOW, outcome=AttemptOutcome.DONE, message="on b")
+        )
+    assert "━━━━━━" in out.getvalue()
+    assert "50%" in out.getvalue()
+    assert "e-000: done: on b" in out.getvalue()
+    assert "\x1b[2K" in out.getvalue().rpartition("━")[2], "the line is gone"
+    assert "\x1b[?25h" in out.getvalue().rpartition("\x1b[?25l")[2], "the cursor is shown again"

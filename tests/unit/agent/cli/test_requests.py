@@ -1,0 +1,74 @@
+"""`lifeboat pause`, `resume`, `cancel` and `status`, as an operator runs them in another terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from scenes.simulated_world import POLICY, World
+from typer.testing import CliRunner
+
+from agent.approve.approval import PolicyApprover, approve
+from agent.cli.app import app
+from agent.execute.evacuation import Order, Run
+from models.errors import LifeboatError
+from tools.journal.file_lease import lease
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """With an evacuation that was begun."""
+    world = World(tmp_path)
+    (tmp_path / "lifeboat.yaml").write_text(f"state_dir: {tmp_path}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
+    plan, fleet, verdict = world.plan()
+    now = world.fleet.clock.now()
+    agreement = approve(plan, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
+    order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
+    Run(order, world.hands, "evac-1").begin()
+    yield world
+    world.journal.close()
+
+
+def lifeboat(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, arguments)
+    if isinstance(result.exception, LifeboatError):
+        return result.exception.exit_code, str(result.exception)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout
+
+
+def outcome() -> str:
+    return json.loads(lifeboat("status", "--json")[1])["evacuations"][0]["outcome"]
+
+
+def test_what_was_asked_is_heeded_by_whoever_is_at_work_and_shown(world: World) -> None:
+    assert outcome() == "cut off"
+    with lease(world.directory, "evac-1"):
+        assert outcome() == "running"
+        code, said = lifeboat("pause")
+        assert code == 0
+        assert said.startswith("evac-1: paused; lifeboat (pid ")
+        assert outcome() == "paused"
+        assert lifeboat("resume", "evac-1")[0] == 0
+        assert outcome() == "running"
+        assert lifeboat("cancel", "evac-1")[0] == 0
+        assert outcome() == "cancelling"
+        code, said = lifeboat("resume", "evac-1")
+        assert code == 2
+        assert "was cancelled, which is for good" in said
+    kinds = [record.kind for record in world.journal.records(evacuation="evac-1")]
+    assert kinds == ["evacuation-started", "pause-asked", "resume-asked", "cancel-asked"]
+    assert world.journal.verify() == 4
+
+
+def test_an_evacuation_that_is_not_there_is_bad_input(world: World) -> None:
+    code, said = lifeboat("cancel", "evac-9")
+    assert code == 2
+    assert "no evacuation 'evac-9'" in said
+    assert "not over: evac-1" in said

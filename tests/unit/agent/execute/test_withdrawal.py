@@ -1,0 +1,188 @@
+"""What has not begun is withdrawn when its node recovers or its target is no place for a vm any more. SIMULATED nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from scenes.simulated_world import POLICY, World
+
+from agent.approve.approval import PolicyApprover, StandingApprover
+from agent.execute.evacuation import Watcher
+from agent.execute.withdrawal import Seen, after_failed_look, read_look, why_withdraw
+from agent.guard.judge import judge
+from agent.plan.solver import plan as solve
+from agent.service.control_loop import Cycle, PassOutcome, PassResult
+from agent.service.session import planner_named
+from agent.settings import Settings
+from models.errors import MetricsUnavailable
+from models.evacuation import Attempt, AttemptOutcome
+from models.fleet import Fleet, Node, NodeState
+from models.plan import Action, ActionKind
+from models.policy import LimitPolicy, TierPolicy
+from models.risk import Risk
+from models.risk_level import NodeStanding, Standing
+from models.tier import NodeTier, Tier
+from tools.simulated.migration import Phase
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ONE_BY_ONE = POLICY.model_copy(
+    update={"limits": LimitPolicy(per_fleet=1), "tiers": TierPolicy(dwell=timedelta(0))},
+)
+MOVE = Action(kind=ActionKind.LIVE_MIGRATE, vm="x", source="a", target="b")
+ARCHIVE = Action(kind=ActionKind.COLD_ARCHIVE, vm="x", source="a")
+
+
+@pytest.mark.parametrize(
+    ("tier", "stands", "by_risk", "recovered"),
+    [
+        (Tier.WATCH, Standing.SOUND, True, True),
+        (Tier.WATCH, Standing.SOUND, False, False),
+        (Tier.WATCH, Standing.UNKNOWN, True, False),
+        (Tier.CORDON, Standing.SOUND, True, False),
+        (Tier.DRAIN, Standing.RAISED, True, False),
+        (Tier.EVACUATE, Standing.RISKY, True, False),
+    ],
+)
+def test_a_source_has_recovered_only_when_it_is_watched_and_known(
+    tier: Tier, stands: Standing, by_risk: bool, recovered: bool
+) -> None:
+    seen = look(a=stands, tier=tier, by_risk=by_risk)
+    assert ("a" in seen.recovered) is recovered
+    assert (why_withdraw(ARCHIVE, seen) is not None) is recovered
+    assert why_withdraw(ARCHIVE, after_failed_look(seen)) is None, "unknown is not healthy"
+
+
+@pytest.mark.parametrize(
+    ("state", "stands", "why"),
+    [
+        (NodeState.ACTIVE, Standing.SOUND, None),
+        (NodeState.ACTIVE, Standing.RISKY, "P says so"),
+        (NodeState.ACTIVE, Standing.RAISED, "P says so"),
+        (NodeState.ACTIVE, Standing.UNKNOWN, "P says so"),
+        (NodeState.OFFLINE, Standing.SOUND, "it is offline"),
+        (NodeState.DRAINING, Standing.SOUND, "it is draining"),
+        (None, Standing.SOUND, "not in the fleet any more"),
+    ],
+)
+def test_nothing_moves_to_a_node_that_must_take_no_vm(
+    state: NodeState | None, stands: Standing, why: str | None
+) -> None:
+    seen = look(b=stands, state=state)
+    said = why_withdraw(MOVE, seen)
+    assert said == why_withdraw(MOVE, after_failed_look(seen))
+    if why is None:
+        assert said is None
+    else:
+        assert said is not None
+        assert "target b" in said
+        assert why in said
+    assert why_withdraw(ARCHIVE, seen) is None, "an archive goes to no node"
+
+
+def look(
+    *, a: Standing = Standing.RISKY, b: Standing = Standing.SOUND, tier: Tier = Tier.EVACUATE, by_risk: bool = True,
+    state: NodeState | None = NodeState.ACTIVE,
+) -> Seen:  # fmt: skip
+    nodes = [Node(name="a", memory_bytes=1 << 30, cpus=1)]
+    if state is not None:
+        nodes.append(Node(name="b", memory_bytes=1 << 30, cpus=1, state=state))
+    standing = {n: NodeStanding(n, s, 0.1, "P says so", None) for n, s in (("a", a), ("b", b))}
+    tiers = {"a": NodeTier("a", tier, NOW, NOW, "why")}
+    fleet = Fleet(observed_at=NOW, nodes=tuple(nodes), vms=())
+    return read_look(fleet, standing, tiers, by_risk=("a",) if by_risk else (), targets=("b",))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()
+
+
+class Agent:
+    """A cycle on the world that looks again every second, and what it was told."""
+
+    def __init__(self, world: World, then: Callable[[], list[Risk]]) -> None:
+        """`then`: the risks that every look finds once the first move copies; it may raise."""
+        self.world, self.turned, self.said, self.ended = world, False, list[str](), list[Attempt]()
+
+        def look() -> tuple[Fleet, list[Risk]]:
+            return world.snapshot(), then() if self.turned else world.risks()
+
+        watcher = Watcher(say=self.said.append, ended=self.ended.append)
+        self.cycle = Cycle(
+            world.hands, ONE_BY_ONE, look, planner_named("solver", Settings()), PolicyApprover(), watcher,
+            look_again=timedelta(seconds=1),
+        )  # fmt: skip
+        for vm in (world.web, world.db):
+            world.fleet.when(vm, Phase.COPYING, self.turn)
+
+    def turn(self) -> None:
+        self.turned = True
+
+    def outcomes(self, result: PassResult) -> list[AttemptOutcome | None]:
+        assert result.outcome is PassOutcome.EVACUATED, result.why
+        self.world.check_nothing_lost_or_doubled()
+        return [attempt.outcome for attempt in self.ended]
+
+    def recorded(self, kind: str) -> int:
+        return len(self.world.journal.records(kinds=(kind,)))
+
+
+def test_a_node_that_recovers_keeps_what_has_not_begun(world: World) -> None:
+    agent = Agent(world, lambda: world.risks(()))
+    outcomes = agent.outcomes(agent.cycle.run_pass())
+    assert outcomes[0] is AttemptOutcome.DONE, "what had begun is finished"
+    assert outcomes[-1] is AttemptOutcome.CANCELLED
+    assert "not begun: node a has recovered (P(fails within 2 h)" in agent.ended[-1].message
+    assert world.fleet.running_on(world.batch) == ["a"]
+    assert agent.recorded("looked-again") == 1
+    assert any("node a has recovered" in line for line in agent.said)
+
+
+def test_a_node_that_a_person_wants_left_is_left_though_it_recovers(world: World) -> None:
+    agent = Agent(world, lambda: world.risks(()))
+    agent.cycle.approver = StandingApprover("ana")
+    fleet, risks, now = world.snapshot(), world.risks(()), world.fleet.clock.now()
+    made = solve(fleet, risks, ONE_BY_ONE, now, asked=("a",))
+    result = agent.cycle.act(made, judge(made, fleet, risks, ONE_BY_ONE, now), fleet, risks, now)
+    assert set(agent.outcomes(result)) == {AttemptOutcome.DONE}
+
+
+def test_a_target_that_looks_risky_takes_nothing_more(world: World) -> None:
+    agent = Agent(world, lambda: world.risks(("a", "b", "c")))
+    outcomes = agent.outcomes(agent.cycle.run_pass())
+    moves = [(a.action.kind, a.outcome) for a in agent.ended]
+    assert outcomes[0] is AttemptOutcome.DONE
+    assert (ActionKind.LIVE_MIGRATE, AttemptOutcome.CANCELLED) in moves
+    assert (ActionKind.COLD_ARCHIVE, AttemptOutcome.DONE) in moves, "the store is as good as before"
+    (called_off,) = [a.message for a in agent.ended if a.outcome is AttemptOutcome.CANCELLED]
+    assert "must take no vm now: P(fails) 0.95 reaches 0.5" in called_off
+
+
+def test_what_was_approved_goes_on_when_nobody_can_look(world: World) -> None:
+    def blind() -> list[Risk]:
+        if len(agent.ended) < 3:
+            raise MetricsUnavailable("Prometheus does not answer")
+        return world.risks()
+
+    agent = Agent(world, blind)
+    assert set(agent.outcomes(agent.cycle.run_pass())) == {AttemptOutcome.DONE}
+    (said,) = [line for line in agent.said if "could not be looked at" in line]
+    assert "what was approved goes on: Prometheus does not answer" in said
+    assert agent.recorded("look-failed") == 1
+
+
+def test_while_an_evacuation_is_not_over_nothing_is_planned_or_written(world: World) -> None:
+    world.journal.append("evacuation-started", {}, now=world.fleet.clock.now(), evacuation="evac-paused")
+    agent = Agent(world, world.risks)
+    before = agent.cycle.run_pass(), len(world.journal.records())
+    result = agent.cycle.run_pass()
+    assert (result.outcome, result.plan) == (PassOutcome.WAITING, None)
+    assert "a should be left, and evacuation evac-paused is not over" in result.why
+    assert len(world.journal.records()) == before[1]
+    world.journal.append("evacuation-ended", {}, now=world.fleet.clock.now(), evacuation="evac-paused")
+    assert agent.cycle.run_pass().outcome is PassOutcome.EVACUATED

@@ -1,0 +1,177 @@
+"""One pass of the loop, and what it remembers between passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from scenes.simulated_world import POLICY, World
+
+from agent.approve.approval import PolicyApprover
+from agent.service.control_loop import Cycle, PassOutcome
+from agent.service.scheduler import serve
+from agent.service.session import planner_named
+from agent.settings import Settings
+from agent.state.status import read_status
+from models.errors import BadInput, MetricsUnavailable
+from models.evacuation import EvacuationOutcome
+from models.fleet import Fleet
+from models.plan import ActionKind
+from models.policy import DrainPolicy, Policy
+from models.risk import Risk
+from models.tier import Tier
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()
+
+
+def cycle(world: World, *, failing: tuple[str, ...], policy: Policy = POLICY) -> Cycle:
+    def look() -> tuple[Fleet, list[Risk]]:
+        return world.snapshot(), world.risks(failing)
+
+    return Cycle(world.hands, policy, look, planner_named("solver", Settings()), PolicyApprover())
+
+
+def test_a_healthy_fleet_is_left_alone(world: World) -> None:
+    result = cycle(world, failing=()).run_pass()
+    assert result.outcome is PassOutcome.QUIET
+    assert all(world.fleet.running_on(vm) == ["a"] for vm in (world.web, world.db, world.batch))
+
+
+def test_a_failing_node_is_evacuated_verified_and_then_left_to_cool_down(world: World) -> None:
+    loop = cycle(world, failing=("a",))
+    first = loop.run_pass()
+    assert first.outcome is PassOutcome.EVACUATED
+    assert first.evacuation is not None
+    assert first.evacuation.outcome is EvacuationOutcome.DONE
+    assert first.verification is not None
+    assert first.verification.passed, first.verification
+    assert {sample.node for sample in first.evacuation.risk_timeline} == {"a", "b", "c"}
+    assert loop.run_pass().outcome is PassOutcome.QUIET
+    world.fleet.clock.sleep(POLICY.cooldown.total_seconds())
+    assert loop.run_pass().outcome is not PassOutcome.QUIET
+    world.check_nothing_lost_or_doubled()
+
+
+def a_day_from_now(world: World, **probability: float) -> list[Risk]:
+    now = world.fleet.clock.now()
+    return [
+        Risk(node=n, probability={"2h": min(0.05, p), "24h": p}, data_age_seconds=1.0, assessed_at=now)
+        for n, p in {"a": 0.001, "b": 0.001, "c": 0.001, **probability}.items()
+    ]
+
+
+def test_the_journal_has_each_change_of_tier_once(world: World) -> None:
+    loop = cycle(world, failing=("a",), policy=Policy())
+    loop.run_pass()
+    loop.run_pass()
+    (record,) = [r for r in world.journal.records() if r.kind == "tiers"]
+    (change,) = record.data["changes"]
+    assert (change["node"], change["tier"], change["was"]) == ("a", "evacuate", "watch")
+
+
+def test_a_restart_neither_forgets_the_cooldown_nor_the_tier(world: World) -> None:
+    cycle(world, failing=("a",)).run_pass()
+    world.reopen()
+    again = cycle(world, failing=("a",)).run_pass()
+    assert again.outcome is PassOutcome.QUIET
+    assert again.tier_changes == ()
+
+
+def test_a_drain_is_only_said_where_policy_does_not_let_the_agent(world: World) -> None:
+    loop = cycle(world, failing=())
+    loop.look = lambda: (world.snapshot(), a_day_from_now(world, a=0.4))
+    result = loop.run_pass()
+    assert result.outcome is PassOutcome.QUIET
+    assert [(one.now.node, one.now.tier) for one in result.tier_changes] == [("a", Tier.DRAIN)]
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_a_drain_moves_what_can_move_live_and_stops_nobody(world: World) -> None:
+    loop = cycle(world, failing=(), policy=POLICY.model_copy(update={"drain": DrainPolicy(act=True)}))
+    loop.look = lambda: (world.snapshot(), a_day_from_now(world, a=0.4))
+    result = loop.run_pass()
+    assert result.outcome is PassOutcome.EVACUATED, result.why
+    assert result.plan is not None
+    assert {action.kind for action in result.plan.moves} == {ActionKind.LIVE_MIGRATE}
+    assert world.fleet.running_on(world.web) != ["a"]
+    assert world.store.entries() == []
+    world.check_nothing_lost_or_doubled()
+
+
+def test_a_node_that_is_held_cordoned_takes_no_vms(world: World) -> None:
+    """b's risk alone would let it take vms again; it was worse a minute ago."""
+    loop = cycle(world, failing=())
+    loop.look = lambda: (world.snapshot(), [*world.risks(())[:1], world.risks(("b",))[1], world.risks(())[2]])
+    loop.run_pass()
+    world.fleet.clock.sleep(60)
+    loop.look = lambda: (world.snapshot(), world.risks(("a",)))
+    result = loop.run_pass()
+    assert result.plan is not None
+    assert {action.target for action in result.plan.moves if action.target} == {"c"}
+
+
+def test_when_too_much_looks_risky_at_once_it_halts_and_touches_nothing(world: World) -> None:
+    result = cycle(world, failing=("a", "b")).run_pass()
+    assert result.outcome is PassOutcome.REFUSED
+    assert "storm" in result.why
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_what_policy_asks_a_human_for_waits_for_one(world: World) -> None:
+    result = cycle(world, failing=("a",), policy=Policy()).run_pass()
+    assert result.outcome is PassOutcome.REFUSED
+    assert "needs a human" in result.why
+    assert world.fleet.running_on(world.web) == ["a"]
+    (shown,) = read_status(world.journal).evacuations
+    assert shown.outcome == "refused"
+
+
+def test_telemetry_that_cant_be_read_is_unknown_and_moves_nothing(world: World) -> None:
+    loop = cycle(world, failing=("a",))
+
+    def blind() -> tuple[Fleet, list[Risk]]:
+        raise MetricsUnavailable("Prometheus does not answer")
+
+    loop.look = blind
+    with pytest.raises(MetricsUnavailable):
+        loop.run_pass()
+    assert world.fleet.running_on(world.web) == ["a"]
+    assert world.journal.records() == []
+
+
+def test_status_shows_what_a_human_must_look_at(world: World) -> None:
+    from tools.simulated.migration import Phase
+
+    world.fleet.when(world.web, Phase.HANDED_OVER, lambda: world.fleet.kill_node("a"))
+    world.evacuate()
+    status = read_status(world.journal)
+    (frozen,) = [attempt for attempt in status.needs_human if attempt.vm == world.web]
+    assert frozen.locked
+    assert "virsh domstate" in frozen.message
+
+
+def test_one_pass_of_the_service_recovers_first_and_reports(world: World) -> None:
+    seen: list[PassOutcome] = []
+    serve(
+        cycle(world, failing=("a",)),
+        recover=lambda: ([], []),
+        interval=timedelta(seconds=30),
+        on_pass=lambda result: seen.append(result.outcome),
+        once=True,
+    )
+    assert seen == [PassOutcome.EVACUATED]
+
+
+def test_an_unknown_planner_and_a_missing_model_are_bad_input(world: World) -> None:
+    with pytest.raises(BadInput, match="solver or llm"):
+        planner_named("oracle", Settings())
+    propose = planner_named("llm", Settings())
+    with pytest.raises(BadInput, match="no language model"):
+        propose(world.snapshot(), world.risks(), POLICY, world.fleet.clock.now(), ("a",))

@@ -1,0 +1,117 @@
+"""Can a node run a domain: its CPU, its machine type and its memory by NUMA cell."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+import libvirt
+
+from tools.domain.numa import Cell
+from tools.domain.xml import Domain
+from tools.libvirt.connection import one_line
+
+_CANT_COMPARE = (
+    libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED
+)  # fmt: skip
+
+
+def missing_cpu(connection: libvirt.virConnect, domain: Domain, host_cpu: str) -> str | None:
+    """What the node's CPU lacks for this domain; None when nothing, or when libvirt can't compare on this architecture
+    (it checks once more when the migration begins).
+
+    A host-passthrough domain needs what the host it runs on has (`host_cpu`); any other what its definition says.
+    """
+    if domain.cpu_mode in ("", "maximum"):  # QEMU's own model: what the machine type is, it is too
+        return None
+    flags = libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE
+    try:
+        if domain.cpu_mode == "host-passthrough":
+            connection.compareCPU(host_cpu, flags)
+        else:
+            compare: Any = connection.compareHypervisorCPU
+            compare(domain.emulator, domain.arch, None, domain.virt_type, domain.cpu_xml, flags)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_CPU_INCOMPATIBLE:
+            return one_line(error).rpartition(": ")[2]
+        if error.get_error_code() in _CANT_COMPARE:
+            return None
+        raise
+    return None
+
+
+def widest_guest(connection: libvirt.virConnect, virt_type: str) -> str:
+    """A domain with the host-model CPU of this node's QEMU, which is what compareHypervisorCPU compares with; the host's
+    own (compareCPU) says nothing of what QEMU can give without KVM. Empty when there is none."""
+    capabilities: Any = connection.getDomainCapabilities
+    try:
+        root = ET.fromstring(capabilities(None, None, None, virt_type, 0))  # noqa: S314 — libvirt wrote it
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (*_CANT_COMPARE, libvirt.VIR_ERR_INVALID_ARG):
+            return ""  # no such virtualisation here
+        raise
+    model = root.find("./cpu/mode[@name='host-model'][@supported='yes']")
+    if model is None:
+        return ""
+    domain = ET.Element("domain", type=virt_type)
+    ET.SubElement(domain, "name").text = "guest"
+    ET.SubElement(ET.SubElement(domain, "os"), "type", arch=root.findtext("arch", "")).text = "hvm"
+    ET.SubElement(domain, "cpu", mode="custom", match="exact").extend(list(model))
+    return ET.tostring(domain, encoding="unicode")
+
+
+def common_cpu_model(connection: libvirt.virConnect, domain: Domain, host_cpus: Sequence[str]) -> str | None:
+    """The best CPU model that all these hosts have, as far as this node's libvirt can tell."""
+    baseline: Any = connection.baselineHypervisorCPU
+    ask: tuple[Callable[[], str], ...] = (
+        lambda: baseline(domain.emulator, domain.arch, None, domain.virt_type, list(host_cpus), 0),
+        lambda: connection.baselineCPU(list(host_cpus), 0),
+    )
+    for each in ask:
+        with suppress(libvirt.libvirtError, ET.ParseError):
+            model = ET.fromstring(each()).findtext("model")  # noqa: S314 — libvirt wrote it
+            if model:
+                return model
+    return None
+
+
+def numa_cells(connection: libvirt.virConnect, capabilities: str) -> tuple[Cell, ...]:
+    """The node's cells. The caches of the host count as if they lay in any of them: libvirt tells them for the whole
+    host only, and the kernel drops them where memory is needed."""
+    host: Any = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)
+    caches = (int(host.get("buffers", 0)) + int(host.get("cached", 0))) << 10
+    found: list[Cell] = []
+    for element in ET.fromstring(capabilities).findall("./host/topology/cells/cell"):  # noqa: S314 — libvirt wrote it
+        number = int(element.get("id", "0"))
+        stats: Any = connection.getMemoryStats(number, 0)
+        total, free = int(stats.get("total", 0)) << 10, int(stats.get("free", 0)) << 10
+        # The first page size is the normal one; where it can't be told apart, sizes of a megabyte and more are huge.
+        sizes = sorted({int(page.get("size", "0")) for page in element.findall("pages")} - {0})
+        huge = [size for size in sizes if size >= 1 << 10]
+        pages: Any = connection.getFreePages(cast("Any", huge), number, 1, 0) if huge else {}
+        counts: Any = pages.get(number, {})
+        found.append(
+            Cell(
+                id=number,
+                memory_bytes=total,
+                free_bytes=min(total, free + caches),
+                free_hugepages={int(size) << 10: int(count) for size, count in counts.items()},
+            )
+        )
+    return tuple(found)
+
+
+def missing_machine(capabilities: str, domain: Domain) -> str | None:
+    """What a node with these capabilities lacks of architecture, machine type and virtualisation; None when nothing."""
+    root = ET.fromstring(capabilities)  # noqa: S314 — libvirt wrote it
+    arch = root.find(f"./guest/arch[@name='{domain.arch}']")
+    if arch is None:
+        return f"emulator for {domain.arch}"
+    machines = {name for element in arch.iter("machine") for name in (element.text, element.get("canonical"))}
+    if domain.machine and domain.machine not in machines:
+        return f"machine type {domain.machine}"
+    if domain.virt_type not in {element.get("type") for element in arch.findall("domain")}:
+        return f"virtualisation {domain.virt_type}"
+    return None

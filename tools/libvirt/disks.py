@@ -1,0 +1,179 @@
+"""What a node's libvirt says of a domain's state and disks, and which disks count as shared."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import libvirt
+
+from models.fleet import VmState
+from tools.domain.xml import Domain, DomainDisk
+from tools.libvirt.connection import Call
+from tools.libvirt.volumes import Pool, Volume, describe_volume, find_volume
+from tools.ports.vms import BackingImage, DiskObservation
+
+_QEMU_SECONDS = 3.0
+_MAX_CHAIN = 200
+"""QEMU itself takes no more"""
+_PAUSED_REASONS = {
+    libvirt.VIR_DOMAIN_PAUSED_USER: "user",
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: "migration",
+    libvirt.VIR_DOMAIN_PAUSED_SAVE: "save",
+    libvirt.VIR_DOMAIN_PAUSED_DUMP: "dump",
+    libvirt.VIR_DOMAIN_PAUSED_IOERROR: "I/O error",
+    libvirt.VIR_DOMAIN_PAUSED_WATCHDOG: "watchdog",
+    libvirt.VIR_DOMAIN_PAUSED_FROM_SNAPSHOT: "snapshot",
+    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: "starting up",
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY: "post-copy",
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: "post-copy failed",
+}
+_RUNNING_REASONS = {
+    libvirt.VIR_DOMAIN_RUNNING_MIGRATED: "migrated",
+    libvirt.VIR_DOMAIN_RUNNING_MIGRATION_CANCELED: "migration canceled",
+    libvirt.VIR_DOMAIN_RUNNING_POSTCOPY: "post-copy",
+    libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED: "post-copy failed",
+}
+_SHUTOFF_REASONS = {
+    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: "shut down",
+    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: "destroyed",
+    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: "migrated",
+    libvirt.VIR_DOMAIN_SHUTOFF_SAVED: "saved",
+    libvirt.VIR_DOMAIN_SHUTOFF_FAILED: "failed to start",
+}
+
+
+@dataclass(frozen=True)
+class SharedStorage:
+    """What the operator declares to be reachable from every node under the same path."""
+
+    paths: tuple[str, ...] = ()
+    """directories"""
+    pools: tuple[str, ...] = ()
+    """names of storage pools"""
+
+    def declares(self, path: str) -> bool:
+        """Whether a declared directory holds this file."""
+        return path.startswith("/") and any(PurePosixPath(path).is_relative_to(directory) for directory in self.paths)
+
+    def shares(self, disk: DomainDisk, path: str, pools: list[Pool]) -> bool:
+        return disk.over_network or self.shares_file(path, pools, pool_name=disk.pool)
+
+    def shares_file(self, path: str, pools: list[Pool], *, pool_name: str = "") -> bool:
+        return self.declares(path) or any(
+            (pool.on_network or pool.name in self.pools) and (pool.name == (pool_name or None) or pool.holds(path))
+            for pool in pools
+        )
+
+
+def read_state(domain: libvirt.virDomain) -> tuple[VmState, str]:
+    """State and libvirt's reason in words. When libvirt is unsure whether a process is left, it counts as running."""
+    state, reason = (int(figure) for figure in domain.state())
+    if state == libvirt.VIR_DOMAIN_SHUTOFF:
+        return VmState.SHUTOFF, _SHUTOFF_REASONS.get(reason, "")
+    if state == libvirt.VIR_DOMAIN_PAUSED:
+        return VmState.PAUSED, _PAUSED_REASONS.get(reason, "")
+    if state == libvirt.VIR_DOMAIN_PMSUSPENDED:
+        return VmState.PAUSED, "asleep"
+    if state == libvirt.VIR_DOMAIN_CRASHED:
+        return (VmState.PAUSED if domain.isActive() else VmState.SHUTOFF), "crashed"
+    if state == libvirt.VIR_DOMAIN_SHUTDOWN:
+        return VmState.RUNNING, "shutting down"
+    return VmState.RUNNING, _RUNNING_REASONS.get(reason, "")
+
+
+def observe_disks(
+    connection: libvirt.virConnect,
+    domain: libvirt.virDomain,
+    described: Domain,
+    shared: SharedStorage,
+    pools: list[Pool],
+    *,
+    ask_qemu: bool = True,
+) -> tuple[DiskObservation, ...]:
+    """The writable disks, as their storage pool has them, else as the running QEMU says.
+
+    Sizes are 0 where neither can tell: a network disk of a vm that is shut off, or whose QEMU is too busy. A network
+    disk counts as fully allocated: how much of it holds data only its server knows.
+    """
+    observed: list[DiskObservation] = []
+    for disk in described.writable_disks:
+        path = _volume_path(connection, disk)
+        virtual = allocated = image = 0
+        backing = disk.backing
+        volume = None if disk.over_network else _volume(connection, path)
+        if volume is not None:
+            virtual, allocated, image = volume.virtual_bytes, volume.allocated_bytes, volume.image_bytes
+            backing = backing or volume.backing
+        elif ask_qemu:
+            virtual, allocated, image = _sizes_from_qemu(domain, disk.device)
+            if disk.over_network:
+                allocated = virtual
+        observed.append(
+            DiskObservation(
+                device=disk.device,
+                path=path,
+                format=disk.format,
+                virtual_bytes=virtual,
+                allocated_bytes=allocated,
+                shared=shared.shares(disk, path, pools),
+                image_bytes=image,
+                backing=backing,
+                chain=_chain(connection, backing, shared, pools) if backing else (),
+            )
+        )
+    return tuple(observed)
+
+
+def _chain(
+    connection: libvirt.virConnect, backing: str, shared: SharedStorage, pools: list[Pool]
+) -> tuple[BackingImage, ...]:
+    """The images below a disk, nearest first. It ends early at one that no pool holds."""
+    found: list[BackingImage] = []
+    while backing and len(found) < _MAX_CHAIN:
+        volume = _volume(connection, backing)
+        if volume is None:
+            break
+        found.append(
+            BackingImage(
+                path=backing,
+                format=volume.format,
+                virtual_bytes=volume.virtual_bytes,
+                allocated_bytes=volume.allocated_bytes,
+                image_bytes=volume.image_bytes,
+                backing=volume.backing,
+                shared=shared.shares_file(backing, pools),
+            )
+        )
+        backing = volume.backing
+    return tuple(found)
+
+
+def _sizes_from_qemu(domain: libvirt.virDomain, device: str) -> tuple[int, int, int]:
+    """Capacity, allocation and length. Waited for only briefly: a job that holds the domain up for half a minute must
+    not make its node look unreachable."""
+    call = Call(f"block-info-{device}", lambda: domain.blockInfo(device, 0))
+    if not call.wait(_QEMU_SECONDS) or call.error is not None:
+        return 0, 0, 0
+    virtual, allocated, image = (int(figure) for figure in call.result)
+    return virtual, allocated, image
+
+
+def _volume_path(connection: libvirt.virConnect, disk: DomainDisk) -> str:
+    if disk.type != "volume":
+        return disk.path
+    with suppress(libvirt.libvirtError):
+        return connection.storagePoolLookupByName(disk.pool).storageVolLookupByName(disk.volume).path()
+    return disk.path
+
+
+def _volume(connection: libvirt.virConnect, path: str) -> Volume | None:
+    # A running QEMU's own figures won't do for a file: it counts as allocated only what it wrote itself.
+    with suppress(libvirt.libvirtError, ET.ParseError):
+        volume = find_volume(connection, path)
+        if volume is not None:
+            return describe_volume(volume)
+    return None

@@ -1,0 +1,99 @@
+"""What a libvirt node has on its disks, behind the Hypervisor port: images, UEFI variables, TPM state, snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import PurePosixPath
+
+import libvirt
+
+from models.errors import ActionFailed
+from tools.domain.xml import parse_domain
+from tools.libvirt import state_files as state
+from tools.libvirt import streams, volumes
+from tools.libvirt.connection import one_line
+from tools.libvirt.view import LibvirtView
+from tools.ports.vms import StateFile, StorageFacts
+
+_STATE_SECONDS = 60.0
+
+
+class LibvirtStorage(LibvirtView):
+    """The part of LibvirtNode that holds files."""
+
+    def free_disk_bytes(self, path: str) -> int:
+        return self._ask("free disk space", lambda c: volumes.free_bytes(c, self._name, path))
+
+    def disk_exists(self, path: str) -> bool:
+        return self._ask(f"disk {path}", lambda c: volumes.volume_exists(c, self._name, path))
+
+    def storage_facts(self, path: str) -> StorageFacts:
+        return self._ask(
+            f"disk {path}",
+            lambda c: volumes.storage_facts(c, self._name, path, self._shared.shares_file),
+            seconds=60.0,
+        )
+
+    def wipe_disk(self, path: str, *, overwrite: bool) -> str:
+        with self._connection.dedicated() as connection:
+            return streams.wipe_volume(self._connection, connection, path, overwrite=overwrite)
+
+    def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
+        return streams.read_volume(self._connection, path, chunk_bytes=chunk_bytes)
+
+    def create_disk(
+        self,
+        path: str,
+        *,
+        format: str,
+        virtual_bytes: int,
+        needed_bytes: int | None = None,
+    ) -> None:
+        def create(connection: libvirt.virConnect) -> None:
+            volumes.create_volume(
+                connection,
+                self._name,
+                path,
+                format=format,
+                virtual_bytes=virtual_bytes,
+                needed_bytes=virtual_bytes if needed_bytes is None else needed_bytes,
+            )
+
+        self._ask(f"making disk {PurePosixPath(path).name}", create, seconds=60.0)
+
+    def write_disk(self, path: str, chunks: Iterator[bytes], *, total_bytes: int | None = None) -> int:
+        with self._connection.dedicated() as connection:
+            return streams.write_volume(self._connection, connection, path, chunks, total_bytes=total_bytes)
+
+    def delete_disk(self, path: str) -> None:
+        try:
+            self._connection.call(f"removing disk {path}", lambda c: volumes.delete_volume(c, path), seconds=60.0)
+        except libvirt.libvirtError as error:
+            raise ActionFailed(
+                f"disk {path} could not be removed from node {self._name}: {one_line(error)}", hint="remove it by hand"
+            ) from error
+
+    def state_files(self, uuid: str) -> tuple[StateFile, ...]:
+        domain = parse_domain(self.domain_xml(uuid))
+        return self._ask(
+            "its UEFI variables and TPM state",
+            lambda c: state.read_state_files(c, self._name, domain),
+            seconds=_STATE_SECONDS,
+        )
+
+    def write_state_file(self, file: StateFile) -> bool:
+        return self._ask(
+            f"writing {file.path}", lambda c: state.write_state_file(c, self._name, file), seconds=_STATE_SECONDS
+        )
+
+    def delete_state_file(self, path: str) -> None:
+        self._ask(f"removing {path}", lambda c: state.delete_state_file(c, self._name, path), seconds=_STATE_SECONDS)
+
+    def wipe_state_file(self, path: str) -> bool:
+        return self._ask(f"wiping {path}", lambda c: state.wipe_state_file(c, self._name, path), seconds=_STATE_SECONDS)
+
+    def snapshots(self, uuid: str) -> tuple[str, ...]:
+        return self._read_domain("the snapshots of", uuid, state.read_snapshots)
+
+    def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
+        self._act("making snapshots known of", uuid, lambda d: state.restore_snapshots(d, snapshots))

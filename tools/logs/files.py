@@ -1,0 +1,264 @@
+"""Hardware events out of collected log files, as rsyslog lays them out: RFC 3339 time, host, tag, message.
+
+Files are read from where the last look ended, also after they were renamed; what was truncated is read again. Events
+are recognised by what they say and when, so that a rotation that copies gives none twice.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from models.errors import HardwareLogUnavailable
+from models.signal import HardwareEvent
+from tools.logs.event_store import EventStore
+from tools.logs.patterns import Match, lines_with_hints, match_kernel, match_sel
+from tools.logs.templates import Templates
+
+FIRST_READ_BYTES = 64 << 20
+"""At the first look only so much of a file's end is read, and what was left out is counted. What turns up later is new."""
+_CHUNK = 1 << 20
+_LONGEST_LINE = 8192
+_CHECKED = 256
+"""Bytes before the place reached whose hash says that the file is still the same one."""
+_KEPT = timedelta(days=7)
+_NAMES = re.compile(r"(?:.*\.log|syslog|messages|kern|bmc|smartd)(?:[.-]\d+)?(?:\.gz)?")
+_LINE = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?\d*(?:Z|[+-]\d\d:?\d\d)) (?P<host>\S+) "
+    r"(?P<tag>[^:\s\[]{1,48})(?:\[\d+\])?: ?(?P<message>.*)"
+)
+_UPTIME = re.compile(r"^\[ *\d+\.\d+\] ")
+_REPEATED = re.compile(r"^message repeated (\d+) times: \[ ?(.*)\]$")
+_KERNEL_TAGS, _BMC_TAGS = frozenset({"kernel", "smartd", "rasdaemon"}), frozenset({"ipmievd", "ipmiseld"})
+
+
+@dataclass
+class _Place:
+    """How far one file was read."""
+
+    offset: int
+    check: bytes
+    """SHA-256 over the `_CHECKED` bytes before `offset`"""
+
+
+@dataclass
+class Counts:
+    """What became of the lines read so far."""
+
+    lines: int = 0
+    events: int = 0
+    unknown: int = 0
+    """that no pattern names"""
+    unreadable: int = 0
+    """that look like an event but have no time, host and tag"""
+    foreign: int = 0
+    """that look like an event but are of another host or program"""
+    skipped_bytes: int = 0
+    """at the start of files too long to read in full"""
+
+
+class LogFiles:
+    """A `HardwareLog` over files and directories that hold one node's collected logs. Safe to use from several threads."""
+
+    def __init__(
+        self, node: str, paths: Sequence[Path], *, other_nodes: Iterable[str] = (), state_file: Path | None = None
+    ) -> None:
+        """`other_nodes`: lines of these hosts are left aside, for files that several nodes write to. `state_file`: what was read
+        and how far is kept there, so that a restart goes on from it."""
+        self._node = node
+        self._paths = tuple(paths)
+        self._others = frozenset(other_nodes) - {node}
+        self._events = EventStore(node, state_file)
+        self._places = {key: _Place(offset, check) for key, (offset, check) in self._events.places.items()}
+        self._first_look = not self._places
+        self._lock = threading.Lock()
+        self.counts = Counts()
+        self.templates = Templates(lambda tag, message: understand(tag, message) is not None)
+
+    def events(self, *, since: datetime) -> list[HardwareEvent]:
+        """Events at or after `since`, oldest first.
+
+        Raises HardwareLogUnavailable when one of the configured paths is missing or can't be read.
+        """
+        with self._lock:
+            for path in self._files(since):
+                self._read(path)
+            self._first_look = False
+            self._events.forget(min(since, datetime.now(UTC) - _KEPT))
+            self._events.save({key: (place.offset, place.check) for key, place in self._places.items()})
+            return self._events.since(since)
+
+    def _files(self, since: datetime) -> list[Path]:
+        """The files to look into, oldest first."""
+        found: list[tuple[float, Path]] = []
+        for path in self._paths:
+            try:
+                if not path.is_dir():
+                    found.append((path.stat().st_mtime, path))
+                    continue
+                for file in path.iterdir():
+                    with suppress(FileNotFoundError):  # rotated away just now
+                        written = file.stat().st_mtime
+                        if _NAMES.fullmatch(file.name) and file.is_file() and written >= since.timestamp():
+                            found.append((written, file))
+            except OSError as error:
+                raise HardwareLogUnavailable(
+                    f"hardware log {path} of node {self._node!r}: {error.strerror or error}",
+                    hint="mend hardware_logs in the settings, or the log collection",
+                ) from error
+        return [file for _, file in sorted(found)]
+
+    def _read(self, path: Path) -> None:
+        try:
+            if path.suffix == ".gz":
+                self._read_packed(path)
+                return
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                key = (status.st_dev, status.st_ino)
+                place = self._places.get(key)
+                if place is not None and not _is_same(file.fileno(), place, status.st_size):
+                    place = _Place(0, b"")  # truncated and written anew
+                if place is None:
+                    place = _Place(max(0, status.st_size - FIRST_READ_BYTES) if self._first_look else 0, b"")
+                    self.counts.skipped_bytes += place.offset
+                start = place.offset
+                file.seek(start)
+                reached = start
+                for block, end in _blocks(iter(lambda: file.read(_CHUNK), b""), start):
+                    reached = end
+                    self._take_block(block)
+                self._places[key] = _Place(reached, check_of(file.fileno(), reached))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise HardwareLogUnavailable(
+                f"hardware log {path} of node {self._node!r}: {error.strerror or error}",
+                hint="mend its permissions, or the log collection",
+            ) from error
+
+    def _read_packed(self, path: Path) -> None:
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key in self._places:
+            return
+        self._places[key] = _Place(status.st_size, b"")
+        try:
+            with gzip.open(path, "rb") as file:
+                for block, _ in _blocks(iter(lambda: file.read(_CHUNK), b""), 0):
+                    self._take_block(block)
+        except (EOFError, gzip.BadGzipFile):
+            del self._places[key]  # still being written
+
+    def _take_block(self, block: bytes) -> None:
+        """Whole lines. Only those that may be events are looked at one by one."""
+        lines = block.count(b"\n")
+        candidates = lines_with_hints(block)
+        self.templates.sample(block, lines)
+        self.counts.lines += lines
+        self.counts.unknown += lines - len(candidates)
+        for line in candidates:
+            self._take(line[:_LONGEST_LINE])
+
+    def _take(self, line: bytes) -> None:
+        found = _LINE.match(line.decode("utf-8", "replace"))
+        if found is None:
+            self.counts.unreadable += 1
+            return
+        tag, host = found["tag"], found["host"]
+        if (tag not in _KERNEL_TAGS and tag not in _BMC_TAGS) or host in self._others:
+            self.counts.foreign += 1
+            return
+        said = understand(tag, found["message"])
+        if said is None:
+            self.counts.unknown += 1
+            return
+        try:
+            at = datetime.fromisoformat(found["time"][:26] + _zone(found["time"])).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.counts.unreadable += 1
+            return
+        self.counts.events += 1
+        self._events.add(event_of(self._node, at, said))
+
+
+def understand(tag: str, message: str) -> Match | None:
+    """What a message of that program says; None when no pattern names it, or the program is none that reports hardware."""
+    message = _UPTIME.sub("", message)
+    repeated = _REPEATED.match(message)
+    if repeated is not None:
+        message = _UPTIME.sub("", repeated[2])
+    if tag in _BMC_TAGS:
+        return match_sel(message)
+    return match_kernel(message) if tag in _KERNEL_TAGS else None
+
+
+def split_line(line: str) -> tuple[str, str] | None:
+    """Tag and message of a line as rsyslog lays it out; None when it is laid out otherwise."""
+    found = _LINE.match(line[:_LONGEST_LINE])
+    return None if found is None else (found["tag"], found["message"])
+
+
+def is_hardware_tag(tag: str) -> bool:
+    """Whether that program reports hardware."""
+    return tag in _KERNEL_TAGS or tag in _BMC_TAGS
+
+
+def event_of(node: str, at: datetime, said: Match) -> HardwareEvent:
+    """The event of a matched line. Times are cut to the second: a burst within one second is one event."""
+    pattern = said.pattern
+    return HardwareEvent(
+        node=node,
+        time=at.replace(microsecond=0),
+        kind=pattern.kind,
+        component=pattern.component,
+        severity=pattern.severity,
+        part=said.part,
+        asserted=said.asserted,
+    )
+
+
+def _zone(stamp: str) -> str:
+    found = re.search(r"(?:Z|[+-]\d\d:?\d\d)$", stamp)
+    return "" if found is None or found.end() <= 26 else found[0]
+
+
+def _blocks(chunks: Iterator[bytes], start: int) -> Iterator[tuple[bytes, int]]:
+    """Blocks of whole lines and where each ends. A last line without its end is left for the next look."""
+    rest = b""
+    at = start
+    dropping = False
+    for chunk in chunks:
+        whole, newline, after = chunk.rpartition(b"\n")
+        if not newline:
+            rest += after
+        else:
+            block = rest + whole + newline
+            rest = after
+            at += len(block)
+            if dropping:  # up to the end of the line that was too long
+                block = block[block.index(b"\n") + 1 :]
+                dropping = False
+            yield block, at
+        if len(rest) > _CHUNK:  # no line at all: binary rubbish, or a hole
+            at += len(rest)
+            rest = b""
+            dropping = True
+
+
+def check_of(descriptor: int, offset: int) -> bytes:
+    """What tells that a file still holds the same bytes before `offset`: SHA-256 over the last of them."""
+    begin = max(0, offset - _CHECKED)
+    return hashlib.sha256(os.pread(descriptor, offset - begin, begin)).digest()
+
+
+def _is_same(descriptor: int, place: _Place, size: int) -> bool:
+    return size >= place.offset and check_of(descriptor, place.offset) == place.check

@@ -1,0 +1,171 @@
+"""Hardware events out of a BMC's system event log, read over the LAN with ipmitool.
+
+The password goes to ipmitool as a file or in its environment, never on its command line, where every user of the machine
+could read it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from models.errors import HardwareLogUnavailable
+from models.signal import HardwareEvent
+from tools.logs.files import event_of
+from tools.logs.patterns import match_sel
+
+PATIENCE_SECONDS = 1.5
+"""How long a look waits for a BMC that answered before; what it said then is taken meanwhile."""
+FIRST_PATIENCE_SECONDS = 5.0
+TRUSTED_SECONDS = 120.0
+"""How long an earlier answer stands for a BMC that is slow or silent."""
+_WRONG_CLOCK = 120.0
+"""A BMC's clock further off than this is corrected by the difference."""
+_PASSWORD_VARIABLE = "IPMI_PASSWORD"  # noqa: S105  # ipmitool's own name for it
+_STAMP = re.compile(r"(\d\d)/(\d\d)/(\d{2}|\d{4})[ ,]+(\d\d):(\d\d):(\d\d)")
+
+
+class SystemEventLog:
+    """A `HardwareLog` over one node's BMC. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        node: str,
+        address: str,
+        *,
+        port: int = 623,
+        user: str = "",
+        password_file: Path | None = None,
+        interface: str = "lanplus",
+    ) -> None:
+        """Without a `password_file` the environment variable IPMI_PASSWORD is used."""
+        self._node = node
+        self._address = address
+        self._command = ["ipmitool", "-I", interface, "-H", address, "-p", str(port), "-N", "1", "-R", "1"]
+        if user:
+            self._command += ["-U", user]
+        if password_file is not None:
+            self._command += ["-f", str(password_file)]
+        elif os.environ.get(_PASSWORD_VARIABLE):
+            self._command += ["-E"]
+        self._lock = threading.Lock()
+        self._reading: _Reading | None = None
+        self._last: tuple[float, list[HardwareEvent]] | None = None
+        self._clock_off: timedelta | None = None
+
+    def events(self, *, since: datetime) -> list[HardwareEvent]:
+        """Events at or after `since`, oldest first.
+
+        A BMC that is slow does not hold a look up: for `TRUSTED_SECONDS` its last answer stands. Raises
+        HardwareLogUnavailable when it does not answer, refuses, or ipmitool is missing.
+        """
+        with self._lock:
+            if self._reading is None or self._reading.taken:
+                self._reading = _Reading(self._read)
+            reading = self._reading
+            last = self._last
+        reading.done.wait(FIRST_PATIENCE_SECONDS if last is None else PATIENCE_SECONDS)
+        if reading.done.is_set():
+            reading.taken = True
+            if isinstance(reading.outcome, list):
+                last = self._last = (time.monotonic(), reading.outcome)
+            elif last is None or time.monotonic() - last[0] > TRUSTED_SECONDS:
+                assert reading.outcome is not None
+                raise reading.outcome
+        elif last is None or time.monotonic() - last[0] > TRUSTED_SECONDS:
+            raise HardwareLogUnavailable(
+                f"BMC {self._address} of node {self._node!r} has not answered", hint="check its network and its address"
+            )
+        return [event for event in last[1] if event.time >= since]
+
+    def _read(self) -> list[HardwareEvent]:
+        events: dict[HardwareEvent, None] = {}
+        records = list(csv.reader(self._run("-c", "-Z", "sel", "elist").splitlines()))
+        if self._clock_off is None and any(len(fields) >= 6 for fields in records):
+            self._clock_off = self._clock_difference()
+        for fields in records:
+            event = self._event(fields)
+            if event is not None:
+                events.setdefault(event)
+        return sorted(events, key=lambda event: event.time)
+
+    def _event(self, fields: list[str]) -> HardwareEvent | None:
+        """One record: number, date, time, `type sensor`, event, Asserted or Deasserted, details."""
+        if len(fields) < 6:
+            return None
+        at = parse_stamp(f"{fields[1]} {fields[2]}")
+        said = match_sel(f"{fields[3]} {fields[4].strip()} {fields[5]}")
+        if at is None or said is None:
+            return None
+        return event_of(self._node, at + (self._clock_off or timedelta(0)), said)
+
+    def _clock_difference(self) -> timedelta:
+        """What to add to the BMC's times. A BMC that has lost its clock would otherwise date its records decades ago."""
+        at = parse_stamp(self._run("-Z", "sel", "time", "get"))
+        if at is None:
+            return timedelta(0)
+        off = datetime.now(UTC) - at
+        return off if abs(off.total_seconds()) > _WRONG_CLOCK else timedelta(0)
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                [*self._command, *arguments],
+                capture_output=True, text=True, errors="replace", timeout=20, check=False, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise HardwareLogUnavailable("ipmitool is not installed", hint="install the package ipmitool") from None
+        except subprocess.TimeoutExpired:
+            raise HardwareLogUnavailable(
+                f"BMC {self._address} of node {self._node!r} did not answer within 20 s", hint="check its network"
+            ) from None
+        if "Cipher Suites" in done.stderr and "-C" not in self._command:
+            # It fell back to suite 3 after waiting for an answer; the next runs need not wait.
+            self._command += ["-C", "3"]
+        if done.returncode != 0:
+            why = " ".join((done.stderr or done.stdout).split())[:200] or f"exit code {done.returncode}"
+            raise HardwareLogUnavailable(
+                f"BMC {self._address} of node {self._node!r} gave no event log: {why}",
+                hint="check bmc.address, bmc.user and bmc.password_file in the settings",
+            )
+        return done.stdout
+
+
+class _Reading:
+    """One run of ipmitool in the background."""
+
+    def __init__(self, read: Callable[[], list[HardwareEvent]]) -> None:
+        self.outcome: list[HardwareEvent] | HardwareLogUnavailable | None = None
+        self.done = threading.Event()
+        self.taken = False
+        self._read = read
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.outcome = self._read()
+        except HardwareLogUnavailable as error:
+            self.outcome = error
+        except Exception as error:  # a thread's exception would go unseen
+            self.outcome = HardwareLogUnavailable(f"the BMC's event log can't be read: {error!r}", hint="report this")
+        finally:
+            self.done.set()
+
+
+def parse_stamp(text: str) -> datetime | None:
+    """`11/23/26 05:09:29 GMT` or `11/23/2026 05:09:29` in UTC; None for what has no date, such as `Pre-Init`."""
+    found = _STAMP.search(text)
+    if found is None:
+        return None
+    month, day, year, hour, minute, second = (int(group) for group in found.groups())
+    try:
+        return datetime(year + 2000 if year < 100 else year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None

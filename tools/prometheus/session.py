@@ -1,0 +1,110 @@
+"""What a Prometheus answer has to be before anybody believes it: whole, of the right kind, and JSON."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from pydantic_core import from_json
+
+from models.errors import BadInput, MetricsUnavailable
+from models.signal import Signal
+from tools.prometheus.matrix import Matrix, split_answer
+
+
+class _Uncollected:
+    """Holds Python's cycle collector back while a large answer is decoded: it would search a million new dicts, again and again,
+    for cycles that JSON can't have, for three quarters of the time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._was_on = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._was_on = gc.isenabled()
+                gc.disable()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._was_on:
+                gc.enable()
+
+
+UNCOLLECTED = _Uncollected()
+
+
+class RefusalError(Exception):
+    """Prometheus answered, but not with data."""
+
+    def __init__(self, what: str, *, kind: str = "", status: int = 200) -> None:
+        super().__init__(what)
+        self.what, self.kind, self.status = what, kind, status
+
+    def about(self, signal: Signal, query: str, url: str) -> BadInput | MetricsUnavailable:
+        if self.kind == "bad_data" or "many-to-many" in self.what or "duplicate series" in self.what:
+            return BadInput(
+                f"signal {signal.name}: Prometheus refuses its query: {self.what}; query: {query}",
+                hint="mend its promql",
+            )
+        hint = "see Prometheus's own log"
+        if self.status in (401, 403):
+            hint = "put the credentials into prometheus.headers"
+        elif self.status == 404 or self.kind == "not-json":
+            hint = "check prometheus.url: it must be the address before /api/v1"
+        elif self.kind == "partial":
+            hint = "the rest is unknown; mend the store that did not answer"
+        return MetricsUnavailable(f"Prometheus at {url} gave no data for {signal.name}: {self.what}", hint=hint)
+
+
+class CheckedSession(requests.Session):
+    """Looks at each answer before the client, which drops warnings, types and messages, gets to see it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._shown = url
+
+    def request(self, method: str, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        if method == "POST":
+            # The client puts everything into the URL, where long queries do not fit.
+            kwargs["data"], kwargs["params"] = kwargs.pop("params", None), None
+        response = super().request(method, url, *args, **kwargs)
+        split = split_answer(response.content)
+        try:
+            with UNCOLLECTED:
+                body = from_json(response.content if split is None else split[0])
+        except ValueError:
+            kind = response.headers.get("content-type", "no content type").split(";")[0]
+            what = f"HTTP {response.status_code} with {kind} instead of JSON"
+            raise RefusalError(what, kind="not-json", status=response.status_code) from None
+        if not isinstance(body, dict):
+            raise RefusalError("JSON that is not an object", kind="not-json", status=response.status_code)
+        if response.status_code != 200 or body.get("status") != "success":
+            message = " ".join(str(body.get("error") or f"HTTP {response.status_code}").split())[:300]
+            raise RefusalError(message, kind=str(body.get("errorType", "")), status=response.status_code)
+        # Prometheus 2.50 to 2.5x mixes remarks on the query into the warnings; those do not make data partial.
+        warnings = [str(w) for w in body.get("warnings") or () if not str(w).startswith("PromQL info")]
+        if warnings:
+            raise RefusalError(f"it answered only in part ({' '.join(warnings[0].split())[:300]})", kind="partial")
+        if body.get("isPartial"):  # VictoriaMetrics: a storage node did not answer
+            raise RefusalError("it answered only in part (isPartial)", kind="partial")
+        data = body.get("data")
+        if not isinstance(data, dict) or data.get("resultType") != "matrix" or not isinstance(data.get("result"), list):
+            raise RefusalError("no matrix in its answer", kind="not-json")
+        data["result"] = Matrix(b"", data["result"]) if split is None else split[1]
+        response.json = _always(body)  # decoding takes longer than everything else: once is enough
+        return response
+
+
+def _always(body: object) -> Callable[..., object]:
+    def decoded(**_: object) -> object:
+        return body
+
+    return decoded
