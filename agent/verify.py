@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.actions.reconcile import runs_at_most_once
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from models.base import Value
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, Evacuation
@@ -27,7 +27,7 @@ class Verification(Value):
         return all(check.passed is True for check in self.checks)
 
 
-def verify(evacuation: Evacuation, fleet_before: Fleet, hands: Hands) -> Verification:
+def verify(evacuation: Evacuation, fleet_before: Fleet, hands: Resources) -> Verification:
     """Every vm runs at most once and none was lost; every archive reads back whole; the journal's chain holds.
 
     A vm is not lost when some node that answers shows it, or a verified archive holds it.
@@ -44,7 +44,7 @@ def verify(evacuation: Evacuation, fleet_before: Fleet, hands: Hands) -> Verific
         if checks[-1].passed:
             whole.add(vm)
     for vm in fleet_before.vms:
-        sights = hands.look_everywhere(vm.uuid)
+        sights = hands.observe_on_all_nodes(vm.uuid)
         once, where = runs_at_most_once(sights)
         seen = any(sight.observation is not None for sight in sights)
         running = any(sight.observation is not None and sight.observation.state is VmState.RUNNING for sight in sights)
@@ -58,7 +58,7 @@ def verify(evacuation: Evacuation, fleet_before: Fleet, hands: Hands) -> Verific
     return Verification(checks=tuple(checks))
 
 
-def _archive(hands: Hands, archive_id: str, name: str) -> Check:
+def _archive(hands: Resources, archive_id: str, name: str) -> Check:
     if hands.archives is None:
         return Check(name=f"archive of {name}", passed=None, why="no archive store is configured")
     try:
@@ -68,7 +68,7 @@ def _archive(hands: Hands, archive_id: str, name: str) -> Check:
     return Check(name=f"archive of {name}", passed=True, why=f"{entry.id}: every byte matches the signed manifest")
 
 
-def _journal(hands: Hands) -> Check:
+def _journal(hands: Resources) -> Check:
     try:
         count = hands.journal.verify()
     except LifeboatError as error:

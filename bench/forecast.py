@@ -19,7 +19,7 @@ import numpy as np
 
 from models.forecast.learned import backtest, evaluate
 from models.forecast.learned.dataset import DAY
-from models.forecast.learned.train import Settings
+from models.forecast.learned.train import TrainingSettings
 from tools.forecast.datasets import read_dataset
 
 CUTS: dict[str, tuple[int, int, tuple[str, ...]]] = {
@@ -44,7 +44,7 @@ def trials(folder: Path, name: str, splits: int, jobs: int, forest: bool) -> lis
         for cut in cuts:
             began = time.monotonic()
             trial = backtest.run(
-                data, horizon, _micros(cut), every, seed=seed, settings=Settings(jobs=jobs), forest=forest
+                data, horizon, _micros(cut), every, seed=seed, settings=TrainingSettings(jobs=jobs), forest=forest
             )
             # Which value was the best in training differs from trial to trial; it is one method all the same.
             methods = {name.partition(" (")[0]: row for name, row in backtest.summarise(trial, rounds=0).items()}

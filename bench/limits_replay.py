@@ -30,7 +30,7 @@ from models.policy import Policy
 from models.risk import Risk
 from models.risk_level import node_standing
 from models.signal import SignalHistory
-from models.tier import Tier, warrant
+from models.tier import Tier, assess_tier
 from tools.signals import load_catalogue
 
 START = 1_764_000_000.0
@@ -64,7 +64,7 @@ def tier(histories: list[SignalHistory], now: float) -> tuple[Tier, Risk]:
     seen = [SignalHistory(h.signal, "node-a", h.part, held, h.values[kept]) for h in histories]
     risk = assess_node("node-a", seen, [], now=now)
     at = datetime.fromtimestamp(now, UTC)
-    return warrant(node_standing("node-a", risk, POLICY, at), STAKE, POLICY).tier, risk
+    return assess_tier(node_standing("node-a", risk, POLICY, at), STAKE, POLICY).tier, risk
 
 
 def fault_run(job: tuple[FaultKind, int, float, float]) -> Caught:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.actions.attempt import AttemptContext
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.actions.runner import run_attempt
 from lab.lifecycle.down import down
 from lab.lifecycle.up import up
@@ -80,7 +80,9 @@ class Bench:
             )
             for name in BETWEEN
         }  # fmt: skip
-        self.hands = Hands(self.nodes, SystemClock(), Journal(directory / "journal.sqlite"), ask_guest=guest_answers)
+        self.hands = Resources(
+            self.nodes, SystemClock(), Journal(directory / "journal.sqlite"), ask_guest=guest_answers
+        )
         self.guest = CALM
         for node in lab.nodes:
             for name, state in guests.where(lab, node).items():

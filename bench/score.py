@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from models.forecast.learned.dataset import DAY, Dataset, build
 from models.forecast.learned.features import Builder
 from models.forecast.learned.predict import Forecast, score
-from models.forecast.learned.train import Settings, train
+from models.forecast.learned.train import TrainingSettings, train
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -86,7 +86,7 @@ def timed(do: Callable[[], object], runs: int) -> tuple[list[float], list[float]
 def learned(nodes: int, signals: int, days: int, runs: int) -> None:
     # Fewer training pairs than usual, the usual ensemble: scoring costs by its trees and the width of the matrix.
     model: Forecast = train(
-        fleet(1500, signals, days), [7 * DAY], settings=Settings(fewest_healthy=4_000, jobs=1)
+        fleet(1500, signals, days), [7 * DAY], settings=TrainingSettings(fewest_healthy=4_000, jobs=1)
     )  # fmt: skip
     data = fleet(nodes, signals, days)
     unit, at = np.arange(nodes), np.full(nodes, data.last_time)

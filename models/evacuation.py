@@ -28,7 +28,7 @@ class AttemptOutcome(StrEnum):
     """not needed any more, such as a vm that was gone already; not a failure"""
 
 
-class SeenState(StrEnum):
+class ObservedState(StrEnum):
     """What one look at one place showed."""
 
     RUNNING = "running"
@@ -44,7 +44,7 @@ class Evidence(Value):
     """One observation of a vm, made after an attempt."""
 
     node: str
-    seen: SeenState
+    seen: ObservedState
     observed_at: UtcTime
     detail: str = ""
     """what else was seen: `same uuid, 2 disks`, `attempt stamp matches`; empty when nothing"""

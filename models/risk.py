@@ -74,7 +74,7 @@ class Risk(Value):
         """P(fails within `seconds`), read off the curve: linear from (0, 0), level after the last horizon."""
         return _read_off(self.curve, seconds)
 
-    def believed_within(self, seconds: float) -> float:
+    def trusted_within(self, seconds: float) -> float:
         """As `within`, without the learned part where that does not fit: what documented limits alone say, 0 if untold."""
         return _read_off(_curve(self.grounded or {}), seconds) if self.misfit else self.within(seconds)
 

@@ -11,21 +11,21 @@ from models.policy import Ceiling, Policy
 from models.risk import Risk
 
 
-class Standing(StrEnum):
-    RISKY = "risky"
+class RiskLevel(StrEnum):
+    TRIGGERED = "risky"
     """P(fails within the trigger's horizon) has reached the trigger: its vms should leave"""
-    RAISED = "raised"
+    ELEVATED = "raised"
     """not that high, but too high to take vms"""
-    SOUND = "sound"
+    ACCEPTABLE = "sound"
     """may take vms"""
     UNKNOWN = "unknown"
     """no risk, no data, or data too old: neither a trigger nor a target"""
 
 
 @dataclass(frozen=True)
-class NodeStanding:
+class NodeRisk:
     node: str
-    standing: Standing
+    standing: RiskLevel
     probability: float | None
     """P(fails within the trigger's horizon); None when unknown"""
     why: str
@@ -36,7 +36,7 @@ class NodeStanding:
     @property
     def usable_risk(self) -> Risk | None:
         """The risk when it is known well enough to reckon with."""
-        return None if self.standing is Standing.UNKNOWN else self.risk
+        return None if self.standing is RiskLevel.UNKNOWN else self.risk
 
 
 def data_age_seconds(risk: Risk, now: datetime) -> float | None:
@@ -47,31 +47,31 @@ def data_age_seconds(risk: Risk, now: datetime) -> float | None:
     return risk.data_age_seconds + max(0.0, since)
 
 
-def node_standing(node: str, risk: Risk | None, policy: Policy, now: datetime) -> NodeStanding:
+def node_standing(node: str, risk: Risk | None, policy: Policy, now: datetime) -> NodeRisk:
     """Where one node stands. Missing or stale data is unknown, whatever the probability says."""
     if risk is None:
-        return NodeStanding(node, Standing.UNKNOWN, None, "no risk is known", None)
+        return NodeRisk(node, RiskLevel.UNKNOWN, None, "no risk is known", None)
     age = data_age_seconds(risk, now)
     limit = policy.data.max_age.total_seconds()
     if age is None:
-        return NodeStanding(node, Standing.UNKNOWN, None, "its risk stands on no data", risk)
+        return NodeRisk(node, RiskLevel.UNKNOWN, None, "its risk stands on no data", risk)
     if age > limit:
-        return NodeStanding(node, Standing.UNKNOWN, None, f"its data is {age:.0f} s old, more than {limit:.0f} s", risk)
+        return NodeRisk(node, RiskLevel.UNKNOWN, None, f"its data is {age:.0f} s old, more than {limit:.0f} s", risk)
     horizon = policy.trigger.horizon.total_seconds()
-    p, believed = risk.within(horizon), risk.believed_within(horizon)
+    p, believed = risk.within(horizon), risk.trusted_within(horizon)
     if believed < policy.trigger.probability <= p and policy.forecast.misfit_ceiling is not Ceiling.EVACUATE:
         why = f"P(fails) {p:.2g} by a model that does not fit ({risk.misfit}); documented limits give {believed:.2g}"
-        return NodeStanding(node, Standing.RAISED, p, why, risk)
+        return NodeRisk(node, RiskLevel.ELEVATED, p, why, risk)
     if max(p, believed) >= policy.trigger.probability:
-        return NodeStanding(node, Standing.RISKY, p, f"P(fails) {p:.2g} reaches {policy.trigger.probability:g}", risk)
+        return NodeRisk(node, RiskLevel.TRIGGERED, p, f"P(fails) {p:.2g} reaches {policy.trigger.probability:g}", risk)
     if p > policy.target.max_probability:
-        return NodeStanding(
-            node, Standing.RAISED, p, f"P(fails) {p:.2g} is over {policy.target.max_probability:g}", risk
+        return NodeRisk(
+            node, RiskLevel.ELEVATED, p, f"P(fails) {p:.2g} is over {policy.target.max_probability:g}", risk
         )
-    return NodeStanding(node, Standing.SOUND, p, f"P(fails) {p:.2g}", risk)
+    return NodeRisk(node, RiskLevel.ACCEPTABLE, p, f"P(fails) {p:.2g}", risk)
 
 
-def standings(nodes: Iterable[str], risks: Iterable[Risk], policy: Policy, now: datetime) -> dict[str, NodeStanding]:
+def node_risks(nodes: Iterable[str], risks: Iterable[Risk], policy: Policy, now: datetime) -> dict[str, NodeRisk]:
     """Where each of `nodes` stands. Raises ValueError when two risks speak of one node."""
     by_node: dict[str, Risk] = {}
     for risk in risks:

@@ -25,7 +25,7 @@ from enum import StrEnum
 
 from models.fleet import Vm, VmState
 from models.policy import Policy
-from models.risk_level import NodeStanding, Standing
+from models.risk_level import NodeRisk, RiskLevel
 from models.text import percent, seconds_in_words
 
 
@@ -45,7 +45,7 @@ class Tier(StrEnum):
 
 
 @dataclass(frozen=True)
-class Warrant:
+class TierAssessment:
     """What one look says is worth doing with one node."""
 
     tier: Tier
@@ -68,18 +68,18 @@ class NodeTier:
     upheld_at: datetime
     """when it was last worth staying in; it is left `tiers.dwell` after that at the earliest"""
     why: str
-    blind: bool = False
+    unknown_data: bool = False
     """cordoned because nothing was known: left as soon as something is"""
 
 
-def warrant(standing: NodeStanding, vms: Iterable[Vm], policy: Policy) -> Warrant:
+def assess_tier(standing: NodeRisk, vms: Iterable[Vm], policy: Policy) -> TierAssessment:
     """What is worth doing with a node that stands so and holds these vms.
 
     Example: P(2h) 0.3 with one high-priority vm that can move live, at the default prices: worth a drain (0.3 of 100 saved for
     0.25 of 100 and an effort of 1), not worth an evacuation (0.5 of 100).
     """
-    if standing.standing is Standing.UNKNOWN or standing.usable_risk is None:
-        return Warrant(Tier.CORDON, Tier.CORDON, False, f"{standing.why}: takes no vms, unknown is not healthy")
+    if standing.standing is RiskLevel.UNKNOWN or standing.usable_risk is None:
+        return TierAssessment(Tier.CORDON, Tier.CORDON, False, f"{standing.why}: takes no vms, unknown is not healthy")
     vms, risk = list(vms), standing.usable_risk
     live = sum(policy.weights.of(vm.priority) for vm in vms if vm.migratable and vm.state is VmState.RUNNING)
     prices = _Prices(
@@ -94,12 +94,12 @@ def warrant(standing: NodeStanding, vms: Iterable[Vm], policy: Policy) -> Warran
     told = _tell(entered, soon, later, prices.drain, vms, policy)
     if risk.misfit:
         ceiling, full = Tier(policy.forecast.misfit_ceiling.value), entered
-        known_soon, known_later = risk.believed_within(near), risk.believed_within(far)
+        known_soon, known_later = risk.trusted_within(near), risk.trusted_within(far)
         entered = _stronger(prices.worth(known_soon, known_later), prices.capped(soon, later, ceiling))
         upheld = _stronger(lasting.worth(known_soon, known_later), lasting.capped(soon, later, ceiling))
         if entered is not full:
             told += f"; but {risk.misfit}: {entered} at most, documented limits alone give {percent(known_soon)}"
-    return Warrant(entered, _stronger(entered, upheld), True, told)
+    return TierAssessment(entered, _stronger(entered, upheld), True, told)
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ def _stronger(one: Tier, other: Tier) -> Tier:
     return max(one, other, key=lambda tier: tier.rank)
 
 
-def next_tier(before: NodeTier | None, node: str, said: Warrant, policy: Policy, now: datetime) -> NodeTier:
+def next_tier(before: NodeTier | None, node: str, said: TierAssessment, policy: Policy, now: datetime) -> NodeTier:
     """Where the node is after this look: raised at once, lowered only when nothing upheld it for `tiers.dwell`."""
-    if before is None or (before.blind and said.known) or said.tier.rank > before.tier.rank:
-        return NodeTier(node, said.tier, now, now, said.why, blind=not said.known)
+    if before is None or (before.unknown_data and said.known) or said.tier.rank > before.tier.rank:
+        return NodeTier(node, said.tier, now, now, said.why, unknown_data=not said.known)
     if not said.known or said.upheld.rank >= before.tier.rank:
         return replace(before, upheld_at=max(now, before.upheld_at), why=said.why)
     if now - before.upheld_at >= policy.tiers.dwell:
@@ -144,7 +144,7 @@ def next_tier(before: NodeTier | None, node: str, said: Warrant, policy: Policy,
     return replace(before, why=said.why)
 
 
-def worth_acting(said: Warrant, acted_at: datetime | None, policy: Policy, now: datetime) -> Tier | None:
+def worth_acting(said: TierAssessment, acted_at: datetime | None, policy: Policy, now: datetime) -> Tier | None:
     """The tier to act on now: evacuate, or drain where policy lets the agent drain; None while the node cools down, and for
     tiers that are only held: what is not worth doing now is not done because it once was."""
     if not said.known or (acted_at is not None and now - acted_at < policy.cooldown):

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from agent.actions.reconcile import Sight
-from agent.actions.resources import Hands
+from agent.actions.reconcile import NodeView
+from agent.actions.resources import Resources
 from models.errors import LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
 from models.fleet import Vm, VmState
@@ -56,7 +56,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Ending:
+class AttemptResult:
     """How an attempt ended, as observed."""
 
     outcome: AttemptOutcome
@@ -81,7 +81,7 @@ class AttemptContext:
     vm: Vm
     """as the fleet snapshot had it"""
     policy: Policy
-    hands: Hands
+    hands: Resources
     tell: Callable[[Progress], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -92,15 +92,15 @@ class AttemptContext:
         """On disk before the first side effect, with all that recovery needs to judge what it finds."""
         self.record("intent", action=self.action.model_dump(mode="json"), before=asdict(before))
 
-    def about_to_make(self, target: Hypervisor, path: str) -> None:
+    def intend(self, target: Hypervisor, path: str) -> None:
         """Before an image is made at the target: the journal says whether one lay there, for what was there before this
         attempt must never be taken for ours."""
         self.record("create-disk", node=target.name, path=path, absent=not target.disk_exists(path))
 
-    def made(self, target: Hypervisor, path: str) -> None:
+    def created(self, target: Hypervisor, path: str) -> None:
         self.record("created-disk", node=target.name, path=path)
 
-    def remove_what_was_made(self) -> list[str]:
+    def remove_created(self) -> list[str]:
         """Of a move that did not happen: only with the target seen without the vm. Overlays go before what they lie on.
 
         What could not be removed, for the message; the journal has it too, and the next start tries again."""
@@ -116,8 +116,8 @@ class AttemptContext:
                 left.append(self._leave(name, path, is_state, str(error)))
         return left
 
-    def leave_what_was_made(self, why: str) -> list[str]:
-        """Of a move that did not happen, with the target not seen without the vm; as `remove_what_was_made` else."""
+    def defer_removal(self, why: str) -> list[str]:
+        """Of a move that did not happen, with the target not seen without the vm; as `remove_created` else."""
         return [self._leave(name, path, is_state, why) for (name, path), is_state in self._made()]
 
     def _leave(self, node: str, path: str, is_state: bool, why: str) -> str:
@@ -134,13 +134,13 @@ class AttemptContext:
                 ours[record.data["node"], record.data["path"]] = record.kind == "created-state"
         return list(reversed(ours.items()))
 
-    def remove_mark(self, *sights: Sight) -> None:
+    def clear_attempt_tag(self, *sights: NodeView) -> None:
         """This attempt's, wherever these looks show it: left there, it would keep every later attempt from the vm."""
         for sight in sights:
             if sight.observation is None or sight.observation.attempt != self.id:
                 continue
             try:
-                self.hands.node(sight.node).stamp_attempt(self.vm.uuid, None)
+                self.hands.node(sight.node).tag_attempt(self.vm.uuid, None)
             except LifeboatError as error:
                 self.record("stamp-left", node=sight.node, vm=self.vm.uuid, error=str(error))
 
@@ -177,21 +177,21 @@ class AttemptContext:
 
     def require_nobody_else_runs_it(self) -> None:
         """Raises PrecheckFailed when any other node that answers knows this uuid."""
-        for sight in self.hands.look_everywhere(self.vm.uuid, except_for=frozenset({self.action.source})):
+        for sight in self.hands.observe_on_all_nodes(self.vm.uuid, except_for=frozenset({self.action.source})):
             if sight.observation is not None:
                 raise PrecheckFailed(
                     f"{self.label} is known on node {sight.node} as well ({sight.seen})",
                     hint="find out which copy is the right one and undefine the other; nothing was changed",
                 )
 
-    def evidence(self, *sights: Sight, at: datetime | None = None) -> tuple[Evidence, ...]:
+    def evidence(self, *sights: NodeView, at: datetime | None = None) -> tuple[Evidence, ...]:
         moment = at or self.hands.clock.now()
         return tuple(
             Evidence(node=sight.node, seen=sight.seen, observed_at=moment, detail=_detail(sight)) for sight in sights
         )
 
 
-def _detail(sight: Sight) -> str:
+def _detail(sight: NodeView) -> str:
     if sight.observation is None:
         return ""
     disks = f"{len(sight.observation.disks)} disk{'' if len(sight.observation.disks) == 1 else 's'}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from models.errors import LifeboatError
-from models.evacuation import SeenState
+from models.evacuation import ObservedState
 from tools.journal.sqlite import Journal
 from tools.ports.hypervisor import Hypervisor
 
@@ -41,7 +41,7 @@ def left_behind(journal: Journal) -> list[Left]:
     return [left for left in found.values() if left.attempt not in frozen]
 
 
-def sweep(hands: Hands) -> None:
+def sweep(hands: Resources) -> None:
     """Remove what can be: an image only from a node that answers, does not know its vm, and has no other vm that uses it.
     Only for a journal that no other lifeboat works on."""
     for left in left_behind(hands.journal):
@@ -61,8 +61,8 @@ def sweep(hands: Hands) -> None:
             )
 
 
-def _remove(hands: Hands, node: Hypervisor, left: Left) -> str:
-    if hands.look(left.node, left.vm).seen is not SeenState.ABSENT:
+def _remove(hands: Resources, node: Hypervisor, left: Left) -> str:
+    if hands.observe(left.node, left.vm).seen is not ObservedState.ABSENT:
         return ""
     if left.state:
         node.delete_state_file(left.path)
@@ -75,11 +75,11 @@ def _remove(hands: Hands, node: Hypervisor, left: Left) -> str:
     return "removed"
 
 
-def _unmark(hands: Hands, node: Hypervisor, left: Left) -> str:
-    sight = hands.look(left.node, left.vm)
-    if sight.seen is SeenState.UNREACHABLE:
+def _unmark(hands: Resources, node: Hypervisor, left: Left) -> str:
+    sight = hands.observe(left.node, left.vm)
+    if sight.seen is ObservedState.UNREACHABLE:
         return ""
     if sight.observation is None or sight.observation.attempt != left.attempt:
         return "it was gone"
-    node.stamp_attempt(left.vm, None)
+    node.tag_attempt(left.vm, None)
     return "removed"

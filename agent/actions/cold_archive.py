@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
-from agent.actions.attempt import AttemptContext, Ending
+from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.shutdown import put_back, stop
 from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
-from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, SeenState
+from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
 from models.policy import SourceRelease
 from tools.domain.files import image_files, snapshot_files, split, state_image
@@ -18,7 +18,7 @@ from tools.ports.vms import VmObservation
 from tools.prechecks.checks import check_archive
 
 
-def cold_archive(ctx: AttemptContext) -> Ending:
+def cold_archive(ctx: AttemptContext) -> AttemptResult:
     """Carry out a `cold_archive` action.
 
     Raises Refused or NodeUnreachable when nothing was begun. A failed copy starts the vm again where it was.
@@ -57,7 +57,7 @@ def cold_archive(ctx: AttemptContext) -> Ending:
     return _archived(ctx, entry, clock.monotonic() - started)
 
 
-def recover_cold_archive(ctx: AttemptContext, before: VmObservation) -> Ending:
+def recover_cold_archive(ctx: AttemptContext, before: VmObservation) -> AttemptResult:
     """After a restart: a complete archive is finished with; anything less is put back as it was found.
 
     What was copied stays in the store: an attempt is one-shot, and the next one of this vm goes on from it.
@@ -65,27 +65,27 @@ def recover_cold_archive(ctx: AttemptContext, before: VmObservation) -> Ending:
     source, store = ctx.hands.node(ctx.action.source), ctx.hands.archives
     if store is not None:
         with suppress(ArchiveFailed):
-            if ctx.hands.look(ctx.action.source, before.uuid).seen is not SeenState.RUNNING:
+            if ctx.hands.observe(ctx.action.source, before.uuid).seen is not ObservedState.RUNNING:
                 return _archived(ctx, store.verify(ctx.id), None)
     return put_back(ctx, source, "lifeboat was restarted in the middle", ArchiveFailed.code, was=before.state)
 
 
-def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -> Ending:
+def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -> AttemptResult:
     """The archive is verified: let the source go as far as policy says, and only when it was seen shut off."""
     action = ctx.action
     ctx.record("archived", archive=entry.id, sha256=entry.sha256, stored_bytes=entry.stored_bytes)
     assert ctx.hands.archives is not None
     left_out = ctx.hands.archives.left_out(entry.id)
     kept = f"its disks and definition stay on {action.source}"
-    sight = ctx.hands.look(action.source, ctx.vm.uuid)
+    sight = ctx.hands.observe(action.source, ctx.vm.uuid)
     if left_out:
         kept += f"; not in the archive: {', '.join(left_out)}"
-    elif ctx.policy.archive.release_source is SourceRelease.UNDEFINE and sight.seen is SeenState.SHUTOFF:
+    elif ctx.policy.archive.release_source is SourceRelease.UNDEFINE and sight.seen is ObservedState.SHUTOFF:
         ctx.record("undefine-source", why="archive verified")
         ctx.hands.node(action.source).undefine(ctx.vm.uuid, with_snapshots=True)
-        sight = ctx.hands.look(action.source, ctx.vm.uuid)
+        sight = ctx.hands.observe(action.source, ctx.vm.uuid)
         kept = f"its definition was removed from {action.source}, its disks stay"
-    return Ending(
+    return AttemptResult(
         AttemptOutcome.DONE,
         f"{ctx.label}: archived as {entry.id}, every byte read back and matched; {kept}",
         None,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
-from agent.actions.attempt import AttemptContext, Ending
+from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.image_copy import already_there, image_sha256, put_image
 from agent.actions.shutdown import indeterminate, put_back, stop
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError
-from models.evacuation import AttemptOutcome, Measured, SeenState
+from models.evacuation import AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
 from tools.domain.files import image_files
 from tools.ports.archives import ImageFile
@@ -22,7 +22,7 @@ from tools.ports.vms import ImageRole, VmObservation
 from tools.prechecks.checks import check_cold_migration
 
 
-def cold_migrate(ctx: AttemptContext) -> Ending:
+def cold_migrate(ctx: AttemptContext) -> AttemptResult:
     """Carry out a `cold_migrate` action. A vm that was shut off stays shut off.
 
     Raises Refused or NodeUnreachable when nothing was begun. A failure before the vm was seen running at the target
@@ -52,7 +52,7 @@ def cold_migrate(ctx: AttemptContext) -> Ending:
     if before.state is VmState.RUNNING:
         unstopped = stop(ctx, source)
         if unstopped is not None:
-            ctx.remove_what_was_made()
+            ctx.remove_created()
             return unstopped
     try:
         stopped = source.observe(before.uuid) or before  # a qcow2 image may have grown until it stopped
@@ -80,33 +80,33 @@ def cold_migrate(ctx: AttemptContext) -> Ending:
     return _finish(ctx, before, Measured(seconds=now - started, bytes_transferred=copied, downtime_seconds=downtime))
 
 
-def recover_cold_migrate(ctx: AttemptContext, before: VmObservation) -> Ending:
+def recover_cold_migrate(ctx: AttemptContext, before: VmObservation) -> AttemptResult:
     """After a restart: running at the target means finish; anything less is taken back."""
     assert ctx.action.target is not None
-    at_target = ctx.hands.look(ctx.action.target, before.uuid)
+    at_target = ctx.hands.observe(ctx.action.target, before.uuid)
     snapshots = at_target.observation.snapshots if at_target.observation else 0
     if at_target.seen == before.state.value and snapshots == before.snapshots and _defined(ctx):
         return _finish(ctx, before, Measured())
     return _roll_back(ctx, before, "lifeboat was restarted in the middle", ActionFailed.code)
 
 
-def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> Ending:
+def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> AttemptResult:
     """Seen at the target as it was before: the source may let go of its definition."""
     action = ctx.action
     assert action.target is not None
-    wanted = SeenState(before.state.value)
-    at_target = ctx.hands.look(action.target, before.uuid)
+    wanted = ObservedState(before.state.value)
+    at_target = ctx.hands.observe(action.target, before.uuid)
     if at_target.seen is not wanted:
         return indeterminate(ctx, f"{action.target} shows it {at_target.seen}, expected {wanted}")
-    at_source = ctx.hands.look(action.source, before.uuid)
-    if at_source.seen is SeenState.SHUTOFF:
+    at_source = ctx.hands.observe(action.source, before.uuid)
+    if at_source.seen is ObservedState.SHUTOFF:
         ctx.record("undefine-source", why=f"{wanted} on {action.target}")
         with suppress(LifeboatError):
             ctx.hands.node(action.source).undefine(before.uuid, with_snapshots=True)
-        at_source = ctx.hands.look(action.source, before.uuid)
-    if at_source.seen is not SeenState.ABSENT:
+        at_source = ctx.hands.observe(action.source, before.uuid)
+    if at_source.seen is not ObservedState.ABSENT:
         return indeterminate(ctx, f"{wanted} on {action.target}, and {action.source} shows it {at_source.seen}")
-    return Ending(
+    return AttemptResult(
         AttemptOutcome.DONE,
         f"{ctx.label}: {wanted} on {action.target}, gone from {action.source}",
         None,
@@ -116,7 +116,7 @@ def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> E
     )
 
 
-def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str) -> Ending:
+def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str) -> AttemptResult:
     """Remove what this attempt made at the target, as the journal lists it, and put the vm back at the source.
 
     Only with the target seen without a live copy: a target that does not answer may be running it, unless this attempt
@@ -124,22 +124,22 @@ def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str
     """
     action = ctx.action
     assert action.target is not None
-    at_target = ctx.hands.look(action.target, before.uuid)
-    if at_target.seen is SeenState.UNREACHABLE and not _defined(ctx):
-        left = ctx.leave_what_was_made(str(at_target))
+    at_target = ctx.hands.observe(action.target, before.uuid)
+    if at_target.seen is ObservedState.UNREACHABLE and not _defined(ctx):
+        left = ctx.defer_removal(str(at_target))
         cause += f"; {action.target} does not answer, and the vm was never defined there{_named(left)}"
         return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
-    if at_target.seen not in (SeenState.ABSENT, SeenState.SHUTOFF):
+    if at_target.seen not in (ObservedState.ABSENT, ObservedState.SHUTOFF):
         return indeterminate(ctx, f"{cause}; {action.target} shows it {at_target.seen}")
     target = ctx.hands.node(action.target)
-    if at_target.seen is SeenState.SHUTOFF and _defined(ctx):
+    if at_target.seen is ObservedState.SHUTOFF and _defined(ctx):
         ctx.record("undefine-target", why=cause)
         with suppress(LifeboatError):
             target.undefine(before.uuid, with_snapshots=True)
-        at_target = ctx.hands.look(action.target, before.uuid)
-    if at_target.seen is not SeenState.ABSENT:
+        at_target = ctx.hands.observe(action.target, before.uuid)
+    if at_target.seen is not ObservedState.ABSENT:
         return indeterminate(ctx, f"{cause}; {action.target} still shows it {at_target.seen}")
-    cause += _named(ctx.remove_what_was_made())
+    cause += _named(ctx.remove_created())
     return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
 
 
@@ -182,11 +182,11 @@ def _copy(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: Im
                 ctx.progress("copying", min(1.0, count / total) if total else None, f"{name}: {count / 1e6:.0f} MB")
                 yield chunk
 
-    ctx.about_to_make(target, image.path)
+    ctx.intend(target, image.path)
     return put_image(
         target,
         image,
         chunks(),
-        made=lambda: ctx.made(target, image.path),
+        made=lambda: ctx.created(target, image.path),
         verifying=lambda: ctx.progress("verifying", None, f"{name}: reading it back at {target.name}"),
     )

@@ -10,7 +10,7 @@ from agent.actions.attempt import AttemptContext
 from models.errors import ActionFailed, WontConverge
 from models.fleet import VmState
 from models.migration.advice import Advice, Advised, MeasuredRate, advise, worth_probing
-from models.migration.convergence import Rules, Start, begin
+from models.migration.convergence import Rules, Start, start_position
 from models.migration.estimate import LiveEstimate, live_migration, post_copy_stall, stream_bandwidth
 from tools.ports.vms import VmObservation
 
@@ -20,7 +20,7 @@ _SAMPLES_IN_DOUBT = 3
 
 
 @dataclass(frozen=True)
-class Course:
+class MigrationForecast:
     """How a live migration is begun and steered, and what is expected of it."""
 
     rules: Rules
@@ -38,7 +38,7 @@ class Course:
         return self.estimate.downtime_seconds if math.isfinite(self.estimate.downtime_seconds) else None
 
 
-def foresee(ctx: AttemptContext, before: VmObservation) -> Course:
+def probe_and_estimate(ctx: AttemptContext, before: VmObservation) -> MigrationForecast:
     """The course of the move of a vm that was found fit to move.
 
     Raises WontConverge when its measured dirty rate is more than the link carries within policy; nothing was changed then.
@@ -58,7 +58,7 @@ def foresee(ctx: AttemptContext, before: VmObservation) -> Course:
     known = vm.dirty_bytes_per_second is not None or before.state is not VmState.RUNNING
     estimate = live_migration(vm, bandwidth, ctx.policy)
     rules = Rules.of(ctx.policy.migration, post_copy_stall=post_copy_stall(vm, bandwidth))
-    return Course(rules, begin(rules, estimate.ratio if known else None), estimate, rate)
+    return MigrationForecast(rules, start_position(rules, estimate.ratio if known else None), estimate, rate)
 
 
 def _probe(ctx: AttemptContext, before: VmObservation, bandwidth: float) -> float | None:

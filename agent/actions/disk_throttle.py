@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from agent.actions.attempt import AttemptContext
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from models.errors import LifeboatError
-from models.evacuation import SeenState
+from models.evacuation import ObservedState
 from tools.journal.sqlite import Journal
 from tools.ports.migration import IoLimits
 
@@ -31,7 +31,7 @@ class Held:
     """nodes on which the limits could not be given back"""
 
 
-def tightened(limits: Mapping[str, Mapping[str, int]], bytes_per_second: int) -> IoLimits:
+def stricter_limits(limits: Mapping[str, Mapping[str, int]], bytes_per_second: int) -> IoLimits:
     """The limits that hold each disk to that rate. A limit that is tighter already stays; no other is touched.
 
     Where reads and writes are limited apart, each is held: libvirt takes either those two or the total.
@@ -51,7 +51,7 @@ def tightened(limits: Mapping[str, Mapping[str, int]], bytes_per_second: int) ->
 
 
 @contextmanager
-def disks_held(ctx: AttemptContext, bytes_per_second: int | None) -> Generator[Held]:
+def throttled_disks(ctx: AttemptContext, bytes_per_second: int | None) -> Generator[Held]:
     """Hold the vm's disks, if a rate is given, until the block is left; however it is left, they are given back."""
     held = Held()
     if bytes_per_second is not None:
@@ -59,7 +59,7 @@ def disks_held(ctx: AttemptContext, bytes_per_second: int | None) -> Generator[H
     try:
         yield held
     finally:
-        held.left += give_back(ctx.hands, ctx.id)
+        held.left += restore_limits(ctx.hands, ctx.id)
 
 
 def _hold(ctx: AttemptContext, bytes_per_second: int) -> None:
@@ -70,12 +70,12 @@ def _hold(ctx: AttemptContext, bytes_per_second: int) -> None:
         if not before:
             return
         ctx.record(THROTTLED, vm=ctx.vm.uuid, node=source.name, before=before, bytes_per_second=bytes_per_second)
-        source.set_io_limits(ctx.vm.uuid, tightened(before, bytes_per_second))
+        source.set_io_limits(ctx.vm.uuid, stricter_limits(before, bytes_per_second))
     except LifeboatError as error:
         ctx.record("io-not-throttled", error=str(error))
 
 
-def give_back(hands: Hands, attempt: str) -> list[str]:
+def restore_limits(hands: Resources, attempt: str) -> list[str]:
     """Set the old limits again wherever the vm of this attempt runs now; the nodes where that failed or is not known.
 
     Without effect when nothing was held, or all was given back.
@@ -85,14 +85,14 @@ def give_back(hands: Hands, attempt: str) -> list[str]:
     if held is None or any(r.kind == GIVEN_BACK for r in records):
         return []
     vm, limits = held.data["vm"], held.data["before"]
-    ours = tightened(limits, held.data["bytes_per_second"])
+    ours = stricter_limits(limits, held.data["bytes_per_second"])
     failed: list[str] = []
     for again in range(_TRIES):
         if again:
             hands.clock.sleep(_AGAIN_SECONDS)
-        sights = [hands.look(name, vm) for name in sorted(hands.nodes)]
+        sights = [hands.observe(name, vm) for name in sorted(hands.nodes)]
         failed = [sight.node for sight in sights if sight.alive and not _restore(hands, sight.node, vm, limits, ours)]
-        silent = [sight.node for sight in sights if sight.seen is SeenState.UNREACHABLE]
+        silent = [sight.node for sight in sights if sight.seen is ObservedState.UNREACHABLE]
         seen = any(sight.alive for sight in sights)
         if not failed and (seen or not silent):  # gone everywhere, or stopped: nothing is held any more
             hands.journal.append(
@@ -107,19 +107,19 @@ def give_back(hands: Hands, attempt: str) -> list[str]:
     return failed
 
 
-def still_held(journal: Journal) -> list[str]:
+def unrestored_limits(journal: Journal) -> list[str]:
     """Attempts whose vm was throttled and never seen to get its limits back."""
     of_attempts = {record.attempt: record.kind for record in journal.records(kinds=(THROTTLED, GIVEN_BACK))}
     return sorted(attempt for attempt, kind in of_attempts.items() if attempt and kind == THROTTLED)
 
 
-def sweep(hands: Hands) -> None:
+def sweep(hands: Resources) -> None:
     """Give back what attempts that are over still hold. Only for a journal that no other lifeboat works on."""
-    for attempt in still_held(hands.journal):
-        give_back(hands, attempt)
+    for attempt in unrestored_limits(hands.journal):
+        restore_limits(hands, attempt)
 
 
-def _restore(hands: Hands, node: str, vm: str, limits: IoLimits, ours: IoLimits) -> bool:
+def _restore(hands: Resources, node: str, vm: str, limits: IoLimits, ours: IoLimits) -> bool:
     """Whether nothing of ours is left there. Limits that somebody else has set since are theirs."""
     try:
         now = hands.node(node).io_limits(vm)

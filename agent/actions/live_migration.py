@@ -5,17 +5,24 @@ from __future__ import annotations
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
-from agent.actions.attempt import AttemptContext, Ending
-from agent.actions.dirty_rate_probe import Course, foresee
-from agent.actions.disk_throttle import disks_held, give_back
+from agent.actions.attempt import AttemptContext, AttemptResult
+from agent.actions.dirty_rate_probe import MigrationForecast, probe_and_estimate
+from agent.actions.disk_throttle import restore_limits, throttled_disks
 from agent.actions.migrated_disks import make_images, settle_old_images
-from agent.actions.migration_monitor import BACKSTOP_SECONDS, Steering, move, move_on, restore_downtime, since_call
-from agent.actions.reconcile import Settlement, Sight, Step, job_is_ours, settle_live
+from agent.actions.migration_monitor import (
+    BACKSTOP_SECONDS,
+    MigrationMonitor,
+    restore_downtime,
+    resume_monitoring,
+    seconds_since_migrate_call,
+    start_and_monitor,
+)
+from agent.actions.reconcile import NodeView, ReconcileStep, Reconciliation, is_own_job, reconcile_migration
 from agent.actions.resources import BlackoutMeter
 from models.errors import Indeterminate, LifeboatError, MigrationFailed
-from models.evacuation import AttemptOutcome, Evidence, Measured, SeenState
+from models.evacuation import AttemptOutcome, Evidence, Measured, ObservedState
 from models.fleet import VmState
-from models.migration.convergence import Rules, begin, last_round_limit
+from models.migration.convergence import Rules, last_round_limit, start_position
 from models.policy import MigrationPolicy
 from tools.ports.migration import MigrationOptions, MigrationStatistics
 from tools.ports.vms import VmObservation
@@ -28,7 +35,7 @@ ANSWER_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
 
 
-def live_migrate(ctx: AttemptContext) -> Ending:
+def live_migrate(ctx: AttemptContext) -> AttemptResult:
     """Carry out a `live_migrate` action.
 
     Raises Refused when a precheck fails or the vm would not converge, and NodeUnreachable when an end does not answer
@@ -49,78 +56,78 @@ def live_migrate(ctx: AttemptContext) -> Ending:
         fleet=tuple(ctx.hands.nodes.values()),
         pinned=ctx.hands.pins.checker(ctx.policy.migration.pins) if ctx.hands.pins is not None else None,
     )
-    course = foresee(ctx, before)
+    course = probe_and_estimate(ctx, before)
 
     ctx.record_intent(before)
-    source.stamp_attempt(before.uuid, ctx.id)
+    source.tag_attempt(before.uuid, ctx.id)
     try:
         make_images(ctx, target, before)
     except LifeboatError:
-        ctx.remove_what_was_made()
-        ctx.remove_mark(ctx.hands.look(action.source, before.uuid))
+        ctx.remove_created()
+        ctx.clear_attempt_tag(ctx.hands.observe(action.source, before.uuid))
         raise
     started = clock.monotonic()
     watching = ctx.hands.watch(ctx.vm) if ctx.hands.watch is not None and ctx.vm.probe else nullcontext(None)
-    with disks_held(ctx, course.start.throttle_io) as held, watching as meter:
-        steering = Steering(ctx, course.rules, course.start.climb)
-        error = move(ctx, migration_options(ctx.policy.migration, before, course), steering)
-        settled = _settle(ctx, before)
+    with throttled_disks(ctx, course.start.throttle_io) as held, watching as meter:
+        steering = MigrationMonitor(ctx, course.rules, course.start.climb)
+        error = start_and_monitor(ctx, migration_options(ctx.policy.migration, before, course), steering)
+        settled = _reconcile(ctx, before)
         seconds = clock.monotonic() - started
         blackout = _gap(meter)
-    done = settled.step is Step.DONE
+    done = settled.step is ReconcileStep.DONE
     measured = _measured(ctx, before, course, seconds, blackout) if done else Measured(seconds=seconds)
     return _ending(ctx, settled, error, measured, held.left)
 
 
-def recover_live_migrate(ctx: AttemptContext, before: VmObservation) -> Ending:
+def recover_live_migrate(ctx: AttemptContext, before: VmObservation) -> AttemptResult:
     """After a restart: libvirt carries a peer-to-peer move on without its client, so steer the job to its end, then look."""
     rules = Rules.of(ctx.policy.migration)
-    move_on(ctx, Steering(ctx, rules, begin(rules, None).climb))
-    settled = _settle(ctx, before)
-    held_on = give_back(ctx.hands, ctx.id)
+    resume_monitoring(ctx, MigrationMonitor(ctx, rules, start_position(rules, None).climb))
+    settled = _reconcile(ctx, before)
+    held_on = restore_limits(ctx.hands, ctx.id)
     cause = MigrationFailed("lifeboat was restarted in the middle")
     return _ending(ctx, settled, cause, Measured(), held_on)
 
 
 @dataclass(frozen=True)
-class _Settled:
+class _Reconciled:
     """Where the vm is, as observed, and what the source keeps of it."""
 
-    step: Step
+    step: ReconcileStep
     why: str
-    sights: tuple[Sight, Sight]
+    sights: tuple[NodeView, NodeView]
     old_images: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     """of a move that did not happen: what it made at the target and could not remove"""
 
 
-def _settle(ctx: AttemptContext, before: VmObservation) -> _Settled:
+def _reconcile(ctx: AttemptContext, before: VmObservation) -> _Reconciled:
     """Look until both ends agree, and do the one thing that may still be needed, on what was observed."""
-    settlement, at_source, at_target = look_until_settled(ctx, before)
+    settlement, at_source, at_target = wait_until_reconciled(ctx, before)
     source = ctx.hands.node(ctx.action.source)
-    if settlement.step in (Step.UNDEFINE_SOURCE, Step.RESUME_SOURCE):
+    if settlement.step in (ReconcileStep.UNDEFINE_SOURCE, ReconcileStep.RESUME_SOURCE):
         ctx.record(settlement.step.replace("_", "-"), why=settlement.why)
         with suppress(LifeboatError):
-            if settlement.step is Step.UNDEFINE_SOURCE:
+            if settlement.step is ReconcileStep.UNDEFINE_SOURCE:
                 source.undefine(before.uuid)
             else:
                 source.resume(before.uuid)
-        settlement, at_source, at_target = look_until_settled(ctx, before)
+        settlement, at_source, at_target = wait_until_reconciled(ctx, before)
     left: list[str] = []
-    if settlement.step in (Step.AS_FOUND, Step.CHANGED):
+    if settlement.step in (ReconcileStep.AS_FOUND, ReconcileStep.CHANGED):
         if at_source.alive:
             restore_downtime(ctx)
-        absent = at_target.seen is SeenState.ABSENT
-        left = ctx.remove_what_was_made() if absent else ctx.leave_what_was_made(str(at_target))
-    if settlement.step is Step.CHANGED:  # whoever moved it took the mark along
-        ctx.remove_mark(*ctx.hands.look_everywhere(before.uuid))
-    elif settlement.step in (Step.DONE, Step.AS_FOUND):
-        ctx.remove_mark(at_source, at_target)
-    old = settle_old_images(ctx, before, at_source, at_target) if settlement.step is Step.DONE else []
-    return _Settled(settlement.step, settlement.why, (at_source, at_target), tuple(old), tuple(left))
+        absent = at_target.seen is ObservedState.ABSENT
+        left = ctx.remove_created() if absent else ctx.defer_removal(str(at_target))
+    if settlement.step is ReconcileStep.CHANGED:  # whoever moved it took the mark along
+        ctx.clear_attempt_tag(*ctx.hands.observe_on_all_nodes(before.uuid))
+    elif settlement.step in (ReconcileStep.DONE, ReconcileStep.AS_FOUND):
+        ctx.clear_attempt_tag(at_source, at_target)
+    old = settle_old_images(ctx, before, at_source, at_target) if settlement.step is ReconcileStep.DONE else []
+    return _Reconciled(settlement.step, settlement.why, (at_source, at_target), tuple(old), tuple(left))
 
 
-def migration_options(policy: MigrationPolicy, before: VmObservation, course: Course) -> MigrationOptions:
+def migration_options(policy: MigrationPolicy, before: VmObservation, course: MigrationForecast) -> MigrationOptions:
     """What libvirt is asked for: the policy, the ladder's first rungs, and the disks that must move along."""
     allowance = policy.switchover_allowance.total_seconds()
     return MigrationOptions(
@@ -136,7 +143,7 @@ def migration_options(policy: MigrationPolicy, before: VmObservation, course: Co
     )
 
 
-def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Settlement, Sight, Sight]:
+def wait_until_reconciled(ctx: AttemptContext, before: VmObservation) -> tuple[Reconciliation, NodeView, NodeView]:
     """Look at both ends until they agree, or for SETTLE_SECONDS. Also what recovery does after a restart.
 
     This attempt's own job, found still going at the source, is told to end: only without one is a source that runs the
@@ -150,10 +157,13 @@ def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Sett
         r.data.get("step") == "suspend" for r in ctx.hands.journal.records(attempt=ctx.id, kinds=("ladder",))
     )
     while True:
-        at_source, at_target = ctx.hands.look(action.source, before.uuid), ctx.hands.look(action.target, before.uuid)
+        at_source, at_target = (
+            ctx.hands.observe(action.source, before.uuid),
+            ctx.hands.observe(action.target, before.uuid),
+        )
         if at_source.runs and at_target.runs:
             # Between the two looks it may have switched over. Seen at the source before and after, it runs twice.
-            at_source = ctx.hands.look(action.source, before.uuid)
+            at_source = ctx.hands.observe(action.source, before.uuid)
             if at_source.runs:
                 return _stop_second_copy(ctx, before, at_source, at_target)
         job, ours = _job_at_source(ctx, at_source, at_target)
@@ -165,11 +175,13 @@ def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Sett
         elif job and not ours and not ctx.cancelled.is_set():
             deadline = max(deadline, min(clock.monotonic() + SETTLE_SECONDS, theirs_until))
         late = clock.monotonic() >= deadline
-        elsewhere: list[Sight] | None = None
-        gone = at_source.seen is SeenState.ABSENT
-        if at_target.seen is SeenState.ABSENT and (gone or (late and at_source.seen is SeenState.PAUSED)):
-            elsewhere = ctx.hands.look_everywhere(before.uuid, except_for=frozenset({action.source, action.target}))
-        settlement = settle_live(
+        elsewhere: list[NodeView] | None = None
+        gone = at_source.seen is ObservedState.ABSENT
+        if at_target.seen is ObservedState.ABSENT and (gone or (late and at_source.seen is ObservedState.PAUSED)):
+            elsewhere = ctx.hands.observe_on_all_nodes(
+                before.uuid, except_for=frozenset({action.source, action.target})
+            )
+        settlement = reconcile_migration(
             before,
             at_source,
             at_target,
@@ -178,27 +190,29 @@ def look_until_settled(ctx: AttemptContext, before: VmObservation) -> tuple[Sett
             suspended_by_us=suspended,
             out_of_patience=late,
         )
-        if settlement.step is not Step.LOOK_AGAIN:
+        if settlement.step is not ReconcileStep.LOOK_AGAIN:
             ctx.record("settled", step=settlement.step, why=settlement.why)
             return settlement, at_source, at_target
         ctx.progress("verifying", None, settlement.why)
         clock.sleep(_LOOK_SECONDS)
 
 
-def _job_at_source(ctx: AttemptContext, at_source: Sight, at_target: Sight) -> tuple[bool | None, bool]:
+def _job_at_source(ctx: AttemptContext, at_source: NodeView, at_target: NodeView) -> tuple[bool | None, bool]:
     """Whether the source has a job of this vm, None when it does not tell; and whether it is this attempt's."""
     if not at_source.alive:
-        return (False if at_source.seen is not SeenState.UNREACHABLE else None), False
+        return (False if at_source.seen is not ObservedState.UNREACHABLE else None), False
     try:
         job = ctx.hands.node(at_source.node).job(ctx.vm.uuid)
     except LifeboatError:
         return None, False
-    return job is not None, job is not None and job_is_ours(job.elapsed_seconds, since_call(ctx), at_target)
+    return job is not None, job is not None and is_own_job(
+        job.elapsed_seconds, seconds_since_migrate_call(ctx), at_target
+    )
 
 
 def _stop_second_copy(
-    ctx: AttemptContext, before: VmObservation, at_source: Sight, at_target: Sight
-) -> tuple[Settlement, Sight, Sight]:
+    ctx: AttemptContext, before: VmObservation, at_source: NodeView, at_target: NodeView
+) -> tuple[Reconciliation, NodeView, NodeView]:
     """Two copies write to the same disks, and each second does more harm: pause the one at the source.
 
     It is the one that libvirt resumed when it got no word of the target's start; the target's copy is what clients have
@@ -211,13 +225,13 @@ def _stop_second_copy(
         why += f"; the copy on {at_source.node} was paused"
     except LifeboatError as error:
         why += f"; the copy on {at_source.node} could not be paused ({error.message}): do it now"
-    settlement = Settlement(Step.INDETERMINATE, why)
+    settlement = Reconciliation(ReconcileStep.INDETERMINATE, why)
     ctx.record("settled", step=settlement.step, why=why)
-    return settlement, ctx.hands.look(at_source.node, before.uuid), at_target
+    return settlement, ctx.hands.observe(at_source.node, before.uuid), at_target
 
 
 def _measured(
-    ctx: AttemptContext, before: VmObservation, course: Course, seconds: float, blackout: float | None
+    ctx: AttemptContext, before: VmObservation, course: MigrationForecast, seconds: float, blackout: float | None
 ) -> Measured:
     """Of a move that was observed done, beside what was expected of it."""
     statistics = _statistics(ctx)
@@ -255,27 +269,27 @@ def _guest_answers(ctx: AttemptContext) -> bool | None:
 
 
 def _ending(
-    ctx: AttemptContext, settled: _Settled, error: LifeboatError | None, measured: Measured, held_on: list[str]
-) -> Ending:
+    ctx: AttemptContext, settled: _Reconciled, error: LifeboatError | None, measured: Measured, held_on: list[str]
+) -> AttemptResult:
     """`held_on`: nodes where its disks may still be limited."""
     action, evidence, why = ctx.action, ctx.evidence(*settled.sights), settled.why
     if held_on:
         why += f"; its disks may still be held back on {', '.join(held_on)}: see `virsh blkdeviotune`"
     if settled.left:
         why += f"; {', '.join(settled.left)} is left, to be removed at the next start"
-    if settled.step is Step.DONE:
+    if settled.step is ReconcileStep.DONE:
         if settled.old_images:
             kept = ", ".join(settled.old_images)
             why += f"; {action.source} keeps {kept}"
             evidence = (_with_detail(evidence[0], f"its old image is left: {kept}"), *evidence[1:])
         if measured.guest_answered is False:
             why += f"; the guest did not answer within {ANSWER_SECONDS:.0f} s"
-        return Ending(AttemptOutcome.DONE, f"{ctx.label}: {why}", None, measured, None, evidence)
-    if settled.step is Step.AS_FOUND and ctx.cancelled.is_set():
-        return Ending(AttemptOutcome.CANCELLED, f"{ctx.label}: cancelled; {why}", None, measured, None, evidence)
-    if settled.step in (Step.AS_FOUND, Step.CHANGED):
+        return AttemptResult(AttemptOutcome.DONE, f"{ctx.label}: {why}", None, measured, None, evidence)
+    if settled.step is ReconcileStep.AS_FOUND and ctx.cancelled.is_set():
+        return AttemptResult(AttemptOutcome.CANCELLED, f"{ctx.label}: cancelled; {why}", None, measured, None, evidence)
+    if settled.step in (ReconcileStep.AS_FOUND, ReconcileStep.CHANGED):
         cause = error.message if error else "libvirt reported no error"
-        return Ending(
+        return AttemptResult(
             AttemptOutcome.FAILED,
             f"{ctx.label} did not move: {cause}; {why}",
             error.code if error else MigrationFailed.code,
@@ -285,7 +299,7 @@ def _ending(
         )
     if isinstance(error, Indeterminate):
         why += f"; {error.message}: {error.hint}; `virsh domjobabort {ctx.vm.uuid}` there asks it again"
-    return Ending(
+    return AttemptResult(
         AttemptOutcome.INDETERMINATE,
         f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "
         f"and on {action.target}, and start or resume it nowhere before exactly one copy is left",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agent.actions.attempt import AttemptContext
-from agent.actions.reconcile import Sight
+from agent.actions.reconcile import NodeView
 from models.errors import LifeboatError
-from models.evacuation import SeenState
+from models.evacuation import ObservedState
 from models.policy import OldDisks
 from tools.ports.hypervisor import Hypervisor
 from tools.ports.vms import DiskObservation, VmObservation
@@ -16,12 +16,14 @@ def make_images(ctx: AttemptContext, target: Hypervisor, before: VmObservation) 
     only what the journal calls ours may be removed."""
     for disk in before.disks:
         if not disk.shared:
-            ctx.about_to_make(target, disk.path)
+            ctx.intend(target, disk.path)
             target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
-            ctx.made(target, disk.path)
+            ctx.created(target, disk.path)
 
 
-def settle_old_images(ctx: AttemptContext, before: VmObservation, at_source: Sight, at_target: Sight) -> list[str]:
+def settle_old_images(
+    ctx: AttemptContext, before: VmObservation, at_source: NodeView, at_target: NodeView
+) -> list[str]:
     """After a move that was observed done: keep or remove what the disks were, as policy says; the paths that are left.
 
     Removed is only an image that this vm had at the source, whose copy this attempt itself made at the target (so they
@@ -37,12 +39,12 @@ def settle_old_images(ctx: AttemptContext, before: VmObservation, at_source: Sig
     return [disk.path for disk in old if not _remove_old(ctx, disk, at_source, at_target)]
 
 
-def _remove_old(ctx: AttemptContext, disk: DiskObservation, at_source: Sight, at_target: Sight) -> bool:
+def _remove_old(ctx: AttemptContext, disk: DiskObservation, at_source: NodeView, at_target: NodeView) -> bool:
     source = ctx.hands.node(ctx.action.source)
     there = at_target.observation.disks if at_target.observation is not None and at_target.alive else ()
     why = ""
     try:
-        if at_source.seen is not SeenState.ABSENT or not any(disk.path == new.path for new in there):
+        if at_source.seen is not ObservedState.ABSENT or not any(disk.path == new.path for new in there):
             why = "the vm was not seen to use its copy at the target"
         elif (at_target.node, disk.path) not in _made(ctx):
             why = "its copy at the target was not made by this attempt"

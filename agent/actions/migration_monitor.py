@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from agent.actions.attempt import AttemptContext, CopyState
-from agent.actions.reconcile import job_is_ours
+from agent.actions.reconcile import is_own_job
 from models.errors import Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
 from models.migration.convergence import (
-    Climb,
-    Decision,
     JobProgress,
+    LadderDecision,
+    LadderPosition,
+    LadderStep,
     Rules,
-    Step,
     current_ratio,
-    decide,
     expected_left,
     last_round_limit,
     link_carries,
+    next_step,
     smoothed,
 )
 from tools.ports.migration import MigrationOptions
@@ -34,28 +34,28 @@ _AVERAGED = 8
 
 
 @dataclass
-class Steering:
+class MigrationMonitor:
     """One migration job under way."""
 
     ctx: AttemptContext
     rules: Rules
-    climb: Climb
+    climb: LadderPosition
     history: list[JobProgress] = field(default_factory=list[JobProgress])
     gave_up: str = ""
     """why the ladder ended it; empty when it did not"""
     _job_seconds: float = 0.0
     """age of the job, as libvirt counts it"""
     _fraction: float = 0.0
-    _said: set[Step] = field(default_factory=set[Step])
+    _said: set[LadderStep] = field(default_factory=set[LadderStep])
     """what was held back or asked for before, and is not written down each time it is tried again"""
-    _failed: set[Step] = field(default_factory=set[Step])
+    _failed: set[LadderStep] = field(default_factory=set[LadderStep])
 
     @property
     def job(self) -> JobProgress | None:
         """As last seen."""
         return self.history[-1] if self.history else None
 
-    def look(self, elapsed: float) -> bool:
+    def poll(self, elapsed: float) -> bool:
         """Look once and act on it; whether there is a job. Raises NodeUnreachable when the source does not answer."""
         source, vm = self.ctx.hands.node(self.ctx.action.source), self.ctx.vm.uuid
         job = source.job(vm)
@@ -65,28 +65,28 @@ class Steering:
         cancelled = self.ctx.cancelled.is_set() and not self.climb.abort_asked and not self.climb.post_copy
         if cancelled and self._is_ours():
             self._abort("", replace(self.climb, abort_asked=True))
-        decision = decide(self.history, self.climb, self.rules, elapsed=elapsed)
-        if decision.step is Step.POST_COPY and not self._link_holds():
+        decision = next_step(self.history, self.climb, self.rules, elapsed=elapsed)
+        if decision.step is LadderStep.POST_COPY and not self._link_holds():
             without = replace(self.rules, post_copy=False)
-            decision = decide(self.history, self.climb, without, elapsed=elapsed)
+            decision = next_step(self.history, self.climb, without, elapsed=elapsed)
         self._do(decision)
         if job is not None:
             self._show(decision)
         return job is not None
 
-    def _do(self, decision: Decision) -> None:
+    def _do(self, decision: LadderDecision) -> None:
         """A step that can't be done yet is tried again at the next look: a job in its preparations takes none."""
         source, vm, ctx = self.ctx.hands.node(self.ctx.action.source), self.ctx.vm.uuid, self.ctx
         step = decision.step
-        if step is Step.GO_ON:
+        if step is LadderStep.GO_ON:
             self.climb = decision.climb
             return
         if not self._is_ours():
             return
-        if step is Step.ABORT:
+        if step is LadderStep.ABORT:
             self._abort(decision.reason, decision.climb)
             return
-        if step is Step.POST_COPY and not self._link_holds():
+        if step is LadderStep.POST_COPY and not self._link_holds():
             ctx.record(
                 "ladder-held", step=step, why="the link does not carry it steadily, or the target does not answer"
             )
@@ -94,10 +94,10 @@ class Steering:
             return
         ctx.record("ladder", step=step, why=decision.reason, elapsed_seconds=round(self._elapsed, 1))
         try:
-            if step is Step.RAISE_DOWNTIME:
+            if step is LadderStep.RAISE_DOWNTIME:
                 allowance = ctx.policy.migration.switchover_allowance.total_seconds()
                 source.set_max_downtime(vm, last_round_limit(decision.climb.downtime, allowance))
-            elif step is Step.POST_COPY:
+            elif step is LadderStep.POST_COPY:
                 source.start_post_copy(vm)
             else:
                 source.suspend(vm)
@@ -113,11 +113,13 @@ class Steering:
         """Asked before anything is done to the job: libvirt has one at a time, and it may be somebody else's."""
         target = self.ctx.action.target
         assert target is not None
-        return job_is_ours(self._job_seconds, since_call(self.ctx), self.ctx.hands.look(target, self.ctx.vm.uuid))
+        return is_own_job(
+            self._job_seconds, seconds_since_migrate_call(self.ctx), self.ctx.hands.observe(target, self.ctx.vm.uuid)
+        )
 
-    def _abort(self, reason: str, climb: Climb) -> None:
-        if Step.ABORT not in self._said:
-            self._said.add(Step.ABORT)
+    def _abort(self, reason: str, climb: LadderPosition) -> None:
+        if LadderStep.ABORT not in self._said:
+            self._said.add(LadderStep.ABORT)
             self.gave_up = reason
             self.ctx.record("abort-asked", why=reason or "cancelled")
         with suppress(LifeboatError):
@@ -128,11 +130,13 @@ class Steering:
         """What post-copy stands on: memory flows, and the target answers and holds the arriving vm."""
         target = self.ctx.action.target
         assert target is not None
-        holds = link_carries(self.history) and self.ctx.hands.look(target, self.ctx.vm.uuid).arriving
-        if not holds and Step.POST_COPY not in self._said:
-            self._said.add(Step.POST_COPY)
+        holds = link_carries(self.history) and self.ctx.hands.observe(target, self.ctx.vm.uuid).arriving
+        if not holds and LadderStep.POST_COPY not in self._said:
+            self._said.add(LadderStep.POST_COPY)
             self.ctx.record(
-                "ladder-held", step=Step.POST_COPY, why="the link does not carry it steadily, or the target is silent"
+                "ladder-held",
+                step=LadderStep.POST_COPY,
+                why="the link does not carry it steadily, or the target is silent",
             )
         return holds
 
@@ -140,7 +144,7 @@ class Steering:
     def _elapsed(self) -> float:
         return self.history[-1].elapsed_seconds if self.history else 0.0
 
-    def _show(self, decision: Decision) -> None:
+    def _show(self, decision: LadderDecision) -> None:
         job = self.history[-1]
         recent = self.history[-_AVERAGED:]
         rate = smoothed([look.bytes_per_second for look in recent]) or 0.0
@@ -160,7 +164,9 @@ class Steering:
         self.ctx.progress("fetching the rest" if job.post_copy else "copying", self._fraction, copy=copy)
 
 
-def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> LifeboatError | None:
+def start_and_monitor(
+    ctx: AttemptContext, options: MigrationOptions, steering: MigrationMonitor
+) -> LifeboatError | None:
     """Make the call in a thread of its own and steer until it is over; what it reported. Never raises."""
     action, clock = ctx.action, ctx.hands.clock
     assert action.target is not None
@@ -177,7 +183,7 @@ def move(ctx: AttemptContext, options: MigrationOptions, steering: Steering) -> 
         call.add_done_callback(lambda _: over.set())
         while not clock.wait(over, POLL_SECONDS):
             with suppress(LifeboatError):
-                steering.look(clock.monotonic() - started)
+                steering.poll(clock.monotonic() - started)
         error = call.exception()
     # Answered, not by the loss of the connection or of patience: then libvirt has ended the job.
     answered = error is None or (
@@ -207,7 +213,7 @@ def restore_downtime(ctx: AttemptContext) -> None:
                 source.set_max_downtime(vm, before)
 
 
-def since_call(ctx: AttemptContext) -> float | None:
+def seconds_since_migrate_call(ctx: AttemptContext) -> float | None:
     """Seconds since this attempt made its migrate call; None when it made none, or libvirt has answered it."""
     made: float | None = None
     for record in ctx.hands.journal.records(attempt=ctx.id, kinds=("call", "call-over")):
@@ -218,7 +224,7 @@ def since_call(ctx: AttemptContext) -> float | None:
     return made
 
 
-def move_on(ctx: AttemptContext, steering: Steering) -> None:
+def resume_monitoring(ctx: AttemptContext, steering: MigrationMonitor) -> None:
     """After a restart: libvirt carries a peer-to-peer move on without its client. Steer it until there is no job.
 
     Ends early when the source does not answer; whoever comes next has to look.
@@ -229,7 +235,7 @@ def move_on(ctx: AttemptContext, steering: Steering) -> None:
         job = ctx.hands.node(ctx.action.source).job(ctx.vm.uuid)
         before = job.elapsed_seconds if job is not None else 0.0
         limit = steering.rules.timeout + BACKSTOP_SECONDS
-        while steering.look(elapsed := before + clock.monotonic() - started):
+        while steering.poll(elapsed := before + clock.monotonic() - started):
             if elapsed > limit and not steering.climb.post_copy:
                 return
             clock.sleep(POLL_SECONDS)

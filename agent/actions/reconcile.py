@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from models.evacuation import SeenState
+from models.evacuation import ObservedState
 from tools.ports.vms import VmObservation
 
 _JOB_SLACK_SECONDS = 1.0
@@ -18,11 +18,11 @@ _JOB_SLACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Sight:
+class NodeView:
     """One look at one node for one vm."""
 
     node: str
-    seen: SeenState
+    seen: ObservedState
     observation: VmObservation | None = None
     """None when absent or unreachable"""
 
@@ -33,11 +33,11 @@ class Sight:
     @property
     def alive(self) -> bool:
         """A process of this vm exists here that holds, or may resume, its state."""
-        return self.seen in (SeenState.RUNNING, SeenState.PAUSED) and not self.arriving
+        return self.seen in (ObservedState.RUNNING, ObservedState.PAUSED) and not self.arriving
 
     @property
     def runs(self) -> bool:
-        return self.seen is SeenState.RUNNING and not self.arriving
+        return self.seen is ObservedState.RUNNING and not self.arriving
 
     @property
     def reason(self) -> str:
@@ -53,7 +53,7 @@ class Sight:
         return f"{self.node}: {'arriving' if self.arriving else self.seen}"
 
 
-class Step(StrEnum):
+class ReconcileStep(StrEnum):
     """What follows from what was seen."""
 
     DONE = "done"
@@ -73,22 +73,22 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True)
-class Settlement:
-    step: Step
+class Reconciliation:
+    step: ReconcileStep
     why: str
     """one clause a person reads"""
 
 
-def settle_live(
+def reconcile_migration(
     before: VmObservation,
-    source: Sight,
-    target: Sight,
+    source: NodeView,
+    target: NodeView,
     *,
     job: bool | None = False,
-    elsewhere: Sequence[Sight] | None = None,
+    elsewhere: Sequence[NodeView] | None = None,
     suspended_by_us: bool = False,
     out_of_patience: bool,
-) -> Settlement:
+) -> Reconciliation:
     """Judge a live migration by what both ends show.
 
     `before` is the vm as found on the source; `job`: whether the source still has a job of it, None when that is not
@@ -104,98 +104,113 @@ def settle_live(
     disks, whenever the silent node is the one that runs it. Unreachable is not stopped.
     """
 
-    def unless_it_settles(step: Step, why: str) -> Settlement:
-        return Settlement(step, why) if out_of_patience else Settlement(Step.LOOK_AGAIN, why)
+    def unless_it_settles(step: ReconcileStep, why: str) -> Reconciliation:
+        return Reconciliation(step, why) if out_of_patience else Reconciliation(ReconcileStep.LOOK_AGAIN, why)
 
-    as_before = SeenState(before.state.value)
+    as_before = ObservedState(before.state.value)
     if target.alive and source.alive:
-        if source.seen is SeenState.RUNNING and target.seen is SeenState.RUNNING:
+        if source.seen is ObservedState.RUNNING and target.seen is ObservedState.RUNNING:
             # Two looks are never at one instant: a switchover between them looks like this once, a real double stays.
-            return unless_it_settles(Step.INDETERMINATE, f"it runs twice, on {source.node} and on {target.node}")
-        return unless_it_settles(Step.INDETERMINATE, f"both nodes hold it ({source}; {target})")
+            return unless_it_settles(
+                ReconcileStep.INDETERMINATE, f"it runs twice, on {source.node} and on {target.node}"
+            )
+        return unless_it_settles(ReconcileStep.INDETERMINATE, f"both nodes hold it ({source}; {target})")
     if target.alive:
         if target.seen is not as_before:
             return unless_it_settles(
-                Step.INDETERMINATE, f"it was {as_before} before and is {target.seen} now ({target})"
+                ReconcileStep.INDETERMINATE, f"it was {as_before} before and is {target.seen} now ({target})"
             )
         assert target.observation is not None
         different = _different_disks(before, target.observation)
         if different:
-            return Settlement(Step.INDETERMINATE, f"at {target.node} it has other disks: {different}")
-        if source.seen is SeenState.ABSENT:
-            return Settlement(Step.DONE, f"{target.seen} on {target.node}, gone from {source.node}")
-        if source.seen is SeenState.SHUTOFF:
-            return Settlement(Step.UNDEFINE_SOURCE, f"{target.seen} on {target.node}, still defined on {source.node}")
+            return Reconciliation(ReconcileStep.INDETERMINATE, f"at {target.node} it has other disks: {different}")
+        if source.seen is ObservedState.ABSENT:
+            return Reconciliation(ReconcileStep.DONE, f"{target.seen} on {target.node}, gone from {source.node}")
+        if source.seen is ObservedState.SHUTOFF:
+            return Reconciliation(
+                ReconcileStep.UNDEFINE_SOURCE, f"{target.seen} on {target.node}, still defined on {source.node}"
+            )
         return unless_it_settles(
-            Step.INDETERMINATE,
+            ReconcileStep.INDETERMINATE,
             f"{target.seen} on {target.node}, but {source.node} does not answer, so it was not seen to let go",
         )
     if source.seen is as_before and not source.arriving:
-        if target.seen is SeenState.ABSENT and job is False:
-            return Settlement(Step.AS_FOUND, f"{source.seen} on {source.node}, absent from {target.node}")
+        if target.seen is ObservedState.ABSENT and job is False:
+            return Reconciliation(ReconcileStep.AS_FOUND, f"{source.seen} on {source.node}, absent from {target.node}")
         return unless_it_settles(*_still_at_source(source, target, job))
-    if target.seen is SeenState.ABSENT and source.alive:
+    if target.seen is ObservedState.ABSENT and source.alive:
         return unless_it_settles(*_other_than_before(source, target, job, elsewhere, suspended_by_us=suspended_by_us))
-    if target.seen is SeenState.ABSENT and source.seen is SeenState.SHUTOFF:
-        return unless_it_settles(Step.CHANGED, f"shut off on {source.node} meanwhile, absent from {target.node}")
-    if source.seen is SeenState.ABSENT and target.seen is SeenState.ABSENT:
+    if target.seen is ObservedState.ABSENT and source.seen is ObservedState.SHUTOFF:
+        return unless_it_settles(
+            ReconcileStep.CHANGED, f"shut off on {source.node} meanwhile, absent from {target.node}"
+        )
+    if source.seen is ObservedState.ABSENT and target.seen is ObservedState.ABSENT:
         elsewhere = elsewhere or ()
         alive = [sight for sight in elsewhere if sight.alive]
-        if len(alive) == 1 and all(sight.seen is not SeenState.UNREACHABLE for sight in elsewhere):
-            return Settlement(Step.CHANGED, f"somebody else moved it: {alive[0]}")
-        found = "; ".join(str(sight) for sight in elsewhere if sight.seen is not SeenState.ABSENT) or "nor elsewhere"
-        return unless_it_settles(Step.INDETERMINATE, f"neither on {source.node} nor on {target.node} ({found})")
-    return unless_it_settles(Step.INDETERMINATE, f"not clear where it runs ({source}; {target})")
+        if len(alive) == 1 and all(sight.seen is not ObservedState.UNREACHABLE for sight in elsewhere):
+            return Reconciliation(ReconcileStep.CHANGED, f"somebody else moved it: {alive[0]}")
+        found = (
+            "; ".join(str(sight) for sight in elsewhere if sight.seen is not ObservedState.ABSENT) or "nor elsewhere"
+        )
+        return unless_it_settles(
+            ReconcileStep.INDETERMINATE, f"neither on {source.node} nor on {target.node} ({found})"
+        )
+    return unless_it_settles(ReconcileStep.INDETERMINATE, f"not clear where it runs ({source}; {target})")
 
 
-def _still_at_source(source: Sight, target: Sight, job: bool | None) -> tuple[Step, str]:
+def _still_at_source(source: NodeView, target: NodeView, job: bool | None) -> tuple[ReconcileStep, str]:
     """What it means when patience ends with the vm at the source as it was, and that is not the whole picture."""
     shows = f"{source.seen} on {source.node}; {target.node} shows it {'arriving' if target.arriving else target.seen}"
     if job is not False:
         going = "its migration has not ended" if job else f"{source.node} does not say whether its migration has ended"
-        return Step.INDETERMINATE, f"{shows}, and {going}"
-    if source.seen is not SeenState.RUNNING:
-        return Step.INDETERMINATE, shows
+        return ReconcileStep.INDETERMINATE, f"{shows}, and {going}"
+    if source.seen is not ObservedState.RUNNING:
+        return ReconcileStep.INDETERMINATE, shows
     if target.arriving:
         # Without a job at the source nothing more can arrive, and what is there can't start: it has no whole memory.
-        return Step.AS_FOUND, shows
-    if target.seen is SeenState.UNREACHABLE and not source.resumed_by_libvirt:
+        return ReconcileStep.AS_FOUND, shows
+    if target.seen is ObservedState.UNREACHABLE and not source.resumed_by_libvirt:
         # It never stood still for a switchover, and QEMU starts at the target only after that.
-        return Step.AS_FOUND, shows
-    if target.seen is SeenState.UNREACHABLE:
+        return ReconcileStep.AS_FOUND, shows
+    if target.seen is ObservedState.UNREACHABLE:
         # libvirt takes a lost answer to "start it" for a failure, and resumes the source: the target may run it too.
-        return Step.INDETERMINATE, f"{shows}, and libvirt resumed it on {source.node}: it may run twice"
-    return Step.INDETERMINATE, f"{shows}, where it was not before"
+        return ReconcileStep.INDETERMINATE, f"{shows}, and libvirt resumed it on {source.node}: it may run twice"
+    return ReconcileStep.INDETERMINATE, f"{shows}, where it was not before"
 
 
 def _other_than_before(
-    source: Sight, target: Sight, job: bool | None, elsewhere: Sequence[Sight] | None, *, suspended_by_us: bool
-) -> tuple[Step, str]:
+    source: NodeView, target: NodeView, job: bool | None, elsewhere: Sequence[NodeView] | None, *, suspended_by_us: bool
+) -> tuple[ReconcileStep, str]:
     """What it means that the source alone holds it, otherwise than it was found."""
     shows = f"{source.seen} on {source.node}{f' ({source.reason})' if source.reason else ''}, absent from {target.node}"
     if job is not False:
         going = "a migration of it goes on" if job else f"{source.node} does not say whether a migration of it goes on"
-        return Step.INDETERMINATE, f"{shows}, and {going}"
-    if source.seen is SeenState.RUNNING:
-        return Step.CHANGED, f"{shows}: somebody resumed it meanwhile"
+        return ReconcileStep.INDETERMINATE, f"{shows}, and {going}"
+    if source.seen is ObservedState.RUNNING:
+        return ReconcileStep.CHANGED, f"{shows}: somebody resumed it meanwhile"
     if source.reason.startswith("post-copy"):
-        return Step.INDETERMINATE, f"{shows}: a part of its memory went over, and {target.node} does not have it"
+        return (
+            ReconcileStep.INDETERMINATE,
+            f"{shows}: a part of its memory went over, and {target.node} does not have it",
+        )
     if source.reason != "migration" and not suspended_by_us:
         if not source.reason:
-            return Step.INDETERMINATE, f"{shows}, and {source.node} does not say what paused it"
-        return Step.CHANGED, f"{shows}: not its migration paused it"
+            return ReconcileStep.INDETERMINATE, f"{shows}, and {source.node} does not say what paused it"
+        return ReconcileStep.CHANGED, f"{shows}: not its migration paused it"
     if elsewhere is None:
-        return Step.INDETERMINATE, f"{shows}, and nobody looked at the other nodes"
-    if may_have_it := [str(sight) for sight in elsewhere if sight.seen not in (SeenState.ABSENT, SeenState.SHUTOFF)]:
-        return Step.INDETERMINATE, f"{shows}, and it may run elsewhere ({'; '.join(may_have_it)})"
-    return Step.RESUME_SOURCE, shows
+        return ReconcileStep.INDETERMINATE, f"{shows}, and nobody looked at the other nodes"
+    if may_have_it := [
+        str(sight) for sight in elsewhere if sight.seen not in (ObservedState.ABSENT, ObservedState.SHUTOFF)
+    ]:
+        return ReconcileStep.INDETERMINATE, f"{shows}, and it may run elsewhere ({'; '.join(may_have_it)})"
+    return ReconcileStep.RESUME_SOURCE, shows
 
 
-def why_not_start(source: Sight, elsewhere: Sequence[Sight]) -> str:
+def why_not_start(source: NodeView, elsewhere: Sequence[NodeView]) -> str:
     """Why a vm that a cold move stopped must not be started at its source again; empty when it may.
 
     `elsewhere` are looks at all other nodes. A copy that lives or arrives on one of them forbids it, and so does a source
-    that says it migrated away. A silent node does not, other than for a source left paused (`settle_live`): here the one
+    that says it migrated away. A silent node does not, other than for a source left paused (`reconcile_migration`): here the one
     process of this vm was seen to end, so nothing can be half handed over. A second copy would need somebody to define it
     by hand on the very node that is silent, while guests would stay off in every outage that silences any node at all.
     A silent target is the caller's to judge: only the journal knows whether anything was defined there.
@@ -205,22 +220,22 @@ def why_not_start(source: Sight, elsewhere: Sequence[Sight]) -> str:
     return "; ".join(str(sight) for sight in elsewhere if sight.alive or sight.arriving)
 
 
-def job_is_ours(job_seconds: float, since_call: float | None, target: Sight) -> bool:
+def is_own_job(job_seconds: float, seconds_since_migrate_call: float | None, target: NodeView) -> bool:
     """Whether a job that the source has of the vm can be the one this attempt began; any other is left alone.
 
-    libvirt runs one job of a vm at a time. `job_seconds`: its age; `since_call`: how long ago this attempt made its call,
-    None when it made none, or libvirt has answered it, which ends its job. A job that is older, or of which the target
-    shows nothing, is somebody else's. A target that does not answer can't tell.
+    libvirt runs one job of a vm at a time. `job_seconds`: its age; `seconds_since_migrate_call`: how long ago this
+    attempt made its call, None when it made none, or libvirt has answered it, which ends its job. A job that is older, or
+    of which the target shows nothing, is somebody else's. A target that does not answer can't tell.
     """
-    if since_call is None or job_seconds > since_call + _JOB_SLACK_SECONDS:
+    if seconds_since_migrate_call is None or job_seconds > seconds_since_migrate_call + _JOB_SLACK_SECONDS:
         return False
-    return target.seen is not SeenState.ABSENT
+    return target.seen is not ObservedState.ABSENT
 
 
-def runs_at_most_once(sights: Sequence[Sight]) -> tuple[bool, str]:
+def runs_at_most_once(sights: Sequence[NodeView]) -> tuple[bool, str]:
     """Over looks at every node: (False, where) when it runs twice. Silent nodes are named, not assumed empty."""
-    running = [sight.node for sight in sights if sight.seen is SeenState.RUNNING and not sight.arriving]
-    unseen = [sight.node for sight in sights if sight.seen is SeenState.UNREACHABLE]
+    running = [sight.node for sight in sights if sight.seen is ObservedState.RUNNING and not sight.arriving]
+    unseen = [sight.node for sight in sights if sight.seen is ObservedState.UNREACHABLE]
     where = f"runs on {', '.join(running) or 'no node'}" + (f"; not seen: {', '.join(unseen)}" if unseen else "")
     return len(running) <= 1, where
 

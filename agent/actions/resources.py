@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.actions.reconcile import Sight
+from agent.actions.reconcile import NodeView
 from agent.state.certificate_pins import Pins
 from models.errors import BadInput, NodeUnreachable
-from models.evacuation import SeenState
+from models.evacuation import ObservedState
 from models.fleet import Vm
 from tools.journal.sqlite import Journal
 from tools.ports.archives import ArchiveStore
@@ -27,7 +27,7 @@ class BlackoutMeter(Protocol):
 
 
 @dataclass(frozen=True)
-class Hands:
+class Resources:
     nodes: Mapping[str, Hypervisor]
     """by node name"""
     clock: Clock
@@ -51,15 +51,15 @@ class Hands:
                 hint="add it under `nodes`",
             ) from None
 
-    def look(self, node: str, uuid: str) -> Sight:
+    def observe(self, node: str, uuid: str) -> NodeView:
         """What one node shows of a vm now. Never raises for a node that does not answer: that is an answer too."""
         try:
             observation = self.node(node).observe(uuid)
         except NodeUnreachable:
-            return Sight(node, SeenState.UNREACHABLE)
+            return NodeView(node, ObservedState.UNREACHABLE)
         if observation is None:
-            return Sight(node, SeenState.ABSENT)
-        return Sight(node, SeenState(observation.state.value), observation)
+            return NodeView(node, ObservedState.ABSENT)
+        return NodeView(node, ObservedState(observation.state.value), observation)
 
-    def look_everywhere(self, uuid: str, *, except_for: frozenset[str] = frozenset()) -> list[Sight]:
-        return [self.look(name, uuid) for name in sorted(self.nodes) if name not in except_for]
+    def observe_on_all_nodes(self, uuid: str, *, except_for: frozenset[str] = frozenset()) -> list[NodeView]:
+        return [self.observe(name, uuid) for name in sorted(self.nodes) if name not in except_for]

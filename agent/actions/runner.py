@@ -10,29 +10,29 @@ from functools import partial
 
 from pydantic import TypeAdapter
 
-from agent.actions.attempt import AttemptContext, Ending, Progress
+from agent.actions.attempt import AttemptContext, AttemptResult, Progress
 from agent.actions.cleanup import left_behind
 from agent.actions.cleanup import sweep as remove_left_behind
 from agent.actions.cold_archive import cold_archive, recover_cold_archive
 from agent.actions.cold_migration import cold_migrate, recover_cold_migrate
-from agent.actions.disk_throttle import still_held, sweep
+from agent.actions.disk_throttle import sweep, unrestored_limits
 from agent.actions.live_migration import live_migrate, recover_live_migrate
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.state.requests import unfinished
 from models.errors import Indeterminate, LifeboatError, Refused
-from models.evacuation import Attempt, AttemptOutcome, SeenState
+from models.evacuation import Attempt, AttemptOutcome, ObservedState
 from models.fleet import Vm
 from models.plan import Action, ActionKind
 from models.policy import Policy
 from tools.journal.sqlite import Journal, Record
 from tools.ports.vms import VmObservation
 
-_RUNNERS: dict[ActionKind, Callable[[AttemptContext], Ending]] = {
+_RUNNERS: dict[ActionKind, Callable[[AttemptContext], AttemptResult]] = {
     ActionKind.LIVE_MIGRATE: live_migrate,
     ActionKind.COLD_MIGRATE: cold_migrate,
     ActionKind.COLD_ARCHIVE: cold_archive,
 }
-_RECOVERIES: dict[ActionKind, Callable[[AttemptContext, VmObservation], Ending]] = {
+_RECOVERIES: dict[ActionKind, Callable[[AttemptContext, VmObservation], AttemptResult]] = {
     ActionKind.LIVE_MIGRATE: recover_live_migrate,
     ActionKind.COLD_MIGRATE: recover_cold_migrate,
     ActionKind.COLD_ARCHIVE: recover_cold_archive,
@@ -43,14 +43,14 @@ def run_attempt(ctx: AttemptContext) -> Attempt:
     """One try at one action: lock, run, write down how it ended. Never raises for a failed action."""
     started_at = ctx.hands.clock.now()
 
-    def locked() -> Ending:
+    def locked() -> AttemptResult:
         ctx.hands.journal.lock(ctx.vm.uuid, ctx.id, now=started_at)
         return _RUNNERS[ctx.action.kind](ctx)
 
     return _conclude(ctx, started_at, locked)
 
 
-def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Ending]) -> Attempt:
+def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], AttemptResult]) -> Attempt:
     """Run it, write down how it ended, and give the vm free unless a human must look first."""
     try:
         ending = run()
@@ -80,23 +80,25 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Endin
     return attempt
 
 
-def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: AttemptOutcome) -> Ending:
+def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: AttemptOutcome) -> AttemptResult:
     """What an error left: nothing when no intent was written; else only as-found when it was seen so."""
     intents = [r for r in ctx.hands.journal.records(attempt=ctx.id) if r.kind == "intent"]
     if not intents:
-        return Ending(nothing_begun, message, code)
-    at_source = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
-    others = ctx.hands.look_everywhere(ctx.vm.uuid, except_for=frozenset({ctx.action.source}))
+        return AttemptResult(nothing_begun, message, code)
+    at_source = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
+    others = ctx.hands.observe_on_all_nodes(ctx.vm.uuid, except_for=frozenset({ctx.action.source}))
     evidence = ctx.evidence(at_source, *others)
-    untouched = at_source.seen == intents[0].data["before"]["state"] and all(s.seen is SeenState.ABSENT for s in others)
+    untouched = at_source.seen == intents[0].data["before"]["state"] and all(
+        s.seen is ObservedState.ABSENT for s in others
+    )
     if untouched:
-        ctx.remove_mark(at_source)
-        ctx.remove_what_was_made()
-        return Ending(AttemptOutcome.FAILED, f"{message}; it is as it was found", code, evidence=evidence)
+        ctx.clear_attempt_tag(at_source)
+        ctx.remove_created()
+        return AttemptResult(AttemptOutcome.FAILED, f"{message}; it is as it was found", code, evidence=evidence)
     seen = "; ".join(str(sight) for sight in (at_source, *others))
-    shown = [sight.node for sight in others if sight.seen is not SeenState.ABSENT]
+    shown = [sight.node for sight in others if sight.seen is not ObservedState.ABSENT]
     wanted = dict.fromkeys(filter(None, (ctx.action.source, ctx.action.target, *shown)))
-    return Ending(
+    return AttemptResult(
         AttemptOutcome.INDETERMINATE,
         f"{message}; it stays locked: {seen} — look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(wanted)}, and "
         "start or resume it nowhere before exactly one copy is left",
@@ -105,7 +107,7 @@ def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: At
     )
 
 
-def call_off(ctx: AttemptContext, reason: str) -> Attempt:
+def abandon(ctx: AttemptContext, reason: str) -> Attempt:
     """Write down that it is not to be begun."""
     now = ctx.hands.clock.now()
     attempt = Attempt(
@@ -132,11 +134,17 @@ def attempt_so_far(ctx: AttemptContext) -> Attempt | None:
 def needs_recovery(journal: Journal) -> bool:
     """Whether anything was begun and not ended: here and now by a live lifeboat, or by one that is gone."""
     return bool(
-        unfinished(journal) or _open_intents(journal) or journal.locks() or still_held(journal) or left_behind(journal)
+        unfinished(journal)
+        or _open_intents(journal)
+        or journal.locks()
+        or unrestored_limits(journal)
+        or left_behind(journal)
     )
 
 
-def recover_attempts(hands: Hands, policy: Policy, tell: Callable[[Progress], None] = lambda _: None) -> list[Attempt]:
+def recover_attempts(
+    hands: Resources, policy: Policy, tell: Callable[[Progress], None] = lambda _: None
+) -> list[Attempt]:
     """End every attempt whose intent is in the journal and whose result is not: observe first, then decide.
 
     All at once, since each may have to wait for a move that libvirt carries on. Only for a journal that no other
@@ -176,7 +184,7 @@ def _open_intents(journal: Journal) -> dict[str, Record]:
     return found
 
 
-def _frozen(hands: Hands) -> set[str | None]:
+def _frozen(hands: Resources) -> set[str | None]:
     """Attempts that keep their lock until a human has looked."""
     return {
         record.attempt

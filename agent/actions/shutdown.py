@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from agent.actions.attempt import AttemptContext, Ending
-from agent.actions.reconcile import Sight, why_not_start
+from agent.actions.attempt import AttemptContext, AttemptResult
+from agent.actions.reconcile import NodeView, why_not_start
 from models.errors import ActionFailed, LifeboatError
-from models.evacuation import AttemptOutcome, SeenState
+from models.evacuation import AttemptOutcome, ObservedState
 from models.fleet import VmState
 from tools.ports.hypervisor import Hypervisor
 
@@ -20,7 +20,7 @@ START_SECONDS = 30.0
 """how long libvirt may take to show a vm running after it was asked to start it"""
 
 
-def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
+def stop(ctx: AttemptContext, source: Hypervisor) -> AttemptResult | None:
     """Have the guest stop and see it shut off. None when it did; else how the attempt ends, the vm left running.
 
     First its agent or, where none is connected, the ACPI button; then the button again and again until the time that
@@ -29,22 +29,22 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
     """
     clock, policy = ctx.hands.clock, ctx.policy.archive
     if ctx.cancelled.is_set():
-        return _still_running(ctx, ctx.hands.look(ctx.action.source, ctx.vm.uuid))
+        return _still_running(ctx, ctx.hands.observe(ctx.action.source, ctx.vm.uuid))
     ctx.record("shut-down")
     source.shut_down(ctx.vm.uuid)
     deadline = clock.monotonic() + policy.shutdown_timeout.total_seconds()
     press_again = clock.monotonic() + _PRESS_SECONDS
     forced = False
     while True:
-        sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
-        if sight.seen is SeenState.SHUTOFF:
+        sight = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
+        if sight.seen is ObservedState.SHUTOFF:
             if ctx.cancelled.is_set():
                 return put_back(ctx, source, "cancelled while it stopped", ActionFailed.code, was=VmState.RUNNING)
             return None
-        if sight.seen is SeenState.ABSENT:
+        if sight.seen is ObservedState.ABSENT:
             return indeterminate(ctx, f"it vanished from {ctx.action.source} while it was asked to stop")
         if clock.monotonic() >= deadline:
-            if sight.seen is SeenState.UNREACHABLE:
+            if sight.seen is ObservedState.UNREACHABLE:
                 return indeterminate(ctx, f"{ctx.action.source} stopped answering while the vm was asked to stop")
             if policy.force_off and not forced and not ctx.cancelled.is_set():
                 forced = True
@@ -63,12 +63,12 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> Ending | None:
         clock.sleep(_LOOK_SECONDS)
 
 
-def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, was: VmState) -> Ending:
+def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, was: VmState) -> AttemptResult:
     """After a failure with the vm stopped, or about to stop: start it where it was when it ran before, and look. Not when
     another node shows it: `why_not_start`."""
-    wanted = SeenState(was.value)
-    if was is VmState.RUNNING and (stopped := _see_it_stop(ctx)).seen is SeenState.SHUTOFF:
-        elsewhere = ctx.hands.look_everywhere(ctx.vm.uuid, except_for=frozenset({ctx.action.source}))
+    wanted = ObservedState(was.value)
+    if was is VmState.RUNNING and (stopped := _see_it_stop(ctx)).seen is ObservedState.SHUTOFF:
+        elsewhere = ctx.hands.observe_on_all_nodes(ctx.vm.uuid, except_for=frozenset({ctx.action.source}))
         if forbidden := why_not_start(stopped, elsewhere):
             return indeterminate(
                 ctx, f"{cause}; it is shut off on {ctx.action.source}, and not started again: {forbidden}"
@@ -79,10 +79,10 @@ def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, 
     clock = ctx.hands.clock
     deadline = clock.monotonic() + START_SECONDS
     while True:
-        sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
+        sight = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
         if sight.seen is wanted:
             cancelled = ctx.cancelled.is_set()
-            return Ending(
+            return AttemptResult(
                 AttemptOutcome.CANCELLED if cancelled else AttemptOutcome.FAILED,
                 f"{ctx.label}: {cause}; it is {sight.seen} on {ctx.action.source}, as it was found",
                 code,
@@ -95,7 +95,7 @@ def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, 
         clock.sleep(_LOOK_SECONDS)
 
 
-def _see_it_stop(ctx: AttemptContext) -> Sight:
+def _see_it_stop(ctx: AttemptContext) -> NodeView:
     """What the source shows. A guest that was asked to stop right before a crash still runs, and is waited for: seen
     running, and left, it would stop a moment later and stay off."""
     clock = ctx.hands.clock
@@ -103,17 +103,17 @@ def _see_it_stop(ctx: AttemptContext) -> Sight:
     asked = [datetime.fromisoformat(record.time) for record in records if record.kind == "shut-down"]
     pending_until = asked[-1] + ctx.policy.archive.shutdown_timeout if asked else clock.now()
     while True:
-        sight = ctx.hands.look(ctx.action.source, ctx.vm.uuid)
-        if sight.seen is not SeenState.RUNNING or clock.now() >= pending_until:
+        sight = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
+        if sight.seen is not ObservedState.RUNNING or clock.now() >= pending_until:
             return sight
         ctx.progress("stopping", None, "it was asked to stop: waiting, to start it again")
         clock.sleep(_LOOK_SECONDS)
 
 
-def indeterminate(ctx: AttemptContext, why: str) -> Ending:
+def indeterminate(ctx: AttemptContext, why: str) -> AttemptResult:
     """The ending that freezes a vm, saying what to look at on which node."""
     nodes = [ctx.action.source, *([ctx.action.target] if ctx.action.target else [])]
-    return Ending(
+    return AttemptResult(
         AttemptOutcome.INDETERMINATE,
         f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(nodes)}, "
         "and start it nowhere before exactly one copy is left",
@@ -122,16 +122,16 @@ def indeterminate(ctx: AttemptContext, why: str) -> Ending:
     )
 
 
-def _looks(ctx: AttemptContext, nodes: Sequence[str]) -> list[Sight]:
-    return [ctx.hands.look(node, ctx.vm.uuid) for node in nodes]
+def _looks(ctx: AttemptContext, nodes: Sequence[str]) -> list[NodeView]:
+    return [ctx.hands.observe(node, ctx.vm.uuid) for node in nodes]
 
 
-def _still_running(ctx: AttemptContext, sight: Sight) -> Ending:
+def _still_running(ctx: AttemptContext, sight: NodeView) -> AttemptResult:
     asked = any(record.kind == "shut-down" for record in ctx.hands.journal.records(attempt=ctx.id))
     seconds = ctx.policy.archive.shutdown_timeout.total_seconds()
     outcome = AttemptOutcome.CANCELLED if ctx.cancelled.is_set() else AttemptOutcome.FAILED
     why = f"the guest did not stop within {seconds:.0f} s" if asked else "the guest was not asked to stop yet"
-    return Ending(
+    return AttemptResult(
         outcome,
         f"{ctx.label}: {'cancelled; ' if ctx.cancelled.is_set() else ''}{why}; it was left {sight.seen} on "
         f"{ctx.action.source}{', and may still stop by itself' if asked else ''}",

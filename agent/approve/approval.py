@@ -12,7 +12,7 @@ from models.plan import Approval, Plan, Verdict
 from tools.ports.approval import ApprovalAnswer, Approver
 
 
-class Agreement(Value):
+class ApprovalRecord(Value):
     """One approval, bound to the hash of the plan, which holds the hash of the fleet."""
 
     plan_sha256: str
@@ -21,7 +21,7 @@ class Agreement(Value):
     expires_at: UtcTime
 
 
-class PolicyApprover:
+class DenyingApprover:
     """Agrees to nothing: for a background agent with nobody to ask. What policy itself approves never gets here."""
 
     def ask(self, question: str) -> ApprovalAnswer:
@@ -42,7 +42,7 @@ class TerminalApprover:
         return ApprovalAnswer(approved=Confirm.ask(question, default=False), by=f"terminal:{getpass.getuser()}")
 
 
-class StandingApprover:
+class PreapprovedBy:
     """Agrees on behalf of a named person who said so beforehand (`--yes`, the demo)."""
 
     def __init__(self, by: str) -> None:
@@ -53,7 +53,9 @@ class StandingApprover:
         return ApprovalAnswer(approved=True, by=self.by)
 
 
-def approve(plan: Plan, verdict: Verdict, approver: Approver, *, now: datetime, expires_after: timedelta) -> Agreement:
+def approve(
+    plan: Plan, verdict: Verdict, approver: Approver, *, now: datetime, expires_after: timedelta
+) -> ApprovalRecord:
     """Get agreement to a plan. Raises PlanRefused when the guard said no, ApprovalMissing when nobody agreed."""
     if not verdict.passed or verdict.plan_sha256 != plan.digest():
         failures = (
@@ -73,10 +75,10 @@ def approve(plan: Plan, verdict: Verdict, approver: Approver, *, now: datetime, 
                 hint="nothing was changed; `lifeboat apply PLAN` asks again",
             )
         by = answer.by
-    return Agreement(plan_sha256=plan.digest(), by=by, at=now, expires_at=now + expires_after)
+    return ApprovalRecord(plan_sha256=plan.digest(), by=by, at=now, expires_at=now + expires_after)
 
 
-def bind(plan: Plan, verdict: Verdict, fleet: Fleet) -> tuple[Plan, Verdict]:
+def bind_to_fleet(plan: Plan, verdict: Verdict, fleet: Fleet) -> tuple[Plan, Verdict]:
     """A plan made by hand may name no fleet: it is for the one it was judged on, and whoever agrees to it agrees to that.
 
     The verdict stays as it was: a human has to agree, since nothing says which fleet the plan was made for.
@@ -87,14 +89,14 @@ def bind(plan: Plan, verdict: Verdict, fleet: Fleet) -> tuple[Plan, Verdict]:
     return bound, verdict.model_copy(update={"plan_sha256": bound.digest()})
 
 
-def check_agreement(agreement: Agreement, plan: Plan, fleet: Fleet, *, now: datetime) -> None:
+def require_valid_approval(approval: ApprovalRecord, plan: Plan, fleet: Fleet, *, now: datetime) -> None:
     """Right before execution. Raises ApprovalMissing when it expired, is for another plan, or the fleet has changed."""
-    if agreement.plan_sha256 != plan.digest():
+    if approval.plan_sha256 != plan.digest():
         raise ApprovalMissing("the approval is for another plan", hint="nothing was changed; ask again")
-    if now >= agreement.expires_at:
-        late = format_duration(timedelta(seconds=round((now - agreement.expires_at).total_seconds())))
+    if now >= approval.expires_at:
+        late = format_duration(timedelta(seconds=round((now - approval.expires_at).total_seconds())))
         raise ApprovalMissing(
-            f"the approval by {agreement.by} expired {late} ago", hint="nothing was changed; plan again and ask again"
+            f"the approval by {approval.by} expired {late} ago", hint="nothing was changed; plan again and ask again"
         )
     if fleet.digest() != plan.fleet_sha256:
         raise ApprovalMissing(

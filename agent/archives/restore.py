@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from agent.actions.image_copy import already_there, put_image
-from agent.actions.reconcile import Sight
-from agent.actions.resources import Hands
+from agent.actions.reconcile import NodeView
+from agent.actions.resources import Resources
 from models.errors import ActionFailed, BadInput, IdentityUnproven, LifeboatError, PrecheckFailed
-from models.evacuation import SeenState
+from models.evacuation import ObservedState
 from models.policy import PinRule
 from tools.domain.files import STATE_ROLES, state_file
 from tools.ports.archives import ImageFile
@@ -17,7 +17,7 @@ from tools.ports.hypervisor import Hypervisor
 
 
 def restore(
-    hands: Hands,
+    hands: Resources,
     archive_id: str,
     node: str,
     *,
@@ -25,7 +25,7 @@ def restore(
     gone: frozenset[str] = frozenset(),
     pins: PinRule = PinRule.FIRST_USE,
     tell: Callable[[str], None] = lambda _: None,
-) -> Sight:
+) -> NodeView:
     """Write the disks and read them back, define the vm and, with `start`, start it; what the node shows then.
 
     Every other node must have been seen not to know the vm: one that shows it, even shut off, or does not answer makes
@@ -42,13 +42,13 @@ def restore(
     tell("verifying the archive")
     entry = store.verify(archive_id)
     what = f"vm {entry.vm_name} ({entry.vm_uuid})"
-    for sight in hands.look_everywhere(entry.vm_uuid, except_for=gone):
-        if sight.seen is SeenState.UNREACHABLE:
+    for sight in hands.observe_on_all_nodes(entry.vm_uuid, except_for=gone):
+        if sight.seen is ObservedState.UNREACHABLE:
             raise PrecheckFailed(
                 f"{what} can't be restored: node {sight.node} does not answer and may still have it",
                 hint="bring the node back, or name it with --gone once you have seen that it is off for good",
             )
-        if sight.seen is not SeenState.ABSENT:
+        if sight.seen is not ObservedState.ABSENT:
             raise PrecheckFailed(
                 f"{what} can't be restored: node {sight.node} has it already ({sight.seen})",
                 hint="start it there, or undefine it there first",
@@ -79,8 +79,8 @@ def restore(
     except BaseException:
         _take_back(hands, archive_id, node, made)
         raise
-    sight = hands.look(node, uuid)
-    wanted = SeenState.RUNNING if start else SeenState.SHUTOFF
+    sight = hands.observe(node, uuid)
+    wanted = ObservedState.RUNNING if start else ObservedState.SHUTOFF
     hands.journal.append("restored", {"archive": archive_id, "node": node, "seen": sight.seen}, now=now())
     if sight.seen is not wanted:
         raise ActionFailed(
@@ -90,7 +90,7 @@ def restore(
     return sight
 
 
-def _require_pinned(hands: Hands, target: Hypervisor, rule: PinRule) -> None:
+def _require_pinned(hands: Resources, target: Hypervisor, rule: PinRule) -> None:
     """A pinned node shows the certificate it is known by, so that the vm's disks go to nobody else."""
     pinned = hands.pins.checker_of(target.name, rule) if hands.pins is not None else None
     if pinned is None:
@@ -133,7 +133,7 @@ def _missing(
     return missing
 
 
-def _take_back(hands: Hands, archive_id: str, node: str, made: list[Callable[[], None]]) -> None:
+def _take_back(hands: Resources, archive_id: str, node: str, made: list[Callable[[], None]]) -> None:
     """Remove what this restore made, last first; nothing, when the vm it defined is running after all."""
     left: list[str] = []
     for undo in reversed(made):
@@ -145,5 +145,5 @@ def _take_back(hands: Hands, archive_id: str, node: str, made: list[Callable[[],
     hands.journal.append("restore-failed", {"archive": archive_id, "node": node, "left": left}, now=hands.clock.now())
 
 
-def _undefine(hands: Hands, node: str, uuid: str) -> None:
+def _undefine(hands: Resources, node: str, uuid: str) -> None:
     hands.node(node).undefine(uuid, with_snapshots=True)  # raises when it runs

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from agent.actions.image_copy import image_sha256
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from models.errors import ActionFailed, BadInput, LifeboatError, PrecheckFailed
-from models.evacuation import SeenState
+from models.evacuation import ObservedState
 from tools.domain.files import STATE_ROLES
 from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile
 from tools.ports.hypervisor import Hypervisor
@@ -62,7 +62,7 @@ class WipeRecord:
 
 
 def wipe(
-    hands: Hands,
+    hands: Resources,
     archive_id: str,
     *,
     by: str,
@@ -93,7 +93,7 @@ def wipe(
 
 
 def _wipe(
-    hands: Hands,
+    hands: Resources,
     store: ArchiveStore,
     source: Hypervisor,
     entry: ArchiveEntry,
@@ -150,17 +150,17 @@ def _wipe(
     return replace(record, sha256=sha256)
 
 
-def _require_stopped_everywhere(hands: Hands, entry: ArchiveEntry, gone: frozenset[str]) -> None:
+def _require_stopped_everywhere(hands: Resources, entry: ArchiveEntry, gone: frozenset[str]) -> None:
     if entry.source in gone:
         raise BadInput(f"node {entry.source} holds the disks to be wiped", hint="bring it back; don't name it --gone")
-    for sight in hands.look_everywhere(entry.vm_uuid, except_for=gone):
-        if sight.seen in (SeenState.ABSENT, SeenState.SHUTOFF):
+    for sight in hands.observe_on_all_nodes(entry.vm_uuid, except_for=gone):
+        if sight.seen in (ObservedState.ABSENT, ObservedState.SHUTOFF):
             continue
         raise PrecheckFailed(
             f"vm {entry.vm_name} ({entry.vm_uuid}) can't be wiped: node {sight.node} "
             + (
                 "does not answer, and it may run there"
-                if sight.seen is SeenState.UNREACHABLE
+                if sight.seen is ObservedState.UNREACHABLE
                 else f"shows it {sight.seen}"
             ),
             hint="wipe once it is seen shut off or absent on every node",

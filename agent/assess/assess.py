@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent.observe.observe import Observation
-from models.forecast.limits.combine import Opinion
+from models.forecast.limits.combine import ModelForecast
 from models.forecast.limits.node import assess_node
 from models.risk import Risk
 from models.signal import Component, HardwareEvent, Signal, SignalHistory
@@ -18,17 +18,17 @@ WATCHED = (Component.POWER, Component.THERMAL, Component.MEMORY, Component.STORA
 
 
 @dataclass(frozen=True)
-class Learned:
+class ModelForecasts:
     """What learned models say, by node; and what they can't, of one node or of all of them."""
 
-    opinions: Mapping[str, Sequence[Opinion]] = field(default_factory=dict[str, Sequence[Opinion]])
+    opinions: Mapping[str, Sequence[ModelForecast]] = field(default_factory=dict[str, Sequence[ModelForecast]])
     unknown: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """by node: which forecast, and why it says nothing or not all"""
     broken: Mapping[str, str] = field(default_factory=dict[str, str])
     """which forecast says nothing of any node, and why"""
 
 
-NOTHING_LEARNED = Learned()
+NOTHING_LEARNED = ModelForecasts()
 
 
 def assess(
@@ -36,7 +36,7 @@ def assess(
     signals: Sequence[Signal],
     now: datetime,
     *,
-    learned: Learned = NOTHING_LEARNED,
+    learned: ModelForecasts = NOTHING_LEARNED,
     simulated: bool = False,
 ) -> list[Risk]:
     """One risk per node of the fleet, in its order, at `now`. Never raises for missing data: it is named in `unknown`."""
@@ -74,9 +74,9 @@ def assess(
 
 def _stranger_hint(observation: Observation, *, silent: bool) -> str:
     """Where the metrics name nodes that libvirt does not: the label is wrong, or this node has another name there."""
-    if not silent or not observation.strangers:
+    if not silent or not observation.unmatched_nodes:
         return ""
-    names = ", ".join(observation.strangers[:3])
+    names = ", ".join(observation.unmatched_nodes[:3])
     if not observation.histories:
         return f"; the metrics name {names} instead: check prometheus.node_label"
     return f"; the metrics also name {names}, which libvirt does not: is it this node under another name?"

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.assess.assess import Learned
+from agent.assess.assess import ModelForecasts
 from models.errors import LifeboatError, ModelInvalid
 
 if TYPE_CHECKING:
     from agent.observe.observe import Observation
     from agent.settings import Settings
     from models.forecast.history.lives import History, Life
-    from models.forecast.learned.node_forecasts import Said
+    from models.forecast.learned.node_forecasts import NodeForecasts
     from models.forecast.learned.predict import Forecast
-    from models.forecast.limits.combine import Opinion
+    from models.forecast.limits.combine import ModelForecast
     from models.incidents import Incident
     from models.signal import Signal
 
@@ -38,7 +38,7 @@ class LearnedModels:
         self._components = {f"{name} forecast": name for name in forecast.components}
         self._files |= {f"{name} forecast": path for name, path in forecast.components.items()}
         self._loaded: dict[str, tuple[object, Forecast | LifeboatError, str]] = {}
-        self._said: tuple[object, Learned] | None = None
+        self._said: tuple[object, ModelForecasts] | None = None
 
     def check(self) -> None:
         """Raises ModelInvalid or BadInput for the first model file that can't be used."""
@@ -50,10 +50,10 @@ class LearnedModels:
         """Each configured forecast with its model and the name of its file, or why it can't be used."""
         return {label: self._model(label) for label in self._files}
 
-    def of(self, observation: Observation) -> Learned:
+    def of(self, observation: Observation) -> ModelForecasts:
         """What they say of the nodes of this look. Raises nothing."""
         if not self._files:
-            return Learned()
+            return ModelForecasts()
         models = self.models()
         state = self._settings.state_dir / "history" / "state.npz"
         hour = observation.at.replace(minute=0, second=0, microsecond=0)
@@ -69,14 +69,14 @@ class LearnedModels:
         nodes: list[str],
         parts: dict[str, dict[str, list[str]]],
         now: float,
-    ) -> Learned:
-        opinions: dict[str, list[Opinion]] = defaultdict(list)
+    ) -> ModelForecasts:
+        opinions: dict[str, list[ModelForecast]] = defaultdict(list)
         unknown: dict[str, dict[str, str]] = defaultdict(dict)
         broken: dict[str, str] = {}
         try:
             history, known, found = self._past()
         except LifeboatError as error:
-            return Learned(broken=dict.fromkeys(models, error.message))
+            return ModelForecasts(broken=dict.fromkeys(models, error.message))
         for label, (model, name) in models.items():
             if isinstance(model, LifeboatError):
                 broken[label] = model.message
@@ -93,7 +93,7 @@ class LearnedModels:
                 opinions[node].append(opinion)
             for node, why in said.unknown.items():
                 unknown[node][label] = why
-        return Learned(opinions, unknown, broken)
+        return ModelForecasts(opinions, unknown, broken)
 
     def _one(
         self,
@@ -106,7 +106,7 @@ class LearnedModels:
         nodes: list[str],
         parts: dict[str, dict[str, list[str]]],
         now: float,
-    ) -> Said:
+    ) -> NodeForecasts:
         from models.forecast.learned.node_forecasts import of_nodes, of_parts
 
         if label == OWN:
@@ -115,13 +115,13 @@ class LearnedModels:
         return of_parts(model, name, component, history, parts.get(component, {}), now)
 
     def _past(self) -> tuple[History, list[Life], list[Incident]]:
-        from agent.observe.history import told_of
+        from agent.observe.history import known_incidents
         from models.forecast.history.lives import failures, lives
         from tools.history.store import HistoryStore
 
         settings = self._settings
         history = HistoryStore(settings.state_dir / "history", self._signals).read()
-        told = told_of(settings, settings.forecast.incidents)
+        told = known_incidents(settings, settings.forecast.incidents)
         known = lives(history, told.evacuated, told.maintenance)
         return history, known, failures(history, reported=told.reported, maintenance=told.maintenance)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tools.ports.telemetry import HardwareLog
 
 
-class Eyes:
+class FleetMonitor:
     """Looks again and again, each time remembering the last fleet, the healthy pasts and how far each log was read."""
 
     def __init__(self, settings: Settings, nodes: Mapping[str, Hypervisor], *, keep_ring: bool = False) -> None:
@@ -30,7 +30,7 @@ class Eyes:
         Raises BadInput when the settings, the signals file or the ring can't be used.
         """
         from agent.assess.learned_models import LearnedModels
-        from agent.observe.observe import Memory
+        from agent.observe.observe import TelemetryCache
         from agent.service.session import open_metrics
         from tools.clock import SystemClock
         from tools.signals import load_catalogue
@@ -38,7 +38,7 @@ class Eyes:
         self._settings = settings
         self._nodes = nodes
         self._clock = SystemClock()
-        self._memory = Memory()
+        self._memory = TelemetryCache()
         self._previous: Fleet | None = None
         self.signals = load_catalogue(settings.signals_file)
         self._logs = hardware_logs(settings, state_dir=settings.state_dir if keep_ring else None)
@@ -75,14 +75,16 @@ class Eyes:
 
     def _remember(self, observation: Observation) -> None:
         """Take complete hours into the history. A history that can't be kept is said, and costs no look."""
-        from agent.observe.history import remember
+        from agent.observe.history import append_history
         from tools.history.store import HistoryStore
 
         try:
             self._history = self._history or HistoryStore(self._settings.state_dir / "history", self.signals)
             assert self._memory.ring is not None
             nodes = [node.name for node in observation.fleet.nodes]
-            remember(self._history, self._memory.ring, self.signals, nodes, observation.events, now=observation.at)
+            append_history(
+                self._history, self._memory.ring, self.signals, nodes, observation.events, now=observation.at
+            )
             self._history_problem = ""
         except LifeboatError as error:
             self._history, self._history_problem = None, str(error)
@@ -96,15 +98,15 @@ class Eyes:
             learned = replace(learned, broken={**learned.broken, "history": self._history_problem})
         return assess(observation, self.signals, observation.at, learned=learned, simulated=self._settings.simulated)
 
-    def look(self) -> tuple[Fleet, list[Risk]]:
+    def poll(self) -> tuple[Fleet, list[Risk]]:
         """Observe and assess.
 
         Raises MetricsUnavailable when no telemetry could be read at all, BadInput when a signal is broken (two series for
         one node, PromQL that Prometheus refuses), and Indeterminate when a vm is seen running on two nodes.
         """
         observation = self.observe()
-        if observation.twice:
-            vm, nodes = observation.twice[0]
+        if observation.duplicate_vms:
+            vm, nodes = observation.duplicate_vms[0]
             raise Indeterminate(
                 f"vm {vm.name!r} ({vm.uuid}) is running on {' and '.join(nodes)} at once",
                 hint="its disks are in danger: stop one copy by hand; nothing was changed",
@@ -155,14 +157,14 @@ def hardware_logs(settings: Settings, *, state_dir: Path | None = None) -> dict[
     return logs
 
 
-def observe_and_assess(settings: Settings) -> tuple[Fleet, list[Risk]]:
-    """One look, everything opened for it and closed after it. Raises as `Eyes.look` does."""
+def poll_once(settings: Settings) -> tuple[Fleet, list[Risk]]:
+    """One look, everything opened for it and closed after it. Raises as `FleetMonitor.poll` does."""
     from tools.libvirt.fleet import connect_nodes
 
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
-    eyes = Eyes(settings, nodes)
+    eyes = FleetMonitor(settings, nodes)
     try:
-        return eyes.look()
+        return eyes.poll()
     finally:
         eyes.close()
         for node in nodes.values():

@@ -9,8 +9,8 @@ from datetime import datetime
 from models.fleet import Fleet, NodeState
 from models.policy import ColdMigratePolicy, Policy
 from models.risk import Risk
-from models.risk_level import Standing, standings
-from models.tier import NodeTier, Tier, Warrant, next_tier, warrant, worth_acting
+from models.risk_level import RiskLevel, node_risks
+from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 from tools.journal.sqlite import Journal
 
 RECORD = "tiers"
@@ -18,12 +18,12 @@ RECORD = "tiers"
 
 
 @dataclass(frozen=True)
-class Judged:
+class TierChange:
     """One node after one look."""
 
     now: NodeTier
     before: NodeTier | None
-    warranted: Warrant
+    warranted: TierAssessment
     act: Tier | None
     """what is worth doing at once; None: nothing, or the node cools down"""
     is_sound: bool
@@ -51,25 +51,27 @@ class Tiers:
             if record.kind == RECORD:
                 for one in record.data["changes"]:
                     tiers.held[one["node"]] = NodeTier(
-                        one["node"], Tier(one["tier"]), at, max(at, now), one["why"], blind=one["blind"]
+                        one["node"], Tier(one["tier"]), at, max(at, now), one["why"], unknown_data=one["blind"]
                     )
             elif record.kind == "planned":
                 tiers.acted(record.data["plan"]["evacuating"], at)
         return tiers
 
-    def judge(self, fleet: Fleet, risks: Iterable[Risk], now: datetime) -> dict[str, Judged]:
+    def judge(self, fleet: Fleet, risks: Iterable[Risk], now: datetime) -> dict[str, TierChange]:
         """Every node of the fleet, in its order. Raises ValueError when two risks speak of one node."""
-        standing = standings((node.name for node in fleet.nodes), risks, self.policy, now)
-        judged: dict[str, Judged] = {}
+        standing = node_risks((node.name for node in fleet.nodes), risks, self.policy, now)
+        judged: dict[str, TierChange] = {}
         for node in fleet.nodes:
-            said = warrant(standing[node.name], fleet.vms_on(node.name), self.policy)
+            said = assess_tier(standing[node.name], fleet.vms_on(node.name), self.policy)
             before = self.held.get(node.name)
             after = self.held[node.name] = next_tier(before, node.name, said, self.policy, now)
             act = worth_acting(said, self.acted_at.get(node.name), self.policy, now)
-            judged[node.name] = Judged(after, before, said, act, standing[node.name].standing is Standing.SOUND)
+            judged[node.name] = TierChange(
+                after, before, said, act, standing[node.name].standing is RiskLevel.ACCEPTABLE
+            )
         return judged
 
-    def uphold(self, now: datetime) -> None:
+    def keep_tiers(self, now: datetime) -> None:
         """A look failed: unknown upholds whatever there was."""
         self.held = {node: replace(held, upheld_at=max(now, held.upheld_at)) for node, held in self.held.items()}
 
@@ -78,20 +80,20 @@ class Tiers:
         for node in nodes:
             self.acted_at[node] = max(at, self.acted_at.get(node, at))
 
-    def not_acted(self, nodes: Iterable[str]) -> None:
+    def clear_cooldown(self, nodes: Iterable[str]) -> None:
         """What was planned for these nodes could not begin: they do not cool down for it."""
         for node in nodes:
             self.acted_at.pop(node, None)
 
 
-def record_changes(judged: Iterable[Judged], journal: Journal, now: datetime) -> list[Judged]:
+def record_changes(judged: Iterable[TierChange], journal: Journal, now: datetime) -> list[TierChange]:
     """Write what changed in this look into the journal, as one record; those that changed."""
     changed = [one for one in judged if one.changed]
     if changed:  # one record: when a Prometheus falls silent, every node of the fleet changes at once
         changes = [
             {
                 "node": one.now.node, "tier": one.now.tier, "was": one.before.tier if one.before else Tier.WATCH,
-                "why": one.now.why, "blind": one.now.blind,
+                "why": one.now.why, "blind": one.now.unknown_data,
             }
             for one in changed
         ]  # fmt: skip
@@ -99,7 +101,7 @@ def record_changes(judged: Iterable[Judged], journal: Journal, now: datetime) ->
     return changed
 
 
-def cordoned(fleet: Fleet, judged: dict[str, Judged]) -> frozenset[str]:
+def unschedulable(fleet: Fleet, judged: dict[str, TierChange]) -> frozenset[str]:
     """Nodes that take no vm although their risk alone would let them: what they are held in, or what a day may bring."""
     return frozenset(
         node.name for node in fleet.nodes
@@ -107,7 +109,7 @@ def cordoned(fleet: Fleet, judged: dict[str, Judged]) -> frozenset[str]:
     )  # fmt: skip
 
 
-def with_cordons(fleet: Fleet, names: frozenset[str]) -> Fleet:
+def with_unschedulable(fleet: Fleet, names: frozenset[str]) -> Fleet:
     """The fleet with these nodes as `draining`: planner and guard then put nothing there."""
     if not names:
         return fleet
@@ -120,7 +122,7 @@ def with_cordons(fleet: Fleet, names: frozenset[str]) -> Fleet:
     return fleet.model_copy(update={"nodes": nodes})
 
 
-def draining(policy: Policy) -> Policy:
+def drain_only_policy(policy: Policy) -> Policy:
     """The policy under which a drain is planned: nobody is stopped for it."""
     stay = ColdMigratePolicy(priorities=(), stopped_vms=False)
     return policy.model_copy(

@@ -44,12 +44,12 @@ def apply(
     A plan made by hand may name no fleet: whoever approves it agrees to it for the fleet as it is now. What a crash cut off
     is finished first; when that was this very plan, it is not carried out a second time.
     """
-    from agent.approve.approval import StandingApprover, TerminalApprover
+    from agent.approve.approval import PreapprovedBy, TerminalApprover
     from agent.cli.console import note
     from agent.cli.progress import ProgressLines
     from agent.documents import check_plan, read_plan
     from agent.guard.judge import judge
-    from agent.service.control_loop import Cycle
+    from agent.service.control_loop import ControlLoop
     from agent.service.session import connect
     from agent.settings import load_settings
 
@@ -66,8 +66,8 @@ def apply(
                 conclude(report_after_crash(ended, session), ended, report_file, as_json)
         now = session.hands.clock.now()
         verdict = judge(plan, fleet, risks, session.policy, now)
-        approver = StandingApprover(approve_as) if approve_as else TerminalApprover()
-        cycle = Cycle(
+        approver = PreapprovedBy(approve_as) if approve_as else TerminalApprover()
+        cycle = ControlLoop(
             session.hands,
             session.policy,
             session.look,
@@ -77,7 +77,7 @@ def apply(
             carry_out=session.durable.execute,
             look_again=settings.interval,
         )
-        result = cycle.act(plan, verdict, fleet, risks, now)
+        result = cycle.execute_plan(plan, verdict, fleet, risks, now)
         if result.refusal is not None:
             raise result.refusal
         report = report_of(result, session)
@@ -92,20 +92,20 @@ def run(
     planner: Annotated[str, typer.Option(help="solver or llm")] = "solver",
 ) -> None:
     """The background agent: look, and act as policy allows, again and again."""
-    from agent.approve.approval import PolicyApprover
-    from agent.service.control_loop import Cycle
+    from agent.approve.approval import DenyingApprover
+    from agent.service.control_loop import ControlLoop
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect
     from agent.settings import load_settings
 
     settings = load_settings(config)
     with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
-        cycle = Cycle(
+        cycle = ControlLoop(
             session.hands,
             session.policy,
             session.look,
             session.planner,
-            PolicyApprover(),
+            DenyingApprover(),
             log_watcher(),
             carry_out=session.durable.execute,
             look_again=settings.interval,

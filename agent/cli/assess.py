@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from agent.assess.tiers import Judged
+    from agent.assess.tiers import TierChange
     from agent.observe.observe import Observation
     from agent.settings import Settings
     from models.risk import Risk
@@ -34,7 +34,7 @@ def assess(
     all_drivers: Annotated[bool, typer.Option("--drivers", help="Every driver, not only the strongest.")] = False,
 ) -> None:
     """How likely each node is to fail within 30 minutes, 2 hours, a day and a week, and why."""
-    from agent.assess.monitor import Eyes
+    from agent.assess.monitor import FleetMonitor
     from agent.cli.console import console, note, write_json
     from agent.settings import load_settings
     from models.errors import BadInput
@@ -46,7 +46,7 @@ def assess(
     if settings.prometheus is None:
         raise BadInput("no telemetry is configured", hint="set `prometheus.url` in the settings")
     nodes = dict(connect_nodes(settings))
-    eyes = Eyes(settings, dict(nodes))
+    eyes = FleetMonitor(settings, dict(nodes))
     try:
         eyes.learned.check()
         observation = eyes.observe()
@@ -63,7 +63,7 @@ def assess(
     if as_json:
         write_json([risk.model_dump(mode="json") for risk in risks])
         return
-    for vm, places in observation.twice:
+    for vm, places in observation.duplicate_vms:
         note(f"lifeboat: vm {vm.name!r} is running on {' and '.join(places)} at once: stop one copy by hand")
     screen = console()
     judged = node_tiers(settings, observation, risks)
@@ -95,7 +95,7 @@ def assess(
         screen.print(f"{whose}{ground}", style="dim", markup=False)
 
 
-def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) -> dict[str, Judged]:
+def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) -> dict[str, TierChange]:
     """Each node's tier: as the background agent's journal left it, where there is one, and as this look says. Records nothing."""
     from agent.assess.tiers import Tiers
     from agent.documents import read_policy

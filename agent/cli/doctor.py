@@ -9,7 +9,7 @@ import typer
 from agent.cli.apply import ConfigOption, JsonOption, PolicyOption
 
 if TYPE_CHECKING:
-    from agent.doctor.examine import Finding, Patient
+    from agent.doctor.examine import CheckContext, Finding
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -31,7 +31,7 @@ def doctor(
     """
     from agent.cli.console import write_json
     from agent.doctor.checks import FLEET_CHECKS, NODE_CHECKS
-    from agent.doctor.examine import Health, Patient, examine
+    from agent.doctor.examine import CheckContext, Health, run_checks
     from agent.service.session import connect
     from agent.settings import load_settings
     from models.errors import BadInput
@@ -43,10 +43,10 @@ def doctor(
     with connect(settings, policy_file) as session:
         hands = session.hands
         assert hands.pins is not None
-        patient = Patient(settings, session.policy, hands.nodes, hands.journal, hands.pins, hands.clock)
+        patient = CheckContext(settings, session.policy, hands.nodes, hands.journal, hands.pins, hands.clock)
         if pin or repin:
             pin_certificates(patient, frozenset(repin or ()), everyone=pin)
-        findings = examine(patient, FLEET_CHECKS, NODE_CHECKS)
+        findings = run_checks(patient, FLEET_CHECKS, NODE_CHECKS)
     if as_json:
         write_json([finding.model_dump(mode="json") for finding in findings])
     else:
@@ -54,7 +54,7 @@ def doctor(
     raise SystemExit(1 if any(finding.health is Health.FAIL for finding in findings) else 0)
 
 
-def pin_certificates(patient: Patient, replace: frozenset[str], *, everyone: bool) -> None:
+def pin_certificates(patient: CheckContext, replace: frozenset[str], *, everyone: bool) -> None:
     """Record what the nodes show now; one line each on stderr. A node that shows nothing that holds is left out."""
     from agent.cli.console import note
     from agent.state.certificate_pins import PinState

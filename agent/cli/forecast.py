@@ -50,7 +50,7 @@ def train(
     from agent.cli.console import console, write_json
     from models.errors import BadInput
     from models.forecast.learned.anomaly import train_anomaly
-    from models.forecast.learned.train import Settings
+    from models.forecast.learned.train import TrainingSettings
     from models.forecast.learned.train import train as fit
     from tools.forecast.model_files import save_model
 
@@ -63,7 +63,9 @@ def train(
         model = train_anomaly(data, until=moment)
     else:
         with _running_on(backend):
-            model = fit(data, horizons, until=moment, settings=Settings(jobs=_cores(jobs)), say=_progress(quiet))
+            model = fit(
+                data, horizons, until=moment, settings=TrainingSettings(jobs=_cores(jobs)), say=_progress(quiet)
+            )
     save_model(output, model, key=sign_key)
     if as_json:
         write_json({"model": str(output), **model.about})
@@ -198,7 +200,7 @@ def backtest(
     from agent.cli.console import console, write_json
     from models.errors import BadInput
     from models.forecast.learned import backtest as trials
-    from models.forecast.learned.train import Settings
+    from models.forecast.learned.train import TrainingSettings
 
     data = _read(dataset)
     reports: list[dict[str, object]] = []
@@ -219,7 +221,7 @@ def backtest(
                     until=None if until is None else time_option(until, "--until"),
                     unseen=unseen,
                     seed=seed,
-                    settings=Settings(jobs=_cores(jobs)),
+                    settings=TrainingSettings(jobs=_cores(jobs)),
                     shuffle=shuffle,
                     say=_progress(quiet, f"trial {seed + 1} of {seeds}: "),
                 )

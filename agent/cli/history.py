@@ -41,7 +41,7 @@ def history(
 ) -> None:
     """Write what this lifeboat has seen of its fleet as a dataset: telemetry, events, failures. `lifeboat run` keeps it."""
     from agent.cli.console import console, note, write_json
-    from agent.observe.history import told_of
+    from agent.observe.history import known_incidents
     from agent.settings import load_settings
     from models.errors import BadInput
     from models.forecast.history.lives import failures, lives, tables
@@ -67,7 +67,7 @@ def history(
             hint="`lifeboat run` fills it, an hour at a time; --since and --until may ask for less than there is",
         )
     incidents = incidents or settings.forecast.incidents
-    told = told_of(settings, incidents)
+    told = known_incidents(settings, incidents)
     strangers = sorted({node for node, _ in told.reported} - set(known.rows["unit"].unique().to_list()))
     if strangers:
         note(f"lifeboat: {incidents}: the history has no node {strangers[0]!r}; what failed there is left out")
@@ -93,7 +93,7 @@ def history(
 def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal], since: str | None) -> None:
     """Fill the history from Prometheus, with nobody else at it. Progress and broken signals go to standard error."""
     from agent.cli.console import note
-    from agent.observe.history import recall
+    from agent.observe.history import backfill_history
     from agent.service.session import open_metrics
     from models.errors import BadInput
     from tools.clock import SystemClock
@@ -110,7 +110,7 @@ def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal]
     source = open_metrics(prometheus)
     ring = SummaryRing(settings.state_dir / "ring")  # whoever holds it keeps the history, too
     try:
-        broken = recall(
+        broken = backfill_history(
             store,
             source,
             signals,

@@ -193,11 +193,11 @@ def _print_approval(verdict: Verdict) -> None:
 
 
 def _look(config: Path | None) -> tuple[Fleet, list[Risk], datetime]:
-    from agent.assess.monitor import observe_and_assess
+    from agent.assess.monitor import poll_once
     from agent.settings import load_settings
 
     settings = load_settings(config)
-    fleet, risks = observe_and_assess(settings)
+    fleet, risks = poll_once(settings)
     return fleet, risks, _as_of(None, fleet, risks)
 
 

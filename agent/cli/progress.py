@@ -38,7 +38,7 @@ class ProgressLines:
         self._live: Live | None = None
 
     def watcher(self) -> Watcher:
-        return Watcher(tell=self.tell, ended=self.ended, say=self.say)
+        return Watcher(on_progress=self.tell, on_attempt_finished=self.ended, on_message=self.say)
 
     def __enter__(self) -> ProgressLines:
         return self

@@ -48,12 +48,12 @@ class Finding(Value):
     mend: str = ""
 
 
-def found(check: str, subject: str, health: Health, what: str, mend: str = "") -> Finding:
+def finding(check: str, subject: str, health: Health, what: str, mend: str = "") -> Finding:
     return Finding(check=check, subject=subject, health=health, what=what, mend=mend)
 
 
 @dataclass(frozen=True)
-class Patient:
+class CheckContext:
     """What is examined."""
 
     settings: Settings
@@ -82,12 +82,12 @@ class Patient:
         )
 
 
-FleetCheck = Callable[[Patient], Iterable[Finding]]
-NodeCheck = Callable[[Patient, "NodeSettings"], Iterable[Finding]]
+FleetCheck = Callable[[CheckContext], Iterable[Finding]]
+NodeCheck = Callable[[CheckContext, "NodeSettings"], Iterable[Finding]]
 
 
-def examine(
-    patient: Patient,
+def run_checks(
+    patient: CheckContext,
     fleet_checks: Sequence[FleetCheck],
     node_checks: Sequence[NodeCheck],
     *,
@@ -109,13 +109,13 @@ def examine(
                 Health.UNKNOWN if subject == "lifeboat" else Health.FAIL
             )  # a move would not wait for a node, either
             what = f"no answer within {patience_seconds:g} s"
-            findings.append(found(name, subject, health, what, "look at it by hand"))
+            findings.append(finding(name, subject, health, what, "look at it by hand"))
             continue
         findings += each.findings
         if isinstance(each.error, LifeboatError):
-            findings.append(found(name, subject, Health.FAIL, each.error.message, each.error.hint))
+            findings.append(finding(name, subject, Health.FAIL, each.error.message, each.error.hint))
         elif each.error is not None:
-            findings.append(found(name, subject, Health.UNKNOWN, f"the check broke: {each.error!r}", "report this"))
+            findings.append(finding(name, subject, Health.UNKNOWN, f"the check broke: {each.error!r}", "report this"))
     return findings
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.doctor.examine import Finding, Health, Patient, found
+from agent.doctor.examine import CheckContext, Finding, Health, finding
 from models.errors import LifeboatError
 
 FRESH_SECONDS = 3 * 3600.0
 """How old the newest hour of the history may be: one is taken in when it is over and every signal was read."""
 
 
-def check_forecast(patient: Patient) -> Iterator[Finding]:
+def check_forecast(patient: CheckContext) -> Iterator[Finding]:
     """Each configured model file, and the history; nothing where none is configured."""
     from agent.assess.learned_models import LearnedModels
     from models.forecast.learned.as_of import span_name
@@ -24,24 +24,24 @@ def check_forecast(patient: Patient) -> Iterator[Finding]:
     for label, (model, name) in learned.models().items():
         if isinstance(model, LifeboatError):
             mend = model.hint or "train it again, or take it out of `forecast` in the settings"
-            yield found("forecast", label, Health.FAIL, f"{model.message}; documented limits carry on", mend)
+            yield finding("forecast", label, Health.FAIL, f"{model.message}; documented limits carry on", mend)
             continue
         spans = ", ".join(span_name(h) for h in model.horizons)
         what = (
             f"model {name}: {model.about.get('failures')} failures until {model.about.get('data_until')}, for {spans}"
         )
-        yield found("forecast", label, Health.OK, what)
+        yield finding("forecast", label, Health.OK, what)
     if learned.models():
         store = HistoryStore(patient.settings.state_dir / "history", signals)
         age = patient.clock.now().timestamp() - store.until
         if not store.until:
             what, mend = "nothing was kept yet: learned forecasts say nothing", "start `lifeboat run`"
-            yield found("forecast", "history", Health.WARN, what, mend)
+            yield finding("forecast", "history", Health.WARN, what, mend)
         elif age > FRESH_SECONDS:
             what = f"it ends {elapsed(age)} ago"
-            yield found(
+            yield finding(
                 "forecast", "history", Health.WARN, what, "is `lifeboat run` at work, and Prometheus answering?"
             )
         else:
             since = elapsed(store.until - store.since)
-            yield found("forecast", "history", Health.OK, f"{since} of it, up to {elapsed(age)} ago")
+            yield finding("forecast", "history", Health.OK, f"{since} of it, up to {elapsed(age)} ago")

@@ -5,35 +5,35 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
-from agent.doctor.examine import Finding, Health, Patient, found
+from agent.doctor.examine import CheckContext, Finding, Health, finding
 from models.text import visible
 
 STORE_LOW_BYTES = 10 << 30
 
 
-def check_settings(patient: Patient) -> Iterator[Finding]:
+def check_settings(patient: CheckContext) -> Iterator[Finding]:
     """Enough nodes, and where they stand. (That every field can be read was seen before.)"""
     nodes = patient.settings.nodes
     if not nodes:
-        yield found("settings", "nodes", Health.FAIL, "no node is named", "list the libvirt nodes under `nodes`")
+        yield finding("settings", "nodes", Health.FAIL, "no node is named", "list the libvirt nodes under `nodes`")
     elif len(nodes) == 1:
-        yield found("settings", "nodes", Health.WARN, "one node only: nothing can move anywhere", "add the others")
+        yield finding("settings", "nodes", Health.WARN, "one node only: nothing can move anywhere", "add the others")
     else:
-        yield found("settings", "nodes", Health.OK, f"{len(nodes)} nodes")
+        yield finding("settings", "nodes", Health.OK, f"{len(nodes)} nodes")
         domains = {node.failure_domain for node in nodes}
         if len(domains) == 1:
             what = f"all nodes are in {visible(domains.pop())!r}" if domains != {""} else "no node says where it stands"
             mend = "set failure_domain (rack, power feed) of each node, or what dies together takes vms from itself"
-            yield found("settings", "failure domains", Health.WARN, what, mend)
+            yield finding("settings", "failure domains", Health.WARN, what, mend)
     if patient.settings.simulated:
-        yield found("settings", "simulated", Health.WARN, "these nodes are simulated", "remove it for real ones")
+        yield finding("settings", "simulated", Health.WARN, "these nodes are simulated", "remove it for real ones")
 
 
-def check_journal(patient: Patient) -> Iterator[Finding]:
+def check_journal(patient: CheckContext) -> Iterator[Finding]:
     """The audit log's chain holds, and the pins are those it knows of. (That it can be written was seen when opened.)"""
     count = patient.journal.verify()
     what = f"{count} record{'' if count == 1 else 's'}, the chain holds ({patient.journal.path})"
-    yield found("journal", "audit log", Health.OK, what)
+    yield finding("journal", "audit log", Health.OK, what)
     recorded, known = patient.pins.recorded(), patient.pins.known()
     for node in sorted({*recorded, *known}):
         told, pin = recorded.get(node), known.get(node)
@@ -43,17 +43,17 @@ def check_journal(patient: Patient) -> Iterator[Finding]:
             mend = (
                 f"find out who changed pins.json, compare the certificate there, then `lifeboat doctor --repin {node}`"
             )
-            yield found("journal", node, Health.FAIL, what, mend)
+            yield finding("journal", node, Health.FAIL, what, mend)
 
 
-def check_archives(patient: Patient) -> Iterator[Finding]:
+def check_archives(patient: CheckContext) -> Iterator[Finding]:
     """The store takes an object, gives it back and lets it go; the key is there."""
     from tools.archive.files import StoreFiles
 
     url = patient.settings.archive_url
     if not url:
         what = "none is configured: nothing can be archived"
-        yield found("archives", "store", Health.WARN, what, "set archive_url in the settings")
+        yield finding("archives", "store", Health.WARN, what, "set archive_url in the settings")
         return
     files = StoreFiles(url, patient.settings.archive_options)
     probe = f".lifeboat-doctor-{uuid.uuid4()}"
@@ -67,10 +67,10 @@ def check_archives(patient: Patient) -> Iterator[Finding]:
     low = free is not None and free < STORE_LOW_BYTES
     room = "free space can't be told" if free is None else f"{free / 1e9:.1f} GB free"
     what = f"an object was written, read back and removed at {url}; {room}"
-    yield found("archives", "store", Health.WARN if low else Health.OK, what, "make room there" if low else "")
+    yield finding("archives", "store", Health.WARN if low else Health.OK, what, "make room there" if low else "")
 
 
-def check_language_model(patient: Patient) -> Iterator[Finding]:
+def check_language_model(patient: CheckContext) -> Iterator[Finding]:
     """The endpoint answers, takes the key and has the model, where one is configured. No model is asked anything."""
     llm = patient.settings.llm
     if llm is None:
@@ -84,25 +84,25 @@ def check_language_model(patient: Patient) -> Iterator[Finding]:
             headers["Authorization"] = f"Bearer {llm.api_key_file.read_text(encoding='utf-8').strip()}"
         except OSError as error:
             what = f"its key {llm.api_key_file} can't be read ({error.strerror or error}); {behind}"
-            yield found("language model", llm.base_url, Health.WARN, what, "mend llm.api_key_file")
+            yield finding("language model", llm.base_url, Health.WARN, what, "mend llm.api_key_file")
             return
     try:
         answer = requests.get(f"{llm.base_url.rstrip('/')}/models", headers=headers, timeout=5)
         models = [str(each["id"]) for each in answer.json()["data"]] if answer.ok else []
     except (requests.ConnectionError, requests.Timeout):
-        yield found("language model", llm.base_url, Health.WARN, f"does not answer; {behind}", "check llm.base_url")
+        yield finding("language model", llm.base_url, Health.WARN, f"does not answer; {behind}", "check llm.base_url")
         return
     except (requests.RequestException, ValueError, KeyError, TypeError) as error:
         what = f"gives no list of models that can be read ({type(error).__name__})"
-        yield found("language model", llm.base_url, Health.UNKNOWN, what, "try `lifeboat plan --planner llm`")
+        yield finding("language model", llm.base_url, Health.UNKNOWN, what, "try `lifeboat plan --planner llm`")
         return
     if not answer.ok:
         what = f"refuses: HTTP {answer.status_code}; {behind}"
         mend = "renew the key" if answer.status_code in (401, 403) else "check llm.base_url"
-        yield found("language model", llm.base_url, Health.WARN, what, mend)
+        yield finding("language model", llm.base_url, Health.WARN, what, mend)
     elif llm.model not in models:
         listed = ", ".join(visible(model, 60) for model in models[:5]) or "none"
         what = f"answers, and does not list {llm.model}; {behind}"
-        yield found("language model", llm.base_url, Health.WARN, what, f"set llm.model; it lists {listed}")
+        yield finding("language model", llm.base_url, Health.WARN, what, f"set llm.model; it lists {listed}")
     else:
-        yield found("language model", llm.base_url, Health.OK, f"answers and has {llm.model}")
+        yield finding("language model", llm.base_url, Health.OK, f"answers and has {llm.model}")

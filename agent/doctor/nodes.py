@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.doctor.examine import Finding, Health, Patient, found
+from agent.doctor.examine import CheckContext, Finding, Health, finding
 from models.errors import LifeboatError, NodeUnreachable
 from models.policy import PinRule
 from models.text import visible
@@ -23,57 +23,57 @@ _DAY = timedelta(days=1)
 _NODES_AT_ONCE = 16
 
 
-def check_libvirt(patient: Patient, node: NodeSettings) -> Iterator[Finding]:
+def check_libvirt(patient: CheckContext, node: NodeSettings) -> Iterator[Finding]:
     """libvirt answers: its versions and its vms."""
     hypervisor = patient.nodes[node.name]
     versions, vms = hypervisor.versions(), hypervisor.vms()
     counted = f"{len(vms)} vm{'' if len(vms) == 1 else 's'}"
     what = f"answers: libvirt {version(versions.libvirt)}, QEMU {version(versions.qemu)}, {counted}"
-    yield found("libvirt", node.name, Health.OK, what)
+    yield finding("libvirt", node.name, Health.OK, what)
     for vm in vms:
         if vm.label_warning:
             mend = "mend the vm's <lifeboat:vm> metadata; until then it is not archived"
-            yield found("label", f"{node.name}/{vm.name}", Health.WARN, vm.label_warning, mend)
+            yield finding("label", f"{node.name}/{vm.name}", Health.WARN, vm.label_warning, mend)
 
 
-def check_certificate(patient: Patient, node: NodeSettings) -> Iterator[Finding]:
+def check_certificate(patient: CheckContext, node: NodeSettings) -> Iterator[Finding]:
     """What the other nodes are shown: port, certificate, its end, and its pin."""
     name, hypervisor, policy = node.name, patient.nodes[node.name], patient.policy.migration
     closed = hypervisor.closed_port()
     if closed is not None:
         what = f"no connection at {closed}, where the other nodes reach it: no vm moves there"
-        yield found("port", name, Health.FAIL, what, "check the node, its libvirtd's listener and the firewall")
+        yield finding("port", name, Health.FAIL, what, "check the node, its libvirtd's listener and the firewall")
         return
     if not policy.tls_required:
         what = "policy lets guests' memory cross the network in the clear"
-        yield found("certificate", name, Health.WARN, what, "migration.tls_required: true")
+        yield finding("certificate", name, Health.WARN, what, "migration.tls_required: true")
         return
     shown = hypervisor.tls_certificate()
     left = shown.expires_at - patient.clock.now()
     until = f"holds until {shown.expires_at:%Y-%m-%d} ({left.days} days), sha256 {shown.sha256[:16]}…"
     soon = left < EXPIRES_SOON
     mend = f"renew it, then `lifeboat doctor --repin {name}`" if soon else ""
-    yield found("certificate", name, Health.WARN if soon else Health.OK, until, mend)
+    yield finding("certificate", name, Health.WARN if soon else Health.OK, until, mend)
     yield _pin(patient, name, shown.sha256, policy.pins)
 
 
-def _pin(patient: Patient, name: str, sha256: str, rule: PinRule) -> Finding:
+def _pin(patient: CheckContext, name: str, sha256: str, rule: PinRule) -> Finding:
     if rule is PinRule.OFF:
-        return found("pin", name, Health.OK, "policy has pins off")
+        return finding("pin", name, Health.OK, "policy has pins off")
     pin = patient.pins.known().get(name)
     if pin is None:
         needed = rule is PinRule.REQUIRED
         what = "none, and policy requires one" if needed else "none: the first move there would pin what it is shown"
         mend = "compare the fingerprint on the node, then `lifeboat doctor --pin`"
-        return found("pin", name, Health.FAIL if needed else Health.WARN, what, mend)
+        return finding("pin", name, Health.FAIL if needed else Health.WARN, what, mend)
     if pin.sha256 == sha256:
-        return found("pin", name, Health.OK, f"shows what was pinned on {pin.pinned_at:%Y-%m-%d}")
+        return finding("pin", name, Health.OK, f"shows what was pinned on {pin.pinned_at:%Y-%m-%d}")
     what = f"shows sha256 {sha256[:16]}…, pinned is {pin.sha256[:16]}…: no vm moves there"
     mend = f"find out who changed it; if it was renewed, compare it there, then `lifeboat doctor --repin {name}`"
-    return found("pin", name, Health.FAIL, what, mend)
+    return finding("pin", name, Health.FAIL, what, mend)
 
 
-def check_cpu(patient: Patient) -> Iterator[Finding]:
+def check_cpu(patient: CheckContext) -> Iterator[Finding]:
     """Which nodes could take each node's vms, were these given all the CPU that their node can give; and what fits all."""
     told: dict[str, dict[str, str]] = {"kvm": {}, "qemu": {}}
     answering: dict[str, Hypervisor] = {}
@@ -88,7 +88,7 @@ def check_cpu(patient: Patient) -> Iterator[Finding]:
     slow = [name for name in answering if name not in told["kvm"]]
     if slow:
         what = "no KVM: vms there are emulated, which is slow"
-        yield found(
+        yield finding(
             "cpu", ", ".join(slow), Health.WARN, what, "switch virtualisation on in the firmware there; check /dev/kvm"
         )
     guests = told["kvm"] or told["qemu"]
@@ -107,11 +107,11 @@ def check_cpu(patient: Patient) -> Iterator[Finding]:
     everywhere = [name for name in guests if not any(source == name for source, _ in lacks)]
     for model in sorted({models[name] for name in everywhere}):
         subject = ", ".join(name for name in everywhere if models[name] == model)
-        yield found("cpu", subject, Health.OK, f"{model}: vms can run on every other node that answers")
+        yield finding("cpu", subject, Health.OK, f"{model}: vms can run on every other node that answers")
     for (source, target), lack in lacks.items():
         model = models[source]
         what = f"vms that use all of its CPU ({model}) can't move to {target}, which lacks {visible(lack)}"
-        yield found("cpu", source, Health.WARN, what, hint)
+        yield finding("cpu", source, Health.WARN, what, hint)
 
 
 def _widest_guests(node: Hypervisor) -> dict[str, str] | None:
@@ -138,7 +138,7 @@ def _lacks(guests: Mapping[str, str], nodes: Mapping[str, Hypervisor]) -> dict[t
     return answer
 
 
-def check_hardware_log(patient: Patient, node: NodeSettings) -> Iterator[Finding]:
+def check_hardware_log(patient: CheckContext, node: NodeSettings) -> Iterator[Finding]:
     """The BMC answers, and every collected log can be read."""
     from agent.assess.monitor import hardware_logs
 
@@ -146,19 +146,19 @@ def check_hardware_log(patient: Patient, node: NodeSettings) -> Iterator[Finding
     logs = hardware_logs(only)[node.name]
     if not logs:
         what = "none is configured: failing hardware shows in the metrics only"
-        yield found("hardware log", node.name, Health.WARN, what, "set bmc or hardware_logs for it in the settings")
+        yield finding("hardware log", node.name, Health.WARN, what, "set bmc or hardware_logs for it in the settings")
     readable: list[str] = []
     count = 0
     for log in logs:
         try:
             count += len(log.events(since=patient.clock.now() - _DAY))
         except LifeboatError as error:
-            yield found("hardware log", node.name, Health.FAIL, error.message, error.hint)
+            yield finding("hardware log", node.name, Health.FAIL, error.message, error.hint)
             continue
         readable.append(_LOGS.get(type(log).__name__, "log"))
     if readable:
         events = f"{count or 'no'} hardware event{'' if count == 1 else 's'} in the last day"
-        yield found("hardware log", node.name, Health.OK, f"{events}; read from {', '.join(readable)}")
+        yield finding("hardware log", node.name, Health.OK, f"{events}; read from {', '.join(readable)}")
 
 
 _LOGS = {

@@ -47,7 +47,7 @@ class SignalRow:
     """nodes of the fleet that report a number, sorted"""
     without: tuple[str, ...]
     """nodes of the fleet that do not, sorted"""
-    strangers: tuple[str, ...]
+    unmatched_nodes: tuple[str, ...]
     """names that the metrics give and the fleet does not have: a wrong `prometheus.node_label`, or a renamed node"""
     parts: int
     """series in all"""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 
-from agent.doctor.examine import Finding, Health, Patient, found
+from agent.doctor.examine import CheckContext, Finding, Health, finding
 from agent.doctor.signals import Presence, SignalRow
 from agent.doctor.signals import check_signals as look_at_signals
 from models.errors import MetricsUnavailable
@@ -15,11 +15,11 @@ from models.text import visible
 _NAMED = 5
 
 
-def check_telemetry(patient: Patient) -> Iterator[Finding]:
+def check_telemetry(patient: CheckContext) -> Iterator[Finding]:
     """Prometheus answers, and scrapes something of every node."""
     if patient.prometheus is None:
         what = "not configured: every node's risk is unknown"
-        yield found("telemetry", "prometheus", Health.WARN, what, "set prometheus.url in the settings")
+        yield finding("telemetry", "prometheus", Health.WARN, what, "set prometheus.url in the settings")
         return
     up, label = patient.sight.up, patient.prometheus.node_label
     for node in patient.settings.nodes:
@@ -28,29 +28,29 @@ def check_telemetry(patient: Patient) -> Iterator[Finding]:
             known = ", ".join(visible(name, 40) for name in sorted(up)[:_NAMED] if name) or "nothing"
             what = f"no target has {label}={node.name!r}; Prometheus knows {known}"
             mend = "scrape it, or set prometheus.node_label to the label that names nodes"
-            yield found("telemetry", node.name, Health.FAIL, what, mend)
+            yield finding("telemetry", node.name, Health.FAIL, what, mend)
         elif answering < total:
             health = Health.WARN if answering else Health.FAIL
             silent = ", ".join(visible(job, 40) for job in patient.sight.down[node.name][:_NAMED])
             what = f"{answering} of its {total} targets answer Prometheus, not {silent}"
-            yield found("telemetry", node.name, health, what, "see Prometheus's page of targets; then the node")
+            yield finding("telemetry", node.name, health, what, "see Prometheus's page of targets; then the node")
         else:
-            yield found("telemetry", node.name, Health.OK, f"{total} target{'s' if total > 1 else ''}, all answer")
+            yield finding("telemetry", node.name, Health.OK, f"{total} target{'s' if total > 1 else ''}, all answer")
 
 
-def check_clock(patient: Patient) -> Iterator[Finding]:
+def check_clock(patient: CheckContext) -> Iterator[Finding]:
     """Each node's clock against this machine's, as Prometheus sees it."""
     try:
         offsets = patient.sight.clock_offsets if patient.prometheus is not None else {}
     except MetricsUnavailable:
-        yield found("clock", "all nodes", Health.UNKNOWN, "Prometheus does not tell", "see the line on telemetry")
+        yield finding("clock", "all nodes", Health.UNKNOWN, "Prometheus does not tell", "see the line on telemetry")
         return
     most = patient.policy.migration.max_clock_difference.total_seconds()
     for node in patient.settings.nodes:
         offset = offsets.get(node.name)
         if offset is None:
             what = "nothing tells its time: libvirt can't, and Prometheus has no node_time_seconds of it"
-            yield found(
+            yield finding(
                 "clock",
                 node.name,
                 Health.UNKNOWN,
@@ -60,7 +60,7 @@ def check_clock(patient: Patient) -> Iterator[Finding]:
             continue
         wrong = abs(offset) > most
         side = f"{abs(offset):.1f} s {'ahead of' if offset > 0 else 'behind'} this machine's"
-        yield found(
+        yield finding(
             "clock",
             node.name,
             Health.FAIL if wrong else Health.OK,
@@ -69,7 +69,7 @@ def check_clock(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def check_signals(patient: Patient) -> Iterator[Finding]:
+def check_signals(patient: CheckContext) -> Iterator[Finding]:
     """Which signals of the catalogue Prometheus has, and on which nodes."""
     prometheus = patient.prometheus
     if prometheus is None:
@@ -92,19 +92,19 @@ def signal_findings(rows: Sequence[SignalRow]) -> Iterator[Finding]:
     of a component, lifeboat is blind there.
     """
     if rows and all(row.presence is Presence.UNREAD for row in rows):
-        yield found("signals", "all", Health.UNKNOWN, "Prometheus does not tell", "see the line on telemetry")
+        yield finding("signals", "all", Health.UNKNOWN, "Prometheus does not tell", "see the line on telemetry")
         return
     answering = {row.exporter for row in rows if row.nodes}
     for component, group in groupby(sorted(rows, key=_component), key=_component):
         those = list(group)
         for row in those:
             if row.presence is Presence.BROKEN:
-                yield found("signals", row.signal, Health.FAIL, row.why, "mend it in the signals file")
+                yield finding("signals", row.signal, Health.FAIL, row.why, "mend it in the signals file")
             elif row.presence is Presence.UNREAD:
-                yield found("signals", row.signal, Health.UNKNOWN, row.why, "ask again")
+                yield finding("signals", row.signal, Health.UNKNOWN, row.why, "ask again")
         counting = [row for row in those if row.counts]
         missing = [row for row in counting if row.presence is Presence.MISSING]
-        absent = [row for row in missing if row.exporter in answering and not row.strangers]
+        absent = [row for row in missing if row.exporter in answering and not row.unmatched_nodes]
         unseen = [row for row in missing if row not in absent]
         partial = sorted((row for row in counting if row.presence is Presence.PARTIAL), key=_without)
         present = sum(row.presence is Presence.PRESENT for row in counting)
@@ -112,21 +112,21 @@ def signal_findings(rows: Sequence[SignalRow]) -> Iterator[Finding]:
             what = f"{present} of {len(counting)} on every node"
             if absent:
                 what += f"; no such part, or its collector is off: {_names(absent)}"
-            yield found("signals", component, Health.OK, what)
+            yield finding("signals", component, Health.OK, what)
         elif absent:
             what = f"nothing is known of it: no node has {_names(absent)}, though {_exporters(absent)} answers"
-            yield found("signals", component, Health.WARN, what, "switch the exporter's collectors on")
+            yield finding("signals", component, Health.WARN, what, "switch the exporter's collectors on")
         for without, some in groupby(partial, key=_without):
             lacking = list(some)
             what = f"{_listed(without)} without {_names(lacking)}"
             mend = f"see {_exporters(lacking)} there; fine where the hardware has no such part"
-            yield found("signals", component, Health.WARN, what, mend)
+            yield finding("signals", component, Health.WARN, what, mend)
         if unseen:
-            strangers = sorted({visible(name, 40) for row in unseen for name in row.strangers})
+            strangers = sorted({visible(name, 40) for row in unseen for name in row.unmatched_nodes})
             what = f"no node reports {_names(unseen)}"
             what += f"; reported for {_listed(strangers)}" if strangers else ""
             mend = "check prometheus.node_label" if strangers else f"scrape {_exporters(unseen)} on every node"
-            yield found("signals", component, Health.WARN, what, mend)
+            yield finding("signals", component, Health.WARN, what, mend)
 
 
 def _component(row: SignalRow) -> str:

@@ -31,7 +31,7 @@ def may_start(action: Action, running: Sequence[Action], limits: LimitPolicy) ->
     )
 
 
-class Gate:
+class AdmissionQueue:
     """Where the actions of one evacuation wait until they may begin. Thread-safe.
 
     An action is known by its number in the plan. It is let in at once when one that ran leaves; only what comes from
@@ -55,13 +55,13 @@ class Gate:
         self._turned_away: dict[int, str] = {}
         self._left: set[int] = set()
 
-    def expect(self, numbers: Iterable[int]) -> None:
+    def announce(self, numbers: Iterable[int]) -> None:
         """These will come, in this order, whichever of their threads is first; those that have left will not."""
         with self._changed:
             known = {*self._waiting, *self._running, *self._turned_away, *self._left}
             self._waiting += [number for number in numbers if number not in known]
 
-    def enter(self, number: int) -> str | None:
+    def acquire(self, number: int) -> str | None:
         """Wait until it may begin: None; or the reason why it is not to begin any more. `leave` must follow."""
         with self._changed:
             if number not in (*self._waiting, *self._running, *self._turned_away):
@@ -74,7 +74,7 @@ class Gate:
                     return self._turned_away[number]
                 self._changed.wait(_LOOK_SECONDS)
 
-    def leave(self, number: int) -> None:
+    def release(self, number: int) -> None:
         """It is over, or needs no turn after all. For good."""
         with self._changed:
             self._left.add(number)

@@ -16,12 +16,12 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from agent.actions.attempt import AttemptContext, Progress
-from agent.actions.resources import Hands
-from agent.actions.runner import attempt_so_far, call_off, run_attempt
-from agent.approve.approval import Agreement
-from agent.execute.admission import Gate
+from agent.actions.resources import Resources
+from agent.actions.runner import abandon, attempt_so_far, run_attempt
+from agent.approve.approval import ApprovalRecord
+from agent.execute.admission import AdmissionQueue
 from agent.execute.periodic import meanwhile
-from agent.state.requests import LOOK_SECONDS, Request, read_steering
+from agent.state.requests import LOOK_SECONDS, Request, read_requests
 from models.base import Value, format_duration
 from models.errors import BadInput
 from models.evacuation import Attempt, Evacuation, EvacuationOutcome, judge_outcome
@@ -36,41 +36,41 @@ T = TypeVar("T")
 class Watcher:
     """How the caller follows and steers a running evacuation. Called from several threads."""
 
-    tell: Callable[[Progress], None] = lambda _: None
-    ended: Callable[[Attempt], None] = lambda _: None
-    withdraw: Callable[[Action], str | None] = lambda _: None
+    on_progress: Callable[[Progress], None] = lambda _: None
+    on_attempt_finished: Callable[[Attempt], None] = lambda _: None
+    should_withdraw: Callable[[Action], str | None] = lambda _: None
     """asked right before an action begins; a reason means it is not wanted any more (the node recovered, the target
     became risky)"""
-    say: Callable[[str], None] = lambda _: None
+    on_message: Callable[[str], None] = lambda _: None
     """what a person following it should know, one line"""
     cancelled: threading.Event = field(default_factory=threading.Event)
     heed_seconds: float = LOOK_SECONDS
     """how often what people asked for is looked up meanwhile"""
 
 
-class Order(Value):
+class ApprovedPlan(Value):
     """What was agreed to be carried out; in the journal from the start, for whoever has to finish it."""
 
     plan: Plan
     fleet: Fleet
     verdict: Verdict
     policy: Policy
-    agreement: Agreement
+    agreement: ApprovalRecord
 
 
 class CarryOut(Protocol):
     """What carries out an approved plan: `execute`, or `agent.execute.workflows.Durable.execute`."""
 
     def __call__(
-        self, order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | None = None
+        self, order: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None
     ) -> Evacuation: ...
 
 
-def new_evacuation_id(hands: Hands) -> str:
+def new_evacuation_id(hands: Resources) -> str:
     return f"evac-{hands.clock.now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
-def execute(order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | None = None) -> Evacuation:
+def execute(order: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None) -> Evacuation:
     """Run every action of the plan that is not `stay`.
 
     One failure neither stops nor undoes the others. Ctrl-C (or `watcher.cancelled`, or a request in the journal) ends
@@ -79,30 +79,33 @@ def execute(order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | N
     """
     run = Run(order, hands, evacuation, watcher)
     run.begin()
-    with run.steered():
-        return run.walk()
+    with run.watching_requests():
+        return run.run_waves()
 
 
 class Run:
     """One evacuation, as this process carries it out. Every part of it may be asked for again after a restart."""
 
-    def __init__(self, order: Order, hands: Hands, evacuation: str, watcher: Watcher | None = None) -> None:
+    def __init__(self, order: ApprovedPlan, hands: Resources, evacuation: str, watcher: Watcher | None = None) -> None:
         self.order, self.hands, self.id = order, hands, evacuation
         self.watcher = watcher or Watcher()
         self.cancelled = threading.Event()
         self._paused = False
         self._called_off: str | None = None
         self._began_at: datetime | None = None
-        self.gate = Gate(
+        self.gate = AdmissionQueue(
             order.plan.actions, order.policy.limits, stopped=self._why_stopped, paused=lambda: self._paused
         )
 
     @classmethod
-    def from_journal(cls, hands: Hands, evacuation: str, watcher: Watcher | None = None) -> Run:
+    def from_journal(cls, hands: Resources, evacuation: str, watcher: Watcher | None = None) -> Run:
         """An evacuation that was begun, here or in a process that is gone. Raises BadInput when it never was."""
         for record in hands.journal.records(evacuation=evacuation, kinds=("evacuation-started",)):
             return cls(
-                Order.model_validate({k: record.data[k] for k in Order.model_fields}), hands, evacuation, watcher
+                ApprovedPlan.model_validate({k: record.data[k] for k in ApprovedPlan.model_fields}),
+                hands,
+                evacuation,
+                watcher,
             )
         raise BadInput(f"evacuation {evacuation} was never begun", hint="see `lifeboat status`")
 
@@ -130,11 +133,11 @@ class Run:
         try:
             attempt = attempt_so_far(ctx)
             if attempt is None:
-                reason = self.gate.enter(number)
-                attempt = run_attempt(ctx) if reason is None else call_off(ctx, reason)
+                reason = self.gate.acquire(number)
+                attempt = run_attempt(ctx) if reason is None else abandon(ctx, reason)
         finally:
-            self.gate.leave(number)
-        self.watcher.ended(attempt)
+            self.gate.release(number)
+        self.watcher.on_attempt_finished(attempt)
         return attempt
 
     def expect(self, wave: Sequence[int]) -> None:
@@ -143,19 +146,19 @@ class Run:
         over = {record.attempt for record in results}
         for number in wave:
             if self.attempt_id(number) in over:
-                self.gate.leave(number)
-        self.gate.expect(wave)
+                self.gate.release(number)
+        self.gate.announce(wave)
 
-    def walk(self) -> Evacuation:
+    def run_waves(self) -> Evacuation:
         """Wave by wave, in threads of this process. Inside `steered`."""
         attempts: list[Attempt] = []
         for wave in self.waves:
             self.expect(wave)
             with ThreadPoolExecutor(max_workers=len(wave), thread_name_prefix="attempt") as pool:
-                attempts += self.wait_for([pool.submit(self.attempt, number).result for number in wave])
+                attempts += self.gather([pool.submit(self.attempt, number).result for number in wave])
         return self.finish(attempts)
 
-    def wait_for(self, results: Sequence[Callable[[], T]]) -> list[T]:
+    def gather(self, results: Sequence[Callable[[], T]]) -> list[T]:
         """Every result, also when one of them raises: that is raised once all are there. Ctrl-C cancels and goes on."""
         found: list[T] = []
         errors: list[BaseException] = []
@@ -201,14 +204,14 @@ class Run:
         self._append(Request.CANCEL, by=by)
         self.cancelled.set()
 
-    def call_off(self, why: str) -> None:
+    def abandon(self, why: str) -> None:
         """What has not begun will not begin; in the journal when this returns."""
         self._append("called-off", why=why)
-        self.heed()
+        self.apply_requests()
 
-    def heed(self) -> None:
+    def apply_requests(self) -> None:
         """Take in what people have asked for so far."""
-        steering = read_steering(self.hands.journal, self.id)
+        steering = read_requests(self.hands.journal, self.id)
         self._paused, self._called_off = steering.paused_by is not None, steering.called_off
         if steering.cancelled_by is not None:
             self.cancelled.set()
@@ -216,14 +219,16 @@ class Run:
             self.cancel("the process was told to stop")
 
     @contextmanager
-    def steered(self) -> Generator[None]:
+    def watching_requests(self) -> Generator[None]:
         """Heed requests for as long as the block runs."""
-        self.heed()
-        with meanwhile(self.heed, lambda over: over.wait(self.watcher.heed_seconds), name=f"steering {self.id}"):
+        self.apply_requests()
+        with meanwhile(
+            self.apply_requests, lambda over: over.wait(self.watcher.heed_seconds), name=f"steering {self.id}"
+        ):
             yield
 
     def _why_stopped(self, action: Action) -> str | None:
-        self.heed()  # once a pause or a cancellation is on disk, nothing begins
+        self.apply_requests()  # once a pause or a cancellation is on disk, nothing begins
         if self.cancelled.is_set():
             return "cancelled"
         if self._called_off is not None:
@@ -231,7 +236,7 @@ class Run:
         limit = self.order.policy.limits.evacuation_timeout
         if limit is not None and self.hands.clock.now() - self._begun() >= limit:
             return f"the evacuation had already taken the {format_duration(limit)} that policy gives it"
-        return self.watcher.withdraw(action)
+        return self.watcher.should_withdraw(action)
 
     def _begun(self) -> datetime:
         if self._began_at is None:
@@ -248,7 +253,7 @@ class Run:
             vm=self.order.fleet.vm_by_uuid[action.vm],
             policy=self.order.policy,
             hands=self.hands,
-            tell=self.watcher.tell,
+            tell=self.watcher.on_progress,
             cancelled=self.cancelled,
         )
 

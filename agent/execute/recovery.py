@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from agent.approve.approval import Agreement
-from agent.execute.evacuation import Order
+from agent.approve.approval import ApprovalRecord
+from agent.execute.evacuation import ApprovedPlan
 from agent.guard.judge import judge
 from agent.service.control_loop import Look
-from agent.state.requests import Steering
+from agent.state.requests import OperatorRequests
 from models.errors import LifeboatError
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Approval, Plan
 
 
-def why_not_continue(order: Order, begun: frozenset[int], steering: Steering, look: Look, now: datetime) -> str | None:
+def why_not_continue(
+    order: ApprovedPlan, begun: frozenset[int], steering: OperatorRequests, look: Look, now: datetime
+) -> str | None:
     """Why what has not begun must not begin any more; None when it may.
 
     The approval must hold still (a person's `lifeboat resume` renews it for as long as policy says), and the rest of
@@ -38,7 +40,7 @@ def why_not_continue(order: Order, begun: frozenset[int], steering: Steering, lo
     return None
 
 
-def renewed(order: Order, steering: Steering) -> Agreement:
+def renewed(order: ApprovedPlan, steering: OperatorRequests) -> ApprovalRecord:
     """The agreement as it stands: the one at the start, or that of whoever had it go on since."""
     if steering.renewed_by is None or steering.renewed_at is None:
         return order.agreement

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.assess.tiers import Tiers, record_changes
 from agent.execute.periodic import meanwhile
 from models.errors import LifeboatError
@@ -18,12 +18,12 @@ from models.fleet import Fleet, NodeState
 from models.plan import Action, Plan
 from models.policy import Policy
 from models.risk import Risk
-from models.risk_level import NodeStanding, Standing, standings
+from models.risk_level import NodeRisk, RiskLevel, node_risks
 from models.tier import NodeTier, Tier
 
 
 @dataclass(frozen=True)
-class Seen:
+class TargetChanges:
     """What the looks so far say of the nodes of one plan; empty: go on with what was approved."""
 
     recovered: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -32,37 +32,37 @@ class Seen:
     """targets that must take no vm now, each with why"""
 
 
-def read_look(
+def changes_since(
     fleet: Fleet,
-    standing: Mapping[str, NodeStanding],
+    standing: Mapping[str, NodeRisk],
     tiers: Mapping[str, NodeTier],
     *,
     by_risk: Collection[str],
     targets: Iterable[str],
-) -> Seen:
+) -> TargetChanges:
     """What one look says. `by_risk`: the sources that may recover, being left for their risk and not because a person
     named them. Unknown is no recovery, and no target."""
     recovered = {
         node: tiers[node].why
         for node in by_risk
-        if tiers[node].tier is Tier.WATCH and standing[node].standing is not Standing.UNKNOWN
+        if tiers[node].tier is Tier.WATCH and standing[node].standing is not RiskLevel.UNKNOWN
     }
     unfit: dict[str, str] = {}
     for name in targets:
         node = fleet.node_by_name.get(name)
         if node is None or node.state is not NodeState.ACTIVE:
             unfit[name] = "it is not in the fleet any more" if node is None else f"it is {node.state}"
-        elif standing[name].standing is not Standing.SOUND:
+        elif standing[name].standing is not RiskLevel.ACCEPTABLE:
             unfit[name] = standing[name].why
-    return Seen(recovered, unfit)
+    return TargetChanges(recovered, unfit)
 
 
-def after_failed_look(seen: Seen) -> Seen:
+def after_failed_look(seen: TargetChanges) -> TargetChanges:
     """Unknown is not healthy: what had recovered may not have, and what was unfit still is."""
     return replace(seen, recovered={})
 
 
-def why_withdraw(action: Action, seen: Seen) -> str | None:
+def why_withdraw(action: Action, seen: TargetChanges) -> str | None:
     """Why an action that has not begun is not to begin; None when it is."""
     if action.source in seen.recovered:
         return f"node {action.source} has recovered ({seen.recovered[action.source]})"
@@ -71,7 +71,7 @@ def why_withdraw(action: Action, seen: Seen) -> str | None:
     return None
 
 
-class Lookout:
+class WithdrawalWatch:
     """The looks taken while one evacuation runs."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Lookout:
         plan: Plan,
         fleet: Fleet,
         policy: Policy,
-        hands: Hands,
+        hands: Resources,
         look: Callable[[], tuple[Fleet, list[Risk]]],
         *,
         evacuation: str,
@@ -91,8 +91,8 @@ class Lookout:
         self._evacuation, self._tiers, self._say = evacuation, tiers, say
         self._targets = sorted({action.target for action in plan.moves if action.target})
         self._by_risk = frozenset(plan.evacuating) - set(plan.asked) if tiers is not None else frozenset[str]()
-        self._seen = Seen()
-        self._blind = ""
+        self._seen = TargetChanges()
+        self._poll_failed = ""
 
     def withdraw(self, action: Action) -> str | None:
         """`why_withdraw`, by the newest look. At once."""
@@ -112,13 +112,13 @@ class Lookout:
             self.take(fleet, risks)
         except Exception as error:  # whatever it is, the evacuation is not to end for it
             if self._tiers is not None:
-                self._tiers.uphold(self._hands.clock.now())
-            self._become(after_failed_look(self._seen))
+                self._tiers.keep_tiers(self._hands.clock.now())
+            self._update(after_failed_look(self._seen))
             why = error.message if isinstance(error, LifeboatError) else f"unexpected {type(error).__name__}: {error}"
-            if not self._blind:
+            if not self._poll_failed:
                 self._record("look-failed", why=why)
                 self._say(f"the fleet could not be looked at again, so what was approved goes on: {why}")
-            self._blind = why
+            self._poll_failed = why
 
     def take(self, fleet: Fleet, risks: list[Risk]) -> None:
         """What a look found."""
@@ -130,13 +130,13 @@ class Lookout:
             record_changes(judged.values(), self._hands.journal, now)
             tiers = {node: one.now for node, one in judged.items()}
         names = {node.name for node in (*self._fleet.nodes, *fleet.nodes)}
-        standing = standings(names, risks, self._policy, now)
-        self._become(read_look(fleet, standing, tiers, by_risk=self._by_risk, targets=self._targets))
-        if self._blind:
+        standing = node_risks(names, risks, self._policy, now)
+        self._update(changes_since(fleet, standing, tiers, by_risk=self._by_risk, targets=self._targets))
+        if self._poll_failed:
             self._say("the fleet was looked at again")
-        self._blind = ""
+        self._poll_failed = ""
 
-    def _become(self, seen: Seen) -> None:
+    def _update(self, seen: TargetChanges) -> None:
         before, self._seen = self._seen, seen
         if (before.recovered.keys(), before.unfit.keys()) == (seen.recovered.keys(), seen.unfit.keys()):
             return

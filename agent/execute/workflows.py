@@ -18,12 +18,12 @@ import sqlalchemy
 import sqlalchemy.exc
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.actions.runner import recover_attempts
-from agent.execute.evacuation import Order, Run, Watcher
+from agent.execute.evacuation import ApprovedPlan, Run, Watcher
 from agent.execute.recovery import why_not_continue
 from agent.service.control_loop import Look
-from agent.state.requests import read_steering, unfinished
+from agent.state.requests import read_requests, unfinished
 from models.errors import BadInput, Busy
 from models.evacuation import Attempt, Evacuation
 from models.policy import Policy
@@ -45,7 +45,7 @@ def _evacuation() -> str:
     attempts: list[Attempt] = []
     for wave in run.waves:
         run.expect(wave)
-        ended = run.wait_for([_start(run, number) for number in wave])
+        ended = run.gather([_start(run, number) for number in wave])
         attempts += [Attempt.model_validate_json(attempt) for attempt in ended]
     return run.finish(attempts).model_dump_json()
 
@@ -87,7 +87,9 @@ class Durable:
             itself = f"{socket.gethostname()}:{self._state_dir}"
             self._executor = hashlib.sha256(itself.encode()).hexdigest()[:16]
 
-    def execute(self, order: Order, hands: Hands, *, evacuation: str, watcher: Watcher | None = None) -> Evacuation:
+    def execute(
+        self, order: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None
+    ) -> Evacuation:
         """As `agent.execute.evacuation.execute`. Raises Busy when another lifeboat is at work, or one was and did not finish."""
         with lease(self._state_dir, evacuation):
             cut_off = unfinished(hands.journal)
@@ -102,11 +104,11 @@ class Durable:
                     run.begin()
                     with SetWorkflowID(run.id):
                         handle = DBOS.start_workflow(_evacuation)
-                (ended,) = run.wait_for([handle.get_result])
+                (ended,) = run.gather([handle.get_result])
         return Evacuation.model_validate_json(ended)
 
     def recover(
-        self, hands: Hands, policy: Policy, look: Look, watcher: Watcher | None = None
+        self, hands: Resources, policy: Policy, look: Look, watcher: Watcher | None = None
     ) -> tuple[list[Attempt], list[Evacuation]]:
         """What a crash cut off, brought to an end: the attempts that had to be looked after, and the evacuations that
         are over now.
@@ -120,9 +122,9 @@ class Durable:
                 stack.enter_context(lease(self._state_dir, "recovery"))
             except Busy:
                 return [], []
-            attempts = recover_attempts(hands, policy, watcher.tell)
+            attempts = recover_attempts(hands, policy, watcher.on_progress)
             waiting = [Run.from_journal(hands, evacuation, watcher) for evacuation in unfinished(hands.journal)]
-            runs = [run for run in waiting if read_steering(hands.journal, run.id).paused_by is None]
+            runs = [run for run in waiting if read_requests(hands.journal, run.id).paused_by is None]
             for run in runs:
                 self._decide(run, look)
             if not runs:
@@ -131,7 +133,7 @@ class Durable:
             return attempts, [self._finish(run) for run in runs]
 
     def _decide(self, run: Run, look: Look) -> None:
-        steering = read_steering(run.hands.journal, run.id)
+        steering = read_requests(run.hands.journal, run.id)
         if steering.cancelled_by is not None or steering.called_off is not None:
             return
         results = run.hands.journal.records(evacuation=run.id, kinds=("result",))
@@ -139,7 +141,7 @@ class Durable:
         begun = frozenset(n for n in range(len(run.order.plan.actions)) if run.attempt_id(n) in over)
         reason = why_not_continue(run.order, begun, steering, look, run.hands.clock.now())
         if reason is not None:
-            run.call_off(reason)
+            run.abandon(reason)
 
     def _finish(self, run: Run) -> Evacuation:
         """DBOS has begun to recover it, unless it never got so far as to know it, or gave it up over an error."""
@@ -149,9 +151,9 @@ class Durable:
                 with self._nobody_else(), SetWorkflowID(run.id):
                     DBOS.start_workflow(_evacuation)
             handle = DBOS.retrieve_workflow(run.id)
-            (ended,) = run.wait_for([lambda: str(handle.get_result(polling_interval_sec=0.1))])
+            (ended,) = run.gather([lambda: str(handle.get_result(polling_interval_sec=0.1))])
             return Evacuation.model_validate_json(ended)
-        return run.walk()
+        return run.run_waves()
 
     @contextmanager
     def _launched(self, runs: Sequence[Run]) -> Generator[None]:
@@ -186,7 +188,7 @@ class Durable:
                 ) from error
             with ExitStack() as steered:
                 for run in runs:
-                    steered.enter_context(run.steered())
+                    steered.enter_context(run.watching_requests())
                 yield
         finally:
             DBOS.destroy()

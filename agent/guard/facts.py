@@ -14,11 +14,11 @@ from models.migration.estimate import LiveEstimate
 from models.plan import Action, Plan
 from models.policy import Policy
 from models.risk import Risk
-from models.risk_level import NodeStanding, standings
+from models.risk_level import NodeRisk, node_risks
 
 
 @dataclass(frozen=True)
-class Finding:
+class Violation:
     """One breach of one rule."""
 
     why: str
@@ -42,7 +42,7 @@ class Load:
     vcpus: int = 0
 
 
-class Facts:
+class PlanFacts:
     """One plan to judge, and what follows from it. Nothing a plan states about itself is believed but its moves and `asked`."""
 
     def __init__(self, plan: Plan, fleet: Fleet, risks: tuple[Risk, ...] | None, policy: Policy, now: datetime) -> None:
@@ -50,8 +50,8 @@ class Facts:
         self.fleet = fleet
         self.policy = policy
         self.now = now
-        self.standing: dict[str, NodeStanding] | None = (
-            None if risks is None else standings((node.name for node in fleet.nodes), risks, policy, now)
+        self.standing: dict[str, NodeRisk] | None = (
+            None if risks is None else node_risks((node.name for node in fleet.nodes), risks, policy, now)
         )
 
     @cached_property

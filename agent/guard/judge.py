@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
-from agent.guard.facts import Facts, Finding
+from agent.guard.facts import PlanFacts, Violation
 from agent.guard.rules import RULES, Rule
 from models.fleet import Fleet
 from models.plan import ActionKind, Approval, Plan, RuleResult, Verdict
@@ -28,7 +28,7 @@ def judge(
 
     A plan that moves nothing is judged like any other. Raises ValueError for two risks of one node.
     """
-    facts = Facts(plan, fleet, None if risks is None else tuple(risks), policy, now)
+    facts = PlanFacts(plan, fleet, None if risks is None else tuple(risks), policy, now)
     results = tuple(_answer(rule, facts) for rule in rules)
     passed = all(result.passed for result in results)
     why = reasons_for_a_human(facts, results)
@@ -41,26 +41,26 @@ def judge(
     )
 
 
-def _answer(rule: Rule, facts: Facts) -> RuleResult:
+def _answer(rule: Rule, facts: PlanFacts) -> RuleResult:
     if rule.needs_risks and facts.standing is None:
         why = "not judged: no risks were given"
         return RuleResult(rule=rule.id, passed=True, why=why, invariant=rule.invariant, judged=False)
     if rule.needs_snapshot and not facts.plan.fleet_sha256:
         why = "not judged: the plan names no fleet snapshot"
         return RuleResult(rule=rule.id, passed=True, why=why, invariant=rule.invariant, judged=False)
-    findings: list[Finding] = list(rule.check(facts))
+    findings: list[Violation] = list(rule.check(facts))
     shown = "; ".join(visible(finding.why, 300) for finding in findings[:3])
     more = f"; and {len(findings) - 3} more" if len(findings) > 3 else ""
     return RuleResult(
         rule=rule.id,
         passed=not findings,
-        why=shown + more if findings else rule.holds(facts),
+        why=shown + more if findings else rule.describe_passing(facts),
         invariant=rule.invariant,
         vms=tuple(dict.fromkeys(finding.vm for finding in findings if finding.vm)),
     )
 
 
-def reasons_for_a_human(facts: Facts, results: Iterable[RuleResult]) -> list[str]:
+def reasons_for_a_human(facts: PlanFacts, results: Iterable[RuleResult]) -> list[str]:
     """Why policy alone may not approve a plan; empty when it may."""
     plan, policy = facts.plan, facts.policy
     if not plan.moves:

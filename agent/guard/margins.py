@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.guard.facts import Facts, LiveMove
+from agent.guard.facts import LiveMove, PlanFacts
 from agent.plan.options import memory_room
 from agent.plan.waves import Limit, allowed, busiest
-from models.risk_level import Standing
+from models.risk_level import RiskLevel
 
 GIBIBYTE = 1 << 30
 
 
-def fleet_age(facts: Facts) -> str:
+def fleet_age(facts: PlanFacts) -> str:
     """How old the snapshot is."""
     age = (facts.now - facts.fleet.observed_at).total_seconds()
     return f"observed {max(0.0, age):.0f} s ago, policy allows {facts.policy.data.max_age.total_seconds():.0f} s"
 
 
-def riskiest_target(facts: Facts) -> str:
+def riskiest_target(facts: PlanFacts) -> str:
     """The target most likely to fail itself."""
     known = [(facts.standing[name].probability or 0.0, name) for name in facts.receiving] if facts.standing else []
     p, name = max(known, default=(0.0, ""))
@@ -31,11 +31,11 @@ def riskiest_target(facts: Facts) -> str:
 
 
 def fullest_target(
-    held: Callable[[Facts, str], float], room: Callable[[Facts, str], float], unit: str
-) -> Callable[[Facts], str]:
+    held: Callable[[PlanFacts, str], float], room: Callable[[PlanFacts, str], float], unit: str
+) -> Callable[[PlanFacts], str]:
     """Names the target that is left with the least, and the figures."""
 
-    def says(facts: Facts) -> str:
+    def says(facts: PlanFacts) -> str:
         if not facts.receiving:
             return "nothing moves to a node"
         name = min(facts.receiving, key=lambda n: (room(facts, n) - held(facts, n), n))
@@ -44,32 +44,32 @@ def fullest_target(
     return says
 
 
-def room_gib(facts: Facts, name: str) -> float:
+def room_gib(facts: PlanFacts, name: str) -> float:
     """What vms may hold on a node, GiB."""
     return memory_room(facts.fleet.node_by_name[name], facts.policy) / GIBIBYTE
 
 
-def worst_live(figure: Callable[[LiveMove], float], text: str) -> Callable[[Facts], str]:
+def worst_live(figure: Callable[[LiveMove], float], text: str) -> Callable[[PlanFacts], str]:
     """The largest figure of any live migration, put into `text`."""
 
-    def says(facts: Facts) -> str:
+    def says(facts: PlanFacts) -> str:
         figures = [figure(move) for move in facts.live]
         return text.format(max(figures)) if figures else "nothing moves live"
 
     return says
 
 
-def busiest_wave(limit: Limit) -> Callable[[Facts], str]:
+def busiest_wave(limit: Limit) -> Callable[[PlanFacts], str]:
     """How close any wave comes to a limit."""
 
-    def says(facts: Facts) -> str:
+    def says(facts: PlanFacts) -> str:
         most = max((busiest(limit, [move for _, move in wave])[0] for wave in facts.waves), default=0)
         return f"{most} at most, policy allows {allowed(limit, facts.policy)}"
 
     return says
 
 
-def nodes_at_trigger(facts: Facts) -> str:
+def nodes_at_trigger(facts: PlanFacts) -> str:
     """How much of the fleet looks risky."""
-    count = sum(s.standing is Standing.RISKY for s in (facts.standing or {}).values())
+    count = sum(s.standing is RiskLevel.TRIGGERED for s in (facts.standing or {}).values())
     return f"{count} of {len(facts.fleet.nodes)} nodes at the trigger"

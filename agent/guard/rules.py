@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from agent.guard.facts import Facts, Finding
+from agent.guard.facts import PlanFacts, Violation
 from agent.guard.margins import (
     GIBIBYTE,
     busiest_wave,
@@ -27,14 +27,14 @@ from agent.plan.options import (
 from agent.plan.waves import Limit, exceeded
 from models.fleet import NodeState, VmState
 from models.plan import Action, ActionKind
-from models.risk_level import Standing
-from models.tier import Tier, warrant
+from models.risk_level import RiskLevel
+from models.tier import Tier, assess_tier
 
 CLOCK_SKEW_SECONDS = 60.0
 """a snapshot from the future by more than this means that clocks differ"""
 
-Check = Callable[[Facts], Iterable[Finding]]
-Says = str | Callable[[Facts], str]
+Check = Callable[[PlanFacts], Iterable[Violation]]
+Says = str | Callable[[PlanFacts], str]
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Rule:
     invariant: int | None
     """the design's invariant it stands for; None for policy alone"""
     check: Check
-    says: Says
+    describe_pass: Says
     """what holds when it passes"""
     needs_risks: bool = False
     needs_snapshot: bool = False
 
-    def holds(self, facts: Facts) -> str:
-        return self.says if isinstance(self.says, str) else self.says(facts)
+    def describe_passing(self, facts: PlanFacts) -> str:
+        return self.describe_pass if isinstance(self.describe_pass, str) else self.describe_pass(facts)
 
 
 RULES: list[Rule] = []
@@ -77,77 +77,77 @@ def _named(action: Action) -> str:
 
 
 @rule("plan-matches-fleet", "the plan was made for this fleet", invariant=6, needs_snapshot=True)
-def plan_matches_fleet(facts: Facts) -> Iterator[Finding]:
+def plan_matches_fleet(facts: PlanFacts) -> Iterator[Violation]:
     """The fleet judged is the one the plan was made for."""
     digest = facts.fleet.digest()
     if facts.plan.fleet_sha256 != digest:
-        yield Finding(f"made for fleet {facts.plan.fleet_sha256[:12]}, this is {digest[:12]}: plan again")
+        yield Violation(f"made for fleet {facts.plan.fleet_sha256[:12]}, this is {digest[:12]}: plan again")
 
 
 @rule("fleet-fresh", fleet_age, invariant=11)
-def fleet_fresh(facts: Facts) -> Iterator[Finding]:
+def fleet_fresh(facts: PlanFacts) -> Iterator[Violation]:
     """The snapshot is recent enough to act on."""
     age = (facts.now - facts.fleet.observed_at).total_seconds()
     limit = facts.policy.data.max_age.total_seconds()
     if age > limit:
-        yield Finding(f"the fleet was observed {age:.0f} s ago, policy allows {limit:.0f} s")
+        yield Violation(f"the fleet was observed {age:.0f} s ago, policy allows {limit:.0f} s")
     if age < -CLOCK_SKEW_SECONDS:
-        yield Finding(f"the fleet was observed {-age:.0f} s in the future: the clocks differ")
+        yield Violation(f"the fleet was observed {-age:.0f} s in the future: the clocks differ")
 
 
 @rule("known", "every vm and node is in the fleet", invariant=6)
-def known(facts: Facts) -> Iterator[Finding]:
+def known(facts: PlanFacts) -> Iterator[Violation]:
     """Every vm and node the plan names exists."""
     for action in facts.plan.actions:
         if action.vm not in facts.fleet.vm_by_uuid:
-            yield Finding(f"{_named(action)} is not in the fleet", action.vm)
+            yield Violation(f"{_named(action)} is not in the fleet", action.vm)
         if action.target is not None and action.target not in facts.fleet.node_by_name:
-            yield Finding(f"target {action.target} of {_named(action)} is not in the fleet", action.vm)
+            yield Violation(f"target {action.target} of {_named(action)} is not in the fleet", action.vm)
     for name in dict.fromkeys([*facts.plan.evacuating, *facts.plan.asked]):
         if name not in facts.fleet.node_by_name:
-            yield Finding(f"node {name} is not in the fleet")
+            yield Violation(f"node {name} is not in the fleet")
 
 
 @rule("vm-once", "no vm has two actions", invariant=1)
-def vm_once(facts: Facts) -> Iterator[Finding]:
+def vm_once(facts: PlanFacts) -> Iterator[Violation]:
     """No vm is moved twice, or moved and kept."""
     for uuid, count in Counter(action.vm for action in facts.plan.actions).items():
         if count > 1:
             vm = facts.fleet.vm_by_uuid.get(uuid)
-            yield Finding(f"vm {vm.name if vm else uuid} has {count} actions", uuid)
+            yield Violation(f"vm {vm.name if vm else uuid} has {count} actions", uuid)
 
 
 @rule("source-matches", "every vm is where the plan says it is", invariant=6)
-def source_matches(facts: Facts) -> Iterator[Finding]:
+def source_matches(facts: PlanFacts) -> Iterator[Violation]:
     """The vm is on the node the plan takes it from."""
     for action in facts.plan.actions:
         vm = facts.fleet.vm_by_uuid.get(action.vm)
         if vm is not None and action.source and action.source != vm.node:
-            yield Finding(f"{_named(action)} is on {vm.node}, not on {action.source}", action.vm)
+            yield Violation(f"{_named(action)} is on {vm.node}, not on {action.source}", action.vm)
 
 
 @rule("complete", "every vm of an evacuated node has an action", invariant=None)
-def complete(facts: Facts) -> Iterator[Finding]:
+def complete(facts: PlanFacts) -> Iterator[Violation]:
     """No vm of an evacuated node is passed over in silence: `stay` has to be said, with its reason."""
     named = {action.vm for action in facts.plan.actions}
     for name in facts.plan.evacuating:
         for vm in facts.fleet.vms_on(name):
             if vm.uuid not in named:
-                yield Finding(
+                yield Violation(
                     f"{name} is evacuated and vm {vm.name} ({vm.priority} priority) is not mentioned", vm.uuid
                 )
 
 
 @rule("source-reachable", "every source answers", invariant=1)
-def source_reachable(facts: Facts) -> Iterator[Finding]:
+def source_reachable(facts: PlanFacts) -> Iterator[Violation]:
     """Nothing is moved off a node that does not answer: unreachable is not stopped."""
     for action, move in facts.moves:
         if facts.fleet.node_by_name[move.source].state is NodeState.OFFLINE:
-            yield Finding(f"{_named(action)}: {move.source} does not answer, the vm may still run there", action.vm)
+            yield Violation(f"{_named(action)}: {move.source} does not answer, the vm may still run there", action.vm)
 
 
 @rule("source-risky", "every source is at risk, or a person named it", invariant=12, needs_risks=True)
-def source_risky(facts: Facts) -> Iterator[Finding]:
+def source_risky(facts: PlanFacts) -> Iterator[Violation]:
     """Only nodes at the trigger are evacuated, unless a person named them. Unknown is no trigger. Where policy lets the agent
     drain, what is worth it may leave live."""
     assert facts.standing is not None
@@ -155,72 +155,72 @@ def source_risky(facts: Facts) -> Iterator[Finding]:
     stopping = {move.source for _, move in facts.moves if move.kind is not ActionKind.LIVE_MIGRATE}
     for name in sorted(facts.leaving - asked):
         there = facts.standing.get(name)
-        if there is not None and there.standing is not Standing.RISKY:
-            said = warrant(there, facts.fleet.vms_on(name), facts.policy)
+        if there is not None and there.standing is not RiskLevel.TRIGGERED:
+            said = assess_tier(there, facts.fleet.vms_on(name), facts.policy)
             if facts.policy.drain.act and said.tier is Tier.DRAIN and name not in stopping:
                 continue
-            yield Finding(f"{name} is not at the trigger ({there.why}) and nobody asked to evacuate it")
+            yield Violation(f"{name} is not at the trigger ({there.why}) and nobody asked to evacuate it")
 
 
 @rule("protected", "no protected vm moves", invariant=None)
-def protected(facts: Facts) -> Iterator[Finding]:
+def protected(facts: PlanFacts) -> Iterator[Violation]:
     """What policy protects is not touched."""
     for action, move in facts.moves:
         if is_protected(move.vm, facts.policy):
-            yield Finding(f"{_named(action)} is protected by policy", action.vm)
+            yield Violation(f"{_named(action)} is protected by policy", action.vm)
 
 
 # Targets ---------------------------------------------------------------------------------------------------------------
 
 
 @rule("target-differs", "no target is the source", invariant=1)
-def target_differs(facts: Facts) -> Iterator[Finding]:
+def target_differs(facts: PlanFacts) -> Iterator[Violation]:
     """A vm does not move to where it is."""
     for action, move in facts.moves:
         if move.target == move.source:
-            yield Finding(f"{_named(action)} would move from {move.source} to itself", action.vm)
+            yield Violation(f"{_named(action)} would move from {move.source} to itself", action.vm)
 
 
 @rule("target-active", "every target takes vms", invariant=8)
-def target_active(facts: Facts) -> Iterator[Finding]:
+def target_active(facts: PlanFacts) -> Iterator[Violation]:
     """Targets are active: neither draining nor offline nor being evacuated."""
     for name in facts.receiving:
         state = facts.fleet.node_by_name[name].state
         if state is not NodeState.ACTIVE:
-            yield Finding(f"target {name} is {state}")
+            yield Violation(f"target {name} is {state}")
         elif name in facts.plan.evacuating:
-            yield Finding(f"target {name} is itself evacuated by this plan")
+            yield Violation(f"target {name} is itself evacuated by this plan")
 
 
 @rule("target-risk", riskiest_target, invariant=8, needs_risks=True)
-def target_risk(facts: Facts) -> Iterator[Finding]:
+def target_risk(facts: PlanFacts) -> Iterator[Violation]:
     """No vm goes to a node whose own risk is high or unknown."""
     assert facts.standing is not None
     for name in facts.receiving:
         there = facts.standing[name]
-        if there.standing is not Standing.SOUND:
-            yield Finding(f"target {name} is {there.standing}: {there.why}")
+        if there.standing is not RiskLevel.ACCEPTABLE:
+            yield Violation(f"target {name} is {there.standing}: {there.why}")
 
 
 @rule("target-memory", fullest_target(lambda f, n: f.loads_after[n].memory / GIBIBYTE, room_gib, "GiB"), invariant=8)
-def target_memory(facts: Facts) -> Iterator[Finding]:
+def target_memory(facts: PlanFacts) -> Iterator[Violation]:
     """After every move no target holds more than its memory less reserve and headroom."""
     for name in facts.receiving:
         yield from _over_memory(facts, name, facts.loads_after[name].memory, "after all moves")
 
 
 @rule("target-memory-peak", fullest_target(lambda f, n: f.peak_memory[n] / GIBIBYTE, room_gib, "GiB"), invariant=8)
-def target_memory_peak(facts: Facts) -> Iterator[Finding]:
+def target_memory_peak(facts: PlanFacts) -> Iterator[Violation]:
     """While a wave runs a vm holds memory on both ends; not even then is a target over."""
     for name in facts.receiving:
         yield from _over_memory(facts, name, facts.peak_memory[name], "while moves run")
 
 
-def _over_memory(facts: Facts, name: str, held: int, when: str) -> Iterator[Finding]:
+def _over_memory(facts: PlanFacts, name: str, held: int, when: str) -> Iterator[Violation]:
     node = facts.fleet.node_by_name[name]
     room = memory_room(node, facts.policy)
     if held > room:
-        yield Finding(
+        yield Violation(
             f"target {name} would hold {held / GIBIBYTE:.2f} GiB {when}, "
             f"its vms may use {room / GIBIBYTE:.2f} GiB of {node.memory_bytes / GIBIBYTE:.2f} GiB"
         )
@@ -231,51 +231,51 @@ def _over_memory(facts: Facts, name: str, held: int, when: str) -> Iterator[Find
     fullest_target(lambda f, n: f.loads_after[n].vcpus, lambda f, n: f.fleet.node_by_name[n].vcpu_capacity, "vcpus"),
     invariant=8,
 )
-def target_vcpus(facts: Facts) -> Iterator[Finding]:
+def target_vcpus(facts: PlanFacts) -> Iterator[Violation]:
     """No target runs more vcpus than its processors times its overcommit."""
     for name in facts.receiving:
         node, held = facts.fleet.node_by_name[name], facts.loads_after[name].vcpus
         if held > node.vcpu_capacity:
-            yield Finding(f"target {name} would hold {held} vcpus, it may hold {node.vcpu_capacity:g}")
+            yield Violation(f"target {name} would hold {held} vcpus, it may hold {node.vcpu_capacity:g}")
 
 
 @rule("cpu-compatible", "every target's CPU model takes the vm", invariant=8)
-def cpu_compatible(facts: Facts) -> Iterator[Finding]:
+def cpu_compatible(facts: PlanFacts) -> Iterator[Violation]:
     """The target's CPU model is the source's or one that policy declares compatible."""
     for action, move in facts.moves:
         if move.target is None or (move.kind is ActionKind.COLD_MIGRATE and facts.policy.cold_migrate.other_cpu_model):
             continue
         source, target = facts.fleet.node_by_name[move.source], facts.fleet.node_by_name[move.target]
         if not cpu_accepts(source, target, facts.policy):
-            yield Finding(
+            yield Violation(
                 f"{_named(action)}: {target.name} has CPU {target.cpu_model}, {source.name} has {source.cpu_model}",
                 action.vm,
             )
 
 
 @rule("anti-affinity", "no two vms of one group share a target", invariant=None)
-def anti_affinity(facts: Facts) -> Iterator[Finding]:
+def anti_affinity(facts: PlanFacts) -> Iterator[Violation]:
     """Vms of one anti-affinity group never come together on a target."""
     arriving = {(move.target, move.vm.anti_affinity_group) for _, move in facts.moves if move.target}
     for (name, group), members in facts.groups_after.items():
         if len(members) > 1 and (name, group) in arriving:
             names = ", ".join(vm.name for vm in members[:4])
-            yield Finding(f"{name} would hold {len(members)} vms of group {group}: {names}", members[-1].uuid)
+            yield Violation(f"{name} would hold {len(members)} vms of group {group}: {names}", members[-1].uuid)
 
 
 # How each vm moves -----------------------------------------------------------------------------------------------------
 
 
 @rule("live-migratable", "every live migration is of a vm that can move live", invariant=9)
-def live_migratable(facts: Facts) -> Iterator[Finding]:
+def live_migratable(facts: PlanFacts) -> Iterator[Violation]:
     """Only running or paused vms without passthrough devices move live."""
     for action, move in facts.moves:
         if move.kind is not ActionKind.LIVE_MIGRATE:
             continue
         if not move.vm.migratable:
-            yield Finding(f"{_named(action)} can't move live (passthrough devices or the like)", action.vm)
+            yield Violation(f"{_named(action)} can't move live (passthrough devices or the like)", action.vm)
         if move.vm.state is VmState.SHUTOFF:
-            yield Finding(f"{_named(action)} is shut off: nothing to move live", action.vm)
+            yield Violation(f"{_named(action)} is shut off: nothing to move live", action.vm)
 
 
 @rule(
@@ -283,11 +283,11 @@ def live_migratable(facts: Facts) -> Iterator[Finding]:
     worst_live(lambda move: move.estimate.ratio, "at most {:.2g} times the link is dirtied"),
     invariant=9,
 )
-def live_converges(facts: Facts) -> Iterator[Finding]:
+def live_converges(facts: PlanFacts) -> Iterator[Violation]:
     """At its share of the link every live migration is expected to end."""
     for move in facts.live:
         if not move.estimate.converges:
-            yield Finding(
+            yield Violation(
                 f"{_named(move.action)} dirties {move.estimate.ratio:.1f} times what its share of the link "
                 f"to {move.action.target} carries",
                 move.action.vm,
@@ -299,91 +299,91 @@ def live_converges(facts: Facts) -> Iterator[Finding]:
     worst_live(lambda move: move.estimate.downtime_seconds * 1000, "the longest pause is {:.0f} ms"),
     invariant=None,
 )
-def live_downtime(facts: Facts) -> Iterator[Finding]:
+def live_downtime(facts: PlanFacts) -> Iterator[Violation]:
     """No live migration is expected to pause its vm longer than policy allows."""
     cap = facts.policy.migration.max_downtime.total_seconds()
     for move in facts.live:
         pause = move.estimate.downtime_seconds
         if move.estimate.converges and pause > cap:
             why = f"{_named(move.action)} would pause {pause * 1000:.0f} ms, policy allows {cap * 1000:.0f} ms"
-            yield Finding(why, move.action.vm)
+            yield Violation(why, move.action.vm)
 
 
 @rule("live-in-time", worst_live(lambda move: move.estimate.seconds, "the longest takes {:.0f} s"), invariant=9)
-def live_in_time(facts: Facts) -> Iterator[Finding]:
+def live_in_time(facts: PlanFacts) -> Iterator[Violation]:
     """A live migration that is aborted half-way moves nothing and costs the time of others."""
     limit = facts.policy.migration.timeout.total_seconds()
     for move in facts.live:
         seconds = move.estimate.seconds
         if move.estimate.converges and seconds > limit:
             why = f"{_named(move.action)} needs {seconds:.0f} s, it is aborted after {limit:.0f} s"
-            yield Finding(why, move.action.vm)
+            yield Violation(why, move.action.vm)
 
 
 @rule("cold-migrate-allowed", "policy allows every cold migration", invariant=None)
-def cold_migrate_allowed(facts: Facts) -> Iterator[Finding]:
+def cold_migrate_allowed(facts: PlanFacts) -> Iterator[Violation]:
     """Only vms that policy lets be stopped for it move cold."""
     for action, move in facts.moves:
         if move.kind is ActionKind.COLD_MIGRATE and (why := cold_obstacle(move.vm, facts.policy)):
-            yield Finding(f"{_named(action)}: {why}", action.vm)
+            yield Violation(f"{_named(action)}: {why}", action.vm)
 
 
 @rule("archive-allowed", "every cold archive has policy's leave and its owner's consent", invariant=7)
-def archive_allowed(facts: Facts) -> Iterator[Finding]:
+def archive_allowed(facts: PlanFacts) -> Iterator[Violation]:
     """Only vms of the priorities in policy, whose owner consents and that can be shut down, are archived."""
     for action, move in facts.moves:
         if move.kind is ActionKind.COLD_ARCHIVE and (why := archive_obstacle(move.vm, facts.policy)):
-            yield Finding(f"{_named(action)}: {why}", action.vm)
+            yield Violation(f"{_named(action)}: {why}", action.vm)
 
 
 # How much at once ------------------------------------------------------------------------------------------------------
 
 
-def _limit(facts: Facts, limit: Limit) -> Iterator[Finding]:
+def _limit(facts: PlanFacts, limit: Limit) -> Iterator[Violation]:
     for wave in facts.waves:
         if why := exceeded(limit, [move for _, move in wave], facts.policy):
-            yield Finding(f"wave {wave[0][0].wave}: {why}")
+            yield Violation(f"wave {wave[0][0].wave}: {why}")
 
 
 @rule("limit-outbound", busiest_wave(Limit.OUTBOUND), invariant=8)
-def limit_outbound(facts: Facts) -> Iterator[Finding]:
+def limit_outbound(facts: PlanFacts) -> Iterator[Violation]:
     """Migrations off one node, in one wave."""
     yield from _limit(facts, Limit.OUTBOUND)
 
 
 @rule("limit-inbound", busiest_wave(Limit.INBOUND), invariant=8)
-def limit_inbound(facts: Facts) -> Iterator[Finding]:
+def limit_inbound(facts: PlanFacts) -> Iterator[Violation]:
     """Migrations onto one node, in one wave."""
     yield from _limit(facts, Limit.INBOUND)
 
 
 @rule("limit-link", busiest_wave(Limit.LINK), invariant=8)
-def limit_link(facts: Facts) -> Iterator[Finding]:
+def limit_link(facts: PlanFacts) -> Iterator[Violation]:
     """Migrations from one node to one other, in one wave."""
     yield from _limit(facts, Limit.LINK)
 
 
 @rule("limit-fleet", busiest_wave(Limit.FLEET), invariant=8)
-def limit_fleet(facts: Facts) -> Iterator[Finding]:
+def limit_fleet(facts: PlanFacts) -> Iterator[Violation]:
     """Actions of any kind, in one wave."""
     yield from _limit(facts, Limit.FLEET)
 
 
 @rule("limit-archives", busiest_wave(Limit.ARCHIVES), invariant=8)
-def limit_archives(facts: Facts) -> Iterator[Finding]:
+def limit_archives(facts: PlanFacts) -> Iterator[Violation]:
     """Cold archives read from one node, in one wave."""
     yield from _limit(facts, Limit.ARCHIVES)
 
 
 @rule("storm", nodes_at_trigger, invariant=8, needs_risks=True)
-def storm(facts: Facts) -> Iterator[Finding]:
+def storm(facts: PlanFacts) -> Iterator[Violation]:
     """When too much of the fleet looks risky at once the monitoring is suspect: halt."""
     assert facts.standing is not None
     active = [node.name for node in facts.fleet.nodes if node.state is NodeState.ACTIVE]
-    risky = [name for name in active if facts.standing[name].standing is Standing.RISKY]
+    risky = [name for name in active if facts.standing[name].standing is RiskLevel.TRIGGERED]
     rules = facts.policy.storm
     if len(risky) >= rules.min_nodes and len(risky) > rules.max_risky_fraction * len(active):
-        yield Finding(
+        yield Violation(
             f"{len(risky)} of {len(active)} active nodes look risky at once, policy believes "
             f"{rules.max_risky_fraction:.0%} at most: suspect the monitoring, look at it first (limit: storm.max_risky_fraction)"
         )

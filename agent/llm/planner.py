@@ -39,7 +39,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 import prompts
 from agent.guard.judge import judge
 from agent.plan import solver
-from agent.plan.assignment import room_on
+from agent.plan.assignment import free_capacity
 from agent.plan.options import options_of, possible_targets
 from agent.settings import LlmSettings
 from models.errors import PlannerFailed
@@ -47,7 +47,7 @@ from models.fleet import Fleet
 from models.plan import ActionKind, Plan, PlannedBy
 from models.policy import Policy
 from models.risk import Risk
-from models.risk_level import standings
+from models.risk_level import node_risks
 from models.signal import Component
 from models.text import visible
 from tools.llm.fleet_facts import FleetFacts, FreeRoom, UnknownAlias, Way, holds_only_aliases
@@ -136,9 +136,9 @@ def facts_for(
     fleet: Fleet, risks: Sequence[Risk], policy: Policy, now: datetime, evacuating: Sequence[str]
 ) -> FleetFacts:
     """The snapshot the model may ask about."""
-    standing = standings((node.name for node in fleet.nodes), risks, policy, now)
+    standing = node_risks((node.name for node in fleet.nodes), risks, policy, now)
     targets = possible_targets(fleet, evacuating, standing)
-    rooms = {node.name: room_on(node, fleet, policy) for node in targets}
+    rooms = {node.name: free_capacity(node, fleet, policy) for node in targets}
     ways = {
         vm.uuid: [
             Way(option.kind, option.target, option.seconds)
@@ -171,10 +171,10 @@ def _task(facts: FleetFacts, evacuating: Sequence[str]) -> str:
     return json.dumps({"nodes_to_be_emptied": counted})
 
 
-def _decisions(draft: PlanDraft, facts: FleetFacts) -> list[solver.Decision]:
+def _decisions(draft: PlanDraft, facts: FleetFacts) -> list[solver.PlanDecision]:
     """The draft in real names. Raises UnknownAlias (a ValueError) for a vm or node the model made up."""
     return [
-        solver.Decision(
+        solver.PlanDecision(
             vm=facts.vms.name(said.vm),
             kind=ActionKind(said.action),
             target=facts.nodes.name(said.target) if said.target else None,

@@ -28,7 +28,7 @@ LAST_CHANCE = COARSE_SECONDS * (COARSE_SLOTS - 26)
 """Hours older than this are taken in as they are: a day later the ring has no room for them."""
 
 
-def remember(
+def append_history(
     store: HistoryStore,
     ring: SummaryRing,
     signals: Sequence[Signal],
@@ -55,7 +55,7 @@ def remember(
     return new
 
 
-def recall(
+def backfill_history(
     store: HistoryStore,
     source: SummarySource,
     signals: Sequence[Signal],
@@ -101,7 +101,7 @@ def _answers(ring: SummaryRing, signal: Signal, at: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Told:
+class KnownIncidents:
     """What a history can't know by itself."""
 
     evacuated: list[tuple[str, float]]
@@ -111,7 +111,7 @@ class Told:
     maintenance: list[Window]
 
 
-def told_of(settings: Settings, incidents: Path | None) -> Told:
+def known_incidents(settings: Settings, incidents: Path | None) -> KnownIncidents:
     """What the journal, if there is one yet, and the CSV `incidents` tell. Raises BadInput where that can't be read."""
     from agent.service.session import open_journal
     from tools.history.incident_file import read_incidents
@@ -122,7 +122,7 @@ def told_of(settings: Settings, incidents: Path | None) -> Told:
         journal = open_journal(settings)
         evacuated = evacuations(journal)
         journal.close()
-    return Told(evacuated, reported, planned)
+    return KnownIncidents(evacuated, reported, planned)
 
 
 def evacuations(journal: Journal) -> list[tuple[str, float]]:

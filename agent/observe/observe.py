@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnreadSource:
     """Something that could not be read, and why; what it would have said is unknown."""
 
     what: str
@@ -70,15 +70,15 @@ class Observation:
     """of nodes of the fleet; the last day coarsely, the last half hour at the scrape interval"""
     events: tuple[HardwareEvent, ...] = ()
     """oldest first"""
-    unread: tuple[Unread, ...] = ()
-    strangers: tuple[str, ...] = ()
+    unread: tuple[UnreadSource, ...] = ()
+    unmatched_nodes: tuple[str, ...] = ()
     """nodes the metrics name and the fleet does not have: a wrong node label shows here"""
-    twice: tuple[tuple[Vm, tuple[str, ...]], ...] = ()
+    duplicate_vms: tuple[tuple[Vm, tuple[str, ...]], ...] = ()
     """vms seen running on several nodes, looked at twice. They are left out of the fleet: nothing may touch them"""
 
 
 @dataclass
-class Memory:
+class TelemetryCache:
     """What earlier looks read; hand the same one to every look of one agent, and only what is new is asked for."""
 
     days: dict[str, tuple[datetime, list[SignalHistory]]] = field(
@@ -106,7 +106,7 @@ def observe(
     scrape_interval_seconds: float = 15.0,
     logs: Mapping[str, Sequence[HardwareLog]] | None = None,
     previous: Fleet | None = None,
-    memory: Memory | None = None,
+    memory: TelemetryCache | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> Observation:
     """Look at everything at once.
@@ -123,9 +123,9 @@ def observe(
         for log in sources
     ]
     histories: list[SignalHistory] = []
-    unread: list[Unread] = []
+    unread: list[UnreadSource] = []
     if metrics is not None:
-        histories, unread = _read_signals(metrics, signals, now, scrape_interval_seconds, memory or Memory())
+        histories, unread = _read_signals(metrics, signals, now, scrape_interval_seconds, memory or TelemetryCache())
     was_offline = {node.name for node in previous.nodes if node.state is NodeState.OFFLINE} if previous else set[str]()
     began = time.monotonic()
     for name, look in looks.items():
@@ -137,7 +137,7 @@ def observe(
     for node, look in log_looks:
         outcome = look.outcome()
         if isinstance(outcome, LifeboatError):
-            unread.append(Unread("hardware log", outcome, node))
+            unread.append(UnreadSource("hardware log", outcome, node))
         else:
             told[node].append(outcome)
     events = [event for sources in told.values() for event in merge_events(sources)]
@@ -148,8 +148,8 @@ def observe(
         histories=tuple(h for h in histories if h.node in known),
         events=tuple(sorted(events, key=lambda event: event.time)),
         unread=tuple(unread),
-        strangers=tuple(sorted({h.node for h in histories} - known)),
-        twice=twice,
+        unmatched_nodes=tuple(sorted({h.node for h in histories} - known)),
+        duplicate_vms=twice,
     )
 
 
@@ -242,8 +242,8 @@ def _same(event: HardwareEvent) -> tuple[object, ...]:
 
 
 def _read_signals(
-    metrics: MetricsSource, signals: Sequence[Signal], now: datetime, interval: float, memory: Memory
-) -> tuple[list[SignalHistory], list[Unread]]:
+    metrics: MetricsSource, signals: Sequence[Signal], now: datetime, interval: float, memory: TelemetryCache
+) -> tuple[list[SignalHistory], list[UnreadSource]]:
     """Every signal's history, and those that could not be read. If nobody answers the first, no more is asked."""
     if not signals:
         return [], []
@@ -264,23 +264,23 @@ def _read_signals(
         )
     first = read(signals[0])
     if isinstance(first, MetricsUnavailable):
-        return [], [Unread("metrics", first)]
+        return [], [UnreadSource("metrics", first)]
     with ThreadPoolExecutor(max_workers=_QUERIES_AT_ONCE) as pool:
         rest = list(pool.map(read, signals[1:]))
     histories: list[SignalHistory] = []
-    unread: list[Unread] = []
+    unread: list[UnreadSource] = []
     for signal, outcome in zip(signals, [first, *rest], strict=True):
         if isinstance(outcome, LifeboatError):
-            unread.append(Unread(signal.name, outcome))
+            unread.append(UnreadSource(signal.name, outcome))
         else:
             histories += outcome
             if signal.name in failed:
-                unread.append(Unread(signal.name, failed[signal.name]))
+                unread.append(UnreadSource(signal.name, failed[signal.name]))
     return histories, unread
 
 
 def _recent(
-    metrics: MetricsSource, signal: Signal, now: datetime, interval: float, memory: Memory
+    metrics: MetricsSource, signal: Signal, now: datetime, interval: float, memory: TelemetryCache
 ) -> list[SignalHistory]:
     """The last half hour, of which only what is newer than the last look is asked for."""
     length = RECENT if _is_limited(signal) else BRIEF
@@ -297,7 +297,9 @@ def _recent(
     return recent
 
 
-def _day(metrics: MetricsSource, signal: Signal, now: datetime, memory: Memory, *, again: bool) -> list[SignalHistory]:
+def _day(
+    metrics: MetricsSource, signal: Signal, now: datetime, memory: TelemetryCache, *, again: bool
+) -> list[SignalHistory]:
     """The day before the last half hour; nothing where no limit needs a healthy past to be judged by."""
     if not _is_limited(signal):
         return []

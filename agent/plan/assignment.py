@@ -15,7 +15,7 @@ from agent.plan.options import Option, Options, holds_room, memory_room
 from models.fleet import Fleet, Node, Vm
 from models.plan import ActionKind
 from models.policy import Policy
-from models.risk_level import NodeStanding
+from models.risk_level import NodeRisk
 
 SHORTLIST = 64
 """targets CP-SAT looks at for each vm, beside greedy's choice; more change little and cost time"""
@@ -36,7 +36,7 @@ STAY_EXTRA = 0.05
 
 
 @dataclass
-class Room:
+class Capacity:
     """What a target still takes."""
 
     memory: int
@@ -60,11 +60,11 @@ class Room:
         self.arriving += 1
 
 
-def room_on(node: Node, fleet: Fleet, policy: Policy) -> Room:
+def free_capacity(node: Node, fleet: Fleet, policy: Policy) -> Capacity:
     """What a node takes before anything moves: its room less everything defined on it."""
     there = fleet.vms_on(node.name)
     held = [vm for vm in there if holds_room(vm, policy)]
-    return Room(
+    return Capacity(
         memory=memory_room(node, policy) - sum(vm.memory_bytes for vm in held),
         vcpus=node.vcpu_capacity - sum(vm.vcpus for vm in held),
         groups={vm.anti_affinity_group for vm in there if vm.anti_affinity_group},
@@ -72,14 +72,14 @@ def room_on(node: Node, fleet: Fleet, policy: Policy) -> Room:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PricedOption:
     """One option of one vm with what it costs."""
 
     option: Option | None
     """None: stay"""
     loss: int
     """weight × P(the source fails before it is safe), in LOSS_UNIT"""
-    dislike: int = 0
+    tie_break: int = 0
     """how little one likes the target, 0 to 100: breaks ties between equal losses, no more"""
 
 
@@ -87,9 +87,9 @@ Hazard = Callable[[str, float], float]
 """(node, seconds) → P(it fails within them)"""
 
 
-def priced(
+def price_options(
     options: Options, waiting: float, horizon: float, hazard: Hazard, policy: Policy, domain: Callable[[str], float]
-) -> list[Choice]:
+) -> list[PricedOption]:
     """Every choice for one vm, staying among them, with its cost.
 
     `waiting` is how long the vms before it take; `domain` gives a target's own preference cost between 0 and 1.
@@ -103,7 +103,7 @@ def priced(
         floor = whole * min(seconds / horizon, 1.0) * 0.01
         return max(min(hazard(vm.node, min(seconds, horizon)), whole), floor)
 
-    choices: list[Choice] = []
+    choices: list[PricedOption] = []
     for option in options.moves:
         stops = option.kind is not ActionKind.LIVE_MIGRATE and vm.state == "running"
         if stops and lost(option.seconds) >= UNSAFE_SHARE * whole:
@@ -112,30 +112,30 @@ def priced(
         if options.moves[0].kind is ActionKind.COLD_ARCHIVE and option.kind is not ActionKind.COLD_ARCHIVE:
             p += ARCHIVE_SPARE * whole
         dislike = 0.0 if option.target is None else domain(option.target)
-        choices.append(Choice(option, round(LOSS_UNIT * weight * p), round(100 * dislike)))
-    choices.append(Choice(None, round(LOSS_UNIT * weight * whole * (1 + ARCHIVE_SPARE + STAY_EXTRA))))
+        choices.append(PricedOption(option, round(LOSS_UNIT * weight * p), round(100 * dislike)))
+    choices.append(PricedOption(None, round(LOSS_UNIT * weight * whole * (1 + ARCHIVE_SPARE + STAY_EXTRA))))
     return choices
 
 
 def greedy(
-    choices: Mapping[str, Sequence[Choice]], vms: Sequence[Vm], rooms: Mapping[str, Room], policy: Policy
+    choices: Mapping[str, Sequence[PricedOption]], vms: Sequence[Vm], rooms: Mapping[str, Capacity], policy: Policy
 ) -> dict[str, Option | None]:
     """Heaviest vm first, each to its cheapest choice that still fits; among equals the target with least arriving.
 
     `rooms` is not changed.
     """
-    left = {name: Room(r.memory, r.vcpus, set(r.groups)) for name, r in rooms.items()}
+    left = {name: Capacity(r.memory, r.vcpus, set(r.groups)) for name, r in rooms.items()}
     result: dict[str, Option | None] = {}
     for vm in sorted(vms, key=lambda v: (-policy.weights.of(v.priority), -v.memory_bytes, v.uuid)):
         best: tuple[tuple[int, int, int, float, int, str], Option | None] | None = None
         for choice in choices[vm.uuid]:
-            rank = (choice.loss // EQUAL_LOSS, choice.dislike, 0, 0.0, 0, "")
+            rank = (choice.loss // EQUAL_LOSS, choice.tie_break, 0, 0.0, 0, "")
             if choice.option is not None and choice.option.target is not None:
                 room = left[choice.option.target]
                 if not room.takes(vm, policy):
                     continue
                 spread = (room.arriving, room.arriving_seconds, -room.memory, choice.option.target)
-                rank = (choice.loss // EQUAL_LOSS, choice.dislike // 10, *spread)
+                rank = (choice.loss // EQUAL_LOSS, choice.tie_break // 10, *spread)
             if best is None or rank < best[0]:
                 best = (rank, choice.option)
         option = best[1] if best else None
@@ -145,24 +145,24 @@ def greedy(
     return result
 
 
-def total_loss(choices: Mapping[str, Sequence[Choice]], chosen: Mapping[str, Option | None]) -> int:
+def total_loss(choices: Mapping[str, Sequence[PricedOption]], chosen: Mapping[str, Option | None]) -> int:
     """What a choice for every vm costs in all."""
     return sum(
         next(choice.loss for choice in choices[uuid] if choice.option == option) for uuid, option in chosen.items()
     )
 
 
-def lower_bound(choices: Mapping[str, Sequence[Choice]]) -> int:
+def lower_bound(choices: Mapping[str, Sequence[PricedOption]]) -> int:
     """What no choice can better: every vm to its cheapest, with losses that count as equal let pass."""
     return sum(min(choice.loss for choice in mine) + EQUAL_LOSS for mine in choices.values())
 
 
 def shortlist(
-    vm: Vm, choices: Sequence[Choice], hint: Option | None, rooms: Mapping[str, Room], policy: Policy
-) -> list[Choice]:
+    vm: Vm, choices: Sequence[PricedOption], hint: Option | None, rooms: Mapping[str, Capacity], policy: Policy
+) -> list[PricedOption]:
     """The choices CP-SAT is given: all that need no target, greedy's, and the roomiest targets that could take it alone."""
-    free: list[Choice] = []
-    placed: list[tuple[tuple[int, int, str], Choice]] = []
+    free: list[PricedOption] = []
+    placed: list[tuple[tuple[int, int, str], PricedOption]] = []
     for choice in choices:
         target = choice.option.target if choice.option else None
         if target is None:
@@ -177,9 +177,9 @@ def shortlist(
 
 
 def improve(
-    choices: Mapping[str, Sequence[Choice]],
+    choices: Mapping[str, Sequence[PricedOption]],
     vms: Sequence[Vm],
-    rooms: Mapping[str, Room],
+    rooms: Mapping[str, Capacity],
     hint: Mapping[str, Option | None],
     policy: Policy,
 ) -> dict[str, Option | None]:
@@ -188,14 +188,14 @@ def improve(
 
     model = cp_model.CpModel()
     used: dict[str, list[tuple[Vm, cp_model.IntVar, Option]]] = {name: [] for name in rooms}
-    variables: dict[str, list[tuple[Choice, cp_model.IntVar]]] = {}
+    variables: dict[str, list[tuple[PricedOption, cp_model.IntVar]]] = {}
     costs: list[cp_model.LinearExpr] = []
     for vm in vms:
-        mine: list[tuple[Choice, cp_model.IntVar]] = []
+        mine: list[tuple[PricedOption, cp_model.IntVar]] = []
         for index, choice in enumerate(shortlist(vm, choices[vm.uuid], hint[vm.uuid], rooms, policy)):
             variable = model.new_bool_var(f"{vm.uuid}/{index}")
             mine.append((choice, variable))
-            costs.append((choice.loss + choice.dislike) * variable)
+            costs.append((choice.loss + choice.tie_break) * variable)
             model.add_hint(variable, choice.option == hint[vm.uuid])
             if choice.option is not None and choice.option.target is not None:
                 used[choice.option.target].append((vm, variable, choice.option))
@@ -236,7 +236,7 @@ def improve(
 
 
 def domain_preference(
-    source: Node, standing: Mapping[str, NodeStanding], fleet: Fleet, policy: Policy
+    source: Node, standing: Mapping[str, NodeRisk], fleet: Fleet, policy: Policy
 ) -> Callable[[str], float]:
     """How little one likes each target, 0 to 1: the same failure domain as the source, and the target's own risk."""
 

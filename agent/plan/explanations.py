@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent.plan.assignment import room_on
+from agent.plan.assignment import free_capacity
 from agent.plan.options import Options, holds_room
 from agent.plan.waves import Move, Timing
 from models.fleet import Fleet, NodeState, VmState
 from models.plan import ActionKind
 from models.policy import Policy
-from models.risk_level import NodeStanding, Standing
+from models.risk_level import NodeRisk, RiskLevel
 from models.text import bytes_in_words, counted, seconds_in_words
 
 GIBIBYTE = 1 << 30
@@ -45,7 +45,7 @@ def describe_move(reason: MoveReason, options: Options | None) -> str:
             if not vm.shared_storage and vm.disk_bytes:
                 parts.append(f"{bytes_in_words(vm.disk_bytes)} of disk move too")
         else:
-            why = options.obstacle if options and options.obstacle else "it does not move live"
+            why = options.blocker if options and options.blocker else "it does not move live"
             parts.append(f"{why}: stopped, moved, started")
     elif timing.live is None or not timing.live.converges:
         parts.append("not expected to converge")
@@ -74,7 +74,7 @@ def describe_stay(
 ) -> str:
     """Why a vm is left where it is."""
     if not options.moves:
-        return options.obstacle
+        return options.blocker
     vm = options.vm
     placed = [option for option in options.moves if option.target is not None]
     alone = min(option.seconds for option in options.moves)
@@ -83,7 +83,9 @@ def describe_stay(
         needs, p = seconds_in_words(alone), hazard(alone)
         return f"can't be made safe in time: needs {needs} with the guest stopped, P(fails before) {p:.2f}"
     rooms = {
-        option.target: room_on(fleet.node_by_name[option.target], fleet, policy) for option in placed if option.target
+        option.target: free_capacity(fleet.node_by_name[option.target], fleet, policy)
+        for option in placed
+        if option.target
     }
     for move in moves:
         if move.target in rooms:
@@ -105,16 +107,16 @@ def _too_late(before_done: float, within_horizon: float) -> bool:
     return before_done >= 0.9 * within_horizon
 
 
-def notes(fleet: Fleet, leaving: Sequence[str], standing: dict[str, NodeStanding]) -> list[str]:
+def notes(fleet: Fleet, leaving: Sequence[str], standing: dict[str, NodeRisk]) -> list[str]:
     """What an approver should know about the nodes: unknown ones, and risky ones that nobody evacuates."""
     said: list[str] = []
-    unknown = [name for name, s in standing.items() if s.standing is Standing.UNKNOWN and name not in leaving]
+    unknown = [name for name, s in standing.items() if s.standing is RiskLevel.UNKNOWN and name not in leaving]
     if unknown:
         said.append(f"risk unknown, so not a target: {_some(unknown)}")
-    risky = [name for name, s in standing.items() if s.standing is Standing.RISKY and name not in leaving]
+    risky = [name for name, s in standing.items() if s.standing is RiskLevel.TRIGGERED and name not in leaving]
     if risky:
         said.append(f"risky as well, not evacuated by this plan: {_some(risky)}")
-    blind = [name for name in leaving if standing[name].standing is Standing.UNKNOWN]
+    blind = [name for name in leaving if standing[name].standing is RiskLevel.UNKNOWN]
     if blind:
         said.append(f"risk unknown, reckoned as at the trigger: {_some(blind)}")
     silent = [name for name in leaving if fleet.node_by_name[name].state is NodeState.OFFLINE]

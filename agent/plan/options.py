@@ -16,7 +16,7 @@ from models.migration.estimate import (
 )
 from models.plan import ActionKind
 from models.policy import Policy
-from models.risk_level import NodeStanding, Standing
+from models.risk_level import NodeRisk, RiskLevel
 from models.text import seconds_in_words
 
 
@@ -36,7 +36,7 @@ class Options:
     vm: Vm
     moves: tuple[Option, ...]
     """best kind first: what policy prefers when there is time and room for any"""
-    obstacle: str
+    blocker: str
     """why it must stay when `moves` is empty, and otherwise why a kind that looks obvious is not among them"""
 
 
@@ -68,7 +68,7 @@ def archive_consent(vm: Vm, policy: Policy) -> bool:
     return policy.archive.allow_without_label if vm.cold_archive_allowed is None else vm.cold_archive_allowed
 
 
-def possible_targets(fleet: Fleet, evacuating: Iterable[str], standing: dict[str, NodeStanding]) -> tuple[Node, ...]:
+def possible_targets(fleet: Fleet, evacuating: Iterable[str], standing: dict[str, NodeRisk]) -> tuple[Node, ...]:
     """Nodes that may take vms: active, staying themselves, and known to be sound."""
     leaving = set(evacuating)
     return tuple(
@@ -76,7 +76,7 @@ def possible_targets(fleet: Fleet, evacuating: Iterable[str], standing: dict[str
         for node in fleet.nodes
         if node.state is NodeState.ACTIVE
         and node.name not in leaving
-        and standing[node.name].standing is Standing.SOUND
+        and standing[node.name].standing is RiskLevel.ACCEPTABLE
     )
 
 

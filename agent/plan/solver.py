@@ -14,7 +14,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.plan.assignment import domain_preference, greedy, improve, lower_bound, priced, room_on, total_loss
+from agent.plan.assignment import (
+    domain_preference,
+    free_capacity,
+    greedy,
+    improve,
+    lower_bound,
+    price_options,
+    total_loss,
+)
 from agent.plan.explanations import MoveReason, describe_move, describe_stay, notes
 from agent.plan.options import Option, Options, options_of, possible_targets
 from agent.plan.waves import Move, Timing, best_waves, order, schedule
@@ -22,11 +30,11 @@ from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.policy import Policy
 from models.risk import Risk
-from models.risk_level import NodeStanding, Standing, standings
+from models.risk_level import NodeRisk, RiskLevel, node_risks
 
 
 @dataclass(frozen=True)
-class Decision:
+class PlanDecision:
     """What a planner wants done with one vm; `assemble` makes a plan of many."""
 
     vm: str
@@ -37,7 +45,7 @@ class Decision:
     """empty: lifeboat writes one"""
 
 
-def hazard(node: str, seconds: float, standing: dict[str, NodeStanding], policy: Policy) -> float:
+def failure_probability(node: str, seconds: float, standing: dict[str, NodeRisk], policy: Policy) -> float:
     """P(the node fails within `seconds`).
 
     A node whose risk is unknown and that a person asked to evacuate is reckoned as just at the trigger, growing evenly.
@@ -48,9 +56,9 @@ def hazard(node: str, seconds: float, standing: dict[str, NodeStanding], policy:
     return policy.trigger.probability * min(1.0, seconds / policy.trigger.horizon.total_seconds())
 
 
-def _leaving(fleet: Fleet, standing: dict[str, NodeStanding], named: Collection[str] | None) -> tuple[str, ...]:
+def _leaving(fleet: Fleet, standing: dict[str, NodeRisk], named: Collection[str] | None) -> tuple[str, ...]:
     if not named:
-        return tuple(node.name for node in fleet.nodes if standing[node.name].standing is Standing.RISKY)
+        return tuple(node.name for node in fleet.nodes if standing[node.name].standing is RiskLevel.TRIGGERED)
     unknown = [name for name in named if name not in fleet.node_by_name]
     if unknown:
         raise ValueError(f"node {unknown[0]!r} is not in the fleet")
@@ -74,7 +82,7 @@ def plan(
     anybody else's). `fallback_reason` says why the solver stands in for the language model. `optimise=False` leaves CP-SAT
     out and keeps the greedy answer. Raises ValueError for a node that is not in the fleet, and for two risks of one node.
     """
-    standing = standings((node.name for node in fleet.nodes), risks, policy, now)
+    standing = node_risks((node.name for node in fleet.nodes), risks, policy, now)
     leaving = _leaving(fleet, standing, [*(evacuating or ()), *asked])
     targets = possible_targets(fleet, leaving, standing)
     options = {
@@ -84,7 +92,7 @@ def plan(
     }
     chosen = _choose(options, fleet, leaving, standing, policy, optimise=optimise)
     decisions = [
-        Decision(uuid, option.kind, option.target) if option else Decision(uuid, ActionKind.STAY)
+        PlanDecision(uuid, option.kind, option.target) if option else PlanDecision(uuid, ActionKind.STAY)
         for uuid, option in chosen.items()
     ]
     by = PlannedBy(planner="solver", fallback_reason=fallback_reason)
@@ -96,7 +104,7 @@ def assemble(
     risks: Iterable[Risk],
     policy: Policy,
     now: datetime,
-    decisions: Sequence[Decision],
+    decisions: Sequence[PlanDecision],
     evacuating: Collection[str],
     planned_by: PlannedBy,
     *,
@@ -107,7 +115,7 @@ def assemble(
     Judges nothing, that is the guard's part. Raises ValueError for a vm or node that is not in the fleet, for a vm decided
     twice, and for a move that names no target.
     """
-    standing = standings((node.name for node in fleet.nodes), risks, policy, now)
+    standing = node_risks((node.name for node in fleet.nodes), risks, policy, now)
     leaving = _leaving(fleet, standing, evacuating) if evacuating else ()
     seen: set[str] = set()
     for decision in decisions:
@@ -121,7 +129,7 @@ def assemble(
             raise ValueError(f"{decision.kind} of vm {decision.vm!r}: target is {decision.target!r}")
         seen.add(decision.vm)
     forgotten = [
-        Decision(vm.uuid, ActionKind.STAY, None, "the planner did not mention it")
+        PlanDecision(vm.uuid, ActionKind.STAY, None, "the planner did not mention it")
         for name in leaving
         for vm in fleet.vms_on(name)
         if vm.uuid not in seen
@@ -133,7 +141,7 @@ def _choose(
     options: dict[str, Options],
     fleet: Fleet,
     leaving: Sequence[str],
-    standing: dict[str, NodeStanding],
+    standing: dict[str, NodeRisk],
     policy: Policy,
     *,
     optimise: bool,
@@ -141,12 +149,12 @@ def _choose(
     horizon = policy.trigger.horizon.total_seconds()
 
     def p(node: str, seconds: float) -> float:
-        return hazard(node, seconds, standing, policy)
+        return failure_probability(node, seconds, standing, policy)
 
     vms = [options[vm.uuid].vm for name in leaving for vm in fleet.vms_on(name)]
     waiting = _waiting(options, fleet, leaving, policy)
     choices = {
-        vm.uuid: priced(
+        vm.uuid: price_options(
             options[vm.uuid],
             waiting.get(vm.uuid, 0.0),
             horizon,
@@ -157,7 +165,7 @@ def _choose(
         for vm in vms
     }
     names = {choice.option.target for mine in choices.values() for choice in mine if choice.option}
-    rooms = {name: room_on(fleet.node_by_name[name], fleet, policy) for name in sorted(n for n in names if n)}
+    rooms = {name: free_capacity(fleet.node_by_name[name], fleet, policy) for name in sorted(n for n in names if n)}
     first = greedy(choices, vms, rooms, policy)
     if not optimise or total_loss(choices, first) <= lower_bound(choices):
         return first
@@ -185,11 +193,11 @@ def _build(
     fleet: Fleet,
     policy: Policy,
     now: datetime,
-    decisions: Sequence[Decision],
+    decisions: Sequence[PlanDecision],
     leaving: tuple[str, ...],
     asked: tuple[str, ...],
     planned_by: PlannedBy,
-    standing: dict[str, NodeStanding],
+    standing: dict[str, NodeRisk],
     options: dict[str, Options],
 ) -> Plan:
     horizon = policy.trigger.horizon.total_seconds()
@@ -198,14 +206,16 @@ def _build(
         for d in decisions
         if d.kind is not ActionKind.STAY
     ]
-    danger = {move.source: hazard(move.source, horizon, standing, policy) for move in moves}
+    danger = {move.source: failure_probability(move.source, horizon, standing, policy) for move in moves}
 
     def loss(timings: Mapping[str, Timing]) -> float:
         return _losses(fleet, leaving, timings, standing, policy)[0]
 
     waves = best_waves(moves, fleet, policy, danger, loss)
     timings = schedule(waves, fleet, policy)
-    rooms = {name: room_on(fleet.node_by_name[name], fleet, policy) for name in {m.target for m in moves if m.target}}
+    rooms = {
+        name: free_capacity(fleet.node_by_name[name], fleet, policy) for name in {m.target for m in moves if m.target}
+    }
     for move in moves:
         if move.target:
             rooms[move.target].take(move.vm, 0.0, policy)
@@ -219,9 +229,11 @@ def _build(
             timing = timings[move.vm.uuid]
             # A migration that never converges is aborted at the policy's limit.
             seconds = _finite(timing.seconds, policy)
-            risk = hazard(move.source, timing.start + seconds, standing, policy)
+            risk = failure_probability(move.source, timing.start + seconds, standing, policy)
             room_left = rooms[move.target].memory if move.target else None
-            facts = MoveReason(move, timing, risk, hazard(move.source, horizon, standing, policy), room_left)
+            facts = MoveReason(
+                move, timing, risk, failure_probability(move.source, horizon, standing, policy), room_left
+            )
             actions.append(
                 Action(
                     kind=move.kind,
@@ -248,9 +260,9 @@ def _build(
             fleet,
             [m for m in moves if m.target],
             policy,
-            lambda s, n=vm.node: hazard(n, s, standing, policy),
+            lambda s, n=vm.node: failure_probability(n, s, standing, policy),
         )
-        risk = round(hazard(vm.node, horizon, standing, policy), 6)
+        risk = round(failure_probability(vm.node, horizon, standing, policy), 6)
         actions.append(
             Action(
                 kind=ActionKind.STAY,
@@ -285,18 +297,18 @@ def _losses(
     fleet: Fleet,
     leaving: Sequence[str],
     timings: Mapping[str, Timing],
-    standing: dict[str, NodeStanding],
+    standing: dict[str, NodeRisk],
     policy: Policy,
 ) -> tuple[float, float]:
     """(with the plan, with nothing done): both over the vms of the nodes that are evacuated, within the horizon."""
     horizon = policy.trigger.horizon.total_seconds()
     with_plan = without = 0.0
     for name in leaving:
-        whole = hazard(name, horizon, standing, policy)
+        whole = failure_probability(name, horizon, standing, policy)
         for vm in fleet.vms_on(name):
             weight = policy.weights.of(vm.priority)
             timing = timings.get(vm.uuid)
             without += weight * whole
             done = math.inf if timing is None or (timing.live and not timing.live.converges) else timing.done
-            with_plan += weight * (whole if done >= horizon else hazard(name, done, standing, policy))
+            with_plan += weight * (whole if done >= horizon else failure_probability(name, done, standing, policy))
     return with_plan, without

@@ -8,11 +8,11 @@ from agent.report.report import (
     Trigger,
     VmRow,
 )
-from models.evacuation import Attempt, AttemptOutcome, Evacuation, Measured, SeenState
+from models.evacuation import Attempt, AttemptOutcome, Evacuation, Measured, ObservedState
 from models.fleet import Fleet, NodeState, Vm, VmState
 from models.plan import Action, ActionKind
 from models.risk import Risk
-from models.risk_level import NodeStanding, Standing
+from models.risk_level import NodeRisk, RiskLevel
 
 
 def vm_row(
@@ -111,7 +111,11 @@ def _last_seen(vm: Vm, attempt: Attempt | None, fleet_after: Fleet | None) -> tu
         target_now = fleet_after.node_by_name.get(target) if target else None
         if seen is None and target_now is not None and target_now.state is not NodeState.OFFLINE:
             return None, None  # its target answered and does not have it
-    states = {SeenState.RUNNING: VmState.RUNNING, SeenState.PAUSED: VmState.PAUSED, SeenState.SHUTOFF: VmState.SHUTOFF}
+    states = {
+        ObservedState.RUNNING: VmState.RUNNING,
+        ObservedState.PAUSED: VmState.PAUSED,
+        ObservedState.SHUTOFF: VmState.SHUTOFF,
+    }
     found = [(e.node, states[e.seen]) for e in (attempt.evidence if attempt else ()) if e.seen in states]
     for node, state in found:
         if state is VmState.RUNNING:
@@ -121,7 +125,7 @@ def _last_seen(vm: Vm, attempt: Attempt | None, fleet_after: Fleet | None) -> tu
 
 def node_row(
     fleet: Fleet,
-    found: NodeStanding,
+    found: NodeRisk,
     evacuating: frozenset[str],
     lost: frozenset[str],
     rows: list[VmRow],
@@ -145,7 +149,7 @@ def node_row(
         lost=name in lost,
         probability=risk.probability if risk else {},
         at_trigger_horizon=found.probability,
-        unknown_why=found.why if found.standing is Standing.UNKNOWN else "",
+        unknown_why=found.why if found.standing is RiskLevel.UNKNOWN else "",
         drivers=risk.drivers if risk else (),
         data_age_seconds=risk.data_age_seconds if risk else None,
         memory_bytes=node.vm_memory_bytes,

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from agent.actions.resources import Hands
-from agent.approve.approval import approve, bind, check_agreement
-from agent.assess.tiers import Judged, Tiers, cordoned, draining, record_changes, with_cordons
-from agent.execute.evacuation import CarryOut, Order, Watcher, execute, new_evacuation_id
-from agent.execute.withdrawal import Lookout
+from agent.actions.resources import Resources
+from agent.approve.approval import approve, bind_to_fleet, require_valid_approval
+from agent.assess.tiers import TierChange, Tiers, drain_only_policy, record_changes, unschedulable, with_unschedulable
+from agent.execute.evacuation import ApprovedPlan, CarryOut, Watcher, execute, new_evacuation_id
+from agent.execute.withdrawal import WithdrawalWatch
 from agent.guard.judge import judge
 from agent.state.requests import unfinished
 from agent.verify import Verification, verify
@@ -33,7 +33,7 @@ Planner = Callable[[Fleet, list[Risk], Policy, datetime, tuple[str, ...]], Plan]
 
 
 class PassOutcome(StrEnum):
-    QUIET = "quiet"
+    IDLE = "quiet"
     """no node has to be evacuated"""
     WAITING = "waiting"
     """a node should be evacuated, and an evacuation that is not over has to end first"""
@@ -59,15 +59,15 @@ class PassResult:
     verification: Verification | None = None
     refusal: Refused | None = None
     """the error behind REFUSED"""
-    tier_changes: tuple[Judged, ...] = ()
+    tier_changes: tuple[TierChange, ...] = ()
     """nodes whose tier is another one than before"""
 
 
 @dataclass
-class Cycle:
+class ControlLoop:
     """What a pass needs, and what it remembers between passes: tiers, cooldowns and the run of the risk."""
 
-    hands: Hands
+    hands: Resources
     policy: Policy
     look: Look
     """observe and assess; raises SourceError when it can't"""
@@ -81,7 +81,7 @@ class Cycle:
     _tiers: Tiers | None = None
     _cordoned: frozenset[str] = frozenset()
 
-    def run_pass(self) -> PassResult:
+    def run_once(self) -> PassResult:
         """Look once, and act when policy says so.
 
         Raises SourceError when the fleet or the telemetry can't be read: unknown, so nothing is done.
@@ -98,27 +98,27 @@ class Cycle:
         wanted, policy = tuple(node for node, one in judged.items() if one.act is Tier.EVACUATE), self.policy
         if not wanted:  # a drain has time: it waits until nothing urgent is left
             wanted = tuple(node for node, one in judged.items() if one.act is Tier.DRAIN)
-            policy = draining(self.policy)
+            policy = drain_only_policy(self.policy)
         if not wanted:
             why = "no node has to be evacuated"
-            return PassResult(PassOutcome.QUIET, why, started_at, fleet, risks, tier_changes=changes)
+            return PassResult(PassOutcome.IDLE, why, started_at, fleet, risks, tier_changes=changes)
         going_on = unfinished(self.hands.journal)
         if going_on:
             why = (
                 f"{', '.join(wanted)} should be left, and evacuation {going_on[-1]} is not over: see `lifeboat status`"
             )
             return PassResult(PassOutcome.WAITING, why, started_at, fleet, risks, tier_changes=changes)
-        self._cordoned = cordoned(fleet, judged) - set(wanted)
-        fleet = with_cordons(fleet, self._cordoned)
+        self._cordoned = unschedulable(fleet, judged) - set(wanted)
+        fleet = with_unschedulable(fleet, self._cordoned)
         plan = self.planner(fleet, risks, policy, now, wanted)
         self._tiers.acted(wanted, now)
         verdict = judge(plan, fleet, risks, self.policy, now)
-        result = self.act(plan, verdict, fleet, risks, started_at, tiers=self._tiers)
+        result = self.execute_plan(plan, verdict, fleet, risks, started_at, tiers=self._tiers)
         if isinstance(result.refusal, Busy):
-            self._tiers.not_acted(wanted)  # it is not this node's fault, and it may not have the time
+            self._tiers.clear_cooldown(wanted)  # it is not this node's fault, and it may not have the time
         return replace(result, tier_changes=changes)
 
-    def act(
+    def execute_plan(
         self,
         plan: Plan,
         verdict: Verdict,
@@ -132,7 +132,7 @@ class Cycle:
 
         `tiers`: withdraw what has not begun when a node recovers that the plan leaves for its risk; None: never for that.
         """
-        plan, verdict = bind(plan, verdict, fleet)
+        plan, verdict = bind_to_fleet(plan, verdict, fleet)
         evacuation = new_evacuation_id(self.hands)
         self._record("planned", evacuation, plan=plan.model_dump(mode="json"), verdict=verdict.model_dump(mode="json"))
         so_far = PassResult(PassOutcome.NOTHING_TO_MOVE, "", started_at, fleet, risks, plan, verdict)
@@ -169,26 +169,33 @@ class Cycle:
             plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
         )
         self._record("approved", evacuation, **agreement.model_dump(mode="json"))
-        lookout = Lookout(
-            plan, fleet, self.policy, self.hands, self.look, evacuation=evacuation, tiers=tiers, say=self.watcher.say
+        lookout = WithdrawalWatch(
+            plan,
+            fleet,
+            self.policy,
+            self.hands,
+            self.look,
+            evacuation=evacuation,
+            tiers=tiers,
+            say=self.watcher.on_message,
         )
         if agreement.by != "policy":  # a person takes time: the fleet must still be the one they agreed about
             seen, risks = self.look()
-            fleet = with_cordons(seen, self._cordoned)
+            fleet = with_unschedulable(seen, self._cordoned)
             lookout.take(seen, risks)
-        check_agreement(agreement, plan, fleet, now=clock.now())
+        require_valid_approval(agreement, plan, fleet, now=clock.now())
         with self._looking(lookout) as watcher:
-            order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
+            order = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
             return self.carry_out(order, self.hands, evacuation=evacuation, watcher=watcher)
 
     @contextmanager
-    def _looking(self, lookout: Lookout) -> Generator[Watcher]:
+    def _looking(self, lookout: WithdrawalWatch) -> Generator[Watcher]:
         """The watcher with the lookout beside it."""
 
         def withdraw(action: Action) -> str | None:
-            return self.watcher.withdraw(action) or lookout.withdraw(action)
+            return self.watcher.should_withdraw(action) or lookout.withdraw(action)
 
-        watcher = replace(self.watcher, withdraw=withdraw)
+        watcher = replace(self.watcher, should_withdraw=withdraw)
         if self.look_again is None:
             yield watcher
             return

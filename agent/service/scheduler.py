@@ -14,7 +14,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from agent.actions.attempt import Progress
 from agent.actions.runner import needs_recovery
 from agent.execute.evacuation import Watcher
-from agent.service.control_loop import Cycle, PassOutcome, PassResult
+from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from models.errors import LifeboatError
 from models.evacuation import Attempt, Evacuation
 
@@ -46,11 +46,13 @@ def log_watcher() -> Watcher:
         said.pop(attempt.id, None)
         log.info("ended", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
 
-    return Watcher(tell=tell, ended=ended, say=lambda line: log.warning("evacuation", message=line))
+    return Watcher(
+        on_progress=tell, on_attempt_finished=ended, on_message=lambda line: log.warning("evacuation", message=line)
+    )
 
 
 def serve(
-    cycle: Cycle,
+    cycle: ControlLoop,
     *,
     recover: Callable[[], tuple[list[Attempt], list[Evacuation]]],
     interval: timedelta,
@@ -74,7 +76,7 @@ def serve(
 
     if once:
         recover_and_say()
-        on_pass(cycle.run_pass())
+        on_pass(cycle.run_once())
         return
 
     passes = PassLog()
@@ -82,7 +84,7 @@ def serve(
     def one_pass() -> None:
         try:
             recover_and_say()
-            result = cycle.run_pass()
+            result = cycle.run_once()
         except LifeboatError as error:
             log.error("pass-failed", code=error.code, message=str(error))
             return
@@ -129,7 +131,7 @@ class PassLog:
             log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
         this = result.outcome, result.why
         waits = result.outcome in (PassOutcome.WAITING, PassOutcome.REFUSED)
-        level = log.info if result.outcome is PassOutcome.QUIET else log.warning
+        level = log.info if result.outcome is PassOutcome.IDLE else log.warning
         if not (waits and this == self._last):
             level("pass", outcome=result.outcome, why=result.why, risks=_worst(result))
         self._last = this

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.actions.resources import BlackoutMeter, Hands
+from agent.actions.resources import BlackoutMeter, Resources
 from agent.documents import read_policy
 from agent.service.control_loop import Look, Planner
 from models.errors import BadInput, PlannerFailed
@@ -33,7 +33,7 @@ class Session:
     """What a command that acts works with."""
 
     settings: Settings
-    hands: Hands
+    hands: Resources
     policy: Policy
     look: Look
     planner: Planner
@@ -89,7 +89,7 @@ def connect(
 
     Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
     """
-    from agent.assess.monitor import Eyes
+    from agent.assess.monitor import FleetMonitor
     from agent.state.certificate_pins import Pins
     from tools.clock import SystemClock
     from tools.guest_probe import guest_answers
@@ -99,14 +99,14 @@ def connect(
     policy = read_policy(policy_path) if policy_path is not None else Policy()
     journal = open_journal(settings)
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=_node_clocks(settings)))
-    eyes: Eyes | None = None
+    eyes: FleetMonitor | None = None
     try:
         archives = open_archives(settings) if settings.archive_url else None
         clock = SystemClock()
         pins = Pins(settings.state_dir / "pins.json", journal, clock)
-        hands = Hands(nodes, clock, journal, archives, watch, pins, guest_answers)
-        eyes = Eyes(settings, nodes, keep_ring=keep_ring)
-        yield Session(settings, hands, policy, eyes.look, planner_named(planner, settings))
+        hands = Resources(nodes, clock, journal, archives, watch, pins, guest_answers)
+        eyes = FleetMonitor(settings, nodes, keep_ring=keep_ring)
+        yield Session(settings, hands, policy, eyes.poll, planner_named(planner, settings))
     finally:
         if eyes is not None:
             eyes.close()

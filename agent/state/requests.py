@@ -29,7 +29,7 @@ class Request(StrEnum):
 
 
 @dataclass(frozen=True)
-class Steering:
+class OperatorRequests:
     """What people have asked of one evacuation so far."""
 
     cancelled_by: str | None = None
@@ -44,9 +44,9 @@ class Steering:
 STEERING = (*Request, "called-off")
 
 
-def steering_of(records: Iterable[Record]) -> Steering:
+def fold_requests(records: Iterable[Record]) -> OperatorRequests:
     """What these records of one evacuation come to. A cancellation is not taken back by anything."""
-    steering = Steering()
+    steering = OperatorRequests()
     for record in records:
         by = str(record.data.get("by", ""))
         cancelled, paused = steering.cancelled_by, steering.paused_by
@@ -59,12 +59,12 @@ def steering_of(records: Iterable[Record]) -> Steering:
             paused, renewed, at = None, by, datetime.fromisoformat(record.time)
         elif record.kind == "called-off":
             called_off = called_off or str(record.data["why"])
-        steering = Steering(cancelled, paused, renewed, at, called_off)
+        steering = OperatorRequests(cancelled, paused, renewed, at, called_off)
     return steering
 
 
-def read_steering(journal: Journal, evacuation: str) -> Steering:
-    return steering_of(journal.records(evacuation=evacuation, kinds=STEERING))
+def read_requests(journal: Journal, evacuation: str) -> OperatorRequests:
+    return fold_requests(journal.records(evacuation=evacuation, kinds=STEERING))
 
 
 def unfinished(journal: Journal) -> list[str]:
@@ -99,7 +99,7 @@ def ask(journal: Journal, request: Request, evacuation: str, *, by: str, now: da
             else "no evacuation is going on",
             hint=f"not over: {', '.join(going_on)}" if going_on else "see `lifeboat status`",
         )
-    if request is not Request.CANCEL and read_steering(journal, evacuation).cancelled_by is not None:
+    if request is not Request.CANCEL and read_requests(journal, evacuation).cancelled_by is not None:
         raise BadInput(f"evacuation {evacuation} was cancelled, which is for good", hint="plan again")
     journal.append(request, {"by": by}, now=now, evacuation=evacuation)
     return evacuation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.state.requests import Steering, steering_of
+from agent.state.requests import OperatorRequests, fold_requests
 from models.base import Value
 from models.evacuation import AttemptOutcome
 from models.plan import Plan
@@ -101,7 +101,7 @@ def _evacuation(name: str, records: list[Record], locks: set[str], holder: Holde
             )
     at_work = holder is not None and holder.what in (name, "recovery") and outcome == "running"
     if outcome == "running":
-        outcome, why = _under_way(steering_of(records), at_work)
+        outcome, why = _under_way(fold_requests(records), at_work)
     over = sum(attempt.outcome != "running" for attempt in attempts.values())
     return EvacuationStatus(
         id=name,
@@ -115,7 +115,7 @@ def _evacuation(name: str, records: list[Record], locks: set[str], holder: Holde
     )
 
 
-def _under_way(steering: Steering, at_work: bool) -> tuple[str, str]:
+def _under_way(steering: OperatorRequests, at_work: bool) -> tuple[str, str]:
     """State and reason of an evacuation that has not ended."""
     nobody = "" if at_work else "; the lifeboat that ran it is gone"
     if steering.cancelled_by is not None:

@@ -6,7 +6,7 @@ from agent.archives.restore import restore
 from agent.verify import Check
 from lab.demo.stage import GuestView, GuestWatch, Stage
 from models.errors import LifeboatError
-from models.evacuation import AttemptOutcome, Evacuation, SeenState
+from models.evacuation import AttemptOutcome, Evacuation, ObservedState
 from models.fleet import Fleet, Priority, Vm
 
 _ANSWER_SECONDS = 90.0
@@ -82,7 +82,7 @@ def _restores(stage: Stage, vm: Vm, archive_id: str, dead: str) -> Check:
         return Check(name=name, passed=False, why=str(error))
     boot = stage.answers(vm, _ANSWER_SECONDS)
     copies = stage.copies(vm.uuid)
-    passed = sight.seen is SeenState.RUNNING and boot is not None and copies == 1
+    passed = sight.seen is ObservedState.RUNNING and boot is not None and copies == 1
     return Check(
         name=name, passed=passed, why=f"on {node}: {'booted and answers' if boot else 'silent'}, {copies} copy"
     )

@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from agent.approve.approval import PolicyApprover
+from agent.approve.approval import DenyingApprover
 from agent.execute.evacuation import Watcher
 from agent.report import build_report, write_html
-from agent.service.control_loop import Cycle, PassOutcome, PassResult
+from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.verify import Check
 from lab.demo.proof import prove
 from lab.demo.screen import Screen
@@ -86,14 +86,16 @@ class _Scene:
         self.cancelled = threading.Event()
         self._announced: set[str] = set()
         self._alarms: int | None = None
-        watcher = Watcher(tell=screen.show_progress, ended=screen.show_attempt, cancelled=self.cancelled)
+        watcher = Watcher(
+            on_progress=screen.show_progress, on_attempt_finished=screen.show_attempt, cancelled=self.cancelled
+        )
         session = stage.session
-        self.cycle = Cycle(
+        self.cycle = ControlLoop(
             session.hands,
             session.policy,
             self._look,
             session.planner,
-            PolicyApprover(),
+            DenyingApprover(),
             watcher,
             carry_out=session.durable.execute,
         )
@@ -135,8 +137,8 @@ class _Scene:
     def _quiet_passes(self) -> PassResult:
         result: PassResult | None = None
         for _ in range(_QUIET_PASSES):
-            result = self.cycle.run_pass()
-            if result.outcome is not PassOutcome.QUIET:
+            result = self.cycle.run_once()
+            if result.outcome is not PassOutcome.IDLE:
                 raise LabError(
                     f"lifeboat wants to act on a healthy fleet: {result.why}", hint="this is a fault of the forecast"
                 )
@@ -152,13 +154,13 @@ class _Scene:
         while clock.monotonic() < deadline:
             began = clock.monotonic()
             try:
-                result = self.cycle.run_pass()
+                result = self.cycle.run_once()
             except LifeboatError as error:
                 self.screen.say(f"pass failed: {error}", "red")
             else:
                 if result.evacuation is not None:
                     return result
-                if result.outcome is not PassOutcome.QUIET:
+                if result.outcome is not PassOutcome.IDLE:
                     raise LabError(f"lifeboat did not evacuate {BREAKING}: {result.why}")
             clock.sleep(max(0.0, _PASS_SECONDS - (clock.monotonic() - began)))
         raise LabError(f"{_GIVE_UP_SECONDS:.0f} s after its PSU began to fail, {BREAKING} was not evacuated")

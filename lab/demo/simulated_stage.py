@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.assess.assess import assess
 from agent.documents import read_policy
-from agent.observe.observe import Memory, observe
+from agent.observe.observe import TelemetryCache, observe
 from agent.service.session import Session, planner_named
 from agent.settings import Settings
 from lab.demo.stage import DEMO_POLICY, SECONDS_TO_ERRORS, GuestWatch, MoveMeter, Report
@@ -123,12 +123,12 @@ class SimulatedStage:
         now = clock.now().timestamp()
         self._signals = load_catalogue(None)
         self._metrics = SimulatedMetrics(tuple(self.fleet.machines), self._signals, seed=7, epoch=now - 2 * 86_400)
-        self._memory = Memory()
+        self._memory = TelemetryCache()
         self._previous: Fleet | None = None
         settings = Settings(
             simulated=True, state_dir=directory / "state", archive_url=(directory / "archives").as_uri()
         )
-        hands = Hands(
+        hands = Resources(
             self.fleet.hypervisors(),
             clock,
             Journal(settings.state_dir / "journal.sqlite"),

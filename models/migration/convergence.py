@@ -92,7 +92,7 @@ class Rules:
         return min(rung.downtime.total_seconds(), self.last_downtime if position == last else self.max_downtime)
 
 
-class Step(StrEnum):
+class LadderStep(StrEnum):
     """What the mover does next."""
 
     GO_ON = "go_on"
@@ -103,7 +103,7 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True)
-class Climb:
+class LadderPosition:
     """Where on the ladder a move stands. It only ever goes up."""
 
     position: int = 0
@@ -121,21 +121,21 @@ class Climb:
 class Start:
     """How a migration is begun: what libvirt takes only then, and the first pause allowed."""
 
-    climb: Climb
+    climb: LadderPosition
     auto_converge: bool
     throttle_io: int | None
     """bytes per second for each disk; None: as they are"""
 
 
 @dataclass(frozen=True)
-class Decision:
-    step: Step
+class LadderDecision:
+    step: LadderStep
     reason: str
     """one clause a person reads: what was seen, and what follows"""
-    climb: Climb
+    climb: LadderPosition
 
 
-def begin(rules: Rules, ratio: float | None) -> Start:
+def start_position(rules: Rules, ratio: float | None) -> Start:
     """Take every rung that needs to be taken before the first byte. `ratio`: dirty rate over bandwidth.
 
     None: nobody measured. Then auto-converge is armed, since QEMU uses it on a migration that gets nowhere and on no
@@ -160,13 +160,13 @@ def begin(rules: Rules, ratio: float | None) -> Start:
         position, downtime = index + 1, max(downtime, rules.downtime(index))
     limits = [do.throttle_io for do in now if isinstance(do, ThrottleIo)]
     return Start(
-        climb=Climb(position=position, downtime=downtime or rules.max_downtime),
+        climb=LadderPosition(position=position, downtime=downtime or rules.max_downtime),
         auto_converge=Act.AUTO_CONVERGE in now,
         throttle_io=min(limits) if limits else None,
     )
 
 
-def decide(history: Sequence[JobProgress], climb: Climb, rules: Rules, *, elapsed: float) -> Decision:
+def next_step(history: Sequence[JobProgress], climb: LadderPosition, rules: Rules, *, elapsed: float) -> LadderDecision:
     """The next step of a running migration, and why.
 
     `history` is oldest first, its `elapsed_seconds` counted like `elapsed`, from the start of the move; it may be empty or
@@ -176,13 +176,17 @@ def decide(history: Sequence[JobProgress], climb: Climb, rules: Rules, *, elapse
     allowed never becomes shorter.
     """
     if climb.post_copy or (history and history[-1].post_copy):
-        return Decision(Step.GO_ON, "post-copy: the guest runs at the target", replace(climb, post_copy=True))
+        return LadderDecision(
+            LadderStep.GO_ON, "post-copy: the guest runs at the target", replace(climb, post_copy=True)
+        )
     if climb.abort_asked:
-        return Decision(Step.GO_ON, "told to end", climb)
+        return LadderDecision(LadderStep.GO_ON, "told to end", climb)
     if elapsed >= rules.timeout:
         return _at_the_timeout(climb, rules, elapsed)
     if (still := stuck_for(history)) >= rules.stuck_after:
-        return Decision(Step.ABORT, f"nothing was sent for {still:.0f} s: abort", _after(Step.ABORT, climb))
+        return LadderDecision(
+            LadderStep.ABORT, f"nothing was sent for {still:.0f} s: abort", _after(LadderStep.ABORT, climb)
+        )
     for position in range(climb.position, len(rules.ladder)):
         rung = rules.ladder[position]
         if rung.at_start or not rules.allows(rung) or not _holds(rung.when, history, climb, rules, elapsed):
@@ -194,35 +198,35 @@ def decide(history: Sequence[JobProgress], climb: Climb, rules: Rules, *, elapse
             if downtime <= climb.downtime:
                 climb = replace(climb, position=position + 1)
                 continue
-            return Decision(
-                Step.RAISE_DOWNTIME,
+            return LadderDecision(
+                LadderStep.RAISE_DOWNTIME,
                 f"{why}: downtime up to {downtime * 1000:.0f} ms",
                 replace(taken, downtime=downtime),
             )
-        step = Step(str(rung.do))
-        if step is Step.SUSPEND and climb.suspended:
+        step = LadderStep(str(rung.do))
+        if step is LadderStep.SUSPEND and climb.suspended:
             continue
-        return Decision(step, f"{why}: {rung.what}", _after(step, taken))
-    return Decision(Step.GO_ON, _course(history, climb), climb)
+        return LadderDecision(step, f"{why}: {rung.what}", _after(step, taken))
+    return LadderDecision(LadderStep.GO_ON, _course(history, climb), climb)
 
 
-def _at_the_timeout(climb: Climb, rules: Rules, elapsed: float) -> Decision:
-    step = Step.POST_COPY if rules.post_copy and not climb.suspended else Step.ABORT
+def _at_the_timeout(climb: LadderPosition, rules: Rules, elapsed: float) -> LadderDecision:
+    step = LadderStep.POST_COPY if rules.post_copy and not climb.suspended else LadderStep.ABORT
     top = replace(climb, position=max(climb.position, len(rules.ladder)), since=elapsed)
     what = step.value.replace("_", "-")
-    return Decision(step, f"{rules.timeout:.0f} s are over, the policy's timeout: {what}", _after(step, top))
+    return LadderDecision(step, f"{rules.timeout:.0f} s are over, the policy's timeout: {what}", _after(step, top))
 
 
-def _after(step: Step, climb: Climb) -> Climb:
+def _after(step: LadderStep, climb: LadderPosition) -> LadderPosition:
     return replace(
         climb,
-        post_copy=step is Step.POST_COPY,
-        suspended=climb.suspended or step is Step.SUSPEND,
-        abort_asked=step is Step.ABORT,
+        post_copy=step is LadderStep.POST_COPY,
+        suspended=climb.suspended or step is LadderStep.SUSPEND,
+        abort_asked=step is LadderStep.ABORT,
     )
 
 
-def _holds(when: When, history: Sequence[JobProgress], climb: Climb, rules: Rules, elapsed: float) -> bool:
+def _holds(when: When, history: Sequence[JobProgress], climb: LadderPosition, rules: Rules, elapsed: float) -> bool:
     """Whether everything the condition names is so. What can't be told yet is not so."""
     memory = next((look.elapsed_seconds for look in history if look.iteration > 0), None)
     if when.left is not None and rules.timeout - elapsed > when.left.total_seconds():
@@ -331,7 +335,7 @@ def link_carries(history: Sequence[JobProgress]) -> bool:
     return len(last) > 1 and all(b.bytes_processed > a.bytes_processed for a, b in pairwise(last))
 
 
-def _course(history: Sequence[JobProgress], climb: Climb) -> str:
+def _course(history: Sequence[JobProgress], climb: LadderPosition) -> str:
     if climb.suspended:
         return "suspended until it is over"
     if not history or history[-1].iteration == 0:
@@ -340,7 +344,7 @@ def _course(history: Sequence[JobProgress], climb: Climb) -> str:
     return f"slowed by {throttle:.0%}" if throttle else ""
 
 
-def _why(when: When, history: Sequence[JobProgress], climb: Climb) -> str:
+def _why(when: When, history: Sequence[JobProgress], climb: LadderPosition) -> str:
     reasons: list[str] = []
     if when.stalled is not None:
         reasons.append(f"no progress for {stalled_for(history, since=climb.since):.0f} s")

@@ -26,7 +26,7 @@ import tools.journal.sqlite
 from agent.cli.main import main
 
 CHANGES = (
-    "stamp_attempt", "migrate_live", "abort_job", "shut_down", "power_off", "start", "resume", "define", "undefine",
+    "tag_attempt", "migrate_live", "abort_job", "shut_down", "power_off", "start", "resume", "define", "undefine",
     "create_disk", "write_disk", "delete_disk",
 )  # fmt: skip
 
@@ -126,10 +126,10 @@ def _simulate(address: str, steps: Steps) -> None:
         nodes[name] = CountingNode(node._world, name)
         nodes[name].steps = steps  # type: ignore[attr-defined]
 
-    class Eyes:
+    class FleetMonitor:
         def __init__(self, *_: object, **__: object) -> None: ...
 
-        def look(self) -> Any:
+        def poll(self) -> Any:
             return look(nodes)
 
         def close(self) -> None: ...
@@ -138,7 +138,7 @@ def _simulate(address: str, steps: Steps) -> None:
     hypervisors.connect_nodes = lambda *_, **__: nodes  # type: ignore[attr-defined]
     sys.modules["tools.libvirt.fleet"] = hypervisors
     tools.clock.SystemClock = FastClock  # type: ignore[misc,assignment]
-    agent.assess.monitor.Eyes = Eyes  # type: ignore[misc,assignment]
+    agent.assess.monitor.FleetMonitor = FleetMonitor  # type: ignore[misc,assignment]
     for name in ("append", "lock", "unlock"):
         steps.around(tools.journal.sqlite.Journal, name)
     for name in ("fsync", "replace"):

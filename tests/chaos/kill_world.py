@@ -93,7 +93,7 @@ class World:
     def truth(self) -> Truth:
         fleet = self._fleet
         with fleet.lock:
-            fleet.catch_up()
+            fleet.advance()
             domains = {(n, u): d for n, m in fleet.machines.items() for u, d in m.domains.items()}
             return Truth(
                 ran_twice=frozenset(fleet.ran_twice),

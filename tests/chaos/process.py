@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.actions.attempt import Progress
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.execute.evacuation import Watcher
 from tools.clock import VirtualClock
 from tools.journal.sqlite import Journal
@@ -73,8 +73,10 @@ class Process:
         self._in_moment = threading.local()
         self.journal = _Journal(journal, self)
         reached: dict[str, Hypervisor] = {n: _Reached(node, self) for n, node in nodes.items()}  # type: ignore[misc]
-        self.hands = Hands(reached, clock, self.journal, archives)
-        self.watcher = Watcher(tell=self._tell, withdraw=lambda _: self.withdrawn or None, heed_seconds=_HEED_SECONDS)
+        self.hands = Resources(reached, clock, self.journal, archives)
+        self.watcher = Watcher(
+            on_progress=self._tell, should_withdraw=lambda _: self.withdrawn or None, heed_seconds=_HEED_SECONDS
+        )
 
     def heeded_cancel(self) -> bool:
         """The thread that heeds requests has written it down, and has come round again since."""

@@ -24,7 +24,7 @@ from scenes.simulated_world import POLICY
 from agent.actions.runner import recover_attempts
 from agent.cli.apply import exit_code_of
 from agent.guard.judge import judge
-from agent.service.control_loop import Cycle, PassResult
+from agent.service.control_loop import ControlLoop, PassResult
 from models.errors import LifeboatError
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
@@ -68,15 +68,15 @@ class Told:
 def replay(scenario: Scenario, phase: str, stage: Stage, directory: Path) -> Told:
     """Play a scenario in one phase. Never raises for what lifeboat does wrong: that is in `Told.broken`."""
     play = Play(scenario.at(phase), stage, directory)
-    told_of = threading.excepthook
+    previous_hook = threading.excepthook
     threading.excepthook = lambda args: (
-        None if args.exc_type is Stopped else told_of(args)
+        None if args.exc_type is Stopped else previous_hook(args)
     )  # a killed thread says nothing
     try:
         return play.run()
     finally:
         play.close()
-        threading.excepthook = told_of
+        threading.excepthook = previous_hook
 
 
 class Play:
@@ -211,8 +211,8 @@ class Play:
             process.require_running()
             return self.stage.look(), []
 
-        cycle = Cycle(process.hands, self.policy, look, _no_planner, _Human(process), watcher=process.watcher)
-        return cycle.act(plan, verdict, fleet, [], clock.now())
+        cycle = ControlLoop(process.hands, self.policy, look, _no_planner, _Human(process), watcher=process.watcher)
+        return cycle.execute_plan(plan, verdict, fleet, [], clock.now())
 
     def _plan(self, fleet: Fleet) -> Plan:
         actions: list[Action] = []

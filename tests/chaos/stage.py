@@ -233,7 +233,7 @@ class SimulatedStage(Stage):
     def copies(self, vm: str) -> list[Copy]:
         uuid = self.uuids[vm]
         with self.fleet.lock:
-            self.fleet.catch_up()
+            self.fleet.advance()
             return [
                 Copy(name, domain.state, domain.incoming, domain.attempt, _settings(domain))
                 for name, machine in self.fleet.machines.items()
@@ -272,7 +272,7 @@ class SimulatedStage(Stage):
         self.fleet.cut_link(one, other)
 
     def hang(self, vm: str, *, deaf: bool) -> None:
-        self.fleet.hang(self.uuids[vm], deaf=deaf)
+        self.fleet.stall(self.uuids[vm], deaf=deaf)
 
     def mend_links(self) -> None:
         self.fleet.mend_links()

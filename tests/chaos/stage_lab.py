@@ -272,7 +272,7 @@ def _unmark(lab: Lab, vm: str, node: str) -> None:
     if lab.node(node).alive():
         hypervisor_node = LibvirtNode(node, hypervisor.uri(lab, node))
         with suppress(LifeboatError):
-            hypervisor_node.stamp_attempt(str(guests.guest_uuid(lab, guests.guest(vm))), None)
+            hypervisor_node.tag_attempt(str(guests.guest_uuid(lab, guests.guest(vm))), None)
         hypervisor_node.close()
 
 

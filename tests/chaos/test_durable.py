@@ -11,10 +11,10 @@ import pytest
 from scenes.simulated_world import POLICY, World
 
 from agent.actions.attempt import Progress
-from agent.approve.approval import PolicyApprover, approve
-from agent.execute.evacuation import Order, Run, Watcher
+from agent.approve.approval import DenyingApprover, approve
+from agent.execute.evacuation import ApprovedPlan, Run, Watcher
 from agent.execute.workflows import Durable
-from agent.state.requests import Request, ask, read_steering, unfinished
+from agent.state.requests import Request, ask, read_requests, unfinished
 from agent.state.status import read_status
 from models.errors import BadInput, Busy
 from models.evacuation import AttemptOutcome, Evacuation, EvacuationOutcome
@@ -34,11 +34,11 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.journal.close()
 
 
-def order(world: World, policy: Policy = POLICY) -> Order:
+def order(world: World, policy: Policy = POLICY) -> ApprovedPlan:
     plan, fleet, verdict = world.plan(policy)
     now = world.fleet.clock.now()
-    agreement = approve(plan, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
-    return Order(plan=plan, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
+    agreement = approve(plan, verdict, DenyingApprover(), now=now, expires_after=timedelta(minutes=15))
+    return ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
 
 
 def evacuate(world: World, watcher: Watcher | None = None, *, name: str = NAME, policy: Policy = POLICY) -> Evacuation:
@@ -72,7 +72,7 @@ def once_copying(vm: str, do: Request, world: World) -> Watcher:
             done.set()
             ask_elsewhere(world, do)
 
-    return Watcher(tell=tell)
+    return Watcher(on_progress=tell)
 
 
 def test_an_evacuation_is_over_once_and_its_attempts_are_named_after_it(world: World) -> None:
@@ -89,7 +89,7 @@ def test_a_pause_lets_finish_what_runs_and_nothing_new_begins_until_it_is_resume
     found: list[Evacuation] = []
     watcher = once_copying(world.web, Request.PAUSE, world)
     rests = threading.Event()
-    watcher.ended = lambda attempt: rests.set()
+    watcher.on_attempt_finished = lambda attempt: rests.set()
     thread = threading.Thread(target=lambda: found.append(evacuate(world, watcher, policy=one_by_one)))
     thread.start()
     assert rests.wait(30)
@@ -110,7 +110,7 @@ def test_a_cancellation_from_elsewhere_ends_it_for_good(world: World) -> None:
     for vm in (world.db, world.batch):
         assert world.outcome(evacuation, vm) is AttemptOutcome.CANCELLED
         assert world.fleet.running_on(vm) == ["a"]
-    assert read_steering(world.journal, NAME).cancelled_by == "ana"
+    assert read_requests(world.journal, NAME).cancelled_by == "ana"
     with pytest.raises(BadInput, match="no evacuation is going on"):
         ask_elsewhere(world, Request.RESUME)
     world.check_nothing_lost_or_doubled()

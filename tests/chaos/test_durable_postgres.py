@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from scenes.simulated_world import POLICY, World
 
-from agent.approve.approval import Agreement
-from agent.execute.evacuation import Order
+from agent.approve.approval import ApprovalRecord
+from agent.execute.evacuation import ApprovedPlan
 from agent.execute.workflows import Durable
 from agent.state.requests import Request, ask, unfinished
 from models.errors import BadInput, Busy
@@ -65,12 +65,14 @@ def evacuate_as(directory: Path, url: str, *, pause: bool = False) -> Evacuation
     world = World(directory)
     plan, fleet, verdict = world.plan()
     now = world.fleet.clock.now()
-    agreement = Agreement(plan_sha256=plan.digest(), by="ana", at=now, expires_at=now + POLICY.approval.expires_after)
+    agreement = ApprovalRecord(
+        plan_sha256=plan.digest(), by="ana", at=now, expires_at=now + POLICY.approval.expires_after
+    )
     name = f"evac-{directory.name}"
     if pause:
         world.journal.append(Request.PAUSE, {"by": "ana"}, now=now, evacuation=name)
     try:
-        order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
+        order = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
         return Durable(directory, url).execute(order, world.hands, evacuation=name).outcome
     finally:
         world.journal.close()

@@ -14,9 +14,9 @@ import pytest
 from scenes.simulated_world import INFERENCE, POLICY, World
 
 from agent.actions.runner import recover_attempts
-from agent.approve.approval import Agreement, PolicyApprover, StandingApprover, approve, check_agreement
+from agent.approve.approval import ApprovalRecord, DenyingApprover, PreapprovedBy, approve, require_valid_approval
 from agent.archives.restore import restore
-from agent.execute.evacuation import Order, Watcher, execute
+from agent.execute.evacuation import ApprovedPlan, Watcher, execute
 from agent.verify import verify
 from models.errors import ApprovalMissing, LifeboatError, PrecheckFailed
 from models.evacuation import AttemptOutcome, EvacuationOutcome
@@ -112,7 +112,7 @@ def test_a_vm_shut_off_by_somebody_else_meanwhile_is_left_alone(world: World) ->
     made, fleet, verdict = world.plan()
     world.fleet.node("a").power_off(world.web)
     agreement = _agreement(world, made)
-    order = Order(plan=made, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
+    order = ApprovedPlan(plan=made, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
     evacuation = execute(order, world.hands, evacuation="evac-1")
     assert world.outcome(evacuation, world.web) is AttemptOutcome.REFUSED
     assert world.fleet.running_on(world.web) == []
@@ -127,14 +127,14 @@ def test_a_vm_that_another_attempt_holds_is_refused(world: World) -> None:
 
 
 def test_a_vm_that_another_lifeboat_is_moving_is_refused(world: World) -> None:
-    world.fleet.node("a").stamp_attempt(world.web, "attempt-of-another-host")
+    world.fleet.node("a").tag_attempt(world.web, "attempt-of-another-host")
     evacuation = world.evacuate()
     assert world.outcome(evacuation, world.web) is AttemptOutcome.REFUSED
     assert world.fleet.running_on(world.web) == ["a"]
 
 
 def test_a_node_that_recovers_withdraws_what_has_not_begun(world: World) -> None:
-    evacuation = world.evacuate(watcher=Watcher(withdraw=lambda action: "the node recovered"))
+    evacuation = world.evacuate(watcher=Watcher(should_withdraw=lambda action: "the node recovered"))
     assert evacuation.outcome is EvacuationOutcome.CANCELLED
     assert all(world.fleet.running_on(vm) == ["a"] for vm in (world.web, world.db, world.batch))
     world.check_nothing_lost_or_doubled()
@@ -168,31 +168,31 @@ def test_restore_brings_an_archived_vm_back_once_and_only_once(world: World) -> 
         restore(world.hands, attempt.archive.id, "c", start=True, gone=frozenset({"a"}))
 
 
-def _agreement(world: World, plan: Plan) -> Agreement:
+def _agreement(world: World, plan: Plan) -> ApprovalRecord:
     now = world.fleet.clock.now()
-    return Agreement(plan_sha256=plan.digest(), by="policy", at=now, expires_at=now + timedelta(minutes=15))
+    return ApprovalRecord(plan_sha256=plan.digest(), by="policy", at=now, expires_at=now + timedelta(minutes=15))
 
 
 def test_an_approval_is_void_once_the_fleet_has_changed_or_time_has_passed(world: World) -> None:
     made, fleet, _ = world.plan()
     agreement, now = _agreement(world, made), world.fleet.clock.now()
-    check_agreement(agreement, made, fleet, now=now)
+    require_valid_approval(agreement, made, fleet, now=now)
     with pytest.raises(ApprovalMissing, match="expired"):
-        check_agreement(agreement, made, fleet, now=now + timedelta(hours=1))
+        require_valid_approval(agreement, made, fleet, now=now + timedelta(hours=1))
     world.fleet.node("a").power_off(world.web)
     with pytest.raises(ApprovalMissing, match="fleet has changed"):
-        check_agreement(agreement, made, world.snapshot(), now=now)
+        require_valid_approval(agreement, made, world.snapshot(), now=now)
     other = made.model_copy(update={"expected_loss": made.expected_loss + 1})
     with pytest.raises(ApprovalMissing, match="another plan"):
-        check_agreement(agreement, other, fleet, now=now)
+        require_valid_approval(agreement, other, fleet, now=now)
 
 
 def test_what_policy_asks_a_human_for_is_not_done_without_one(world: World) -> None:
     made, _, verdict = world.plan(Policy())
     now = world.fleet.clock.now()
     with pytest.raises(ApprovalMissing, match="needs a human"):
-        approve(made, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=1))
-    agreed = approve(made, verdict, StandingApprover("ana"), now=now, expires_after=timedelta(minutes=1))
+        approve(made, verdict, DenyingApprover(), now=now, expires_after=timedelta(minutes=1))
+    agreed = approve(made, verdict, PreapprovedBy("ana"), now=now, expires_after=timedelta(minutes=1))
     assert agreed.by == "ana"
 
 

@@ -11,7 +11,7 @@ import pytest
 from scenes.simulated_world import World
 
 from agent.actions.attempt import AttemptContext, Progress
-from agent.actions.disk_throttle import tightened
+from agent.actions.disk_throttle import stricter_limits
 from agent.actions.runner import recover_attempts, run_attempt
 from models.errors import MigrationFailed
 from models.evacuation import Attempt, AttemptOutcome
@@ -261,7 +261,7 @@ class TestDisksHeld:
         ],
     )
     def test_a_tighter_limit_stays(self, now: dict[str, int], then: dict[str, int]) -> None:
-        assert {k: v for k, v in tightened({"vda": now}, 20 * MB)["vda"].items() if v} == then
+        assert {k: v for k, v in stricter_limits({"vda": now}, 20 * MB)["vda"].items() if v} == then
 
 
 class TestTwoCopies:

@@ -21,11 +21,11 @@ from chaos.store_faults import FaultyFileSystem
 import agent.actions.cold_archive
 import agent.actions.cold_migration
 import agent.actions.live_migration
-from agent.actions.attempt import AttemptContext, Ending
-from agent.actions.reconcile import Settlement, Sight, Step
-from agent.actions.resources import Hands
+from agent.actions.attempt import AttemptContext, AttemptResult
+from agent.actions.reconcile import NodeView, ReconcileStep, Reconciliation
+from agent.actions.resources import Resources
 from models.errors import LifeboatError
-from models.evacuation import AttemptOutcome, SeenState
+from models.evacuation import AttemptOutcome, ObservedState
 from tools.simulated.node import SimulatedNode
 from tools.simulated.state import Image
 
@@ -43,37 +43,37 @@ def mistake(scenario: str, phase: str, noticed: str) -> Callable[[Plant], Plant]
     return register
 
 
-def _judge_blindly(patch: pytest.MonkeyPatch, settlement: Settlement) -> None:
+def _judge_blindly(patch: pytest.MonkeyPatch, settlement: Reconciliation) -> None:
     """Without looking. Taking the mark off where no vm is fails then, and makes lifeboat look after all: that is kept
     quiet here."""
-    patch.setattr(agent.actions.live_migration, "settle_live", lambda *_, **__: settlement)
-    honest = SimulatedNode.stamp_attempt
+    patch.setattr(agent.actions.live_migration, "reconcile_migration", lambda *_, **__: settlement)
+    honest = SimulatedNode.tag_attempt
 
     def stamp(self: SimulatedNode, uuid: str, attempt: str | None) -> None:
         with suppress(LifeboatError):
             honest(self, uuid, attempt)
 
-    patch.setattr(SimulatedNode, "stamp_attempt", stamp)
+    patch.setattr(SimulatedNode, "tag_attempt", stamp)
 
 
 @mistake("link-cut", "copying", "the journal says done")
 def success_is_inferred_from_silence(patch: pytest.MonkeyPatch) -> None:
-    _judge_blindly(patch, Settlement(Step.DONE, "it must have moved"))
+    _judge_blindly(patch, Reconciliation(ReconcileStep.DONE, "it must have moved"))
 
 
 @mistake("libvirt-reports-an-error", "done", "the journal says failed")
 def failure_is_inferred_from_the_answer(patch: pytest.MonkeyPatch) -> None:
-    _judge_blindly(patch, Settlement(Step.AS_FOUND, "libvirt said so"))
+    _judge_blindly(patch, Reconciliation(ReconcileStep.AS_FOUND, "libvirt said so"))
 
 
 def _unreachable_is_absent(patch: pytest.MonkeyPatch) -> None:
-    honest = Hands.look
+    honest = Resources.observe
 
-    def look(self: Hands, node: str, uuid: str) -> Sight:
+    def look(self: Resources, node: str, uuid: str) -> NodeView:
         sight = honest(self, node, uuid)
-        return replace(sight, seen=SeenState.ABSENT) if sight.seen is SeenState.UNREACHABLE else sight
+        return replace(sight, seen=ObservedState.ABSENT) if sight.seen is ObservedState.UNREACHABLE else sight
 
-    patch.setattr(Hands, "look", look)
+    patch.setattr(Resources, "observe", look)
 
 
 @mistake("target-loses-its-network", "handed over", "ran twice at once")
@@ -88,23 +88,23 @@ def a_silent_source_is_taken_to_have_let_go(patch: pytest.MonkeyPatch) -> None:
 
 @mistake("link-cut", "handed over", "not locked by that attempt")
 def an_indeterminate_vm_is_unlocked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ending, "keeps_lock", property(lambda _: False))
+    patch.setattr(AttemptResult, "keeps_lock", property(lambda _: False))
 
 
 @mistake("source-dies", "handed over", "does not name")
 def an_indeterminate_vm_is_not_explained(patch: pytest.MonkeyPatch) -> None:
-    honest = Ending.__init__
+    honest = AttemptResult.__init__
 
-    def vague(self: Ending, outcome: AttemptOutcome, message: str, *more: Any, **named: Any) -> None:
+    def vague(self: AttemptResult, outcome: AttemptOutcome, message: str, *more: Any, **named: Any) -> None:
         honest(self, outcome, "something went wrong", *more, **named)
 
-    patch.setattr(Ending, "__init__", vague)
+    patch.setattr(AttemptResult, "__init__", vague)
 
 
 def _undefine_once_stopped(patch: pytest.MonkeyPatch, move: Any) -> None:
     honest = move.stop
 
-    def stop(ctx: AttemptContext, source: Any, *more: Any, **named: Any) -> Ending | None:
+    def stop(ctx: AttemptContext, source: Any, *more: Any, **named: Any) -> AttemptResult | None:
         ending = honest(ctx, source, *more, **named)
         source.undefine(ctx.vm.uuid)
         return ending
@@ -132,19 +132,19 @@ def a_failed_archive_leaves_the_vm_off(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         agent.actions.cold_archive,
         "put_back",
-        lambda *_, **__: Ending(AttemptOutcome.FAILED, "as it was found", "archive-failed"),
+        lambda *_, **__: AttemptResult(AttemptOutcome.FAILED, "as it was found", "archive-failed"),
     )
 
 
 @mistake("nothing-breaks", "", "carries the mark")
 def the_mark_is_never_taken_off(patch: pytest.MonkeyPatch) -> None:
-    honest = SimulatedNode.stamp_attempt
+    honest = SimulatedNode.tag_attempt
 
     def stamp(self: SimulatedNode, uuid: str, attempt: str | None) -> None:
         if attempt is not None:
             honest(self, uuid, attempt)
 
-    patch.setattr(SimulatedNode, "stamp_attempt", stamp)
+    patch.setattr(SimulatedNode, "tag_attempt", stamp)
 
 
 @mistake("link-cut", "copying", "is left on node-b")
@@ -199,7 +199,7 @@ def _stop(stage: SimulatedStage) -> None:
 
 
 def _mark(stage: SimulatedStage) -> None:
-    stage.fleet.node("node-a").stamp_attempt(stage.uuids["infer-1"], "evac-1")
+    stage.fleet.node("node-a").tag_attempt(stage.uuids["infer-1"], "evac-1")
 
 
 def _leave_a_throttle(stage: SimulatedStage) -> None:

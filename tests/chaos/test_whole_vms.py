@@ -20,7 +20,7 @@ from agent.actions.runner import recover_attempts, run_attempt
 from agent.archives.restore import restore
 from agent.archives.wipe import wipe
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError, NodeUnreachable, PrecheckFailed, Refused
-from models.evacuation import Attempt, AttemptOutcome, SeenState
+from models.evacuation import Attempt, AttemptOutcome, ObservedState
 from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import ArchivePolicy, SourceRelease
@@ -167,7 +167,7 @@ def test_an_archive_brings_the_whole_vm_back_on_another_node(world: Whole):
     assert world.store.leftovers() == []
     world.fleet.kill_node("a")
     sight = restore(world.hands, "attempt-1", "c", start=True, gone=frozenset({"a"}))
-    assert sight.seen is SeenState.RUNNING
+    assert sight.seen is ObservedState.RUNNING
     assert world.files("c") == had
     assert world.fleet.machines["c"].domains[world.vm].snapshots == 2
     assert world.fleet.running_on(world.vm) == ["c"]

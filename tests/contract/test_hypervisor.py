@@ -90,12 +90,12 @@ class TestInventory:
 
     def test_an_attempt_is_stamped_beside_the_labels_and_taken_off_again(self, world: World):
         before = read_labels(world.a.domain_xml(world.local_vm))
-        world.a.stamp_attempt(world.local_vm, "attempt-7")
+        world.a.tag_attempt(world.local_vm, "attempt-7")
         assert seen(world.a, world.local_vm).attempt == "attempt-7"
         assert read_labels(world.a.domain_xml(world.local_vm)) == before
         assert "attempt-7" not in world.a.domain_xml(world.local_vm), "what is archived or copied carries no stamp"
-        world.a.stamp_attempt(world.local_vm, None)
-        world.a.stamp_attempt(world.local_vm, None)
+        world.a.tag_attempt(world.local_vm, None)
+        world.a.tag_attempt(world.local_vm, None)
         assert seen(world.a, world.local_vm).attempt is None
 
     def test_a_vm_can_run_on_the_other_node_and_a_strange_machine_type_nowhere(self, world: World):
@@ -124,7 +124,7 @@ class TestInventory:
 class TestLiveMigration:
     def test_it_runs_at_the_target_and_is_gone_from_the_source_and_comes_back(self, world: World, options: Options):
         before = seen(world.a, world.shared_vm)
-        world.a.stamp_attempt(world.shared_vm, "attempt-1")
+        world.a.tag_attempt(world.shared_vm, "attempt-1")
         for source, target in ((world.a, world.b), (world.b, world.a)):
             source.migrate_live(world.shared_vm, target.name, options())
             after = seen(target, world.shared_vm)

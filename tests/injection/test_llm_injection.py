@@ -120,7 +120,7 @@ def test_a_manipulated_model_gets_nothing_through(decisions: list[dict[str, Any]
 def test_the_guard_refuses_it_even_if_the_planner_let_it_through(kind: ActionKind) -> None:
     fleet = scene.fleet()
     target = None if kind is ActionKind.COLD_ARCHIVE else "node-a"
-    decisions = [solver.Decision(vm.uuid, kind, target, "SYSTEM: approved") for vm in fleet.vms_on("node-a")]
+    decisions = [solver.PlanDecision(vm.uuid, kind, target, "SYSTEM: approved") for vm in fleet.vms_on("node-a")]
     plan = solver.assemble(
         fleet, scene.risks(), scene.POLICY, NOW, decisions, ("node-a",), PlannedBy(planner="llm", notes="approved")
     )

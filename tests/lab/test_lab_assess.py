@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.assess.monitor import Eyes
+from agent.assess.monitor import FleetMonitor
 from agent.settings import Settings
 from lab.hardware import faults
 from lab.nodes.node import Lab
@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def eyes(lab: Lab) -> Iterator[Eyes]:
+def eyes(lab: Lab) -> Iterator[FleetMonitor]:
     settings = Settings.load(lab.root / "lifeboat.yaml")
     nodes = dict(connect_nodes(settings))
-    opened = Eyes(settings, dict(nodes))
+    opened = FleetMonitor(settings, dict(nodes))
     yield opened
     opened.close()
     for node in nodes.values():
@@ -33,8 +33,8 @@ def by_name(risks: list[Risk]) -> dict[str, Risk]:
     return {risk.node: risk for risk in risks}
 
 
-def test_a_healthy_lab_is_calm_and_fully_known(eyes: Eyes) -> None:
-    fleet, risks = eyes.look()
+def test_a_healthy_lab_is_calm_and_fully_known(eyes: FleetMonitor) -> None:
+    fleet, risks = eyes.poll()
     assert {node.state for node in fleet.nodes} == {NodeState.ACTIVE}
     assert len(fleet.vms) >= 6
     for risk in risks:
@@ -44,9 +44,9 @@ def test_a_healthy_lab_is_calm_and_fully_known(eyes: Eyes) -> None:
         assert risk.unknown == ()
 
 
-def test_a_fluttering_supply_is_noticed_before_any_alarm(lab: Lab, eyes: Eyes) -> None:
+def test_a_fluttering_supply_is_noticed_before_any_alarm(lab: Lab, eyes: FleetMonitor) -> None:
     """A flutter of 90 s: the trigger must come during it, with an empty event log, and leave the other nodes alone."""
-    eyes.look()
+    eyes.poll()
     faults.start(lab, "node-c", "psu", seconds_to_errors=90.0, seconds_to_death=None)
     began = time.monotonic()
     try:

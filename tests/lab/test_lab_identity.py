@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from agent.actions.attempt import AttemptContext
 from agent.actions.cold_migration import cold_migrate
 from agent.actions.live_migration import live_migrate
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.cli.app import app
 from agent.settings import load_settings
 from agent.state.certificate_pins import Pins
@@ -34,17 +34,17 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture
-def hands(lab: Lab, tmp_path: Path) -> Iterator[Hands]:
+def hands(lab: Lab, tmp_path: Path) -> Iterator[Resources]:
     nodes = connect_nodes(load_settings(lab.config_path))
     journal = Journal(tmp_path / "journal.sqlite")
     clock = SystemClock()
-    yield Hands(dict(nodes), clock, journal, pins=Pins(tmp_path / "pins.json", journal, clock))
+    yield Resources(dict(nodes), clock, journal, pins=Pins(tmp_path / "pins.json", journal, clock))
     for node in nodes.values():
         node.close()
     journal.close()
 
 
-def test_what_the_prechecks_ask_is_answered_by_real_libvirt(lab: Lab, hands: Hands):
+def test_what_the_prechecks_ask_is_answered_by_real_libvirt(lab: Lab, hands: Resources):
     node, other = hands.nodes["node-a"], hands.nodes["node-b"]
     xml = node.running_xml(str(guests.guest_uuid(lab, guests.guest("infer-1"))))
     assert node.versions().libvirt >= 9_000_000
@@ -57,7 +57,7 @@ def test_what_the_prechecks_ask_is_answered_by_real_libvirt(lab: Lab, hands: Han
     assert node.clock_offset_seconds() is None, "libvirt does not tell, and nothing is made up"
 
 
-def test_a_swapped_certificate_of_the_same_ca_stops_the_move_before_anything_is_sent(lab: Lab, hands: Hands):
+def test_a_swapped_certificate_of_the_same_ca_stops_the_move_before_anything_is_sent(lab: Lab, hands: Resources):
     identity = str(guests.guest_uuid(lab, guests.guest("infer-1")))
     source, target = hands.nodes["node-a"], hands.nodes["node-b"]
     pins = hands.pins
@@ -95,7 +95,7 @@ def test_the_doctor_passes_a_sound_lab_and_fails_the_pin_of_a_swapped_certificat
     assert failing() == set()
 
 
-def attempt(hands: Hands, identity: str, kind: ActionKind) -> AttemptContext:
+def attempt(hands: Resources, identity: str, kind: ActionKind) -> AttemptContext:
     vm = next(vm for vm in hands.nodes["node-a"].vms() if vm.uuid == identity)
     action = Action(
         kind=kind,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.actions.attempt import AttemptContext
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.actions.runner import run_attempt
 from agent.archives.restore import restore
 from agent.archives.wipe import wipe
@@ -18,7 +18,7 @@ from lab.nodes import guests, hypervisor, initramfs, probe
 from lab.nodes.guests import Guest
 from lab.nodes.node import Lab, run
 from models.errors import PrecheckFailed
-from models.evacuation import AttemptOutcome, SeenState
+from models.evacuation import AttemptOutcome, ObservedState
 from models.plan import Action, ActionKind
 from models.policy import ArchivePolicy, Policy, SourceRelease
 from tools.archive.store import FsspecArchiveStore
@@ -47,7 +47,7 @@ class Place:
         }
         self.vm = str(guests.guest_uuid(lab, WHOLE))
         self.store = FsspecArchiveStore(f"file://{directory}/archives", key_file=directory / "key")
-        self.hands = Hands(self.nodes, SystemClock(), Journal(directory / "journal.sqlite"), self.store)
+        self.hands = Resources(self.nodes, SystemClock(), Journal(directory / "journal.sqlite"), self.store)
 
     def attempt(self, kind: ActionKind, source: str, target: str | None = None) -> str:
         action = Action(kind=kind, vm=self.vm, vm_name="whole", source=source, target=target, reason="a test")
@@ -146,7 +146,7 @@ def test_the_whole_vm_moves_is_archived_restored_and_wiped(place: Place):
     archive = place.attempt(ActionKind.COLD_ARCHIVE, "node-b")
     assert all(node.observe(place.vm) is None for node in place.nodes.values())
     restored = restore(place.hands, archive, "node-c", start=False)
-    assert restored.seen is SeenState.SHUTOFF
+    assert restored.seen is ObservedState.SHUTOFF
     archived = {image.path: b"".join(read()) for image, read in place.store.images(archive) if image.mode is not None}
     assert len(archived) == 2
     assert place.state("node-c") == archived

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.ladder import Rung
-from models.migration.convergence import Climb, JobProgress, Rules, Step, begin, decide, last_round_limit
+from models.migration.convergence import (
+    JobProgress,
+    LadderPosition,
+    LadderStep,
+    Rules,
+    last_round_limit,
+    next_step,
+    start_position,
+)
 from models.policy import MigrationPolicy
 from tools.ports.migration import MigrationOptions
 from tools.simulated.migration import SWITCH_SECONDS, Migration
@@ -62,7 +70,7 @@ looks = st.builds(
 )
 histories = st.lists(looks, max_size=12).map(lambda each: sorted(each, key=lambda look: look.elapsed_seconds))
 climbs = st.builds(
-    Climb,
+    LadderPosition,
     position=st.integers(0, 8),
     since=st.floats(0, 700),
     downtime=st.floats(0, 1),
@@ -74,8 +82,8 @@ climbs = st.builds(
 
 @settings(deadline=None)
 @given(histories, climbs, all_rules(), st.floats(0, 700))
-def test_one_decision(history: list[JobProgress], climb: Climb, rules: Rules, elapsed: float) -> None:
-    found = decide(history, climb, rules, elapsed=elapsed)
+def test_one_decision(history: list[JobProgress], climb: LadderPosition, rules: Rules, elapsed: float) -> None:
+    found = next_step(history, climb, rules, elapsed=elapsed)
     after = found.climb
     assert after.position >= climb.position
     assert after.downtime >= climb.downtime
@@ -84,19 +92,19 @@ def test_one_decision(history: list[JobProgress], climb: Climb, rules: Rules, el
         climb.suspended,
         climb.abort_asked,
     )
-    if found.step is Step.POST_COPY:
+    if found.step is LadderStep.POST_COPY:
         assert rules.post_copy
         assert after.post_copy
-    if found.step is Step.SUSPEND:
+    if found.step is LadderStep.SUSPEND:
         assert rules.suspend
         assert not climb.suspended
-    if found.step is Step.RAISE_DOWNTIME:
+    if found.step is LadderStep.RAISE_DOWNTIME:
         assert climb.downtime < after.downtime <= rules.last_downtime
     if climb.post_copy:
-        assert found.step is Step.GO_ON, "there is no way back"
+        assert found.step is LadderStep.GO_ON, "there is no way back"
     elif not climb.abort_asked and elapsed >= rules.timeout:
-        assert found.step in (Step.ABORT, Step.POST_COPY)
-    assert decide(history, climb, rules, elapsed=elapsed) == found
+        assert found.step in (LadderStep.ABORT, LadderStep.POST_COPY)
+    assert next_step(history, climb, rules, elapsed=elapsed) == found
 
 
 @settings(max_examples=50, deadline=None)
@@ -104,8 +112,8 @@ def test_one_decision(history: list[JobProgress], climb: Climb, rules: Rules, el
 def test_what_the_policy_forbids_changes_nothing_when_it_is_left_out(history: list[JobProgress], rules: Rules) -> None:
     allowed = tuple(rung for rung in rules.ladder if rules.allows(rung))
     elapsed = history[-1].elapsed_seconds if history else 0.0
-    without = decide(history, Climb(), replace(rules, ladder=allowed), elapsed=elapsed)
-    found = decide(history, Climb(), rules, elapsed=elapsed)
+    without = next_step(history, LadderPosition(), replace(rules, ladder=allowed), elapsed=elapsed)
+    found = next_step(history, LadderPosition(), rules, elapsed=elapsed)
     assert (found.step, found.climb.downtime) == (without.step, without.climb.downtime)
 
 
@@ -120,7 +128,7 @@ def test_what_the_policy_forbids_changes_nothing_when_it_is_left_out(history: li
 def test_a_whole_move_ends_by_its_timeout_within_its_caps(
     rules: Rules, memory: int, dirty: float, link: float, ratio: float | None
 ) -> None:
-    start = begin(rules, ratio)
+    start = start_position(rules, ratio)
     options = MigrationOptions(
         tls=True, max_downtime_seconds=last_round_limit(start.climb.downtime, SWITCH_SECONDS),
         timeout_seconds=rules.timeout, auto_converge=start.auto_converge, post_copy=rules.post_copy,
@@ -132,15 +140,15 @@ def test_a_whole_move_ends_by_its_timeout_within_its_caps(
     while now < job.done_at:
         now += poll
         history.append(job.progress(now))
-        found = decide(history, climb, rules, elapsed=now)
+        found = next_step(history, climb, rules, elapsed=now)
         climb = found.climb
-        if found.step is Step.ABORT:
+        if found.step is LadderStep.ABORT:
             break
-        if found.step is Step.RAISE_DOWNTIME:
+        if found.step is LadderStep.RAISE_DOWNTIME:
             job.set_max_downtime(now, last_round_limit(climb.downtime, SWITCH_SECONDS))
-        elif found.step is Step.SUSPEND:
+        elif found.step is LadderStep.SUSPEND:
             job.suspend(now)
-        elif found.step is Step.POST_COPY and now < job.switchover_at:
+        elif found.step is LadderStep.POST_COPY and now < job.switchover_at:
             job.switch_to_post_copy(now)
         assert now <= rules.timeout + poll or climb.post_copy, (
             "past the timeout it goes on only where nothing can stop it"

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from models.forecast.learned.as_of import Index
 from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Events, Telemetry, known_at
-from models.forecast.learned.features import Builder, Plan
+from models.forecast.learned.features import Builder, FeatureSpec
 
 HOUR = DAY // 24
-PLAN = Plan(windows=(HOUR, DAY), signals=("a",), clocks=(0.0,), spread=True, kinds=("x",))
+PLAN = FeatureSpec(windows=(HOUR, DAY), signals=("a",), clocks=(0.0,), spread=True, kinds=("x",))
 
 
 @st.composite

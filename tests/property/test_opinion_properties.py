@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.forecast.limits.combine import Opinion, at_horizons, base_rate, pulled, weight
+from models.forecast.limits.combine import ModelForecast, at_horizons, base_rate, pulled, weight
 from models.forecast.limits.node import CAP, combine
 from models.forecast.limits.part import HORIZON_SECONDS
 
@@ -47,7 +47,7 @@ def test_constant_hazard_before_the_first_horizon_and_the_base_rate_after_the_la
 def test_what_limits_say_is_not_diluted(
     own: tuple[float, ...], part: tuple[float, ...], limits: list[tuple[float, ...]]
 ) -> None:
-    opinions = [Opinion(own, "a", "b", is_base=True), Opinion(part, "c", "d")]
+    opinions = [ModelForecast(own, "a", "b", is_base=True), ModelForecast(part, "c", "d")]
     risk = combine(limits, opinions)
     assert all(low <= high for low, high in pairwise(risk))
     for said in (*limits, own, part):

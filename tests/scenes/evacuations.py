@@ -13,8 +13,8 @@ from models.evacuation import (
     Evidence,
     Measured,
     NodeLoss,
+    ObservedState,
     RiskSample,
-    SeenState,
     judge_outcome,
 )
 from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
@@ -131,11 +131,11 @@ def attempt(action: Action, number: int, outcome: AttemptOutcome = AttemptOutcom
     end = at(begin + took)
     done = outcome is AttemptOutcome.DONE
     running = action.target if done and action.target else action.source
-    seen = SeenState.RUNNING if action.target or not done else SeenState.SHUTOFF
+    seen = ObservedState.RUNNING if action.target or not done else ObservedState.SHUTOFF
     evidence = [Evidence(node=running, seen=seen, observed_at=end, detail="same uuid, 1 disk")]
     if action.target:
         other = action.source if running == action.target else action.target
-        evidence.append(Evidence(node=other, seen=SeenState.ABSENT, observed_at=end))
+        evidence.append(Evidence(node=other, seen=ObservedState.ABSENT, observed_at=end))
     archive = ArchiveFacts(
         id=f"2026-11-23-batch-{number}", sha256=f"{number:02d}" + "9f3c" * 15 + "ab",
         stored_bytes=410 * MIB + number, original_bytes=4 * GIB, verified=True,

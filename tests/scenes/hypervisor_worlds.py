@@ -150,7 +150,7 @@ class LabWorld(World):
                 self.a.start(vm)
             elif seen.state is VmState.PAUSED:
                 self.a.resume(vm)
-            self.a.stamp_attempt(vm, None)
+            self.a.tag_attempt(vm, None)
 
     def close(self) -> None:
         for node in self.nodes.values():

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from agent.actions.resources import Hands
-from agent.approve.approval import PolicyApprover, approve
-from agent.execute.evacuation import Order, Watcher, execute
+from agent.actions.resources import Resources
+from agent.approve.approval import DenyingApprover, approve
+from agent.execute.evacuation import ApprovedPlan, Watcher, execute
 from agent.guard.judge import judge
 from agent.plan.solver import plan as solve
 from models.evacuation import AttemptOutcome, Evacuation
@@ -52,7 +52,7 @@ class World:
     def reopen(self) -> None:
         """A new lifeboat process on the same state directory."""
         self.journal = Journal(self.directory / "journal.sqlite")
-        self.hands = Hands(self.fleet.hypervisors(), self.fleet.clock, self.journal, self.store)
+        self.hands = Resources(self.fleet.hypervisors(), self.fleet.clock, self.journal, self.store)
 
     def snapshot(self) -> Fleet:
         nodes = self.fleet.hypervisors().values()
@@ -80,8 +80,8 @@ class World:
         assert verdict.passed, verdict.failures
         now = self.fleet.clock.now()
         self.evacuations += 1
-        agreement = approve(made, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
-        order = Order(plan=made, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
+        agreement = approve(made, verdict, DenyingApprover(), now=now, expires_after=timedelta(minutes=15))
+        order = ApprovedPlan(plan=made, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
         return execute(order, self.hands, evacuation=f"evac-{self.evacuations}", watcher=watcher)
 
     def outcome(self, evacuation: Evacuation, vm: str) -> AttemptOutcome:

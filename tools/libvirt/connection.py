@@ -137,10 +137,10 @@ class LibvirtConnection:
         limit = self.answer_seconds if seconds is None else seconds
         call = Call(f"libvirt-{self.node}", lambda: function(connection))
         if not call.wait(limit):
-            self._forget(connection)
+            self._drop(connection)
             raise self.unreachable(f"gave no answer to {what} within {limit:g} s")
         if isinstance(call.error, libvirt.libvirtError) and not alive(connection):
-            self._forget(connection)
+            self._drop(connection)
             raise self.unreachable(f"{what}: {one_line(call.error)}") from call.error
         if call.error is not None:
             raise call.error
@@ -181,7 +181,7 @@ class LibvirtConnection:
         _close(opened)
         return shared
 
-    def _forget(self, connection: libvirt.virConnect) -> None:
+    def _drop(self, connection: libvirt.virConnect) -> None:
         with self._lock:
             if self._shared is connection:
                 self._shared = None
@@ -193,7 +193,7 @@ class LibvirtConnection:
             stuck = self._opening
         if stuck is not None and not stuck.over.is_set():  # don't pile up threads on a node that hangs
             raise self.unreachable("an earlier attempt to connect still hangs")
-        self._knock()
+        self._check_port()
         given_up = threading.Event()
 
         def connect() -> libvirt.virConnect | None:
@@ -218,7 +218,7 @@ class LibvirtConnection:
             connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
         return connection
 
-    def _knock(self) -> None:
+    def _check_port(self) -> None:
         """A plain TCP connection first: it fails fast and in words where libvirt would wait for the kernel."""
         parts = urlsplit(self.uri)
         if parts.scheme not in _PORTS or not parts.hostname:

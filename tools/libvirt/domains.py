@@ -60,7 +60,7 @@ class LibvirtReach:
     def name(self) -> str:
         return self._name
 
-    def _ask(
+    def _query(
         self, what: str, function: Callable[[libvirt.virConnect], Answer], *, seconds: float | None = None
     ) -> Answer:
         """An answer, or NodeUnreachable: an error where only an answer was wanted tells nothing either."""
@@ -86,12 +86,12 @@ class LibvirtReach:
         except libvirt.libvirtError as error:
             raise self._connection.unreachable(f"{what} vm {uuid}: {one_line(error)}") from error
 
-    def _act(
+    def _change(
         self, what: str, uuid: str, function: Callable[[libvirt.virDomain], object], *, seconds: float | None = None
     ) -> None:
-        self._acting(what, uuid, function, seconds=seconds)
+        self._change_and_return(what, uuid, function, seconds=seconds)
 
-    def _acting(
+    def _change_and_return(
         self, what: str, uuid: str, function: Callable[[libvirt.virDomain], Answer], *, seconds: float | None = None
     ) -> Answer:
         try:

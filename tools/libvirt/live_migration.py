@@ -35,7 +35,7 @@ class LibvirtMoves(LibvirtView):
                 hint="set its migration_uri to qemu+tls://HOST/system",
             )
         if options.compression != "none":
-            version = self._ask("its version", lambda c: int(c.getLibVersion()))
+            version = self._query("its version", lambda c: int(c.getLibVersion()))
             require_compression(version, options, self._name)
         before = self.observe(uuid)
         if before is None:
@@ -61,7 +61,7 @@ class LibvirtMoves(LibvirtView):
             domain = find_domain(connection, uuid)
             return read_progress(_job_stats(domain), post_copy=in_post_copy(domain)) if domain is not None else None
 
-        return self._ask("job statistics", read)
+        return self._query("job statistics", read)
 
     def completed_job(self, uuid: str) -> MigrationStatistics | None:
         flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
@@ -70,7 +70,7 @@ class LibvirtMoves(LibvirtView):
             domain = find_domain(connection, uuid)
             return read_statistics(_job_stats(domain, flags)) if domain is not None else None
 
-        return self._ask("job statistics", read)
+        return self._query("job statistics", read)
 
     def abort_job(self, uuid: str) -> None:
         def abort(connection: libvirt.virConnect) -> None:
@@ -98,22 +98,22 @@ class LibvirtMoves(LibvirtView):
 
     def set_max_downtime(self, uuid: str, seconds: float) -> None:
         milliseconds = max(1, round(seconds * 1000))
-        self._act("a downtime limit for", uuid, lambda d: d.migrateSetMaxDowntime(milliseconds, 0))
+        self._change("a downtime limit for", uuid, lambda d: d.migrateSetMaxDowntime(milliseconds, 0))
 
     def max_downtime(self, uuid: str) -> float | None:
-        return self._acting("the downtime limit of", uuid, lambda d: int(d.migrateGetMaxDowntime(0)) / 1000)
+        return self._change_and_return("the downtime limit of", uuid, lambda d: int(d.migrateGetMaxDowntime(0)) / 1000)
 
     def start_post_copy(self, uuid: str) -> None:
-        self._act("post-copy of", uuid, lambda d: d.migrateStartPostCopy(0))
+        self._change("post-copy of", uuid, lambda d: d.migrateStartPostCopy(0))
 
     def suspend(self, uuid: str) -> None:
-        self._act("suspending", uuid, lambda d: d.suspend())
+        self._change("suspending", uuid, lambda d: d.suspend())
 
     def io_limits(self, uuid: str) -> IoLimits:
-        return self._acting("reading the disk limits of", uuid, steering.read_io_limits)
+        return self._change_and_return("reading the disk limits of", uuid, steering.read_io_limits)
 
     def set_io_limits(self, uuid: str, limits: IoLimits) -> None:
-        self._act("limiting the disks of", uuid, lambda d: steering.write_io_limits(d, limits))
+        self._change("limiting the disks of", uuid, lambda d: steering.write_io_limits(d, limits))
 
     def measure_dirty_rate(self, uuid: str, seconds: float) -> float:
         whole = max(1, round(seconds))
@@ -126,10 +126,10 @@ class LibvirtMoves(LibvirtView):
                 raise ActionFailed(f"the dirty rate of vm {uuid} on node {self._name} was not measured in time")
             return rate
 
-        return self._acting("measuring the dirty rate of", uuid, measure, seconds=whole + 10.0)
+        return self._change_and_return("measuring the dirty rate of", uuid, measure, seconds=whole + 10.0)
 
     def guest_answers(self, uuid: str) -> bool | None:
-        return self._acting("asking the agent of", uuid, steering.agent_answers)
+        return self._change_and_return("asking the agent of", uuid, steering.agent_answers)
 
 
 def _job_stats(domain: libvirt.virDomain, flags: int = 0) -> Mapping[str, Any]:

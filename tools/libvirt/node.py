@@ -38,7 +38,7 @@ class LibvirtNode(LibvirtMoves, LibvirtStorage):
             seconds=self._connection.connect_seconds,
         )
 
-    def stamp_attempt(self, uuid: str, attempt: str | None) -> None:
+    def tag_attempt(self, uuid: str, attempt: str | None) -> None:
         def stamp(domain: libvirt.virDomain) -> None:
             flags = 0
             if domain.isActive():
@@ -55,7 +55,7 @@ class LibvirtNode(LibvirtMoves, LibvirtStorage):
                     return
                 raise
 
-        self._act("marking", uuid, stamp)
+        self._change("marking", uuid, stamp)
 
     def shut_down(self, uuid: str, *, press_button: bool = False) -> None:
         def shut_down(domain: libvirt.virDomain) -> None:
@@ -73,16 +73,16 @@ class LibvirtNode(LibvirtMoves, LibvirtStorage):
                     return
             domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
 
-        self._act("stopping", uuid, shut_down)
+        self._change("stopping", uuid, shut_down)
 
     def power_off(self, uuid: str) -> None:
-        self._act("powering off", uuid, lambda d: d.destroy() if d.isActive() else 0)
+        self._change("powering off", uuid, lambda d: d.destroy() if d.isActive() else 0)
 
     def start(self, uuid: str) -> None:
-        self._act("starting", uuid, lambda d: d.create(), seconds=60.0)
+        self._change("starting", uuid, lambda d: d.create(), seconds=60.0)
 
     def resume(self, uuid: str) -> None:
-        self._act("resuming", uuid, lambda d: d.resume())
+        self._change("resuming", uuid, lambda d: d.resume())
 
     def define(self, xml: str) -> str:
         described = parse_domain(xml)
@@ -127,4 +127,4 @@ class LibvirtNode(LibvirtMoves, LibvirtStorage):
                 flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
             domain.undefineFlags(flags)
 
-        self._act("undefining", uuid, undefine)
+        self._change("undefining", uuid, undefine)

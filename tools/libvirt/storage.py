@@ -22,13 +22,13 @@ class LibvirtStorage(LibvirtView):
     """The part of LibvirtNode that holds files."""
 
     def free_disk_bytes(self, path: str) -> int:
-        return self._ask("free disk space", lambda c: volumes.free_bytes(c, self._name, path))
+        return self._query("free disk space", lambda c: volumes.free_bytes(c, self._name, path))
 
     def disk_exists(self, path: str) -> bool:
-        return self._ask(f"disk {path}", lambda c: volumes.volume_exists(c, self._name, path))
+        return self._query(f"disk {path}", lambda c: volumes.volume_exists(c, self._name, path))
 
     def storage_facts(self, path: str) -> StorageFacts:
-        return self._ask(
+        return self._query(
             f"disk {path}",
             lambda c: volumes.storage_facts(c, self._name, path, self._shared.shares_file),
             seconds=60.0,
@@ -59,7 +59,7 @@ class LibvirtStorage(LibvirtView):
                 needed_bytes=virtual_bytes if needed_bytes is None else needed_bytes,
             )
 
-        self._ask(f"making disk {PurePosixPath(path).name}", create, seconds=60.0)
+        self._query(f"making disk {PurePosixPath(path).name}", create, seconds=60.0)
 
     def write_disk(self, path: str, chunks: Iterator[bytes], *, total_bytes: int | None = None) -> int:
         with self._connection.dedicated() as connection:
@@ -75,25 +75,27 @@ class LibvirtStorage(LibvirtView):
 
     def state_files(self, uuid: str) -> tuple[StateFile, ...]:
         domain = parse_domain(self.domain_xml(uuid))
-        return self._ask(
+        return self._query(
             "its UEFI variables and TPM state",
             lambda c: state.read_state_files(c, self._name, domain),
             seconds=_STATE_SECONDS,
         )
 
     def write_state_file(self, file: StateFile) -> bool:
-        return self._ask(
+        return self._query(
             f"writing {file.path}", lambda c: state.write_state_file(c, self._name, file), seconds=_STATE_SECONDS
         )
 
     def delete_state_file(self, path: str) -> None:
-        self._ask(f"removing {path}", lambda c: state.delete_state_file(c, self._name, path), seconds=_STATE_SECONDS)
+        self._query(f"removing {path}", lambda c: state.delete_state_file(c, self._name, path), seconds=_STATE_SECONDS)
 
     def wipe_state_file(self, path: str) -> bool:
-        return self._ask(f"wiping {path}", lambda c: state.wipe_state_file(c, self._name, path), seconds=_STATE_SECONDS)
+        return self._query(
+            f"wiping {path}", lambda c: state.wipe_state_file(c, self._name, path), seconds=_STATE_SECONDS
+        )
 
     def snapshots(self, uuid: str) -> tuple[str, ...]:
         return self._read_domain("the snapshots of", uuid, state.read_snapshots)
 
     def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
-        self._act("making snapshots known of", uuid, lambda d: state.restore_snapshots(d, snapshots))
+        self._change("making snapshots known of", uuid, lambda d: state.restore_snapshots(d, snapshots))

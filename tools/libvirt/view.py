@@ -27,7 +27,7 @@ class LibvirtView(LibvirtReach):
     """The part of LibvirtNode that only looks."""
 
     def node(self) -> Node:
-        info, memory, capabilities = self._ask(
+        info, memory, capabilities = self._query(
             "its inventory", lambda c: (c.getInfo(), _memory_stats(c), c.getCapabilities())
         )
         return Node(
@@ -59,7 +59,7 @@ class LibvirtView(LibvirtReach):
                     found.append(vm)
             return sorted(found, key=lambda vm: vm.name)
 
-        return self._ask("its vms", read, seconds=60.0)
+        return self._query("its vms", read, seconds=60.0)
 
     def _vm(self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[Pool]) -> Vm | None:
         if is_incoming(domain):
@@ -123,7 +123,7 @@ class LibvirtView(LibvirtReach):
                     return None
                 raise
 
-        return self._ask(f"vm {uuid}", look)
+        return self._query(f"vm {uuid}", look)
 
     def uuid_of(self, name: str) -> str | None:
         def look(connection: libvirt.virConnect) -> str | None:
@@ -134,7 +134,7 @@ class LibvirtView(LibvirtReach):
                     return None
                 raise
 
-        return self._ask(f"vm {name}", look)
+        return self._query(f"vm {name}", look)
 
     def free_memory_bytes(self, *, hugepage_bytes: int = 0) -> int:
         """The smaller of two figures: what the host has free or in caches, and what its running vms leave of it when
@@ -152,7 +152,7 @@ class LibvirtView(LibvirtReach):
                     promised += domain.maxMemory() << 10
             return max(0, min(measured, stats["total"] - promised) - self._reserved)
 
-        return self._ask("its free memory", read)
+        return self._query("its free memory", read)
 
     def domain_xml(self, uuid: str) -> str:
         def read(domain: libvirt.virDomain) -> str:
@@ -169,29 +169,29 @@ class LibvirtView(LibvirtReach):
         return self._read_domain("the running definition of", uuid, lambda d: d.XMLDesc(0))
 
     def host_cpu(self) -> str:
-        capabilities = self._ask("its capabilities", lambda c: c.getCapabilities())
+        capabilities = self._query("its capabilities", lambda c: c.getCapabilities())
         cpu = _xml(capabilities).find("./host/cpu")
         return ET.tostring(cpu, encoding="unicode") if cpu is not None else ""
 
     def widest_guest(self, virt_type: str) -> str:
-        return self._ask("what its guests can have", lambda c: widest_guest(c, virt_type))
+        return self._query("what its guests can have", lambda c: widest_guest(c, virt_type))
 
     def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
         domain = parse_domain(domain_xml)
-        return self._ask("a CPU comparison", lambda c: missing_cpu(c, domain, host_cpu))
+        return self._query("a CPU comparison", lambda c: missing_cpu(c, domain, host_cpu))
 
     def machine_compatible(self, domain_xml: str) -> str | None:
-        return missing_machine(self._ask("its capabilities", lambda c: c.getCapabilities()), parse_domain(domain_xml))
+        return missing_machine(self._query("its capabilities", lambda c: c.getCapabilities()), parse_domain(domain_xml))
 
     def common_cpu_model(self, domain_xml: str, host_cpus: Sequence[str]) -> str | None:
         domain = parse_domain(domain_xml)
-        return self._ask("a common CPU", lambda c: common_cpu_model(c, domain, host_cpus))
+        return self._query("a common CPU", lambda c: common_cpu_model(c, domain, host_cpus))
 
     def versions(self) -> Versions:
-        return self._ask("its versions", lambda c: Versions(int(c.getLibVersion()), int(c.getVersion())))
+        return self._query("its versions", lambda c: Versions(int(c.getLibVersion()), int(c.getVersion())))
 
     def cells(self) -> tuple[Cell, ...]:
-        return self._ask("its NUMA cells", lambda c: numa_cells(c, c.getCapabilities()))
+        return self._query("its NUMA cells", lambda c: numa_cells(c, c.getCapabilities()))
 
 
 def _memory_stats(connection: libvirt.virConnect) -> dict[str, int]:

@@ -18,14 +18,14 @@ from models.fleet import Fleet, Priority, Vm, VmState
 from models.migration.estimate import archive_seconds, cold_migration_seconds, live_migration, stream_bandwidth
 from models.plan import ActionKind
 from models.policy import Policy
-from models.risk_level import NodeStanding, Standing
+from models.risk_level import NodeRisk, RiskLevel
 from models.signal import Component
 
 MAX_ROWS = 100
 """rows of one answer"""
 
 
-_WORDS = frozenset(str(word) for kind in (ActionKind, Priority, VmState, Standing, Component) for word in kind)
+_WORDS = frozenset(str(word) for kind in (ActionKind, Priority, VmState, RiskLevel, Component) for word in kind)
 _ALIAS = re.compile(r"(node|vm|domain|group)-[0-9]{1,6}")
 
 
@@ -91,7 +91,7 @@ class Aliases:
 
 class NodeRiskFacts(Value):
     node: str
-    standing: Standing
+    standing: RiskLevel
     probability_by_seconds: dict[int, float]
     """P(fails within so many seconds); empty when unknown"""
     driven_by: tuple[Component, ...]
@@ -178,7 +178,7 @@ class FleetFacts:
     def __init__(
         self,
         fleet: Fleet,
-        standing: Mapping[str, NodeStanding],
+        standing: Mapping[str, NodeRisk],
         policy: Policy,
         *,
         evacuating: Sequence[str],

@@ -136,7 +136,7 @@ class Hypervisor(Protocol):
         NodeUnreachable."""
         ...
 
-    def stamp_attempt(self, uuid: str, attempt: str | None) -> None:
+    def tag_attempt(self, uuid: str, attempt: str | None) -> None:
         """Write (or, with None, remove) the attempt's id in the domain's metadata, live and persistent."""
         ...
 

@@ -33,11 +33,11 @@ from tools.simulated.state import (
     Machine,
     SimulatedDomain,
 )
-from tools.simulated.timeline import Course
+from tools.simulated.timeline import Timeline
 from tools.simulated.xml import MACHINE, domain_xml
 
 
-class SimulatedFleet(Course):
+class SimulatedFleet(Timeline):
     """Nodes and vms, and what happens to them. Thread-safe. With the virtual clock, one thread makes it deterministic.
 
     Each link carries its migrations at full speed, however many there are. Not simulated: contention of any kind,
@@ -163,13 +163,13 @@ class SimulatedFleet(Course):
     def running_on(self, uuid: str) -> list[str]:
         """The nodes on which a copy of this vm really runs now."""
         with self.lock:
-            self.catch_up()
+            self.advance()
             return self._running_on(uuid)
 
     def known_on(self, uuid: str) -> list[str]:
         """The nodes that know this vm, in any state, dead nodes included."""
         with self.lock:
-            self.catch_up()
+            self.advance()
             return sorted(name for name, machine in self.machines.items() if uuid in machine.domains)
 
     # --- what can break --------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class SimulatedFleet(Course):
     def migrate_by_hand(self, uuid: str, source: str, target: str) -> None:
         """Somebody else's `virsh migrate --live --copy-storage-all`: it begins now, and nobody here waits for its end."""
         with self.lock:
-            self.catch_up()
+            self.advance()
             disks = tuple(disk.device for disk in self.machines[source].domains[uuid].described.disks)
             options = MigrationOptions(True, 0.3, float("inf"), False, False, 0, None, disks)
             self.begin(self._nodes[source].prepare_migration(uuid, target, options))
@@ -185,7 +185,7 @@ class SimulatedFleet(Course):
     def kill_node(self, name: str) -> None:
         """Its power fails: every guest on it is gone at once."""
         with self.lock:
-            self.catch_up()
+            self.advance()
             machine = self.machines[name]
             machine.powered = False
             for uuid, domain in list(machine.domains.items()):
@@ -204,31 +204,31 @@ class SimulatedFleet(Course):
     def cut_off(self, *names: str) -> None:
         """lifeboat can't reach these nodes any more. Their guests and migrations go on."""
         with self.lock:
-            self.catch_up()
+            self.advance()
             for name in names:
                 self.machines[name].reachable = False
 
     def reconnect(self, *names: str) -> None:
         with self.lock:
-            self.catch_up()
+            self.advance()
             for name in names or self.machines:
                 self.machines[name].reachable = True
 
     def cut_link(self, one: str, other: str) -> None:
         """These two nodes can't reach each other any more."""
         with self.lock:
-            self.catch_up()
+            self.advance()
             self._cut_links.add(frozenset((one, other)))
             self._judge_all()
 
-    def hang(self, uuid: str, *, deaf: bool = False) -> None:
+    def stall(self, uuid: str, *, deaf: bool = False) -> None:
         """The link swallows what a migration of this vm sends, without an error, as one does that a disk is copied over
         (QEMU's NBD waits for TCP to give up). `deaf`: the job does not end when told to, either."""
         with self.lock:
-            self.catch_up()
+            self.advance()
             for migration in self.migrations:
                 if migration.uuid == uuid:
-                    migration.hang(self.clock.monotonic(), deaf=deaf)
+                    migration.stall(self.clock.monotonic(), deaf=deaf)
 
     def mend_links(self) -> None:
         with self.lock:
@@ -237,7 +237,7 @@ class SimulatedFleet(Course):
     def stop_libvirtd(self, name: str) -> None:
         """Guests go on; jobs end."""
         with self.lock:
-            self.catch_up()
+            self.advance()
             self.machines[name].libvirtd = False
             self._judge_all()
 

@@ -83,7 +83,7 @@ class Migration:
     suspended_at: float | None = None
     hung_at: float | None = None
     """since when no byte gets through, and nobody notices"""
-    deaf: bool = False
+    ignores_abort: bool = False
     """it does not end when told to"""
     abort_asked_at: float | None = None
     """of a deaf one"""
@@ -123,9 +123,9 @@ class Migration:
             self.suspended_at = now
             self._play_on(now)
 
-    def hang(self, now: float, *, deaf: bool) -> None:
+    def stall(self, now: float, *, deaf: bool) -> None:
         """The link swallows everything from now on: neither a byte nor an error gets through."""
-        self.hung_at, self.deaf = now, deaf
+        self.hung_at, self.ignores_abort = now, deaf
         self.switchover_at = self.handover_at = self.done_at = float("inf")
 
     def copies_memory(self, now: float) -> bool:

@@ -163,7 +163,7 @@ class SimulatedNode(SimulatedSteering, SimulatedStorage):
                 )
             return hashlib.sha256((machine.certificate or self._name).encode()).hexdigest()
 
-    def stamp_attempt(self, uuid: str, attempt: str | None) -> None:
+    def tag_attempt(self, uuid: str, attempt: str | None) -> None:
         with self._domain(uuid) as domain:
             domain.attempt = attempt
 
@@ -178,10 +178,10 @@ class SimulatedNode(SimulatedSteering, SimulatedStorage):
         timed_out = False
         while True:
             with fleet.lock:
-                fleet.catch_up()
+                fleet.advance()
             fleet.do_afterwards(uuid)
             with fleet.lock:
-                fleet.catch_up()
+                fleet.advance()
                 end, error = migration.end, migration.error
                 connected = self._connected()
                 late = clock.monotonic() - migration.started >= options.timeout_seconds

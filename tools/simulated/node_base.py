@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from models.errors import ActionFailed, NodeUnreachable
 from tools.simulated.state import Machine, SimulatedDomain
-from tools.simulated.timeline import Course
+from tools.simulated.timeline import Timeline
 
 UNREACHABLE_SECONDS = 5.0
 """how long it takes to find out that a node does not answer, as with the real ones"""
@@ -16,7 +16,7 @@ UNREACHABLE_SECONDS = 5.0
 class SimulatedReach:
     """One simulated node, as far as it answers."""
 
-    def __init__(self, fleet: Course, name: str) -> None:
+    def __init__(self, fleet: Timeline, name: str) -> None:
         self._fleet = fleet
         self._name = name
 
@@ -38,12 +38,12 @@ class SimulatedReach:
     def _answering(self) -> Generator[Machine]:
         """The node's truth, brought up to now; finding out that it does not answer takes as long as it really does."""
         with self._fleet.lock:
-            self._fleet.catch_up()
+            self._fleet.advance()
             connected = self._connected()
         if not connected:
             self._fleet.clock.sleep(UNREACHABLE_SECONDS)
         with self._fleet.lock:
-            self._fleet.catch_up()
+            self._fleet.advance()
             if not self._connected() or not connected:
                 raise self._unreachable()
             yield self._fleet.machines[self._name]

@@ -12,7 +12,7 @@ from tools.simulated.migration import End, Migration, Phase
 from tools.simulated.state import Guest, Image, Machine, SimulatedDomain
 
 
-class Course:
+class Timeline:
     """Everything that is so in a fleet, brought up to the clock by whoever looks. Thread-safe where not said otherwise."""
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -72,7 +72,7 @@ class Course:
         self._reach(migration, Phase.BEGIN)
         self._judge_all()
 
-    def catch_up(self) -> None:
+    def advance(self) -> None:
         """Bring everything up to the clock. Called with the lock held."""
         if self._catching_up:  # what breaks at a phase does so before the next one
             return
@@ -101,7 +101,7 @@ class Course:
 
     def abort(self, migration: Migration) -> None:
         """Somebody told the job to end. Called with the lock held."""
-        if migration.deaf:
+        if migration.ignores_abort:
             migration.abort_asked_at = migration.abort_asked_at or self.clock.monotonic()
         else:
             self.fail(migration, "operation aborted: migration out: canceled by client")

@@ -16,7 +16,7 @@ from models.forecast.learned.anomaly import score_anomaly, train_anomaly
 from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats, Ints, Spans, known_at, take_units
 from models.forecast.learned.drift import fit_at
 from models.forecast.learned.evaluate import Bools
-from models.forecast.learned.train import Say, Settings, silent, train
+from models.forecast.learned.train import Say, TrainingSettings, silent, train
 
 MODEL = "lifeboat"
 RATIOS = (10.0, 30.0, 100.0, 300.0)
@@ -48,7 +48,7 @@ def run(
     until: int | None = None,
     unseen: float = 0.3,
     seed: int = 0,
-    settings: Settings | None = None,
+    settings: TrainingSettings | None = None,
     forest: bool = True,
     shuffle: bool = False,
     say: Say = silent,
@@ -59,7 +59,7 @@ def run(
     out to other units at random before anything else, and every method must fall to the base rate. Raises BadInput.
     """
 
-    settings = settings or Settings()
+    settings = settings or TrainingSettings()
     end = dataset.last_time if until is None else until
     random = np.random.default_rng(seed)
     held_out = random.random(len(dataset.units)) < unseen if unseen else np.ones(len(dataset.units), bool)

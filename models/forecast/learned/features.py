@@ -27,7 +27,7 @@ CHUNK = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FeatureSpec:
     """What to compute. `windows` are microseconds, shortest first."""
 
     windows: tuple[int, ...]
@@ -48,14 +48,14 @@ class Plan:
         return asdict(self)
 
 
-def plan_from_json(data: Mapping[str, object]) -> Plan:
+def plan_from_json(data: Mapping[str, object]) -> FeatureSpec:
     """The plan `to_json` wrote. Raises ModelInvalid."""
 
     def tupled(value: object) -> object:
         return tuple(tupled(item) for item in value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
     try:
-        return Plan(**{name: tupled(value) for name, value in data.items()})  # pyright: ignore[reportArgumentType]
+        return FeatureSpec(**{name: tupled(value) for name, value in data.items()})  # pyright: ignore[reportArgumentType]
     except TypeError as error:
         raise ModelInvalid(f"the model file's feature plan is not one this version knows ({error})") from None
 
@@ -66,7 +66,7 @@ def plan(
     hazards: Mapping[str, tuple[Mapping[str, float], float]],
     *,
     learnt_until: int = FOREVER,
-) -> Plan:
+) -> FeatureSpec:
     """Choose features for `dataset` as it stands (cut it with `known_at` first). horizons: microseconds.
 
     Signals that nobody reported by `learnt_until`, the last moment that teaches anything, are left out: what is counted
@@ -102,7 +102,7 @@ def plan(
         common_values = tuple(str(v) for v in seen[np.argsort(-counts, kind="stable")] if v)[:200]
         if len(common_values) > 1 and counts.max() >= 2:
             categories.append((name, common_values))
-    return Plan(
+    return FeatureSpec(
         windows=windows,
         signals=tuple(signals),
         clocks=tuple(clocks),
@@ -134,7 +134,7 @@ def _clock_rate(telemetry: Telemetry, column: Floats) -> float:
 class Builder:
     """Holds a dataset's running sums, so that several `build` calls share them."""
 
-    def __init__(self, dataset: Dataset, spec: Plan) -> None:
+    def __init__(self, dataset: Dataset, spec: FeatureSpec) -> None:
         self.spec = spec
         self.dataset = dataset
         units = len(dataset.units)

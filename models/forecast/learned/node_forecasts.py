@@ -20,7 +20,7 @@ from models.forecast.learned.drift import misfit, outcome_shifts
 from models.forecast.learned.explain import drivers_of
 from models.forecast.learned.features import Builder
 from models.forecast.learned.predict import Forecast
-from models.forecast.limits.combine import Opinion, at_horizons, base_rate, pulled, weight
+from models.forecast.limits.combine import ModelForecast, at_horizons, base_rate, pulled, weight
 from models.forecast.limits.part import HORIZON_SECONDS, elapsed
 from models.incidents import Incident
 from models.risk import Driver
@@ -40,10 +40,10 @@ MOST_DRIVERS = 3
 
 
 @dataclass(frozen=True)
-class Said:
+class NodeForecasts:
     """What one model says, and of which nodes it can't, by node."""
 
-    opinions: dict[str, Opinion] = field(default_factory=dict[str, Opinion])
+    opinions: dict[str, ModelForecast] = field(default_factory=dict[str, ModelForecast])
     unknown: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -55,13 +55,13 @@ def of_nodes(
     found: Sequence[Incident],
     nodes: Sequence[str],
     now: float,
-) -> Said:
+) -> NodeForecasts:
     """A fleet's own model on each of `nodes`, at the end of the history. `name` is the model file's; `known` and `found`
     are all lives and failures in it.
 
     Raises ModelInvalid when too few of its signals are there.
     """
-    said = Said()
+    said = NodeForecasts()
     current = {life.node: life.unit for life in known}  # the last one counts, even if an evacuation ended it
     speaking = _spoken_of(nodes, current, history, now, said)
     if not speaking:
@@ -82,7 +82,7 @@ def of_nodes(
         f"this fleet's own {_trained_on(model, name)}, which counts {percent(weight(failures))}, the base rate the rest"
     )
     for k, node in enumerate(speaking):
-        said.opinions[node] = Opinion(curves[k], name, basis, told.get(k, ()), unfit, is_base=True)
+        said.opinions[node] = ModelForecast(curves[k], name, basis, told.get(k, ()), unfit, is_base=True)
         if missing:
             said.unknown[node] = missing
     return said
@@ -90,9 +90,9 @@ def of_nodes(
 
 def of_parts(
     model: Forecast, name: str, component: str, history: History, parts: Mapping[str, Sequence[str]], now: float
-) -> Said:
+) -> NodeForecasts:
     """A component model on each node's parts, which `parts` lists as they report now. Raises as `of_nodes` does."""
-    said = Said()
+    said = NodeForecasts()
     rows = history.parts.get(component)
     known = set(rows["unit"].unique().to_list()) if rows is not None else set[str]()
     there = {node: [part for part in named if f"{node}/{part}" in known] for node, named in parts.items()}
@@ -121,13 +121,15 @@ def of_parts(
             for k in own
             for driver in told.get(k, ())
         ]
-        said.opinions[node] = Opinion(curve, name, basis, tuple(drivers[:MOST_DRIVERS]), unfit)
+        said.opinions[node] = ModelForecast(curve, name, basis, tuple(drivers[:MOST_DRIVERS]), unfit)
         if missing:
             said.unknown[node] = missing
     return said
 
 
-def _spoken_of(nodes: Sequence[str], known: Mapping[str, str], history: History, now: float, said: Said) -> list[str]:
+def _spoken_of(
+    nodes: Sequence[str], known: Mapping[str, str], history: History, now: float, said: NodeForecasts
+) -> list[str]:
     """The nodes of which there is something to go by; why there is nothing of the others goes into `said`."""
     last = history.rows.group_by("unit").agg(pl.col("time").max().dt.epoch("us") / MICROSECONDS)
     ends: dict[str, float] = dict(last.iter_rows())

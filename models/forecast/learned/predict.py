@@ -19,7 +19,7 @@ from models.errors import BadInput, ModelInvalid
 from models.forecast.learned.as_of import span_name
 from models.forecast.learned.calibrate import Calibration, logit
 from models.forecast.learned.dataset import Dataset, Floats, Ints
-from models.forecast.learned.features import Builder, Matrix, Plan
+from models.forecast.learned.features import Builder, FeatureSpec, Matrix
 from models.forecast.learned.reference import Reference
 
 MISSING = np.float32(-1.0e6)
@@ -66,7 +66,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class HorizonStep:
     """The hazard between the horizon before and this one."""
 
     horizon: int
@@ -80,7 +80,7 @@ class Step:
         with threadpool_limits(1):
             return np.mean([member.score(features) for member in self.members], axis=0)
 
-    def hazard(self, features: Matrix) -> Floats:
+    def failure_probability(self, features: Matrix) -> Floats:
         return self.calibration.apply(self.score(features))
 
 
@@ -88,9 +88,9 @@ class Step:
 class Forecast:
     """A trained model. `steps` are in order of horizon; `about` is the metadata that travels with it."""
 
-    plan: Plan
+    plan: FeatureSpec
     names: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[HorizonStep, ...]
     typical: Floats
     """Per feature, the median among healthy training pairs (NaN: mostly unknown there); what drivers compare with."""
     about: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -106,7 +106,7 @@ class Forecast:
         survival = np.ones(len(features))
         columns: list[Floats] = []
         for step in self.steps:
-            survival = survival * (1.0 - step.hazard(features))
+            survival = survival * (1.0 - step.failure_probability(features))
             columns.append(1.0 - survival)
         return np.stack(columns, axis=1)
 

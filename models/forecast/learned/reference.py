@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models.forecast.learned import labels
 from models.forecast.learned.as_of import span_name
 from models.forecast.learned.dataset import Dataset, Floats, Ints
-from models.forecast.learned.features import Builder, Matrix, Plan
+from models.forecast.learned.features import Builder, FeatureSpec, Matrix
 
 Bools = NDArray[np.bool_]
 
@@ -131,7 +131,7 @@ def reference_from_json(data: Mapping[str, Any]) -> Reference:
     return Reference(int(data["units"]), float(data["age"]), tuple(question(row) for row in rows))
 
 
-def compared(plan: Plan, names: Sequence[str]) -> list[str]:
+def compared(plan: FeatureSpec, names: Sequence[str]) -> list[str]:
     """The features worth holding against training's: the state of each signal and what one horizon changed."""
 
     span = span_name(plan.windows[-3])

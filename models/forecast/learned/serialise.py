@@ -27,7 +27,7 @@ from models.errors import ModelInvalid
 from models.forecast.learned.anomaly import AnomalyModel, anomaly_from_json
 from models.forecast.learned.calibrate import Calibration
 from models.forecast.learned.features import plan_from_json
-from models.forecast.learned.predict import Forecast, Member, Step
+from models.forecast.learned.predict import Forecast, HorizonStep, Member
 from models.forecast.learned.reference import reference_from_json
 
 FORMAT = 2
@@ -105,7 +105,7 @@ def loads(data: bytes, trusted: Ed25519PublicKey | None = None) -> Model:
             return anomaly_from_json(about["anomaly"], about["about"])
         classifiers = _rebuild(fitted)
         steps = tuple(
-            Step(
+            HorizonStep(
                 horizon=int(step["horizon"]),
                 members=tuple(
                     Member(

@@ -28,8 +28,8 @@ from models.forecast.learned.calibrate import Calibration, at_level, fit_calibra
 from models.forecast.learned.damage_counters import damage
 from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_at
 from models.forecast.learned.descriptions import parted
-from models.forecast.learned.features import CHUNK, Builder, Matrix, Plan, plan
-from models.forecast.learned.predict import MISSING, Classifier, Forecast, Member, Step
+from models.forecast.learned.features import CHUNK, Builder, FeatureSpec, Matrix, plan
+from models.forecast.learned.predict import MISSING, Classifier, Forecast, HorizonStep, Member
 from models.forecast.learned.reference import take_reference
 from models.forecast.learned.regression import fit_regression
 
@@ -37,7 +37,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TrainingSettings:
     """What training may spend. The defaults were chosen by cross-validation on real failures (docs/forecast.md)."""
 
     trees: int = 60
@@ -74,7 +74,7 @@ def train(
     horizons: Sequence[int],
     *,
     until: int | None = None,
-    settings: Settings | None = None,
+    settings: TrainingSettings | None = None,
     say: Say = silent,
 ) -> Forecast:
     """Fit a forecast for `horizons` (microseconds) on what `dataset` knew at `until` (default: its last moment).
@@ -82,7 +82,7 @@ def train(
     Raises BadInput where the data cannot carry a forecast (no failures file, none inside the window, too short).
     """
 
-    settings = settings or Settings()
+    settings = settings or TrainingSettings()
     if not horizons or min(horizons) <= 0:
         raise BadInput("a horizon must be longer than nothing")
     wanted = sorted(set(horizons))
@@ -101,7 +101,7 @@ def train(
     say(f"{int((past.observed_from <= until).sum())} units from {_when(begin)} to {_when(until)}: preparing features")
     spec = plan(past, wanted, _hazards(past, until), learnt_until=until - wanted[0])
     builder = Builder(past, spec)
-    steps: list[Step] = []
+    steps: list[HorizonStep] = []
     metrics: dict[str, object] = {}
     typical = np.zeros(len(builder.names))
     shorter = 0
@@ -151,7 +151,14 @@ def _hazards(past: Dataset, until: int) -> dict[str, tuple[Mapping[str, float], 
 
 
 def sample(
-    past: Dataset, begin: int, end: int, known_until: int, after: int, horizon: int, settings: Settings, seed: int
+    past: Dataset,
+    begin: int,
+    end: int,
+    known_until: int,
+    after: int,
+    horizon: int,
+    settings: TrainingSettings,
+    seed: int,
 ) -> Sample:
     """Pairs from `begin` to `end` with known outcomes: the failures, some of the healthy (weighted back up)."""
 
@@ -173,8 +180,15 @@ def sample(
 
 
 def _fit_step(
-    past: Dataset, builder: Builder, begin: int, until: int, after: int, horizon: int, settings: Settings, say: Say
-) -> tuple[Step, dict[str, object], Floats]:
+    past: Dataset,
+    builder: Builder,
+    begin: int,
+    until: int,
+    after: int,
+    horizon: int,
+    settings: TrainingSettings,
+    say: Say,
+) -> tuple[HorizonStep, dict[str, object], Floats]:
     end = until - horizon
     drawn = sample(past, begin, end, until, after, horizon, settings, seed=0)
     failures = int(drawn.failed.sum())
@@ -200,7 +214,7 @@ def _fit_step(
     parts = [*((features[rows], drawn.failed[rows]) for rows in sides), (features, drawn.failed)]
     *folds, members = _fit(parts, builder.names, settings)
     for rows, fold in zip(sides, folds, strict=True):
-        step = Step(horizon, fold, Calibration(1.0, 0.0, 0, 0))
+        step = HorizonStep(horizon, fold, Calibration(1.0, 0.0, 0, 0))
         other = half[slice_pairs.unit] != half[drawn.pairs.unit[rows][0]]
         held_out[other] = step.score(slice_features[other])
         everywhere[~rows] = step.score(features[~rows])
@@ -218,7 +232,7 @@ def _fit_step(
     known = np.isfinite(healthy).mean(axis=0) >= 0.5
     typical = np.full(features.shape[1], np.nan)
     typical[known] = np.nanmedian(healthy[:, known], axis=0)
-    return Step(horizon, members, calibration), numbers, typical
+    return HorizonStep(horizon, members, calibration), numbers, typical
 
 
 def _slice(
@@ -233,7 +247,7 @@ def _slice(
     return pairs.where(known), outcome[known] == 1
 
 
-def _features(builder: Builder, pairs: labels.Pairs, settings: Settings) -> Matrix:
+def _features(builder: Builder, pairs: labels.Pairs, settings: TrainingSettings) -> Matrix:
     """The features of all pairs, a joblib job for each CHUNK of them."""
     starts = range(0, len(pairs), CHUNK)
     if len(starts) < 2:
@@ -242,7 +256,9 @@ def _features(builder: Builder, pairs: labels.Pairs, settings: Settings) -> Matr
     return np.concatenate(cast("list[Matrix]", Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)))
 
 
-def _fit(parts: Sequence[tuple[Matrix, Bools]], names: Sequence[str], settings: Settings) -> list[tuple[Member, ...]]:
+def _fit(
+    parts: Sequence[tuple[Matrix, Bools]], names: Sequence[str], settings: TrainingSettings
+) -> list[tuple[Member, ...]]:
     """An ensemble for each part (features, who failed). `prefer` is a wish: where a backend is set, such as Ray, that one
     takes the jobs."""
     of_parts = [_jobs(features, failed, names, settings) for features, failed in parts]
@@ -251,7 +267,7 @@ def _fit(parts: Sequence[tuple[Matrix, Bools]], names: Sequence[str], settings: 
     return [tuple(islice(fitted, len(of_part))) for of_part in of_parts]
 
 
-def _jobs(features: Matrix, failed: Bools, names: Sequence[str], settings: Settings) -> list[Any]:
+def _jobs(features: Matrix, failed: Bools, names: Sequence[str], settings: TrainingSettings) -> list[Any]:
     """Boosted trees, a forest and a regression on the logs of rates and counts of damage; their logits are averaged.
 
     None sees the sample's weights: drawing healthy pairs shifts every logit by the same amount, which calibration undoes.
@@ -277,7 +293,9 @@ def _is_straight(name: str) -> bool:
     return rate or name == "age.observed" or bool(damage(name))
 
 
-def _boost(features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: Settings) -> Member:
+def _boost(
+    features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: TrainingSettings
+) -> Member:
     # The categories are numbers here: scikit-learn's own encoding of them brings types that skops rightly refuses.
     how: dict[str, Any] = {
         "learning_rate": 0.05,
@@ -297,7 +315,7 @@ def _boost(features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[
 
 
 def _forest(
-    features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: Settings
+    features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: TrainingSettings
 ) -> Member:
     # Where a value may only raise the risk, "not reported" must not be the lowest of all: it stands as none there, and
     # the features beside it (reported for how long, how many are missing) still tell that it is not known.
@@ -317,4 +335,4 @@ def _regression(features: Matrix, failed: Bools, columns: Ints, never_safer: Boo
     return member
 
 
-__all__ = ["Plan", "Sample", "Say", "Settings", "sample", "silent", "train"]
+__all__ = ["FeatureSpec", "Sample", "Say", "TrainingSettings", "sample", "silent", "train"]

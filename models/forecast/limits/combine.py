@@ -22,7 +22,7 @@ _CERTAIN = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class ModelForecast:
     """One model's word on one node."""
 
     curve: Curve

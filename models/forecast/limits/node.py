@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from models.forecast.limits.combine import Opinion, base_rate
+from models.forecast.limits.combine import ModelForecast, base_rate
 from models.forecast.limits.events import EventHazard, event_hazards
 from models.forecast.limits.evidence import RECENT, known_samples, past
 from models.forecast.limits.part import HORIZON_SECONDS, Curve, PartRisk, Unknown, assess_part, elapsed
@@ -38,7 +38,7 @@ def assess_node(
     *,
     now: float,
     unread: Mapping[str, str] | None = None,
-    opinions: Sequence[Opinion] = (),
+    opinions: Sequence[ModelForecast] = (),
 ) -> Risk:
     """The risk of one node at `now` (unix seconds), from its histories and hardware events up to then.
 
@@ -101,7 +101,7 @@ def assess_node(
     )
 
 
-def combine(curves: Iterable[Curve], opinions: Sequence[Opinion] = ()) -> Curve:
+def combine(curves: Iterable[Curve], opinions: Sequence[ModelForecast] = ()) -> Curve:
     """1 - prod(1 - p) for each horizon, at most `CAP`, on top of the base rate or of the opinion that takes its place."""
     base = next((one.curve for one in opinions if one.is_base), None)
     left = [1.0 - p for p in (base or (base_rate(h) for h in HORIZON_SECONDS))]

@@ -6,8 +6,15 @@ import itertools
 
 import pytest
 
-from agent.actions.reconcile import Sight, Step, job_is_ours, runs_at_most_once, settle_live, why_not_start
-from models.evacuation import SeenState
+from agent.actions.reconcile import (
+    NodeView,
+    ReconcileStep,
+    is_own_job,
+    reconcile_migration,
+    runs_at_most_once,
+    why_not_start,
+)
+from models.evacuation import ObservedState
 from models.fleet import VmState
 from tools.ports.vms import DiskObservation, VmObservation
 
@@ -15,37 +22,39 @@ DISK = DiskObservation("vda", "/d/vda.raw", "raw", 64 << 20, 1 << 20, shared=Tru
 OTHER_DISK = DiskObservation("vda", "/d/vda.raw", "raw", 32 << 20, 1 << 20, shared=True)
 
 
-def sight(node: str, what: str, disk: DiskObservation = DISK, *, reason: str | None = None) -> Sight:
+def sight(node: str, what: str, disk: DiskObservation = DISK, *, reason: str | None = None) -> NodeView:
     """A paused vm is one that its migration stopped, unless another reason is given."""
     if what in ("absent", "unreachable"):
-        return Sight(node, SeenState(what))
+        return NodeView(node, ObservedState(what))
     state = VmState.PAUSED if what == "arriving" else VmState(what)
     why = reason if reason is not None else "migration" if what == "paused" else ""
     observation = VmObservation("u", "vm", node, state, True, (disk,), incoming=what == "arriving", state_reason=why)
-    return Sight(node, SeenState(state.value), observation)
+    return NodeView(node, ObservedState(state.value), observation)
 
 
 def before(state: VmState = VmState.RUNNING) -> VmObservation:
     return VmObservation("u", "vm", "a", state, True, (DISK,))
 
 
-def settle(source: str, target: str, *, late: bool = True, was: VmState = VmState.RUNNING) -> Step:
+def settle(source: str, target: str, *, late: bool = True, was: VmState = VmState.RUNNING) -> ReconcileStep:
     ends = sight("a", source), sight("b", target)
-    return settle_live(before(was), *ends, elsewhere=[sight("c", "absent")], out_of_patience=late).step
+    return reconcile_migration(before(was), *ends, elsewhere=[sight("c", "absent")], out_of_patience=late).step
 
 
-def settle_paused(*, reason: str = "migration", suspended_by_us: bool = False, job: bool | None = False) -> Step:
+def settle_paused(
+    *, reason: str = "migration", suspended_by_us: bool = False, job: bool | None = False
+) -> ReconcileStep:
     """The source holds it paused for that reason, and every other node was seen without it."""
     ends = sight("a", "paused", reason=reason), sight("b", "absent")
-    return settle_live(
+    return reconcile_migration(
         before(), *ends, job=job, elsewhere=[], suspended_by_us=suspended_by_us, out_of_patience=True
     ).step
 
 
-def resumed(node: str) -> Sight:
+def resumed(node: str) -> NodeView:
     """Running again after libvirt stopped it for a switchover."""
     seen = VmObservation("u", "vm", node, VmState.RUNNING, True, (DISK,), state_reason="migration canceled")
-    return Sight(node, SeenState.RUNNING, seen)
+    return NodeView(node, ObservedState.RUNNING, seen)
 
 
 SIGHTS = ("running", "paused", "shutoff", "absent", "unreachable", "arriving")
@@ -54,42 +63,42 @@ SIGHTS = ("running", "paused", "shutoff", "absent", "unreachable", "arriving")
 @pytest.mark.parametrize(
     ("source", "target", "expected"),
     [
-        ("absent", "running", Step.DONE),
-        ("shutoff", "running", Step.UNDEFINE_SOURCE),
-        ("unreachable", "running", Step.INDETERMINATE),
-        ("running", "running", Step.INDETERMINATE),
-        ("paused", "running", Step.INDETERMINATE),
-        ("running", "absent", Step.AS_FOUND),
-        ("running", "arriving", Step.AS_FOUND),
-        ("running", "unreachable", Step.AS_FOUND),
-        ("running", "shutoff", Step.INDETERMINATE),
-        ("running", "paused", Step.INDETERMINATE),
-        ("paused", "absent", Step.RESUME_SOURCE),
-        ("paused", "unreachable", Step.INDETERMINATE),
-        ("paused", "arriving", Step.INDETERMINATE),
-        ("shutoff", "absent", Step.CHANGED),
-        ("absent", "absent", Step.INDETERMINATE),
-        ("absent", "paused", Step.INDETERMINATE),
-        ("absent", "unreachable", Step.INDETERMINATE),
-        ("unreachable", "absent", Step.INDETERMINATE),
-        ("unreachable", "unreachable", Step.INDETERMINATE),
+        ("absent", "running", ReconcileStep.DONE),
+        ("shutoff", "running", ReconcileStep.UNDEFINE_SOURCE),
+        ("unreachable", "running", ReconcileStep.INDETERMINATE),
+        ("running", "running", ReconcileStep.INDETERMINATE),
+        ("paused", "running", ReconcileStep.INDETERMINATE),
+        ("running", "absent", ReconcileStep.AS_FOUND),
+        ("running", "arriving", ReconcileStep.AS_FOUND),
+        ("running", "unreachable", ReconcileStep.AS_FOUND),
+        ("running", "shutoff", ReconcileStep.INDETERMINATE),
+        ("running", "paused", ReconcileStep.INDETERMINATE),
+        ("paused", "absent", ReconcileStep.RESUME_SOURCE),
+        ("paused", "unreachable", ReconcileStep.INDETERMINATE),
+        ("paused", "arriving", ReconcileStep.INDETERMINATE),
+        ("shutoff", "absent", ReconcileStep.CHANGED),
+        ("absent", "absent", ReconcileStep.INDETERMINATE),
+        ("absent", "paused", ReconcileStep.INDETERMINATE),
+        ("absent", "unreachable", ReconcileStep.INDETERMINATE),
+        ("unreachable", "absent", ReconcileStep.INDETERMINATE),
+        ("unreachable", "unreachable", ReconcileStep.INDETERMINATE),
     ],
 )
-def test_a_running_vm(source: str, target: str, expected: Step) -> None:
+def test_a_running_vm(source: str, target: str, expected: ReconcileStep) -> None:
     assert settle(source, target) is expected
 
 
 @pytest.mark.parametrize(
     ("source", "target", "expected"),
     [
-        ("absent", "paused", Step.DONE),
-        ("paused", "absent", Step.AS_FOUND),
-        ("paused", "arriving", Step.INDETERMINATE),
-        ("absent", "running", Step.INDETERMINATE),
-        ("running", "absent", Step.CHANGED),
+        ("absent", "paused", ReconcileStep.DONE),
+        ("paused", "absent", ReconcileStep.AS_FOUND),
+        ("paused", "arriving", ReconcileStep.INDETERMINATE),
+        ("absent", "running", ReconcileStep.INDETERMINATE),
+        ("running", "absent", ReconcileStep.CHANGED),
     ],
 )
-def test_a_paused_vm_stays_paused(source: str, target: str, expected: Step) -> None:
+def test_a_paused_vm_stays_paused(source: str, target: str, expected: ReconcileStep) -> None:
     assert settle(source, target, was=VmState.PAUSED) is expected
 
 
@@ -98,41 +107,45 @@ def test_a_paused_vm_stays_paused(source: str, target: str, expected: Step) -> N
 def test_nothing_is_inferred_from_silence(source: str, target: str, was: VmState) -> None:
     for late in (False, True):
         step = settle(source, target, late=late, was=was)
-        if step is Step.DONE:
+        if step is ReconcileStep.DONE:
             assert source == "absent"
             assert target == was
-        if step is Step.RESUME_SOURCE:
+        if step is ReconcileStep.RESUME_SOURCE:
             assert (source, target, was) == ("paused", "absent", VmState.RUNNING)
-        if step is Step.UNDEFINE_SOURCE:
+        if step is ReconcileStep.UNDEFINE_SOURCE:
             assert target == was
             assert source == "shutoff"
-        if step is Step.AS_FOUND:
+        if step is ReconcileStep.AS_FOUND:
             assert source == was
-        assert not (late and step is Step.LOOK_AGAIN), "patience must end"
+        assert not (late and step is ReconcileStep.LOOK_AGAIN), "patience must end"
 
 
 def test_what_libvirt_passes_through_by_itself_is_looked_at_again() -> None:
     for pair in (("paused", "arriving"), ("running", "arriving"), ("paused", "absent"), ("unreachable", "running")):
-        assert settle(*pair, late=False) is Step.LOOK_AGAIN
+        assert settle(*pair, late=False) is ReconcileStep.LOOK_AGAIN
 
 
 def test_two_running_copies_seen_once_may_be_a_switchover_between_the_looks_but_not_for_long() -> None:
-    assert settle("running", "running", late=False) is Step.LOOK_AGAIN
-    assert settle("running", "running", late=True) is Step.INDETERMINATE
+    assert settle("running", "running", late=False) is ReconcileStep.LOOK_AGAIN
+    assert settle("running", "running", late=True) is ReconcileStep.INDETERMINATE
 
 
 def test_a_vm_of_the_same_uuid_with_other_disks_is_not_the_same_vm() -> None:
-    settlement = settle_live(before(), sight("a", "absent"), sight("b", "running", OTHER_DISK), out_of_patience=False)
-    assert settlement.step is Step.INDETERMINATE
+    settlement = reconcile_migration(
+        before(), sight("a", "absent"), sight("b", "running", OTHER_DISK), out_of_patience=False
+    )
+    assert settlement.step is ReconcileStep.INDETERMINATE
     assert "other disks" in settlement.why
 
 
 def test_somebody_else_moved_it_only_when_every_other_node_was_seen() -> None:
     gone = (sight("a", "absent"), sight("b", "absent"))
     found = [sight("c", "running"), sight("d", "absent")]
-    assert settle_live(before(), *gone, elsewhere=found, out_of_patience=True).step is Step.CHANGED
+    assert reconcile_migration(before(), *gone, elsewhere=found, out_of_patience=True).step is ReconcileStep.CHANGED
     hidden = [sight("c", "running"), sight("d", "unreachable")]
-    assert settle_live(before(), *gone, elsewhere=hidden, out_of_patience=True).step is Step.INDETERMINATE
+    assert (
+        reconcile_migration(before(), *gone, elsewhere=hidden, out_of_patience=True).step is ReconcileStep.INDETERMINATE
+    )
 
 
 def test_an_arriving_copy_does_not_count_as_running_and_an_unseen_node_is_named() -> None:
@@ -144,61 +157,66 @@ def test_an_arriving_copy_does_not_count_as_running_and_an_unseen_node_is_named(
 @pytest.mark.parametrize("target", ["absent", "arriving", "unreachable"])
 @pytest.mark.parametrize("job", [True, None])
 def test_a_source_that_runs_is_as_found_only_once_its_migration_is_over(target: str, job: bool | None) -> None:
-    for late, expected in ((False, Step.LOOK_AGAIN), (True, Step.INDETERMINATE)):
-        found = settle_live(before(), sight("a", "running"), sight("b", target), job=job, out_of_patience=late)
+    for late, expected in ((False, ReconcileStep.LOOK_AGAIN), (True, ReconcileStep.INDETERMINATE)):
+        found = reconcile_migration(before(), sight("a", "running"), sight("b", target), job=job, out_of_patience=late)
         assert found.step is expected
     assert "migration has" in found.why
 
 
 def test_a_source_that_libvirt_resumed_may_run_at_a_silent_target_too() -> None:
-    found = settle_live(before(), resumed("a"), sight("b", "unreachable"), out_of_patience=True)
-    assert found.step is Step.INDETERMINATE
+    found = reconcile_migration(before(), resumed("a"), sight("b", "unreachable"), out_of_patience=True)
+    assert found.step is ReconcileStep.INDETERMINATE
     assert "may run twice" in found.why
-    assert settle_live(before(), resumed("a"), sight("b", "absent"), out_of_patience=False).step is Step.AS_FOUND
+    assert (
+        reconcile_migration(before(), resumed("a"), sight("b", "absent"), out_of_patience=False).step
+        is ReconcileStep.AS_FOUND
+    )
 
 
 @pytest.mark.parametrize("first", SIGHTS)
 @pytest.mark.parametrize("second", SIGHTS)
 def test_a_paused_source_is_resumed_only_when_no_other_node_may_run_it(first: str, second: str) -> None:
     elsewhere = [sight("c", first), sight("d", second)]
-    found = settle_live(before(), sight("a", "paused"), sight("b", "absent"), elsewhere=elsewhere, out_of_patience=True)
+    found = reconcile_migration(
+        before(), sight("a", "paused"), sight("b", "absent"), elsewhere=elsewhere, out_of_patience=True
+    )
     ruled_out = all(each in ("absent", "shutoff") for each in (first, second))
-    assert found.step is (Step.RESUME_SOURCE if ruled_out else Step.INDETERMINATE)
+    assert found.step is (ReconcileStep.RESUME_SOURCE if ruled_out else ReconcileStep.INDETERMINATE)
     if not ruled_out:
         assert any(node in found.why for node in ("c: ", "d: "))
 
 
 def test_a_paused_source_is_not_resumed_while_nobody_looked_elsewhere() -> None:
-    found = settle_live(before(), sight("a", "paused"), sight("b", "absent"), out_of_patience=True)
-    assert found.step is Step.INDETERMINATE
+    found = reconcile_migration(before(), sight("a", "paused"), sight("b", "absent"), out_of_patience=True)
+    assert found.step is ReconcileStep.INDETERMINATE
 
 
 @pytest.mark.parametrize(
     ("reason", "suspended_by_us", "expected"),
     [
-        ("migration", False, Step.RESUME_SOURCE),
-        ("user", False, Step.CHANGED),
-        ("user", True, Step.RESUME_SOURCE),
-        ("I/O error", False, Step.CHANGED),
-        ("asleep", False, Step.CHANGED),
-        ("post-copy", False, Step.INDETERMINATE),
-        ("post-copy failed", True, Step.INDETERMINATE),
-        ("", False, Step.INDETERMINATE),
+        ("migration", False, ReconcileStep.RESUME_SOURCE),
+        ("user", False, ReconcileStep.CHANGED),
+        ("user", True, ReconcileStep.RESUME_SOURCE),
+        ("I/O error", False, ReconcileStep.CHANGED),
+        ("asleep", False, ReconcileStep.CHANGED),
+        ("post-copy", False, ReconcileStep.INDETERMINATE),
+        ("post-copy failed", True, ReconcileStep.INDETERMINATE),
+        ("", False, ReconcileStep.INDETERMINATE),
     ],
 )
 def test_only_what_its_migration_or_lifeboat_paused_is_resumed(
-    reason: str, suspended_by_us: bool, expected: Step
+    reason: str, suspended_by_us: bool, expected: ReconcileStep
 ) -> None:
     assert settle_paused(reason=reason, suspended_by_us=suspended_by_us) is expected
 
 
 @pytest.mark.parametrize("job", [True, None])
 def test_a_source_is_not_resumed_into_a_migration(job: bool | None) -> None:
-    assert settle_paused(job=job) is Step.INDETERMINATE
+    assert settle_paused(job=job) is ReconcileStep.INDETERMINATE
 
 
 @pytest.mark.parametrize(
-    ("age", "since_call", "target", "ours"),
+    ("age", "seconds_since_migrate_call", "target", "ours"),
     [
         (5.0, 5.2, "arriving", True),
         (5.0, 5.2, "running", True),
@@ -209,8 +227,8 @@ def test_a_source_is_not_resumed_into_a_migration(job: bool | None) -> None:
         (5.0, None, "arriving", False),
     ],
 )
-def test_whose_job_it_is(age: float, since_call: float | None, target: str, ours: bool) -> None:
-    assert job_is_ours(age, since_call, sight("b", target)) is ours
+def test_whose_job_it_is(age: float, seconds_since_migrate_call: float | None, target: str, ours: bool) -> None:
+    assert is_own_job(age, seconds_since_migrate_call, sight("b", target)) is ours
 
 
 @pytest.mark.parametrize("what", SIGHTS)

@@ -12,7 +12,7 @@ import yaml
 from scenes.stub_prometheus import Reply, Stub, as_json, grid, matrix, series, stub_prometheus
 from typer.testing import CliRunner
 
-from agent.assess.monitor import Eyes
+from agent.assess.monitor import FleetMonitor
 from agent.cli.assess import app
 from agent.settings import Settings
 from models.errors import BadInput, Indeterminate, MetricsUnavailable, ModelInvalid
@@ -57,8 +57,8 @@ def simulated() -> tuple[SimulatedFleet, dict[str, Hypervisor]]:
 
 
 def test_a_look_gives_the_fleet_and_a_risk_for_each_node(stub: Stub) -> None:
-    eyes = Eyes(settings(stub.url, simulated=True), simulated()[1])
-    fleet, (a, b) = eyes.look()
+    eyes = FleetMonitor(settings(stub.url, simulated=True), simulated()[1])
+    fleet, (a, b) = eyes.poll()
     eyes.close()
     assert [node.name for node in fleet.nodes] == [a.node, b.node] == ["node-a", "node-b"]
     assert a.probability["2h"] > 0.9
@@ -68,10 +68,10 @@ def test_a_look_gives_the_fleet_and_a_risk_for_each_node(stub: Stub) -> None:
 
 
 def test_a_second_look_asks_for_less(stub: Stub) -> None:
-    eyes = Eyes(settings(stub.url), simulated()[1])
-    eyes.look()
+    eyes = FleetMonitor(settings(stub.url), simulated()[1])
+    eyes.poll()
     first = len(stub.asked)
-    eyes.look()
+    eyes.poll()
     eyes.close()
     spans = [float(q["end"]) - float(q["start"]) for q in stub.asked[first:]]
     assert max(spans) <= 15.0
@@ -91,8 +91,8 @@ def test_an_agent_that_restarts_asks_for_summaries_of_the_gap_only(tmp_path: Pat
     with stub_prometheus(computed) as stub:
         for restart in range(2):
             stub.asked.clear()
-            eyes = Eyes(settings(stub.url, state_dir=str(tmp_path)), simulated()[1], keep_ring=True)
-            _, (a, b) = eyes.look()
+            eyes = FleetMonitor(settings(stub.url, state_dir=str(tmp_path)), simulated()[1], keep_ring=True)
+            _, (a, b) = eyes.poll()
             eyes.close()
             assert a.drivers[0].why.endswith("usually 12.10"), "the healthy past comes out of the ring"
             assert b.probability["2h"] < 0.01
@@ -100,10 +100,10 @@ def test_an_agent_that_restarts_asks_for_summaries_of_the_gap_only(tmp_path: Pat
             coarse = [q for q in stub.asked if "_over_time" not in q["query"] and q["step"] == "300"]
             assert (len(summaries) > 100) == (restart == 0), len(summaries)
             assert coarse == []
-        eyes = Eyes(settings(stub.url, state_dir=str(tmp_path)), simulated()[1], keep_ring=True)
+        eyes = FleetMonitor(settings(stub.url, state_dir=str(tmp_path)), simulated()[1], keep_ring=True)
         assert eyes._memory.ring is not None
         eyes._memory.ring.older.clear()  # as some hundred looks later, when the old hours have been read, too
-        eyes.look()
+        eyes.poll()
         eyes.close()
     kept = HistoryStore(tmp_path / "history", eyes.signals).read()
     assert kept.until >= datetime.now(UTC).timestamp() - 3720, "the last complete hour is kept for good"
@@ -112,18 +112,18 @@ def test_an_agent_that_restarts_asks_for_summaries_of_the_gap_only(tmp_path: Pat
 
 
 def test_no_prometheus_is_one_clear_error() -> None:
-    eyes = Eyes(settings("http://127.0.0.1:1"), simulated()[1])
+    eyes = FleetMonitor(settings("http://127.0.0.1:1"), simulated()[1])
     with pytest.raises(MetricsUnavailable, match=r"http://127\.0\.0\.1:1 is unreachable"):
-        eyes.look()
+        eyes.poll()
     eyes.close()
 
 
 def test_a_broken_signal_is_one_clear_error(stub: Stub, tmp_path: Path) -> None:
     file = tmp_path / "signals.yaml"
     file.write_text("signals: [{name: psu_12v_volts, part_label: null, title: rail}]")
-    eyes = Eyes(settings(stub.url, signals_file=str(file)), simulated()[1])
+    eyes = FleetMonitor(settings(stub.url, signals_file=str(file)), simulated()[1])
     with pytest.raises(BadInput, match="psu_12v_volts: two series for node 'node-a' that differ in name="):
-        eyes.look()
+        eyes.poll()
     eyes.close()
 
 
@@ -134,9 +134,9 @@ def test_a_vm_running_twice_stops_the_look_and_calls_a_human(stub: Stub) -> None
     fleet.machines["node-b"].domains[uuid] = type(domain)(
         xml=domain.xml, described=domain.described, state=VmState.RUNNING
     )
-    eyes = Eyes(settings(stub.url), nodes)
+    eyes = FleetMonitor(settings(stub.url), nodes)
     with pytest.raises(Indeterminate, match=r"'web'.*node-a and node-b at once") as error:
-        eyes.look()
+        eyes.poll()
     eyes.close()
     assert error.value.exit_code == 4
 
@@ -148,8 +148,8 @@ def test_hardware_logs_reach_the_risk(stub: Stub, tmp_path: Path) -> None:
         {"name": "node-a", "libvirt_uri": "qemu+tls://node-a/system", "hardware_logs": [str(tmp_path / "missing")]},
         {"name": "node-b", "libvirt_uri": "qemu+tls://node-b/system", "hardware_logs": [str(tmp_path)]},
     ]
-    eyes = Eyes(settings(stub.url, nodes=nodes), simulated()[1])
-    _, (a, b) = eyes.look()
+    eyes = FleetMonitor(settings(stub.url, nodes=nodes), simulated()[1])
+    _, (a, b) = eyes.poll()
     eyes.close()
     assert b.drivers[0].why == "memory-uncorrected event on MC0, critical, last 2 min ago"
     assert b.probability["2h"] > 0.5
@@ -161,8 +161,8 @@ def test_a_broken_model_stops_no_look_but_is_bad_input_for_the_command(
 ) -> None:
     (tmp_path / "own.lifeboat").write_bytes(b"lifeboat-model 9\nx\ny\n")
     forecast = {"model": str(tmp_path / "own.lifeboat")}
-    eyes = Eyes(settings(stub.url, forecast=forecast, state_dir=str(tmp_path)), simulated()[1])
-    _, (a, b) = eyes.look()
+    eyes = FleetMonitor(settings(stub.url, forecast=forecast, state_dir=str(tmp_path)), simulated()[1])
+    _, (a, b) = eyes.poll()
     eyes.close()
     assert a.probability["2h"] > 0.9, "the limits carry on"
     assert any(line.startswith("learned forecast: ") and "is of format 9" in line for line in b.unknown)

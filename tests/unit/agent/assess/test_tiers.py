@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from models.fleet import Priority, Vm, VmState
 from models.policy import Ceiling, DrainPolicy, ForecastPolicy, Policy, TierPolicy, TriggerPolicy
 from models.risk import Risk
-from models.risk_level import Standing, node_standing
-from models.tier import NodeTier, Tier, Warrant, next_tier, warrant, worth_acting
+from models.risk_level import RiskLevel, node_standing
+from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 POLICY = Policy()
@@ -23,10 +23,12 @@ def vm(priority: str = "high", *, migratable: bool = True, state: VmState = VmSt
               migratable=migratable, state=state)  # fmt: skip
 
 
-def said(soon: float, later: float | None = None, *, vms: list[Vm] | None = None, policy: Policy = POLICY) -> Warrant:
+def said(
+    soon: float, later: float | None = None, *, vms: list[Vm] | None = None, policy: Policy = POLICY
+) -> TierAssessment:
     probability = {"2h": soon, "24h": max(soon, later if later is not None else soon)}
     risk = Risk(node="a", probability=probability, data_age_seconds=1.0)
-    return warrant(node_standing("a", risk, policy, NOW), [vm()] if vms is None else vms, policy)
+    return assess_tier(node_standing("a", risk, policy, NOW), [vm()] if vms is None else vms, policy)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_prices_are_policy() -> None:
 @pytest.mark.parametrize("age", [None, 10_000.0])
 def test_an_unknown_risk_cordons_and_neither_enters_nor_leaves_more(age: float | None) -> None:
     risk = Risk(node="a", probability={"2h": 0.99}, data_age_seconds=age)
-    blind = warrant(node_standing("a", risk, POLICY, NOW), [vm()], POLICY)
+    blind = assess_tier(node_standing("a", risk, POLICY, NOW), [vm()], POLICY)
     assert (blind.tier, blind.known) == (Tier.CORDON, False)
     held = NodeTier("a", Tier.EVACUATE, NOW, NOW, "")
     assert next_tier(held, "a", blind, POLICY, NOW + timedelta(days=1)).tier is Tier.EVACUATE
@@ -95,10 +97,10 @@ def test_it_is_raised_at_once_and_never_flaps_within_the_dwell(
     fell_at: datetime | None = None
     for soon, seconds, known in steps:
         now += timedelta(seconds=seconds)
-        found = said(soon, policy=policy) if known else Warrant(Tier.CORDON, Tier.CORDON, False, "")
+        found = said(soon, policy=policy) if known else TierAssessment(Tier.CORDON, Tier.CORDON, False, "")
         before, held = held, next_tier(held, "a", found, policy, now)
         assert held.tier.rank >= found.tier.rank, "what is warranted is never withheld"
-        if before is not None and held.tier.rank < before.tier.rank and not before.blind:
+        if before is not None and held.tier.rank < before.tier.rank and not before.unknown_data:
             assert known, "silence lowers nothing"
             assert found.upheld.rank < before.tier.rank
             assert now - before.upheld_at >= policy.tiers.dwell
@@ -107,7 +109,7 @@ def test_it_is_raised_at_once_and_never_flaps_within_the_dwell(
 
 
 def test_a_node_that_was_silent_for_a_moment_takes_vms_again_at_once() -> None:
-    blind = Warrant(Tier.CORDON, Tier.CORDON, False, "no data")
+    blind = TierAssessment(Tier.CORDON, Tier.CORDON, False, "no data")
     silent = next_tier(NodeTier("a", Tier.WATCH, NOW, NOW, ""), "a", blind, POLICY, NOW)
     assert silent.tier is Tier.CORDON
     assert next_tier(silent, "a", said(0.01), POLICY, NOW + timedelta(seconds=5)).tier is Tier.WATCH
@@ -143,31 +145,38 @@ MOVED = "smart_187 is not 0 on 12 % of units, 1 % in training"
 
 
 def doubted(soon: float, later: float, limits: tuple[float, float] | None, *, ceiling: str = "cordon",
-            vms: list[Vm] | None = None, misfit: str = MOVED) -> tuple[Warrant, Standing]:  # fmt: skip
+            vms: list[Vm] | None = None, misfit: str = MOVED) -> tuple[TierAssessment, RiskLevel]:  # fmt: skip
     policy = Policy(forecast=ForecastPolicy(misfit_ceiling=Ceiling(ceiling)))
     grounded = None if limits is None else {"2h": limits[0], "24h": limits[1]}
     probability = {"2h": soon, "24h": later}
     risk = Risk(node="a", probability=probability, data_age_seconds=1.0, misfit=misfit, grounded=grounded)
     there = node_standing("a", risk, policy, NOW)
-    return warrant(there, [vm()] if vms is None else vms, policy), there.standing
+    return assess_tier(there, [vm()] if vms is None else vms, policy), there.standing
 
 
 @pytest.mark.parametrize(
     ("soon", "later", "limits", "ceiling", "tier", "standing"),
     [
-        (0.7, 0.9, (0.01, 0.05), "cordon", Tier.CORDON, Standing.RAISED),
-        (0.7, 0.9, (0.01, 0.05), "drain", Tier.DRAIN, Standing.RAISED),
-        (0.7, 0.9, (0.01, 0.05), "evacuate", Tier.EVACUATE, Standing.RISKY),
-        (0.7, 0.9, (0.6, 0.8), "cordon", Tier.EVACUATE, Standing.RISKY),  # a fluttering PSU is evacuated all the same
-        (0.7, 0.9, (0.2, 0.4), "cordon", Tier.DRAIN, Standing.RAISED),  # what limits alone warrant
-        (0.05, 0.5, (0.01, 0.02), "cordon", Tier.CORDON, Standing.SOUND),
-        (0.05, 0.5, (0.01, 0.02), "drain", Tier.DRAIN, Standing.SOUND),
-        (0.02, 0.05, (0.01, 0.02), "cordon", Tier.WATCH, Standing.SOUND),
-        (0.7, 0.9, None, "cordon", Tier.CORDON, Standing.RAISED),  # not told what limits give: nothing to stand on
+        (0.7, 0.9, (0.01, 0.05), "cordon", Tier.CORDON, RiskLevel.ELEVATED),
+        (0.7, 0.9, (0.01, 0.05), "drain", Tier.DRAIN, RiskLevel.ELEVATED),
+        (0.7, 0.9, (0.01, 0.05), "evacuate", Tier.EVACUATE, RiskLevel.TRIGGERED),
+        (
+            0.7,
+            0.9,
+            (0.6, 0.8),
+            "cordon",
+            Tier.EVACUATE,
+            RiskLevel.TRIGGERED,
+        ),  # a fluttering PSU is evacuated all the same
+        (0.7, 0.9, (0.2, 0.4), "cordon", Tier.DRAIN, RiskLevel.ELEVATED),  # what limits alone warrant
+        (0.05, 0.5, (0.01, 0.02), "cordon", Tier.CORDON, RiskLevel.ACCEPTABLE),
+        (0.05, 0.5, (0.01, 0.02), "drain", Tier.DRAIN, RiskLevel.ACCEPTABLE),
+        (0.02, 0.05, (0.01, 0.02), "cordon", Tier.WATCH, RiskLevel.ACCEPTABLE),
+        (0.7, 0.9, None, "cordon", Tier.CORDON, RiskLevel.ELEVATED),  # not told what limits give: nothing to stand on
     ],
 )
 def test_a_forecast_that_does_not_fit_goes_no_further_than_policy_lets_it(
-    soon: float, later: float, limits: tuple[float, float] | None, ceiling: str, tier: Tier, standing: Standing
+    soon: float, later: float, limits: tuple[float, float] | None, ceiling: str, tier: Tier, standing: RiskLevel
 ) -> None:
     found, there = doubted(soon, later, limits, ceiling=ceiling)
     assert (found.tier, there) == (tier, standing), found.why
@@ -200,7 +209,7 @@ def test_doubt_takes_from_the_learned_part_alone(
     assert known.tier.rank <= found.tier.rank <= at_most.rank
     assert (found.tier is Tier.WATCH) == (full.tier is Tier.WATCH), "doubt is no reason to send vms there"
     assert found.upheld.rank >= max(found.tier.rank, known.upheld.rank)
-    assert (standing is Standing.SOUND) == (full_standing is Standing.SOUND)
-    assert (standing is Standing.RISKY) == (
-        known_standing is Standing.RISKY or (full_standing is Standing.RISKY and ceiling is Ceiling.EVACUATE)
+    assert (standing is RiskLevel.ACCEPTABLE) == (full_standing is RiskLevel.ACCEPTABLE)
+    assert (standing is RiskLevel.TRIGGERED) == (
+        known_standing is RiskLevel.TRIGGERED or (full_standing is RiskLevel.TRIGGERED and ceiling is Ceiling.EVACUATE)
     )

@@ -29,16 +29,16 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The settings' nodes are this world's, and a look finds that `a` is failing."""
     world = World(tmp_path)
 
-    class Eyes:
+    class FleetMonitor:
         def __init__(self, *_: object, **__: object) -> None: ...
 
-        def look(self) -> tuple[Fleet, list[Risk]]:
+        def poll(self) -> tuple[Fleet, list[Risk]]:
             return world.snapshot(), world.risks()
 
         def close(self) -> None: ...
 
     monkeypatch.setattr("tools.libvirt.fleet.connect_nodes", lambda *_, **__: world.fleet.hypervisors())
-    monkeypatch.setattr("agent.assess.monitor.Eyes", Eyes)
+    monkeypatch.setattr("agent.assess.monitor.FleetMonitor", FleetMonitor)
     monkeypatch.setattr("tools.clock.SystemClock", lambda: world.fleet.clock)
     nodes = "".join(f"  - {{name: {name}, libvirt_uri: 'simulated:///'}}\n" for name in ("a", "b", "c"))
     (tmp_path / "lifeboat.yaml").write_text(f"state_dir: {tmp_path}\nsimulated: true\nnodes:\n{nodes}")

@@ -20,7 +20,7 @@ CUT = "2024-03-21T00:00:00Z"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "Settings", lambda **_: QUICK)
+    monkeypatch.setattr(training, "TrainingSettings", lambda **_: QUICK)
 
 
 def _folder(path: Path, tables: dict[str, pl.DataFrame]) -> Path:

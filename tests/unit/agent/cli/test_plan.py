@@ -133,7 +133,7 @@ def test_without_files_it_looks_and_uses_the_settings_policy(
 ) -> None:
     (files / "policy.yaml").write_text("protected: [web]")
     (files / "lifeboat.yaml").write_text("policy_file: policy.yaml")
-    monkeypatch.setattr("agent.assess.monitor.observe_and_assess", lambda _settings: (scene.fleet, scene.risks))
+    monkeypatch.setattr("agent.assess.monitor.poll_once", lambda _settings: (scene.fleet, scene.risks))
     code, result = lifeboat("plan", "--config", "lifeboat.yaml", "--json")
     assert code == 0
     assert {a["vm_name"]: a["kind"] for a in json.loads(result.stdout)["actions"]} == {

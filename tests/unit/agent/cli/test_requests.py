@@ -11,9 +11,9 @@ import pytest
 from scenes.simulated_world import POLICY, World
 from typer.testing import CliRunner
 
-from agent.approve.approval import PolicyApprover, approve
+from agent.approve.approval import DenyingApprover, approve
 from agent.cli.app import app
-from agent.execute.evacuation import Order, Run
+from agent.execute.evacuation import ApprovedPlan, Run
 from models.errors import LifeboatError
 from tools.journal.file_lease import lease
 
@@ -27,8 +27,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
     plan, fleet, verdict = world.plan()
     now = world.fleet.clock.now()
-    agreement = approve(plan, verdict, PolicyApprover(), now=now, expires_after=timedelta(minutes=15))
-    order = Order(plan=plan, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
+    agreement = approve(plan, verdict, DenyingApprover(), now=now, expires_after=timedelta(minutes=15))
+    order = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
     Run(order, world.hands, "evac-1").begin()
     yield world
     world.journal.close()

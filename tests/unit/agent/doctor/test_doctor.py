@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.checks import FLEET_CHECKS, NODE_CHECKS
-from agent.doctor.examine import Finding, Health, Patient, examine
+from agent.doctor.examine import CheckContext, Finding, Health, run_checks
 from agent.doctor.host import check_journal
 from agent.settings import ForecastSettings, NodeSettings, Settings
 from agent.state.certificate_pins import Pins, PinState
@@ -44,8 +44,8 @@ class Ward:
             state_dir=self.directory,
         )
         policy = Policy(migration=MigrationPolicy(pins=self.rule))
-        patient = Patient(settings, policy, self.fleet.hypervisors(), self.journal, self.pins, self.fleet.clock)
-        return examine(patient, FLEET_CHECKS, NODE_CHECKS)
+        patient = CheckContext(settings, policy, self.fleet.hypervisors(), self.journal, self.pins, self.fleet.clock)
+        return run_checks(patient, FLEET_CHECKS, NODE_CHECKS)
 
     def failing(self) -> list[tuple[str, str]]:
         return [(each.check, each.subject) for each in self.findings() if each.health is Health.FAIL]
@@ -161,19 +161,19 @@ def test_a_pin_that_only_the_file_has_is_mended_by_pinning_anew(ward: Ward, tmp_
 def test_a_check_that_hangs_or_breaks_stops_no_other_and_a_node_that_hangs_fails(ward: Ward):
     let_go = threading.Event()
 
-    def hangs(patient: Patient) -> list[Finding]:
+    def hangs(patient: CheckContext) -> list[Finding]:
         let_go.wait()
         return []
 
-    def node_hangs(patient: Patient, node: NodeSettings) -> list[Finding]:
+    def node_hangs(patient: CheckContext, node: NodeSettings) -> list[Finding]:
         return hangs(patient)
 
-    def breaks(patient: Patient) -> list[Finding]:
+    def breaks(patient: CheckContext) -> list[Finding]:
         raise ZeroDivisionError
 
     settings = Settings(nodes=(NodeSettings(name="node-a", libvirt_uri="qemu:///system"),))
-    patient = Patient(settings, Policy(), {}, ward.journal, ward.pins, ward.fleet.clock)
-    found = examine(patient, [breaks, hangs, check_journal], [node_hangs], patience_seconds=0.5)
+    patient = CheckContext(settings, Policy(), {}, ward.journal, ward.pins, ward.fleet.clock)
+    found = run_checks(patient, [breaks, hangs, check_journal], [node_hangs], patience_seconds=0.5)
     let_go.set()
     assert [(each.check, each.health.value) for each in found] == [
         ("breaks", "unknown"),

@@ -73,7 +73,7 @@ def row(
     signal: str, presence: Presence, *, exporter: str = "node_exporter", nodes: tuple[str, ...] = (), **more: Any
 ) -> SignalRow:
     without = tuple(sorted(set(NODES) - set(nodes)))
-    known = {"counts": True, "strangers": (), **more}
+    known = {"counts": True, "unmatched_nodes": (), **more}
     return SignalRow(signal, Component.NETWORK, exporter, presence, nodes, without, parts=1, why="why", **known)
 
 
@@ -93,7 +93,7 @@ THERE = row("there", Presence.PRESENT, nodes=NODES)
             [("ok", ""), ("warn", "no node reports ssd")],
         ),
         (
-            [row("bond", Presence.MISSING, strangers=("10.0.0.5",))],
+            [row("bond", Presence.MISSING, unmatched_nodes=("10.0.0.5",))],
             [("warn", "no node reports bond; reported for 10.0.0.5")],
         ),
         ([THERE, row("nic", Presence.PARTIAL, nodes=("node-a",))], [("ok", ""), ("warn", "node-b without nic")]),

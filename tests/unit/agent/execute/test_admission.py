@@ -7,7 +7,7 @@ import threading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.execute.admission import Gate, may_start
+from agent.execute.admission import AdmissionQueue, may_start
 from models.plan import Action, ActionKind
 from models.policy import LimitPolicy
 
@@ -16,42 +16,42 @@ def move(number: int, source: str = "a", target: str = "b") -> Action:
     return Action(kind=ActionKind.LIVE_MIGRATE, vm=f"vm-{number}", source=source, target=target)
 
 
-def gate(actions: list[Action], **limits: int) -> Gate:
-    return Gate(actions, LimitPolicy(**limits), stopped=lambda _: None, paused=lambda: False)
+def gate(actions: list[Action], **limits: int) -> AdmissionQueue:
+    return AdmissionQueue(actions, LimitPolicy(**limits), stopped=lambda _: None, paused=lambda: False)
 
 
 def test_what_was_over_before_a_restart_takes_no_place() -> None:
     made = gate([move(0), move(1), move(2)], per_fleet=1)
-    made.leave(0)
-    made.expect([0, 1, 2])
-    assert made.enter(1) is None
-    made.leave(1)
-    assert made.enter(2) is None
+    made.release(0)
+    made.announce([0, 1, 2])
+    assert made.acquire(1) is None
+    made.release(1)
+    assert made.acquire(2) is None
 
 
 def test_the_next_one_in_the_plans_order_is_let_in_when_one_leaves() -> None:
     made = gate([move(number) for number in range(3)], per_fleet=1)
-    made.expect([0, 1, 2])
-    assert made.enter(0) is None
+    made.announce([0, 1, 2])
+    assert made.acquire(0) is None
     order: list[int] = []
 
     def go(number: int) -> None:
-        made.enter(number)
+        made.acquire(number)
         order.append(number)
-        made.leave(number)
+        made.release(number)
 
     threads = [threading.Thread(target=go, args=(number,)) for number in (2, 1)]
     for thread in threads:
         thread.start()
-    made.leave(0)
+    made.release(0)
     for thread in threads:
         thread.join(10)
     assert order == [1, 2]
 
 
 def test_one_that_is_not_wanted_any_more_is_told_why() -> None:
-    made = Gate([move(0)], LimitPolicy(), stopped=lambda _: "the node recovered", paused=lambda: True)
-    assert made.enter(0) == "the node recovered"
+    made = AdmissionQueue([move(0)], LimitPolicy(), stopped=lambda _: "the node recovered", paused=lambda: True)
+    assert made.acquire(0) == "the node recovered"
 
 
 NODES = st.sampled_from("abcd")
@@ -64,21 +64,21 @@ def test_no_limit_is_ever_passed_and_everybody_gets_in(
 ) -> None:
     actions = [move(number, source, target) for number, (source, target) in enumerate(ways)]
     limits = LimitPolicy(outbound_per_node=outbound, inbound_per_node=inbound, per_fleet=per_fleet)
-    made = Gate(actions, limits, stopped=lambda _: None, paused=lambda: False)
-    made.expect(range(len(actions)))
+    made = AdmissionQueue(actions, limits, stopped=lambda _: None, paused=lambda: False)
+    made.announce(range(len(actions)))
     inside: dict[int, Action] = {}
     mutex = threading.Lock()
     broken: list[int] = []
 
     def go(number: int) -> None:
-        made.enter(number)
+        made.acquire(number)
         with mutex:
             if not may_start(actions[number], list(inside.values()), limits):
                 broken.append(number)
             inside[number] = actions[number]
         with mutex:
             del inside[number]
-        made.leave(number)
+        made.release(number)
 
     threads = [threading.Thread(target=go, args=(number,)) for number in range(len(actions))]
     for thread in threads:

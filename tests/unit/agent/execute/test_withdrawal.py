@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from scenes.simulated_world import POLICY, World
 
-from agent.approve.approval import PolicyApprover, StandingApprover
+from agent.approve.approval import DenyingApprover, PreapprovedBy
 from agent.execute.evacuation import Watcher
-from agent.execute.withdrawal import Seen, after_failed_look, read_look, why_withdraw
+from agent.execute.withdrawal import TargetChanges, after_failed_look, changes_since, why_withdraw
 from agent.guard.judge import judge
 from agent.plan.solver import plan as solve
-from agent.service.control_loop import Cycle, PassOutcome, PassResult
+from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.session import planner_named
 from agent.settings import Settings
 from models.errors import MetricsUnavailable
@@ -23,7 +23,7 @@ from models.fleet import Fleet, Node, NodeState
 from models.plan import Action, ActionKind
 from models.policy import LimitPolicy, TierPolicy
 from models.risk import Risk
-from models.risk_level import NodeStanding, Standing
+from models.risk_level import NodeRisk, RiskLevel
 from models.tier import NodeTier, Tier
 from tools.simulated.migration import Phase
 
@@ -38,16 +38,16 @@ ARCHIVE = Action(kind=ActionKind.COLD_ARCHIVE, vm="x", source="a")
 @pytest.mark.parametrize(
     ("tier", "stands", "by_risk", "recovered"),
     [
-        (Tier.WATCH, Standing.SOUND, True, True),
-        (Tier.WATCH, Standing.SOUND, False, False),
-        (Tier.WATCH, Standing.UNKNOWN, True, False),
-        (Tier.CORDON, Standing.SOUND, True, False),
-        (Tier.DRAIN, Standing.RAISED, True, False),
-        (Tier.EVACUATE, Standing.RISKY, True, False),
+        (Tier.WATCH, RiskLevel.ACCEPTABLE, True, True),
+        (Tier.WATCH, RiskLevel.ACCEPTABLE, False, False),
+        (Tier.WATCH, RiskLevel.UNKNOWN, True, False),
+        (Tier.CORDON, RiskLevel.ACCEPTABLE, True, False),
+        (Tier.DRAIN, RiskLevel.ELEVATED, True, False),
+        (Tier.EVACUATE, RiskLevel.TRIGGERED, True, False),
     ],
 )
 def test_a_source_has_recovered_only_when_it_is_watched_and_known(
-    tier: Tier, stands: Standing, by_risk: bool, recovered: bool
+    tier: Tier, stands: RiskLevel, by_risk: bool, recovered: bool
 ) -> None:
     seen = look(a=stands, tier=tier, by_risk=by_risk)
     assert ("a" in seen.recovered) is recovered
@@ -58,17 +58,17 @@ def test_a_source_has_recovered_only_when_it_is_watched_and_known(
 @pytest.mark.parametrize(
     ("state", "stands", "why"),
     [
-        (NodeState.ACTIVE, Standing.SOUND, None),
-        (NodeState.ACTIVE, Standing.RISKY, "P says so"),
-        (NodeState.ACTIVE, Standing.RAISED, "P says so"),
-        (NodeState.ACTIVE, Standing.UNKNOWN, "P says so"),
-        (NodeState.OFFLINE, Standing.SOUND, "it is offline"),
-        (NodeState.DRAINING, Standing.SOUND, "it is draining"),
-        (None, Standing.SOUND, "not in the fleet any more"),
+        (NodeState.ACTIVE, RiskLevel.ACCEPTABLE, None),
+        (NodeState.ACTIVE, RiskLevel.TRIGGERED, "P says so"),
+        (NodeState.ACTIVE, RiskLevel.ELEVATED, "P says so"),
+        (NodeState.ACTIVE, RiskLevel.UNKNOWN, "P says so"),
+        (NodeState.OFFLINE, RiskLevel.ACCEPTABLE, "it is offline"),
+        (NodeState.DRAINING, RiskLevel.ACCEPTABLE, "it is draining"),
+        (None, RiskLevel.ACCEPTABLE, "not in the fleet any more"),
     ],
 )
 def test_nothing_moves_to_a_node_that_must_take_no_vm(
-    state: NodeState | None, stands: Standing, why: str | None
+    state: NodeState | None, stands: RiskLevel, why: str | None
 ) -> None:
     seen = look(b=stands, state=state)
     said = why_withdraw(MOVE, seen)
@@ -83,16 +83,16 @@ def test_nothing_moves_to_a_node_that_must_take_no_vm(
 
 
 def look(
-    *, a: Standing = Standing.RISKY, b: Standing = Standing.SOUND, tier: Tier = Tier.EVACUATE, by_risk: bool = True,
+    *, a: RiskLevel = RiskLevel.TRIGGERED, b: RiskLevel = RiskLevel.ACCEPTABLE, tier: Tier = Tier.EVACUATE, by_risk: bool = True,
     state: NodeState | None = NodeState.ACTIVE,
-) -> Seen:  # fmt: skip
+) -> TargetChanges:  # fmt: skip
     nodes = [Node(name="a", memory_bytes=1 << 30, cpus=1)]
     if state is not None:
         nodes.append(Node(name="b", memory_bytes=1 << 30, cpus=1, state=state))
-    standing = {n: NodeStanding(n, s, 0.1, "P says so", None) for n, s in (("a", a), ("b", b))}
+    standing = {n: NodeRisk(n, s, 0.1, "P says so", None) for n, s in (("a", a), ("b", b))}
     tiers = {"a": NodeTier("a", tier, NOW, NOW, "why")}
     fleet = Fleet(observed_at=NOW, nodes=tuple(nodes), vms=())
-    return read_look(fleet, standing, tiers, by_risk=("a",) if by_risk else (), targets=("b",))
+    return changes_since(fleet, standing, tiers, by_risk=("a",) if by_risk else (), targets=("b",))
 
 
 @pytest.fixture
@@ -112,9 +112,9 @@ class Agent:
         def look() -> tuple[Fleet, list[Risk]]:
             return world.snapshot(), then() if self.turned else world.risks()
 
-        watcher = Watcher(say=self.said.append, ended=self.ended.append)
-        self.cycle = Cycle(
-            world.hands, ONE_BY_ONE, look, planner_named("solver", Settings()), PolicyApprover(), watcher,
+        watcher = Watcher(on_message=self.said.append, on_attempt_finished=self.ended.append)
+        self.cycle = ControlLoop(
+            world.hands, ONE_BY_ONE, look, planner_named("solver", Settings()), DenyingApprover(), watcher,
             look_again=timedelta(seconds=1),
         )  # fmt: skip
         for vm in (world.web, world.db):
@@ -134,7 +134,7 @@ class Agent:
 
 def test_a_node_that_recovers_keeps_what_has_not_begun(world: World) -> None:
     agent = Agent(world, lambda: world.risks(()))
-    outcomes = agent.outcomes(agent.cycle.run_pass())
+    outcomes = agent.outcomes(agent.cycle.run_once())
     assert outcomes[0] is AttemptOutcome.DONE, "what had begun is finished"
     assert outcomes[-1] is AttemptOutcome.CANCELLED
     assert "not begun: node a has recovered (P(fails within 2 h)" in agent.ended[-1].message
@@ -145,16 +145,16 @@ def test_a_node_that_recovers_keeps_what_has_not_begun(world: World) -> None:
 
 def test_a_node_that_a_person_wants_left_is_left_though_it_recovers(world: World) -> None:
     agent = Agent(world, lambda: world.risks(()))
-    agent.cycle.approver = StandingApprover("ana")
+    agent.cycle.approver = PreapprovedBy("ana")
     fleet, risks, now = world.snapshot(), world.risks(()), world.fleet.clock.now()
     made = solve(fleet, risks, ONE_BY_ONE, now, asked=("a",))
-    result = agent.cycle.act(made, judge(made, fleet, risks, ONE_BY_ONE, now), fleet, risks, now)
+    result = agent.cycle.execute_plan(made, judge(made, fleet, risks, ONE_BY_ONE, now), fleet, risks, now)
     assert set(agent.outcomes(result)) == {AttemptOutcome.DONE}
 
 
 def test_a_target_that_looks_risky_takes_nothing_more(world: World) -> None:
     agent = Agent(world, lambda: world.risks(("a", "b", "c")))
-    outcomes = agent.outcomes(agent.cycle.run_pass())
+    outcomes = agent.outcomes(agent.cycle.run_once())
     moves = [(a.action.kind, a.outcome) for a in agent.ended]
     assert outcomes[0] is AttemptOutcome.DONE
     assert (ActionKind.LIVE_MIGRATE, AttemptOutcome.CANCELLED) in moves
@@ -170,7 +170,7 @@ def test_what_was_approved_goes_on_when_nobody_can_look(world: World) -> None:
         return world.risks()
 
     agent = Agent(world, blind)
-    assert set(agent.outcomes(agent.cycle.run_pass())) == {AttemptOutcome.DONE}
+    assert set(agent.outcomes(agent.cycle.run_once())) == {AttemptOutcome.DONE}
     (said,) = [line for line in agent.said if "could not be looked at" in line]
     assert "what was approved goes on: Prometheus does not answer" in said
     assert agent.recorded("look-failed") == 1
@@ -179,10 +179,10 @@ def test_what_was_approved_goes_on_when_nobody_can_look(world: World) -> None:
 def test_while_an_evacuation_is_not_over_nothing_is_planned_or_written(world: World) -> None:
     world.journal.append("evacuation-started", {}, now=world.fleet.clock.now(), evacuation="evac-paused")
     agent = Agent(world, world.risks)
-    before = agent.cycle.run_pass(), len(world.journal.records())
-    result = agent.cycle.run_pass()
+    before = agent.cycle.run_once(), len(world.journal.records())
+    result = agent.cycle.run_once()
     assert (result.outcome, result.plan) == (PassOutcome.WAITING, None)
     assert "a should be left, and evacuation evac-paused is not over" in result.why
     assert len(world.journal.records()) == before[1]
     world.journal.append("evacuation-ended", {}, now=world.fleet.clock.now(), evacuation="evac-paused")
-    assert agent.cycle.run_pass().outcome is PassOutcome.EVACUATED
+    assert agent.cycle.run_once().outcome is PassOutcome.EVACUATED

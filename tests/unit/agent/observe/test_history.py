@@ -14,7 +14,7 @@ from scenes.watched_fleet import CATALOGUE, DAY, HOUR, SIGNAL, START, hours
 from typer.testing import CliRunner
 
 from agent.cli.history import app
-from agent.observe.history import evacuations, recall, remember
+from agent.observe.history import append_history, backfill_history, evacuations
 from models.errors import BadInput, MetricsUnavailable
 from models.signal import STATISTICS, Signal, Summaries
 from tools.forecast.datasets import read_dataset
@@ -34,7 +34,7 @@ def filled(ring: SummaryRing, first: int, last: int, *, broken: str = "target_up
 
 
 def take(store: HistoryStore, ring: SummaryRing, at: float) -> bool:
-    return remember(store, ring, SIGNALS, NODES, [], now=datetime.fromtimestamp(at, UTC))
+    return append_history(store, ring, SIGNALS, NODES, [], now=datetime.fromtimestamp(at, UTC))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ class Prometheus:
 def test_what_prometheus_still_has_is_taken_in_and_a_second_try_goes_on(tmp_path: Path) -> None:
     def recalled(store: HistoryStore, source: Prometheus) -> dict[str, BadInput]:
         at = datetime.fromtimestamp(START + 5 * DAY + 30, UTC)
-        return recall(store, source, SIGNALS, NODES, since=float(START), now=at, told=lambda _: None)
+        return backfill_history(store, source, SIGNALS, NODES, since=float(START), now=at, told=lambda _: None)
 
     whole, halved = HistoryStore(tmp_path / "a", CATALOGUE), HistoryStore(tmp_path / "b", CATALOGUE)
     assert list(recalled(whole, Prometheus())) == ["target_up"]

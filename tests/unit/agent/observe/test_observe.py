@@ -13,7 +13,7 @@ import pytest
 from scenes.telemetry import SIGNALS, T0, Course, seen, steady
 
 from agent.assess.assess import assess
-from agent.observe.observe import Memory, Observation, merge_events, observe
+from agent.observe.observe import Observation, TelemetryCache, merge_events, observe
 from models.errors import HardwareLogUnavailable, MetricsUnavailable
 from models.fleet import Fleet, NodeState, VmState
 from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, Signal, SignalHistory
@@ -137,7 +137,7 @@ def test_of_two_copies_the_running_one_is_the_vm(state: VmState) -> None:
     copy_to_b(world, state)
     observation = world.look()
     assert [(vm.node, vm.state) for vm in observation.fleet.vms] == [("node-a", VmState.RUNNING)]
-    assert observation.twice == ()
+    assert observation.duplicate_vms == ()
 
 
 def test_a_vm_running_twice_is_left_out_of_the_fleet_and_told() -> None:
@@ -145,7 +145,7 @@ def test_a_vm_running_twice_is_left_out_of_the_fleet_and_told() -> None:
     copy_to_b(world, VmState.RUNNING)
     observation = world.look()
     assert observation.fleet.vms == ()
-    ((vm, nodes),) = observation.twice
+    ((vm, nodes),) = observation.duplicate_vms
     assert (vm.name, nodes) == ("web", ("node-a", "node-b"))
 
 
@@ -176,7 +176,7 @@ def test_a_vm_that_moved_between_two_answers_does_not_run_twice() -> None:
 
     observation = world.look(hypervisors={"node-a": cast("Hypervisor", Gone()), "node-b": cast("Hypervisor", Late())})
     assert [vm.node for vm in observation.fleet.vms] == ["node-b"]
-    assert observation.twice == ()
+    assert observation.duplicate_vms == ()
 
 
 def test_a_node_that_hangs_is_offline_after_the_patience_and_after_a_second_next_time() -> None:
@@ -212,7 +212,7 @@ def test_histories_join_the_day_and_the_last_half_hour() -> None:
 
 
 def test_a_second_look_asks_only_for_what_is_new() -> None:
-    metrics, memory, world = Metrics(psu_12v_volts=lambda t: 12.0 + t / 1e6), Memory(), World()
+    metrics, memory, world = Metrics(psu_12v_volts=lambda t: 12.0 + t / 1e6), TelemetryCache(), World()
     look: Callable[[float], Observation] = lambda at: world.look(  # noqa: E731
         metrics=metrics, signals=[RAIL], scrape_interval_seconds=5.0, memory=memory, now=NOW + timedelta(seconds=at)
     )
@@ -229,7 +229,7 @@ def test_a_second_look_asks_only_for_what_is_new() -> None:
 
 
 def test_a_part_that_vanishes_between_looks_falls_silent() -> None:
-    memory, world, metrics = Memory(), World(), Metrics(psu_12v_volts=steady(12.1), rail_5v_volts=steady(5.0))
+    memory, world, metrics = TelemetryCache(), World(), Metrics(psu_12v_volts=steady(12.1), rail_5v_volts=steady(5.0))
     more: dict[str, Any] = {
         "signals": [RAIL, RAIL5],
         "scrape_interval_seconds": 5.0,
@@ -267,7 +267,7 @@ def test_a_wrong_node_label_is_told_by_the_names_that_came() -> None:
             return [seen(signal.name, steady(12.1), 0.0, node="10.0.0.5")]
 
     observation = World().look(metrics=Elsewhere(), signals=[RAIL])
-    assert observation.strangers == ("10.0.0.5",)
+    assert observation.unmatched_nodes == ("10.0.0.5",)
     risk = assess(observation, [RAIL], NOW)[0]
     assert "10.0.0.5 instead: check prometheus.node_label" in risk.unknown[0]
     assert risk.data_age_seconds is None

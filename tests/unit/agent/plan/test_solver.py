@@ -9,7 +9,7 @@ import pytest
 from scenes.topology import GIB, NOW, Topology
 
 from agent.guard.judge import judge
-from agent.plan.solver import Decision, assemble, plan
+from agent.plan.solver import PlanDecision, assemble, plan
 from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.risk import Risk
 
@@ -305,7 +305,7 @@ def test_what_may_come_too_late_says_so() -> None:
 
 def test_somebody_elses_decisions_become_a_whole_plan() -> None:
     scene = dying().vm("x", on="a").vm("y", on="a")
-    decisions = [Decision("uuid-x", ActionKind.LIVE_MIGRATE, "c", "because")]
+    decisions = [PlanDecision("uuid-x", ActionKind.LIVE_MIGRATE, "c", "because")]
     made = assemble(scene.fleet, scene.risks, scene.policy, NOW, decisions, ("a",), PlannedBy(planner="llm"))
     assert action(made, "x").reason == "because"
     assert action(made, "x").estimated_seconds > 30
@@ -316,14 +316,14 @@ def test_somebody_elses_decisions_become_a_whole_plan() -> None:
 @pytest.mark.parametrize(
     "decision",
     [
-        Decision("ghost", ActionKind.STAY),
-        Decision("uuid-x", ActionKind.LIVE_MIGRATE, "nowhere"),
-        Decision("uuid-x", ActionKind.LIVE_MIGRATE),
-        Decision("uuid-x", ActionKind.COLD_ARCHIVE, "b"),
+        PlanDecision("ghost", ActionKind.STAY),
+        PlanDecision("uuid-x", ActionKind.LIVE_MIGRATE, "nowhere"),
+        PlanDecision("uuid-x", ActionKind.LIVE_MIGRATE),
+        PlanDecision("uuid-x", ActionKind.COLD_ARCHIVE, "b"),
     ],
     ids=str,
 )
-def test_decisions_that_mean_nothing_are_refused(decision: Decision) -> None:
+def test_decisions_that_mean_nothing_are_refused(decision: PlanDecision) -> None:
     scene = dying().vm("x", on="a")
     with pytest.raises(ValueError, match=r"ghost|nowhere|target"):
         assemble(scene.fleet, scene.risks, scene.policy, NOW, [decision], ("a",), PlannedBy(planner="llm"))
@@ -331,7 +331,7 @@ def test_decisions_that_mean_nothing_are_refused(decision: Decision) -> None:
 
 def test_a_decision_that_never_converges_becomes_a_plan_that_the_guard_refuses() -> None:
     scene = dying().vm("x", on="a", dirty_bytes_per_second=1e9)
-    decision = Decision("uuid-x", ActionKind.LIVE_MIGRATE, "b")
+    decision = PlanDecision("uuid-x", ActionKind.LIVE_MIGRATE, "b")
     made = assemble(scene.fleet, scene.risks, scene.policy, NOW, [decision], ("a",), PlannedBy(planner="llm"))
     assert made.expected_loss == made.expected_loss_if_nothing_is_done
     assert not judge(made, scene.fleet, scene.risks, scene.policy, NOW).passed

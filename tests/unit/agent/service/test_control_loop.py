@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from scenes.simulated_world import POLICY, World
 
-from agent.approve.approval import PolicyApprover
-from agent.service.control_loop import Cycle, PassOutcome
+from agent.approve.approval import DenyingApprover
+from agent.service.control_loop import ControlLoop, PassOutcome
 from agent.service.scheduler import serve
 from agent.service.session import planner_named
 from agent.settings import Settings
@@ -31,31 +31,31 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.journal.close()
 
 
-def cycle(world: World, *, failing: tuple[str, ...], policy: Policy = POLICY) -> Cycle:
+def cycle(world: World, *, failing: tuple[str, ...], policy: Policy = POLICY) -> ControlLoop:
     def look() -> tuple[Fleet, list[Risk]]:
         return world.snapshot(), world.risks(failing)
 
-    return Cycle(world.hands, policy, look, planner_named("solver", Settings()), PolicyApprover())
+    return ControlLoop(world.hands, policy, look, planner_named("solver", Settings()), DenyingApprover())
 
 
 def test_a_healthy_fleet_is_left_alone(world: World) -> None:
-    result = cycle(world, failing=()).run_pass()
-    assert result.outcome is PassOutcome.QUIET
+    result = cycle(world, failing=()).run_once()
+    assert result.outcome is PassOutcome.IDLE
     assert all(world.fleet.running_on(vm) == ["a"] for vm in (world.web, world.db, world.batch))
 
 
 def test_a_failing_node_is_evacuated_verified_and_then_left_to_cool_down(world: World) -> None:
     loop = cycle(world, failing=("a",))
-    first = loop.run_pass()
+    first = loop.run_once()
     assert first.outcome is PassOutcome.EVACUATED
     assert first.evacuation is not None
     assert first.evacuation.outcome is EvacuationOutcome.DONE
     assert first.verification is not None
     assert first.verification.passed, first.verification
     assert {sample.node for sample in first.evacuation.risk_timeline} == {"a", "b", "c"}
-    assert loop.run_pass().outcome is PassOutcome.QUIET
+    assert loop.run_once().outcome is PassOutcome.IDLE
     world.fleet.clock.sleep(POLICY.cooldown.total_seconds())
-    assert loop.run_pass().outcome is not PassOutcome.QUIET
+    assert loop.run_once().outcome is not PassOutcome.IDLE
     world.check_nothing_lost_or_doubled()
 
 
@@ -69,26 +69,26 @@ def a_day_from_now(world: World, **probability: float) -> list[Risk]:
 
 def test_the_journal_has_each_change_of_tier_once(world: World) -> None:
     loop = cycle(world, failing=("a",), policy=Policy())
-    loop.run_pass()
-    loop.run_pass()
+    loop.run_once()
+    loop.run_once()
     (record,) = [r for r in world.journal.records() if r.kind == "tiers"]
     (change,) = record.data["changes"]
     assert (change["node"], change["tier"], change["was"]) == ("a", "evacuate", "watch")
 
 
 def test_a_restart_neither_forgets_the_cooldown_nor_the_tier(world: World) -> None:
-    cycle(world, failing=("a",)).run_pass()
+    cycle(world, failing=("a",)).run_once()
     world.reopen()
-    again = cycle(world, failing=("a",)).run_pass()
-    assert again.outcome is PassOutcome.QUIET
+    again = cycle(world, failing=("a",)).run_once()
+    assert again.outcome is PassOutcome.IDLE
     assert again.tier_changes == ()
 
 
 def test_a_drain_is_only_said_where_policy_does_not_let_the_agent(world: World) -> None:
     loop = cycle(world, failing=())
     loop.look = lambda: (world.snapshot(), a_day_from_now(world, a=0.4))
-    result = loop.run_pass()
-    assert result.outcome is PassOutcome.QUIET
+    result = loop.run_once()
+    assert result.outcome is PassOutcome.IDLE
     assert [(one.now.node, one.now.tier) for one in result.tier_changes] == [("a", Tier.DRAIN)]
     assert world.fleet.running_on(world.web) == ["a"]
 
@@ -96,7 +96,7 @@ def test_a_drain_is_only_said_where_policy_does_not_let_the_agent(world: World) 
 def test_a_drain_moves_what_can_move_live_and_stops_nobody(world: World) -> None:
     loop = cycle(world, failing=(), policy=POLICY.model_copy(update={"drain": DrainPolicy(act=True)}))
     loop.look = lambda: (world.snapshot(), a_day_from_now(world, a=0.4))
-    result = loop.run_pass()
+    result = loop.run_once()
     assert result.outcome is PassOutcome.EVACUATED, result.why
     assert result.plan is not None
     assert {action.kind for action in result.plan.moves} == {ActionKind.LIVE_MIGRATE}
@@ -109,23 +109,23 @@ def test_a_node_that_is_held_cordoned_takes_no_vms(world: World) -> None:
     """b's risk alone would let it take vms again; it was worse a minute ago."""
     loop = cycle(world, failing=())
     loop.look = lambda: (world.snapshot(), [*world.risks(())[:1], world.risks(("b",))[1], world.risks(())[2]])
-    loop.run_pass()
+    loop.run_once()
     world.fleet.clock.sleep(60)
     loop.look = lambda: (world.snapshot(), world.risks(("a",)))
-    result = loop.run_pass()
+    result = loop.run_once()
     assert result.plan is not None
     assert {action.target for action in result.plan.moves if action.target} == {"c"}
 
 
 def test_when_too_much_looks_risky_at_once_it_halts_and_touches_nothing(world: World) -> None:
-    result = cycle(world, failing=("a", "b")).run_pass()
+    result = cycle(world, failing=("a", "b")).run_once()
     assert result.outcome is PassOutcome.REFUSED
     assert "storm" in result.why
     assert world.fleet.running_on(world.web) == ["a"]
 
 
 def test_what_policy_asks_a_human_for_waits_for_one(world: World) -> None:
-    result = cycle(world, failing=("a",), policy=Policy()).run_pass()
+    result = cycle(world, failing=("a",), policy=Policy()).run_once()
     assert result.outcome is PassOutcome.REFUSED
     assert "needs a human" in result.why
     assert world.fleet.running_on(world.web) == ["a"]
@@ -141,7 +141,7 @@ def test_telemetry_that_cant_be_read_is_unknown_and_moves_nothing(world: World) 
 
     loop.look = blind
     with pytest.raises(MetricsUnavailable):
-        loop.run_pass()
+        loop.run_once()
     assert world.fleet.running_on(world.web) == ["a"]
     assert world.journal.records() == []
 

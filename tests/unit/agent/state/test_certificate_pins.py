@@ -11,7 +11,7 @@ from scenes.simulated_world import World
 
 from agent.actions.attempt import AttemptContext
 from agent.actions.cold_migration import cold_migrate
-from agent.actions.resources import Hands
+from agent.actions.resources import Resources
 from agent.archives.restore import restore
 from agent.state.certificate_pins import Pins, PinState
 from models.errors import BadInput, IdentityUnproven
@@ -109,7 +109,7 @@ def test_a_cold_move_is_held_to_the_pin_where_there_is_one_before_the_vm_stops(
     uuid = fleet.add_vm("node-a", "web")
     if pinned:
         pins.pin("node-b", ONE, by="doctor")
-    hands = Hands(fleet.hypervisors(), fleet.clock, journal, pins=pins)
+    hands = Resources(fleet.hypervisors(), fleet.clock, journal, pins=pins)
     (vm,) = hands.nodes["node-a"].vms()
     action = Action(
         kind=ActionKind.COLD_MIGRATE, vm=uuid, vm_name="web", source="node-a", target="node-b", reason="test"

@@ -10,17 +10,17 @@ from pydantic import ValidationError
 
 from models.ladder import Act, Rung
 from models.migration.convergence import (
-    Climb,
     JobProgress,
+    LadderPosition,
+    LadderStep,
     Rules,
-    Step,
-    begin,
     current_ratio,
-    decide,
     expected_left,
     last_round_limit,
     link_carries,
+    next_step,
     stalled_for,
+    start_position,
     stuck_for,
 )
 from models.policy import MigrationPolicy
@@ -90,11 +90,11 @@ def test_for_how_long_nothing_was_sent(history: list[JobProgress], seconds: floa
 def test_a_move_that_sends_nothing_is_aborted_whatever_the_ladder_says() -> None:
     without = rules([], timeout="15m", stuck_after="60s")
     silent = [look(5, 0, 1000, sent=0), look(64, 0, 1000, sent=0)]
-    assert decide(silent, Climb(), without, elapsed=64).step is Step.GO_ON
+    assert next_step(silent, LadderPosition(), without, elapsed=64).step is LadderStep.GO_ON
     silent.append(look(65, 0, 1000, sent=0))
-    found = decide(silent, Climb(), without, elapsed=65)
-    assert (found.step, found.reason) == (Step.ABORT, "nothing was sent for 60 s: abort")
-    assert decide(silent, found.climb, without, elapsed=66).step is Step.GO_ON, "told once"
+    found = next_step(silent, LadderPosition(), without, elapsed=65)
+    assert (found.step, found.reason) == (LadderStep.ABORT, "nothing was sent for 60 s: abort")
+    assert next_step(silent, found.climb, without, elapsed=66).step is LadderStep.GO_ON, "told once"
 
 
 def test_a_step_is_given_time_to_work() -> None:
@@ -107,32 +107,37 @@ DEFAULT = rules()
 @pytest.mark.parametrize(
     ("history", "climb", "step", "downtime"),
     [
-        ([], Climb(3, 0, 0.2), Step.GO_ON, 0.2),
-        (SHRINKING, Climb(3, 0, 0.2), Step.GO_ON, 0.2),
-        (STUCK, Climb(3, 0, 0.2), Step.RAISE_DOWNTIME, 0.3),
-        (STUCK, Climb(5, 0, 0.3), Step.RAISE_DOWNTIME, 0.5),
-        (STUCK, Climb(5, 28, 0.3), Step.GO_ON, 0.3),  # the step before was two seconds ago
-        ([*STUCK, look(71, 8, 100, throttle=0.95)], Climb(6, 60, 0.5), Step.ABORT, 0.5),
-        ([*STUCK, look(71, 8, 100)], Climb(6, 60, 0.5), Step.GO_ON, 0.5),
-        ([*STUCK, look(121, 12, 100)], Climb(6, 60, 0.5), Step.ABORT, 0.5),
+        ([], LadderPosition(3, 0, 0.2), LadderStep.GO_ON, 0.2),
+        (SHRINKING, LadderPosition(3, 0, 0.2), LadderStep.GO_ON, 0.2),
+        (STUCK, LadderPosition(3, 0, 0.2), LadderStep.RAISE_DOWNTIME, 0.3),
+        (STUCK, LadderPosition(5, 0, 0.3), LadderStep.RAISE_DOWNTIME, 0.5),
+        (STUCK, LadderPosition(5, 28, 0.3), LadderStep.GO_ON, 0.3),  # the step before was two seconds ago
+        ([*STUCK, look(71, 8, 100, throttle=0.95)], LadderPosition(6, 60, 0.5), LadderStep.ABORT, 0.5),
+        ([*STUCK, look(71, 8, 100)], LadderPosition(6, 60, 0.5), LadderStep.GO_ON, 0.5),
+        ([*STUCK, look(121, 12, 100)], LadderPosition(6, 60, 0.5), LadderStep.ABORT, 0.5),
     ],
 )
-def test_the_default_ladder(history: list[JobProgress], climb: Climb, step: Step, downtime: float) -> None:
-    found = decide(history, climb, DEFAULT, elapsed=history[-1].elapsed_seconds if history else 0)
+def test_the_default_ladder(
+    history: list[JobProgress], climb: LadderPosition, step: LadderStep, downtime: float
+) -> None:
+    found = next_step(history, climb, DEFAULT, elapsed=history[-1].elapsed_seconds if history else 0)
     assert (found.step, found.climb.downtime) == (step, downtime)
 
 
 def test_a_reason_has_the_figures() -> None:
-    assert decide(STUCK, Climb(3, 0, 0.2), DEFAULT, elapsed=30).reason == "no progress for 20 s: downtime up to 300 ms"
+    assert (
+        next_step(STUCK, LadderPosition(3, 0, 0.2), DEFAULT, elapsed=30).reason
+        == "no progress for 20 s: downtime up to 300 ms"
+    )
 
 
 def test_post_copy_and_suspending_only_where_policy_allows() -> None:
     busy = [look(0, 1, 1000), look(10, 2, 100, dirty=10), look(20, 3, 100, dirty=10)]
-    assert decide(busy, Climb(3, 0, 0.2), DEFAULT, elapsed=20).step is Step.GO_ON
-    found = decide(busy, Climb(3, 0, 0.2), rules(post_copy=True), elapsed=20)
-    assert (found.step, found.climb.post_copy) == (Step.POST_COPY, True)
-    assert decide(busy, found.climb, rules(post_copy=True), elapsed=10_000).step is Step.GO_ON, "no way back"
-    assert decide(STUCK, Climb(6, 0, 0.5), rules(suspend=True), elapsed=30).step is Step.SUSPEND
+    assert next_step(busy, LadderPosition(3, 0, 0.2), DEFAULT, elapsed=20).step is LadderStep.GO_ON
+    found = next_step(busy, LadderPosition(3, 0, 0.2), rules(post_copy=True), elapsed=20)
+    assert (found.step, found.climb.post_copy) == (LadderStep.POST_COPY, True)
+    assert next_step(busy, found.climb, rules(post_copy=True), elapsed=10_000).step is LadderStep.GO_ON, "no way back"
+    assert next_step(STUCK, LadderPosition(6, 0, 0.5), rules(suspend=True), elapsed=30).step is LadderStep.SUSPEND
 
 
 def test_post_copy_is_off_where_one_page_would_stall_the_guest() -> None:
@@ -142,9 +147,14 @@ def test_post_copy_is_off_where_one_page_would_stall_the_guest() -> None:
 
 
 def test_at_the_timeout_it_ends_one_way_or_the_other() -> None:
-    assert decide(SHRINKING, Climb(3, 0, 0.2), rules(timeout="30s"), elapsed=30).step is Step.ABORT
-    assert decide([], Climb(3, 0, 0.2), rules(timeout="30s"), elapsed=30).step is Step.ABORT, "blind as well"
-    assert decide(SHRINKING, Climb(3), rules(timeout="30s", post_copy=True), elapsed=30).step is Step.POST_COPY
+    assert next_step(SHRINKING, LadderPosition(3, 0, 0.2), rules(timeout="30s"), elapsed=30).step is LadderStep.ABORT
+    assert next_step([], LadderPosition(3, 0, 0.2), rules(timeout="30s"), elapsed=30).step is LadderStep.ABORT, (
+        "blind as well"
+    )
+    assert (
+        next_step(SHRINKING, LadderPosition(3), rules(timeout="30s", post_copy=True), elapsed=30).step
+        is LadderStep.POST_COPY
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,8 +171,8 @@ def test_at_the_timeout_it_ends_one_way_or_the_other() -> None:
 )
 def test_each_condition(when: dict[str, Any], before: list[JobProgress], after: list[JobProgress]) -> None:
     ladder = rules([{"when": when, "do": "abort"}], timeout="30s" if "left" in when else "15m")
-    for history, step in ((before, Step.GO_ON), (after, Step.ABORT)):
-        assert decide(history, Climb(), ladder, elapsed=history[-1].elapsed_seconds).step is step
+    for history, step in ((before, LadderStep.GO_ON), (after, LadderStep.ABORT)):
+        assert next_step(history, LadderPosition(), ladder, elapsed=history[-1].elapsed_seconds).step is step
 
 
 def test_a_rung_that_is_reached_passes_the_ones_below_for_good() -> None:
@@ -172,15 +182,15 @@ def test_a_rung_that_is_reached_passes_the_ones_below_for_good() -> None:
             {"when": {"rounds": 1}, "do": {"downtime": "250ms"}},
         ]
     )
-    found = decide(SHRINKING, Climb(), ladder, elapsed=30)
+    found = next_step(SHRINKING, LadderPosition(), ladder, elapsed=30)
     assert (found.climb.downtime, found.climb.position) == (0.25, 2)
 
 
 def test_only_the_last_downtime_goes_past_the_cap() -> None:
     steps = [{"when": {"stalled": "1s"}, "do": {"downtime": f"{ms}ms"}} for ms in (400, 800)]
-    found = decide(STUCK, Climb(downtime=0.2), rules(steps), elapsed=30)
+    found = next_step(STUCK, LadderPosition(downtime=0.2), rules(steps), elapsed=30)
     assert found.climb.downtime == 0.3
-    assert decide(STUCK, Climb(1, 0, 0.3), rules(steps), elapsed=30).climb.downtime == 0.5
+    assert next_step(STUCK, LadderPosition(1, 0, 0.3), rules(steps), elapsed=30).climb.downtime == 0.5
 
 
 @pytest.mark.parametrize(
@@ -196,17 +206,17 @@ def test_only_the_last_downtime_goes_past_the_cap() -> None:
 )
 def test_how_far_the_last_downtime_step_goes(policy: dict[str, str], most: float) -> None:
     steps = [{"when": {"stalled": "1s"}, "do": {"downtime": "10s"}}]
-    found = decide(STUCK, Climb(downtime=0.01), rules(steps, **policy), elapsed=30)
+    found = next_step(STUCK, LadderPosition(downtime=0.01), rules(steps, **policy), elapsed=30)
     assert found.climb.downtime == most
 
 
 def test_the_beginning() -> None:
-    quiet, busy, unknown = begin(DEFAULT, 0.01), begin(DEFAULT, 1.2), begin(DEFAULT, None)
-    assert quiet.climb == busy.climb == unknown.climb == Climb(position=3, downtime=0.2)
+    quiet, busy, unknown = start_position(DEFAULT, 0.01), start_position(DEFAULT, 1.2), start_position(DEFAULT, None)
+    assert quiet.climb == busy.climb == unknown.climb == LadderPosition(position=3, downtime=0.2)
     assert [start.auto_converge for start in (quiet, busy, unknown)] == [False, True, True]
     assert [start.throttle_io for start in (quiet, busy, unknown)] == [None, 20 * MB, None]
-    assert not begin(rules(auto_converge=False), 1.2).auto_converge
-    assert begin(rules([]), None).climb.downtime == 0.3, "without a ladder the cap is the limit"
+    assert not start_position(rules(auto_converge=False), 1.2).auto_converge
+    assert start_position(rules([]), None).climb.downtime == 0.3, "without a ladder the cap is the limit"
 
 
 def test_averages() -> None:

@@ -48,7 +48,7 @@ class Scene:
     def states(self) -> tuple[str | None, str | None]:
         """What the machines a and b hold of it, reachable or not."""
         with self.fleet.lock:
-            self.fleet.catch_up()
+            self.fleet.advance()
             found = [self.fleet.machines[name].domains.get(self.vm) for name in ("a", "b")]
         return tuple(f"{d.state}{' arriving' if d.incoming else ''}" if d else None for d in found)  # type: ignore[return-value]
 
