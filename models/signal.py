@@ -215,9 +215,36 @@ class HardwareEventKind(StrEnum):
     LINK_DOWN = "link-down"
     LINK_UP = "link-up"
     THROTTLE = "throttle"
+    LOCKUP = "lockup"
+    """the kernel, or a whole task of it, got stuck; it may be software"""
     POWER_LOST = "power-lost"
     BOOT = "boot"
     OTHER = "other"
+
+
+class PartClass(StrEnum):
+    """What losing the part means for the node."""
+
+    NORMAL = "normal"
+    """nothing more is known"""
+    MAIN_RAIL = "main-rail"
+    """a voltage that the node does not run without"""
+    BATTERY = "battery"
+    """keeps a clock or a cache alive, not the node"""
+    ADD_ON = "add-on"
+    """a card, a drive or a module that may run hot, fail or be pulled while the node goes on"""
+    REDUNDANT = "redundant"
+    """one of several that do the same: a supply, its feed, a fan, a leg of a bond, a member of an array"""
+    REDUNDANCY = "redundancy"
+    """the state of such a set, not one of it"""
+    CONTROLLER = "controller"
+    """a storage controller: every disk behind it goes with it"""
+    USB_NIC = "usb-nic"
+    """a network interface on USB, such as the BMC's own"""
+    UNUSED_PORT = "unused-port"
+    """a network port that never had a link"""
+    REMOVABLE = "removable"
+    """a stick or a virtual medium"""
 
 
 class Severity(StrEnum):
@@ -235,6 +262,9 @@ class HardwareEvent(Value):
     component: Component
     severity: Severity
     part: str = Field(default="", pattern=r"^[A-Za-z0-9_.:/-]{0,64}$")
-    """which one: `PSU1`, `DIMM_A2`, `sda`, `eth0`; only letters, digits, `_ . : / -`"""
+    """which one, by the name its source gives it: `PSU1_12V_Out`, `DIMM_A2`, `sda`, `eth0`; only letters, digits, `_ . : / -`.
+    What belongs to the same thing: `models.parts.fault_domain`"""
+    part_class: PartClass = PartClass.NORMAL
+    """what losing that part means for the node"""
     asserted: bool = True
     """False when the record says the condition went away"""
