@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from agent.observe.observe import Observation
+from agent.observe.observation import Observation
 from models.forecast.limits.combine import ModelForecast
 from models.forecast.limits.node import assess_node
 from models.risk import Risk

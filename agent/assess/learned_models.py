@@ -14,7 +14,7 @@ from agent.assess.assess import ModelForecasts
 from models.errors import LifeboatError, ModelInvalid
 
 if TYPE_CHECKING:
-    from agent.observe.observe import Observation
+    from agent.observe.observation import Observation
     from agent.settings import Settings
     from models.forecast.history.lives import History, Life
     from models.forecast.learned.node_forecasts import NodeForecasts
@@ -115,7 +115,7 @@ class LearnedModels:
         return of_parts(model, name, component, history, parts.get(component, {}), now)
 
     def _past(self) -> tuple[History, list[Life], list[Incident]]:
-        from agent.observe.history import known_incidents
+        from agent.observe.incidents import known_incidents
         from models.forecast.history.lives import failures, lives
         from tools.history.store import HistoryStore
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.errors import BadInput, Indeterminate, LifeboatError
+from models.fleet import Fleet
+from models.risk import Risk
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from agent.observe.observe import Observation
+    from agent.observe.observation import Observation
     from agent.settings import Settings
-    from models.fleet import Fleet
-    from models.risk import Risk
     from tools.history.store import HistoryStore
     from tools.ports.hypervisor import Hypervisor
-    from tools.ports.telemetry import HardwareLog
+
+Look = Callable[[], tuple[Fleet, list[Risk]]]
+"""Observe and assess, as `FleetMonitor.poll` does; raises SourceError when it can't."""
 
 
 class FleetMonitor:
@@ -30,8 +30,8 @@ class FleetMonitor:
         Raises BadInput when the settings, the signals file or the ring can't be used.
         """
         from agent.assess.learned_models import LearnedModels
-        from agent.observe.observe import TelemetryCache
-        from agent.service.session import open_metrics
+        from agent.observe.signals import TelemetryCache
+        from agent.observe.sources import hardware_logs, open_metrics
         from tools.clock import SystemClock
         from tools.signals import load_catalogue
 
@@ -122,39 +122,6 @@ class FleetMonitor:
             self._metrics.close()
         if self._memory.ring is not None:
             self._memory.ring.close()
-
-
-def hardware_logs(settings: Settings, *, state_dir: Path | None = None) -> dict[str, list[HardwareLog]]:
-    """Each node's collected logs and BMC, as the settings name them; with `state_dir` a restart goes on where they were left."""
-    from tools.logs.files import LogFiles
-    from tools.logs.ipmi_sel import SystemEventLog
-    from tools.logs.journald import JournalExport
-    from tools.logs.loki import LokiLog
-    from tools.logs.patterns import harmless
-
-    logs: dict[str, list[HardwareLog]] = {}
-    others = [other.name for other in settings.nodes]
-    for node in settings.nodes:
-
-        def note(kind: str, name: str = node.name) -> Path | None:
-            return None if state_dir is None else state_dir / "logs" / f"{harmless(name).replace('/', '_')}.{kind}.json"
-
-        sources: list[HardwareLog] = []
-        exports = [path for path in node.hardware_logs if path.suffix == ".export" or path.is_dir()]
-        files = [path for path in node.hardware_logs if path.suffix != ".export"]
-        if files:
-            sources.append(LogFiles(node.name, files, other_nodes=others, state_file=note("files")))
-        if exports:
-            sources.append(JournalExport(node.name, exports, state_file=note("journal")))
-        if settings.loki is not None:
-            loki = settings.loki
-            sources.append(LokiLog(node.name, loki.url, loki.query, headers=loki.headers,
-                                   timeout_seconds=loki.timeout_seconds, state_file=note("loki")))  # fmt: skip
-        if node.bmc is not None:
-            sources.append(SystemEventLog(node.name, node.bmc.address, port=node.bmc.port, user=node.bmc.user,
-                                          password_file=node.bmc.password_file))  # fmt: skip
-        logs[node.name] = sources
-    return logs
 
 
 def poll_once(settings: Settings) -> tuple[Fleet, list[Risk]]:

@@ -123,13 +123,13 @@ def run(
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """What is going on: evacuations so far, vms that are locked, and what a human must look at."""
     from agent.cli.console import console, write_json
-    from agent.service.session import open_journal
     from agent.settings import load_settings
     from agent.state.status import read_status, show_status
     from tools.journal.file_lease import holder
+    from tools.journal.sqlite import open_journal
 
     settings = load_settings(config)
-    journal = open_journal(settings)
+    journal = open_journal(settings.state_dir)
     found = read_status(journal, holder=holder(settings.state_dir))
     journal.close()
     if as_json:

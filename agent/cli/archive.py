@@ -156,12 +156,13 @@ def discard(
 ) -> None:
     """Remove what an interrupted copy left in the store. A finished archive is never removed by this."""
     from agent.cli.console import console, write_json
-    from agent.service.session import open_archives, open_journal
+    from agent.service.session import open_archives
     from agent.settings import load_settings
     from models.errors import PrecheckFailed
+    from tools.journal.sqlite import open_journal
 
     settings = load_settings(config)
-    kinds = {record.kind for record in open_journal(settings).records(attempt=archive_id)}
+    kinds = {record.kind for record in open_journal(settings.state_dir).records(attempt=archive_id)}
     if "intent" in kinds and "result" not in kinds:
         raise PrecheckFailed(
             f"{archive_id} is being written, or was cut off and not recovered yet",
@@ -182,10 +183,10 @@ def audit_verify(
 ) -> None:
     """Check the hash chain over everything that was decided and done."""
     from agent.cli.console import console, write_json
-    from agent.service.session import open_journal
     from agent.settings import load_settings
+    from tools.journal.sqlite import open_journal
 
-    journal = open_journal(load_settings(config))
+    journal = open_journal(load_settings(config).state_dir)
     count = journal.verify(expected_head=head)
     if as_json:
         write_json({"records": count, "head": journal.head(), "intact": True})

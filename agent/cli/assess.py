@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from agent.assess.tiers import TierChange
-    from agent.observe.observe import Observation
+    from agent.observe.observation import Observation
     from agent.settings import Settings
     from models.risk import Risk
     from models.tier import Tier
@@ -99,13 +99,13 @@ def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) 
     """Each node's tier: as the background agent's journal left it, where there is one, and as this look says. Records nothing."""
     from agent.assess.tiers import Tiers
     from agent.documents import read_policy
-    from agent.service.session import open_journal
     from models.policy import Policy
+    from tools.journal.sqlite import open_journal
 
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
     tiers = Tiers(policy)
     if (settings.state_dir / "journal.sqlite").exists():
-        journal = open_journal(settings)
+        journal = open_journal(settings.state_dir)
         tiers = Tiers.restored(policy, journal, observation.at)
         journal.close()
     return tiers.judge(observation.fleet, risks, observation.at)

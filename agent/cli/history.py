@@ -41,7 +41,7 @@ def history(
 ) -> None:
     """Write what this lifeboat has seen of its fleet as a dataset: telemetry, events, failures. `lifeboat run` keeps it."""
     from agent.cli.console import console, note, write_json
-    from agent.observe.history import known_incidents
+    from agent.observe.incidents import known_incidents
     from agent.settings import load_settings
     from models.errors import BadInput
     from models.forecast.history.lives import failures, lives, tables
@@ -94,7 +94,7 @@ def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal]
     """Fill the history from Prometheus, with nobody else at it. Progress and broken signals go to standard error."""
     from agent.cli.console import note
     from agent.observe.history import backfill_history
-    from agent.service.session import open_metrics
+    from agent.observe.sources import open_metrics
     from models.errors import BadInput
     from tools.clock import SystemClock
     from tools.history.summary_ring import SummaryRing

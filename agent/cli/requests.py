@@ -78,14 +78,14 @@ def resume(
 def _ask(request: Request, evacuation: str, config: Path | None) -> tuple[Settings, str, Holder | None]:
     import getpass
 
-    from agent.service.session import open_journal
     from agent.settings import load_settings
     from agent.state.requests import ask
     from tools.clock import SystemClock
     from tools.journal.file_lease import holder
+    from tools.journal.sqlite import open_journal
 
     settings = load_settings(config)
-    journal = open_journal(settings)
+    journal = open_journal(settings.state_dir)
     try:
         asked = ask(journal, request, evacuation, by=f"terminal:{getpass.getuser()}", now=SystemClock().now())
     finally:

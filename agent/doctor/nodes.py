@@ -140,7 +140,7 @@ def _lacks(guests: Mapping[str, str], nodes: Mapping[str, Hypervisor]) -> dict[t
 
 def check_hardware_log(patient: CheckContext, node: NodeSettings) -> Iterator[Finding]:
     """The BMC answers, and every collected log can be read."""
-    from agent.assess.monitor import hardware_logs
+    from agent.observe.sources import hardware_logs
 
     only = patient.settings.model_copy(update={"nodes": (node,)})
     logs = hardware_logs(only)[node.name]

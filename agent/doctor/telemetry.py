@@ -74,7 +74,7 @@ def check_signals(patient: CheckContext) -> Iterator[Finding]:
     prometheus = patient.prometheus
     if prometheus is None:
         return
-    from agent.service.session import open_metrics
+    from agent.observe.sources import open_metrics
     from tools.signals import load_catalogue
 
     signals = load_catalogue(patient.settings.signals_file)

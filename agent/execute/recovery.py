@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from agent.approve.approval import ApprovalRecord
+from agent.assess.monitor import Look
 from agent.execute.evacuation import ApprovedPlan
 from agent.guard.judge import judge
-from agent.service.control_loop import Look
 from agent.state.requests import OperatorRequests
 from models.errors import LifeboatError
 from models.fleet import Fleet

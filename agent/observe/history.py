@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.observe.summaries import LAG_SECONDS
 from models.errors import BadInput
-from models.incidents import Window
 from models.signal import HardwareEvent, Signal, Summaries
 from tools.history.store import HistoryStore
 from tools.history.summary_ring import COARSE_SECONDS, COARSE_SLOTS, FINE_SECONDS, SummaryRing
-from tools.journal.sqlite import Journal
 from tools.ports.telemetry import SummarySource
 
 if TYPE_CHECKING:
-    from agent.settings import Settings
+    pass
 
 AT_ONCE = 24
 """Hours taken in at once: bounds memory after a pause."""
@@ -98,43 +94,3 @@ def complete(ring: SummaryRing, signals: Sequence[Signal], at: int) -> int:
 
 def _answers(ring: SummaryRing, signal: Signal, at: int) -> bool:
     return at - GIVEN_UP <= ring.newest.get(signal.name, 0) <= at
-
-
-@dataclass(frozen=True)
-class KnownIncidents:
-    """What a history can't know by itself."""
-
-    evacuated: list[tuple[str, float]]
-    """(node, unix seconds), as the journal has them"""
-    reported: list[tuple[str, float]]
-    """failures that people know of: (node, unix seconds)"""
-    maintenance: list[Window]
-
-
-def known_incidents(settings: Settings, incidents: Path | None) -> KnownIncidents:
-    """What the journal, if there is one yet, and the CSV `incidents` tell. Raises BadInput where that can't be read."""
-    from agent.service.session import open_journal
-    from tools.history.incident_file import read_incidents
-
-    reported, planned = read_incidents(incidents) if incidents is not None else ([], [])
-    evacuated: list[tuple[str, float]] = []
-    if (settings.state_dir / "journal.sqlite").exists():
-        journal = open_journal(settings)
-        evacuated = evacuations(journal)
-        journal.close()
-    return KnownIncidents(evacuated, reported, planned)
-
-
-def evacuations(journal: Journal) -> list[tuple[str, float]]:
-    """(node, unix seconds) of every evacuation that was begun, as the journal has them."""
-    leaving: dict[str, list[str]] = {}
-    found: list[tuple[str, float]] = []
-    for record in journal.records(kinds=("planned", "approved")):
-        if record.evacuation is None:
-            continue
-        if record.kind == "planned":
-            leaving[record.evacuation] = list(record.data["plan"]["evacuating"])
-        else:
-            at = datetime.fromisoformat(record.time).timestamp()
-            found += [(node, at) for node in leaving.get(record.evacuation, [])]
-    return found

@@ -5,96 +5,29 @@ Nothing is judged here. What did not answer is said to be unread or offline, nev
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-import numpy as np
-
-from agent.observe.summaries import refresh
-from models.errors import LifeboatError, MetricsUnavailable, NodeUnreachable
+from agent.observe.observation import Observation, UnreadSource
+from agent.observe.signals import TelemetryCache, read_signals
+from models.errors import LifeboatError, NodeUnreachable
 from models.fleet import Fleet, Node, NodeState, Vm, VmState
 from models.signal import HardwareEvent, Signal, SignalHistory
 from tools.ports.hypervisor import Hypervisor
-from tools.ports.telemetry import HardwareLog, MetricsSource, SummarySource
+from tools.ports.telemetry import HardwareLog, MetricsSource
 
-if TYPE_CHECKING:
-    from tools.history.summary_ring import SummaryRing
-
-RECENT = timedelta(minutes=30)
-"""Read at the scrape interval."""
-BRIEF = timedelta(minutes=5)
-"""In place of RECENT for signals without limits: their newest value is all that counts."""
-DAY = timedelta(hours=24)
-DAY_STEP_SECONDS = 300.0
-"""How finely the healthy past is read."""
-DAY_KEPT = timedelta(minutes=10)
-"""How long a healthy past is used before it is read again."""
-DAYS_AT_ONCE = 3
-"""Healthy pasts read again in one look, so that no look takes much longer than the others."""
 EVENTS = timedelta(days=3)
 SAME_EVENT_SECONDS = 15.0
 PATIENCE_SECONDS = 4.0
 """How long nodes and logs may take to answer."""
 KNOWN_OFFLINE_SECONDS = 1.0
 """How long a look waits for a node that was offline in the one before: a dead node must not slow down the others' rescue."""
-_QUERIES_AT_ONCE = 4
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class UnreadSource:
-    """Something that could not be read, and why; what it would have said is unknown."""
-
-    what: str
-    """a signal's name, or a source such as `hardware log`"""
-    error: LifeboatError
-    node: str | None = None
-    """None: it concerns every node"""
-
-
-@dataclass(frozen=True)
-class Observation:
-    """All that was seen in one look."""
-
-    at: datetime
-    fleet: Fleet
-    histories: tuple[SignalHistory, ...] = ()
-    """of nodes of the fleet; the last day coarsely, the last half hour at the scrape interval"""
-    events: tuple[HardwareEvent, ...] = ()
-    """oldest first"""
-    unread: tuple[UnreadSource, ...] = ()
-    unmatched_nodes: tuple[str, ...] = ()
-    """nodes the metrics name and the fleet does not have: a wrong node label shows here"""
-    duplicate_vms: tuple[tuple[Vm, tuple[str, ...]], ...] = ()
-    """vms seen running on several nodes, looked at twice. They are left out of the fleet: nothing may touch them"""
-
-
-@dataclass
-class TelemetryCache:
-    """What earlier looks read; hand the same one to every look of one agent, and only what is new is asked for."""
-
-    days: dict[str, tuple[datetime, list[SignalHistory]]] = field(
-        default_factory=dict[str, tuple[datetime, list[SignalHistory]]]
-    )
-    """by signal: when it was read, and the healthy past"""
-    recent: dict[str, tuple[datetime, list[SignalHistory]]] = field(
-        default_factory=dict[str, tuple[datetime, list[SignalHistory]]]
-    )
-    """by signal: the last moment asked for, and the last half hour"""
-    ring: SummaryRing | None = None
-    """where summaries are kept across restarts; without one the healthy past is asked for again and again"""
-    summaries: SummarySource | None = None
-    """who computes them; needed with a ring"""
-    recorded: bool = False
-    """Prometheus's recording rules have computed them already"""
 
 
 def observe(
@@ -125,7 +58,7 @@ def observe(
     histories: list[SignalHistory] = []
     unread: list[UnreadSource] = []
     if metrics is not None:
-        histories, unread = _read_signals(metrics, signals, now, scrape_interval_seconds, memory or TelemetryCache())
+        histories, unread = read_signals(metrics, signals, now, scrape_interval_seconds, memory or TelemetryCache())
     was_offline = {node.name for node in previous.nodes if node.state is NodeState.OFFLINE} if previous else set[str]()
     began = time.monotonic()
     for name, look in looks.items():
@@ -236,110 +169,6 @@ def merge_events(sources: Sequence[Sequence[HardwareEvent]]) -> list[HardwareEve
 
 def _same(event: HardwareEvent) -> tuple[object, ...]:
     return event.kind, event.component, event.severity, event.part, event.asserted
-
-
-# ---- metrics ----
-
-
-def _read_signals(
-    metrics: MetricsSource, signals: Sequence[Signal], now: datetime, interval: float, memory: TelemetryCache
-) -> tuple[list[SignalHistory], list[UnreadSource]]:
-    """Every signal's history, and those that could not be read. If nobody answers the first, no more is asked."""
-    if not signals:
-        return [], []
-    due = sorted((at, name) for name, (at, _) in memory.days.items() if not at <= now <= at + DAY_KEPT)
-    again = {name for _, name in due[:DAYS_AT_ONCE]}
-
-    def read(signal: Signal) -> list[SignalHistory] | LifeboatError:
-        try:
-            recent = _recent(metrics, signal, now, interval, memory)
-            return _join(_day(metrics, signal, now, memory, again=signal.name in again), recent)
-        except LifeboatError as error:
-            return error
-
-    failed: dict[str, LifeboatError] = {}
-    if memory.ring is not None and memory.summaries is not None:
-        failed = refresh(
-            memory.ring, memory.summaries, signals, now=now, interval_seconds=interval, recorded=memory.recorded
-        )
-    first = read(signals[0])
-    if isinstance(first, MetricsUnavailable):
-        return [], [UnreadSource("metrics", first)]
-    with ThreadPoolExecutor(max_workers=_QUERIES_AT_ONCE) as pool:
-        rest = list(pool.map(read, signals[1:]))
-    histories: list[SignalHistory] = []
-    unread: list[UnreadSource] = []
-    for signal, outcome in zip(signals, [first, *rest], strict=True):
-        if isinstance(outcome, LifeboatError):
-            unread.append(UnreadSource(signal.name, outcome))
-        else:
-            histories += outcome
-            if signal.name in failed:
-                unread.append(UnreadSource(signal.name, failed[signal.name]))
-    return histories, unread
-
-
-def _recent(
-    metrics: MetricsSource, signal: Signal, now: datetime, interval: float, memory: TelemetryCache
-) -> list[SignalHistory]:
-    """The last half hour, of which only what is newer than the last look is asked for."""
-    length = RECENT if _is_limited(signal) else BRIEF
-    asked, known = memory.recent.get(signal.name, (now - length, []))
-    if not now - length <= asked < now:
-        asked, known = now - length, []
-    # Counted back from now, so that the newest sample is never a step old.
-    steps = int((now - asked).total_seconds() / interval)
-    start = now - timedelta(seconds=max(1, steps) * interval)
-    fresh = metrics.histories(signal, start=start, end=now, step_seconds=interval)
-    begin = (now - length).timestamp()
-    recent = [history.since(begin) for history in _join(known, fresh)]
-    memory.recent[signal.name] = now, recent
-    return recent
-
-
-def _day(
-    metrics: MetricsSource, signal: Signal, now: datetime, memory: TelemetryCache, *, again: bool
-) -> list[SignalHistory]:
-    """The day before the last half hour; nothing where no limit needs a healthy past to be judged by."""
-    if not _is_limited(signal):
-        return []
-    if signal.name not in memory.days or again:
-        if memory.ring is not None:
-            begin, end = ((now - ago).timestamp() for ago in (DAY, RECENT))
-            memory.days[signal.name] = now, memory.ring.histories(signal, first=math.ceil(begin), last=math.floor(end))
-            return memory.days[signal.name][1]
-        day = metrics.histories(signal, start=now - DAY, end=now - RECENT, step_seconds=DAY_STEP_SECONDS)
-        memory.days[signal.name] = now, day
-    return memory.days[signal.name][1]
-
-
-def _is_limited(signal: Signal) -> bool:
-    return signal.failure_weight > 0 and not (signal.limits.low is None and signal.limits.high is None)
-
-
-def _join(earlier: Iterable[SignalHistory], later: Sequence[SignalHistory]) -> list[SignalHistory]:
-    """One history per node and part out of two stretches of time; where they overlap the later one holds.
-
-    A part that only the earlier stretch knows has NaN over the later one: it fell silent.
-    """
-    before = {(h.node, h.part): h for h in earlier}
-    after = {(h.node, h.part): h for h in later}
-    times = later[0].times if later else np.zeros(0)
-    joined: list[SignalHistory] = []
-    for key in sorted({*before, *after}):
-        old, new = before.get(key), after.get(key)
-        if old is None:
-            joined += [new] if new is not None else []
-            continue
-        signal = old.signal if new is None else new.signal
-        values = np.full(times.shape, np.nan) if new is None else new.values
-        keep = old.times < times[0] if times.size else np.ones(old.times.shape, bool)
-        joined.append(
-            SignalHistory(
-                signal, *key, np.concatenate((old.times[keep], times)), np.concatenate((old.values[keep], values))
-            )
-        )
-    return joined
 
 
 # ---- asking many at once ----

@@ -10,7 +10,7 @@ execution.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +31,9 @@ from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.policy import Policy
 from models.risk import Risk
 from models.risk_level import NodeRisk, RiskLevel, node_risks
+
+Planner = Callable[[Fleet, list[Risk], Policy, datetime, tuple[str, ...]], Plan]
+"""Plans for a fleet, its risks, the policy, the time and the nodes to leave, as `plan` does."""
 
 
 @dataclass(frozen=True)

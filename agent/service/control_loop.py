@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -10,10 +10,12 @@ from enum import StrEnum
 
 from agent.actions.resources import Resources
 from agent.approve.approval import approve, bind_to_fleet, require_valid_approval
+from agent.assess.monitor import Look
 from agent.assess.tiers import TierChange, Tiers, drain_only_policy, record_changes, unschedulable, with_unschedulable
 from agent.execute.evacuation import ApprovedPlan, CarryOut, Watcher, execute, new_evacuation_id
 from agent.execute.withdrawal import WithdrawalWatch
 from agent.guard.judge import judge
+from agent.plan.solver import Planner
 from agent.state.requests import unfinished
 from agent.verify import Verification, verify
 from models.errors import Busy, Refused
@@ -27,9 +29,6 @@ from tools.ports.approval import Approver
 
 _TIMELINE_MOST = 20_000
 """samples kept for reports: hours of a small fleet, minutes of a large one"""
-
-Look = Callable[[], tuple[Fleet, list[Risk]]]
-Planner = Callable[[Fleet, list[Risk], Policy, datetime, tuple[str, ...]], Plan]
 
 
 class PassOutcome(StrEnum):

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.actions.resources import BlackoutMeter, Resources
+from agent.assess.monitor import Look
 from agent.documents import read_policy
-from agent.service.control_loop import Look, Planner
+from agent.plan.solver import Planner
 from models.errors import BadInput, PlannerFailed
 from models.fleet import Fleet, Vm
 from models.plan import Plan
 from models.policy import Policy
 from models.risk import Risk
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import open_journal
 
 if TYPE_CHECKING:
     from agent.execute.workflows import Durable
-    from agent.settings import PrometheusSettings, Settings
+    from agent.settings import Settings
     from tools.ports.archives import ArchiveStore
     from tools.ports.hypervisor import Hypervisor
-    from tools.prometheus.metrics import PrometheusMetrics
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,6 @@ class Session:
         from agent.execute.workflows import Durable
 
         return Durable(self.settings.state_dir, self.settings.durable_url)
-
-
-def open_journal(settings: Settings) -> Journal:
-    return Journal(settings.state_dir / "journal.sqlite")
-
-
-def open_metrics(prometheus: PrometheusSettings) -> PrometheusMetrics:
-    """Connects to nothing yet; close it afterwards."""
-    from tools.prometheus.metrics import PrometheusMetrics
-
-    return PrometheusMetrics(
-        prometheus.url,
-        node_label=prometheus.node_label,
-        timeout_seconds=prometheus.timeout_seconds,
-        headers=prometheus.headers,
-    )
 
 
 def open_archives(settings: Settings) -> ArchiveStore:
@@ -90,6 +74,7 @@ def connect(
     Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
     """
     from agent.assess.monitor import FleetMonitor
+    from agent.observe.sources import node_clocks
     from agent.state.certificate_pins import Pins
     from tools.clock import SystemClock
     from tools.guest_probe import guest_answers
@@ -97,8 +82,8 @@ def connect(
 
     policy_path = policy_file or settings.policy_file
     policy = read_policy(policy_path) if policy_path is not None else Policy()
-    journal = open_journal(settings)
-    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=_node_clocks(settings)))
+    journal = open_journal(settings.state_dir)
+    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=node_clocks(settings)))
     eyes: FleetMonitor | None = None
     try:
         archives = open_archives(settings) if settings.archive_url else None
@@ -113,21 +98,6 @@ def connect(
         for node in nodes.values():
             node.close()
         journal.close()
-
-
-def _node_clocks(settings: Settings) -> Callable[[str], float | None] | None:
-    """What tells the nodes' clocks: Prometheus, where there is one."""
-    from tools.prometheus.health import NodeClocks
-
-    prometheus = settings.prometheus
-    if prometheus is None:
-        return None
-    return NodeClocks(
-        prometheus.url,
-        node_label=prometheus.node_label,
-        timeout_seconds=prometheus.timeout_seconds,
-        headers=prometheus.headers,
-    ).offset
 
 
 def planner_named(name: str, settings: Settings) -> Planner:

@@ -16,7 +16,8 @@ import numpy as np
 from agent.actions.resources import Resources
 from agent.assess.assess import assess
 from agent.documents import read_policy
-from agent.observe.observe import TelemetryCache, observe
+from agent.observe.observe import observe
+from agent.observe.signals import TelemetryCache
 from agent.service.session import Session, planner_named
 from agent.settings import Settings
 from lab.demo.stage import DEMO_POLICY, SECONDS_TO_ERRORS, GuestWatch, MoveMeter, Report

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from agent.assess.monitor import hardware_logs
+from agent.observe.sources import hardware_logs
 from agent.service.session import Session, connect
 from agent.settings import Settings
 from lab.hardware import faults

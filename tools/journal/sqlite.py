@@ -20,6 +20,8 @@ from typing import Any
 
 from models.errors import AuditBroken, BadInput, Refused
 
+JOURNAL_FILE = "journal.sqlite"
+"""its name under the state directory"""
 _GENESIS = "0" * 64
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -172,6 +174,11 @@ class Journal:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def open_journal(state_dir: Path) -> Journal:
+    """The journal of the lifeboat that keeps its state there. Raises BadInput as `Journal` does."""
+    return Journal(state_dir / JOURNAL_FILE)
 
 
 def _digest(*fields: object) -> str:

@@ -20,7 +20,7 @@ from scenes.watched_fleet import CATALOGUE, DAY, HOUR, SIGNAL, START, Outage, ho
 
 from agent.assess.assess import assess
 from agent.assess.learned_models import LearnedModels
-from agent.observe.observe import Observation
+from agent.observe.observation import Observation
 from agent.settings import Settings
 from models.errors import ModelInvalid
 from models.fleet import Fleet, Node

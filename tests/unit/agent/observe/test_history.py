@@ -14,7 +14,8 @@ from scenes.watched_fleet import CATALOGUE, DAY, HOUR, SIGNAL, START, hours
 from typer.testing import CliRunner
 
 from agent.cli.history import app
-from agent.observe.history import append_history, backfill_history, evacuations
+from agent.observe.history import append_history, backfill_history
+from agent.observe.incidents import evacuations
 from models.errors import BadInput, MetricsUnavailable
 from models.signal import STATISTICS, Signal, Summaries
 from tools.forecast.datasets import read_dataset

@@ -13,7 +13,9 @@ import pytest
 from scenes.telemetry import SIGNALS, T0, Course, seen, steady
 
 from agent.assess.assess import assess
-from agent.observe.observe import Observation, TelemetryCache, merge_events, observe
+from agent.observe.observation import Observation
+from agent.observe.observe import merge_events, observe
+from agent.observe.signals import TelemetryCache
 from models.errors import HardwareLogUnavailable, MetricsUnavailable
 from models.fleet import Fleet, NodeState, VmState
 from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, Signal, SignalHistory
