@@ -15,7 +15,7 @@ from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
 from models.fleet import Vm, VmState
 from models.plan import Action
 from models.policy import Policy
-from tools.ports.hypervisor import Hypervisor
+from tools.ports.storage import Storage
 from tools.ports.vms import VmObservation
 
 
@@ -92,12 +92,12 @@ class AttemptContext:
         """On disk before the first side effect, with all that recovery needs to judge what it finds."""
         self.record("intent", action=self.action.model_dump(mode="json"), before=asdict(before))
 
-    def intend(self, target: Hypervisor, path: str) -> None:
+    def intend(self, target: Storage, path: str) -> None:
         """Before an image is made at the target: the journal says whether one lay there, for what was there before this
         attempt must never be taken for ours."""
         self.record("create-disk", node=target.name, path=path, absent=not target.disk_exists(path))
 
-    def created(self, target: Hypervisor, path: str) -> None:
+    def created(self, target: Storage, path: str) -> None:
         self.record("created-disk", node=target.name, path=path)
 
     def remove_created(self) -> list[str]:

@@ -9,6 +9,7 @@ from models.errors import LifeboatError
 from models.evacuation import ObservedState
 from tools.journal.sqlite import Journal
 from tools.ports.hypervisor import Hypervisor
+from tools.ports.storage import Storage
 
 _LEFT, _REMOVED = "disk-left", "disk-removed"
 _MARK_LEFT, _MARK_REMOVED = "stamp-left", "stamp-removed"
@@ -61,7 +62,7 @@ def sweep(hands: Resources) -> None:
             )
 
 
-def _remove(hands: Resources, node: Hypervisor, left: Left) -> str:
+def _remove(hands: Resources, node: Storage, left: Left) -> str:
     if hands.observe(left.node, left.vm).seen is not ObservedState.ABSENT:
         return ""
     if left.state:

@@ -14,6 +14,7 @@ from models.policy import SourceRelease
 from tools.domain.files import image_files, snapshot_files, split, state_image
 from tools.ports.archives import ArchiveEntry, ImageFile
 from tools.ports.hypervisor import Hypervisor
+from tools.ports.storage import Storage
 from tools.ports.vms import VmObservation
 from tools.prechecks.checks import check_archive
 
@@ -112,7 +113,7 @@ def _images(
     return images
 
 
-def _reader(ctx: AttemptContext, source: Hypervisor, image: ImageFile) -> Callable[[], Iterator[bytes]]:
+def _reader(ctx: AttemptContext, source: Storage, image: ImageFile) -> Callable[[], Iterator[bytes]]:
     def read() -> Iterator[bytes]:
         with closing(source.read_disk(image.path)) as chunks:
             for chunk in chunks:

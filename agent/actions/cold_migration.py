@@ -17,7 +17,8 @@ from models.evacuation import AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
 from tools.domain.files import image_files
 from tools.ports.archives import ImageFile
-from tools.ports.hypervisor import Hypervisor
+from tools.ports.platform import Platform
+from tools.ports.storage import Storage
 from tools.ports.vms import ImageRole, VmObservation
 from tools.prechecks.checks import check_cold_migration
 
@@ -151,7 +152,7 @@ def _defined(ctx: AttemptContext) -> bool:
     return any(record.kind == "define" for record in ctx.hands.journal.records(attempt=ctx.id))
 
 
-def _require_source_off(ctx: AttemptContext, source: Hypervisor) -> None:
+def _require_source_off(ctx: AttemptContext, source: Platform) -> None:
     now = source.observe(ctx.vm.uuid)
     if now is None or now.state is not VmState.SHUTOFF:
         raise ActionFailed(
@@ -160,13 +161,13 @@ def _require_source_off(ctx: AttemptContext, source: Hypervisor) -> None:
         )
 
 
-def _there(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: ImageFile) -> bool:
+def _there(ctx: AttemptContext, source: Storage, target: Storage, image: ImageFile) -> bool:
     """Whether the target has the same image below the disk already, such as a template that many vms lie on."""
     ctx.progress("checking", None, f"{image.path} on both nodes")
     return already_there(target, image, lambda: image_sha256(source, image.path)[1])
 
 
-def _copy(ctx: AttemptContext, source: Hypervisor, target: Hypervisor, image: ImageFile) -> int:
+def _copy(ctx: AttemptContext, source: Storage, target: Storage, image: ImageFile) -> int:
     """Copy one image and read it back at the target; its length."""
     name = image.path.rpartition("/")[2]
     count = 0

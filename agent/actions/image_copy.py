@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 from models.errors import ArchiveFailed, PrecheckFailed
 from tools.ports.archives import ImageFile
-from tools.ports.hypervisor import Hypervisor
+from tools.ports.storage import Storage
 from tools.ports.vms import ImageRole
 
 
-def image_sha256(node: Hypervisor, path: str, check: Callable[[], None] = lambda: None) -> tuple[int, str]:
+def image_sha256(node: Storage, path: str, check: Callable[[], None] = lambda: None) -> tuple[int, str]:
     """Length and SHA-256 of an image as it lies there. `check` is called with every chunk and may raise."""
     found, length = hashlib.sha256(), 0
     for chunk in node.read_disk(path):
@@ -21,7 +21,7 @@ def image_sha256(node: Hypervisor, path: str, check: Callable[[], None] = lambda
     return length, found.hexdigest()
 
 
-def already_there(node: Hypervisor, image: ImageFile, sha256: Callable[[], str]) -> bool:
+def already_there(node: Storage, image: ImageFile, sha256: Callable[[], str]) -> bool:
     """Whether an image below a disk is on the node already, the very same: it is used then, and never written to.
 
     `sha256` is that of the one that would be put there. Raises PrecheckFailed when another one is there.
@@ -38,7 +38,7 @@ def already_there(node: Hypervisor, image: ImageFile, sha256: Callable[[], str])
 
 
 def put_image(
-    node: Hypervisor,
+    node: Storage,
     image: ImageFile,
     chunks: Iterator[bytes],
     *,

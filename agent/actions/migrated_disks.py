@@ -7,11 +7,12 @@ from agent.actions.reconcile import NodeView
 from models.errors import LifeboatError
 from models.evacuation import ObservedState
 from models.policy import OldDisks
-from tools.ports.hypervisor import Hypervisor
+from tools.ports.platform import Platform
+from tools.ports.storage import Storage
 from tools.ports.vms import DiskObservation, VmObservation
 
 
-def make_images(ctx: AttemptContext, target: Hypervisor, before: VmObservation) -> None:
+def make_images(ctx: AttemptContext, target: Storage, before: VmObservation) -> None:
     """Make room for the disks that move along. libvirt would too, but never removes it again when the move fails, and
     only what the journal calls ours may be removed."""
     for disk in before.disks:
@@ -60,7 +61,7 @@ def _remove_old(ctx: AttemptContext, disk: DiskObservation, at_source: NodeView,
     return not why
 
 
-def _other_user(node: Hypervisor, path: str) -> str | None:
+def _other_user(node: Platform, path: str) -> str | None:
     for vm in node.vms():
         seen = node.observe(vm.uuid)
         if seen is not None and any(disk.path == path or disk.backing == path for disk in seen.disks):

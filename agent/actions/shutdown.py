@@ -11,7 +11,7 @@ from agent.actions.reconcile import NodeView, why_not_start
 from models.errors import ActionFailed, LifeboatError
 from models.evacuation import AttemptOutcome, ObservedState
 from models.fleet import VmState
-from tools.ports.hypervisor import Hypervisor
+from tools.ports.platform import Platform
 
 _LOOK_SECONDS = 0.5
 _FORCED_SECONDS = 10.0
@@ -20,7 +20,7 @@ START_SECONDS = 30.0
 """how long libvirt may take to show a vm running after it was asked to start it"""
 
 
-def stop(ctx: AttemptContext, source: Hypervisor) -> AttemptResult | None:
+def stop(ctx: AttemptContext, source: Platform) -> AttemptResult | None:
     """Have the guest stop and see it shut off. None when it did; else how the attempt ends, the vm left running.
 
     First its agent or, where none is connected, the ACPI button; then the button again and again until the time that
@@ -63,7 +63,7 @@ def stop(ctx: AttemptContext, source: Hypervisor) -> AttemptResult | None:
         clock.sleep(_LOOK_SECONDS)
 
 
-def put_back(ctx: AttemptContext, source: Hypervisor, cause: str, code: str, *, was: VmState) -> AttemptResult:
+def put_back(ctx: AttemptContext, source: Platform, cause: str, code: str, *, was: VmState) -> AttemptResult:
     """After a failure with the vm stopped, or about to stop: start it where it was when it ran before, and look. Not when
     another node shows it: `why_not_start`."""
     wanted = ObservedState(was.value)

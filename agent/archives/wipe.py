@@ -17,7 +17,7 @@ from models.errors import ActionFailed, BadInput, LifeboatError, PrecheckFailed
 from models.evacuation import ObservedState
 from tools.domain.files import STATE_ROLES
 from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile
-from tools.ports.hypervisor import Hypervisor
+from tools.ports.storage import Storage
 from tools.ports.vms import StorageFacts
 
 _LIMITS: tuple[str, ...] = (
@@ -95,7 +95,7 @@ def wipe(
 def _wipe(
     hands: Resources,
     store: ArchiveStore,
-    source: Hypervisor,
+    source: Storage,
     entry: ArchiveEntry,
     images: Sequence[ImageFile],
     begun_at: datetime,
@@ -168,7 +168,7 @@ def _require_stopped_everywhere(hands: Resources, entry: ArchiveEntry, gone: fro
 
 
 def _choose(
-    source: Hypervisor, entry: ArchiveEntry, images: Sequence[ImageFile], tell: Callable[[str], None]
+    source: Storage, entry: ArchiveEntry, images: Sequence[ImageFile], tell: Callable[[str], None]
 ) -> tuple[list[tuple[ImageFile, StorageFacts | None]], list[WipedImage]]:
     """What is to be wiped, overlays before what lies below, and what is left and why."""
     targets: list[tuple[ImageFile, StorageFacts | None]] = []
@@ -198,7 +198,7 @@ def _choose(
     return targets, left
 
 
-def _wipe_one(source: Hypervisor, image: ImageFile, *, overwrite: bool) -> str:
+def _wipe_one(source: Storage, image: ImageFile, *, overwrite: bool) -> str:
     """Wipe, look that nothing but zeros is left, remove."""
     if image.role in STATE_ROLES:
         if not source.wipe_state_file(image.path):

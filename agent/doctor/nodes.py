@@ -12,11 +12,10 @@ from models.errors import LifeboatError, NodeUnreachable
 from models.policy import PinRule
 from models.text import visible
 from tools.domain.xml import parse_domain
-from tools.ports.hypervisor import version
+from tools.ports.compatibility import Compatibility, version
 
 if TYPE_CHECKING:
     from agent.settings import NodeSettings
-    from tools.ports.hypervisor import Hypervisor
 
 EXPIRES_SOON = timedelta(days=30)
 _DAY = timedelta(days=1)
@@ -76,7 +75,7 @@ def _pin(patient: CheckContext, name: str, sha256: str, rule: PinRule) -> Findin
 def check_cpu(patient: CheckContext) -> Iterator[Finding]:
     """Which nodes could take each node's vms, were these given all the CPU that their node can give; and what fits all."""
     told: dict[str, dict[str, str]] = {"kvm": {}, "qemu": {}}
-    answering: dict[str, Hypervisor] = {}
+    answering: dict[str, Compatibility] = {}
     with ThreadPoolExecutor(max_workers=_NODES_AT_ONCE) as pool:
         asked = list(pool.map(_widest_guests, patient.nodes.values()))
     for (name, node), widest in zip(patient.nodes.items(), asked, strict=True):
@@ -114,7 +113,7 @@ def check_cpu(patient: CheckContext) -> Iterator[Finding]:
         yield finding("cpu", source, Health.WARN, what, hint)
 
 
-def _widest_guests(node: Hypervisor) -> dict[str, str] | None:
+def _widest_guests(node: Compatibility) -> dict[str, str] | None:
     """By kind, where the node has that; None when it does not answer."""
     try:
         return {kind: guest for kind in ("kvm", "qemu") if (guest := node.widest_guest(kind))}
@@ -122,7 +121,7 @@ def _widest_guests(node: Hypervisor) -> dict[str, str] | None:
         return None
 
 
-def _lacks(guests: Mapping[str, str], nodes: Mapping[str, Hypervisor]) -> dict[tuple[str, str], str]:
+def _lacks(guests: Mapping[str, str], nodes: Mapping[str, Compatibility]) -> dict[tuple[str, str], str]:
     """Source, target → what the target lacks. Asked once for each two CPUs that differ, however many nodes have them."""
     asked: dict[tuple[str, str], str | None] = {}
     answer: dict[tuple[str, str], str] = {}

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
+
+from tools.ports.vms import Cell
 
 UNITS = {
     "b": 1, "bytes": 1, "KB": 10**3, "k": 1 << 10, "KiB": 1 << 10, "MB": 10**6, "M": 1 << 20, "MiB": 1 << 20,
@@ -31,21 +33,6 @@ class Demand:
     """0: normal pages"""
     cells: frozenset[int] | None = None
     """numbers of the node's cells; None: any"""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One NUMA cell of a node."""
-
-    id: int
-    memory_bytes: int
-    free_bytes: int
-    """of normal pages, caches that can be dropped included"""
-    free_hugepages: Mapping[int, int] = field(default_factory=dict[int, int])
-    """page size in bytes → how many are free"""
-
-    def free(self, page_bytes: int) -> int:
-        return self.free_hugepages.get(page_bytes, 0) * page_bytes if page_bytes else self.free_bytes
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import libvirt
 
-from tools.domain.numa import Cell
 from tools.domain.xml import Domain
 from tools.libvirt.connection import one_line
+from tools.ports.vms import Cell
 
 _CANT_COMPARE = (
     libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED

@@ -15,7 +15,7 @@ from tools.libvirt.connection import closed_port, one_line, pki_directory
 from tools.libvirt.live_migration import LibvirtMoves
 from tools.libvirt.storage import LibvirtStorage
 from tools.libvirt.tls_identity import shown_certificate
-from tools.ports.hypervisor import Certificate
+from tools.ports.compatibility import Certificate
 
 
 class LibvirtNode(LibvirtMoves, LibvirtStorage):

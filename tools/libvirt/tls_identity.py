@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from models.errors import BadInput, IdentityUnproven, NodeUnreachable
-from tools.ports.hypervisor import Certificate
+from tools.ports.compatibility import Certificate
 
 LIBVIRT_TLS_PORT = 16514
 _SYSTEM_FILES = tuple(

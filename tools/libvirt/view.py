@@ -12,15 +12,14 @@ import libvirt
 from models.errors import ActionFailed
 from models.fleet import Node, Vm
 from tools.domain.labels import read_attempt, read_labels, without_attempt
-from tools.domain.numa import Cell
 from tools.domain.xml import parse_domain
 from tools.libvirt.compatibility import common_cpu_model, missing_cpu, missing_machine, numa_cells, widest_guest
 from tools.libvirt.disks import observe_disks, read_state
 from tools.libvirt.domains import GONE, LibvirtReach, find_domain
 from tools.libvirt.migration_job import is_incoming
 from tools.libvirt.volumes import Pool, list_pools
-from tools.ports.hypervisor import Versions
-from tools.ports.vms import VmObservation
+from tools.ports.compatibility import Versions
+from tools.ports.vms import Cell, VmObservation
 
 
 class LibvirtView(LibvirtReach):

@@ -1,7 +1,8 @@
-"""What a node shows of a vm: its state, its disks, and the small files beside them."""
+"""What a node shows of a vm (its state, its disks, the small files beside them), and of the memory it has for one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -106,3 +107,18 @@ class VmObservation:
     """file with the UEFI variables, outside the disks"""
     tpm: bool = False
     """has an emulated TPM, whose state lies outside the disks"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One NUMA cell of a node."""
+
+    id: int
+    memory_bytes: int
+    free_bytes: int
+    """of normal pages, caches that can be dropped included"""
+    free_hugepages: Mapping[int, int] = field(default_factory=dict[int, int])
+    """page size in bytes → how many are free"""
+
+    def free(self, page_bytes: int) -> int:
+        return self.free_hugepages.get(page_bytes, 0) * page_bytes if page_bytes else self.free_bytes

@@ -19,7 +19,8 @@ from models.errors import (
 from models.fleet import Vm
 from tools.domain.numa import shortage
 from tools.domain.xml import Domain
-from tools.ports.hypervisor import Hypervisor, version
+from tools.ports.compatibility import version
+from tools.ports.hypervisor import Hypervisor
 from tools.ports.vms import VmObservation
 
 

@@ -10,11 +10,10 @@ from models.errors import ActionFailed, BadInput, IdentityUnproven, Indeterminat
 from models.fleet import Node, Vm, VmState
 from models.migration.convergence import JobProgress
 from tools.domain.labels import read_labels
-from tools.domain.numa import Cell
 from tools.domain.xml import parse_domain
-from tools.ports.hypervisor import Certificate, Versions
+from tools.ports.compatibility import Certificate, Versions
 from tools.ports.migration import MigrationOptions, MigrationStatistics
-from tools.ports.vms import VmObservation
+from tools.ports.vms import Cell, VmObservation
 from tools.simulated.migration import End, Migration
 from tools.simulated.state import SimulatedDomain
 from tools.simulated.storage import SimulatedStorage

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from models.fleet import Node, VmState
-from tools.domain.numa import Cell
 from tools.domain.xml import Domain
-from tools.ports.hypervisor import Versions
+from tools.ports.compatibility import Versions
+from tools.ports.vms import Cell
 from tools.simulated.migration import Migration
 from tools.simulated.xml import MACHINE
 

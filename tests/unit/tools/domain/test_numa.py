@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.domain.numa import Cell, Demand, memory_demands, parse_nodeset, shortage
+from tools.domain.numa import Demand, memory_demands, parse_nodeset, shortage
+from tools.ports.vms import Cell
 
 GIB = 1 << 30
 HUGE = 2 << 20

@@ -28,10 +28,9 @@ from models.fleet import Priority, Vm, VmState
 from models.policy import ArchivePolicy, MigrationPolicy
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.labels import Labels
-from tools.domain.numa import Cell
 from tools.domain.xml import parse_domain
-from tools.ports.hypervisor import Versions
-from tools.ports.vms import VmObservation
+from tools.ports.compatibility import Versions
+from tools.ports.vms import Cell, VmObservation
 from tools.prechecks.checks import check_archive, check_cold_migration, check_live_migration
 from tools.simulated.fleet import SimulatedFleet
 from tools.simulated.node import SimulatedNode
