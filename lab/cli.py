@@ -16,7 +16,9 @@ from lab.demo.cli import demo, preflight
 app = typer.Typer(
     name="lab",
     no_args_is_help=True,
-    help="The test bench: three real libvirt nodes with simulated hardware on this machine (needs root).",
+    help="Run the test bench: three real libvirt nodes with simulated hardware on this machine (needs root).",
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 app.command()(demo)
@@ -32,7 +34,7 @@ def up(
     bare: Annotated[bool, typer.Option("--bare", help="Nodes and guests only: no BMCs, no Prometheus.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Bring the lab up: three nodes, seven guests, their hardware and Prometheus. Does nothing when it is up."""
+    """Start the lab: three nodes, seven guests, their hardware and Prometheus. Does nothing when it is up."""
     from lab.lifecycle.up import up as bring_up
 
     with _errors(name):
@@ -57,37 +59,37 @@ def down(name: _Name = "default", as_json: _Json = False) -> None:
         if as_json:
             _print_json({"name": name, "existed": existed})
         else:
-            _say(f"lab {name!r} is down" if existed else f"lab {name!r} was not up")
+            _print(f"lab {name!r} is down" if existed else f"lab {name!r} was not up")
 
 
 @app.command()
 def status(name: _Name = "default", as_json: _Json = False) -> None:
     """Show nodes, vms, services and memory, as they answer now."""
-    from lab.lifecycle.status import status as look
+    from lab.lifecycle.status import status as read_status
 
     with _errors(name):
-        found = look(name)
+        status_now = read_status(name)
         if as_json:
             from dataclasses import asdict
 
-            _print_json(asdict(found))
+            _print_json(asdict(status_now))
         else:
             from lab.lifecycle.render import render
 
-            render(found)
+            render(status_now)
 
 
 @app.command("break")
 def break_(
     node: Annotated[str, typer.Argument(help="node-a, node-b or node-c")],
     fault: Annotated[str | None, typer.Argument(help="psu, fan, dimm, disk, nic or power")] = None,
-    errors_in: Annotated[str, typer.Option(help="How long it only flutters, such as 90s or 6m.")] = "6m",
+    errors_in: Annotated[str, typer.Option(help="How long the part only flutters, such as 90s or 6m.")] = "6m",
     death_in: Annotated[str, typer.Option(help="When the node dies, counted from now; `never` to spare it.")] = "10m",
-    clear: Annotated[bool, typer.Option("--clear", help="Mend the node's fault instead.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Repair the node's fault instead.")] = False,
     name: _Name = "default",
     as_json: _Json = False,
 ) -> None:
-    """Let a node's hardware fail the way hardware does: a slow flutter first, then errors, then death."""
+    """Break a node's hardware the way hardware fails: a slow flutter first, then errors, then death."""
     from dataclasses import asdict
     from typing import cast
 
@@ -100,10 +102,12 @@ def break_(
         if clear == (fault is not None):
             raise BadInput("expected either a fault or --clear", hint=f"faults are {', '.join(faults.KINDS)}")
         if clear:
-            mended = faults.clear(lab, node)
-            _print_json([asdict(each) for each in mended]) if as_json else _say(
-                f"{node}: mended {', '.join(each.kind for each in mended)}" if mended else f"{node}: nothing was broken"
-            )
+            repaired = faults.clear(lab, node)
+            kinds = ", ".join(each.kind for each in repaired)
+            if as_json:
+                _print_json([asdict(each) for each in repaired])
+            else:
+                _print(f"{node}: repaired {kinds}" if repaired else f"{node}: nothing was broken")
             return
         begun = faults.start(
             lab,
@@ -116,7 +120,7 @@ def break_(
             _print_json(asdict(begun))
         else:
             end = "it does not die of it" if death_in == "never" else f"it dies in {death_in}"
-            _say(f"{node}: {begun.kind} begins to flutter; errors in {errors_in}, {end}")
+            _print(f"{node}: {begun.kind} begins to flutter; errors in {errors_in}, {end}")
 
 
 def _seconds(duration: str, option: str) -> float:
@@ -139,26 +143,26 @@ def _errors(name: str) -> Generator[None]:
     try:
         yield
     except LifeboatError as error:
-        _say(f"lifeboat: {error}", to_stderr=True)
+        _print(f"lifeboat: {error}", to_stderr=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         from lab.nodes.node import lab_root
 
         rest = f"; `lifeboat lab down --name {name}` removes what is left" if lab_root(name).exists() else ""
-        _say(f"lifeboat: interrupted{rest}", to_stderr=True)
+        _print(f"lifeboat: interrupted{rest}", to_stderr=True)
         raise SystemExit(130) from None
 
 
-def _say(line: str, *, to_stderr: bool = False) -> None:
+def _print(line: str, *, to_stderr: bool = False) -> None:
     print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
 def _reporter(as_json: bool) -> Callable[[str], None]:
-    return lambda line: _say(line, to_stderr=as_json)
+    return lambda line: _print(line, to_stderr=as_json)
 
 
 def _print_json(value: object) -> None:
-    _say(json.dumps(value))
+    _print(json.dumps(value))
 
 
 if __name__ == "__main__":

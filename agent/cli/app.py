@@ -1,37 +1,55 @@
-"""Every command of `lifeboat`, put together. Each group's own module says what its commands do."""
+"""Every command of `lifeboat`, put together. Each command's own module says what it does.
+
+Another installed package adds commands of its own by an entry point in the group `lifeboat.commands`, whose name is the
+command's and whose value is a `typer.Typer` (imported at every start, so its heavy imports belong inside its commands): the
+test bench, `lifeboat lab`, comes in that way.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+
 import typer
 
-from agent.cli.apply import app as act
+from agent.cli.apply import app as apply
 from agent.cli.archive import archive, audit
 from agent.cli.assess import app as assess
+from agent.cli.console import note
 from agent.cli.doctor import app as doctor
 from agent.cli.forecast import app as forecast
 from agent.cli.history import app as history
 from agent.cli.plan import app as plan
-from agent.cli.requests import app as steer
+from agent.cli.requests import app as requests
+from agent.cli.run import app as run
+from agent.cli.status import app as status
+
+ENTRY_POINTS = "lifeboat.commands"
+
+
+def add_installed(app: typer.Typer, points: Iterable[EntryPoint]) -> None:
+    """Add the commands of other packages. One that can't be loaded is left out, with a line on stderr."""
+    for point in points:
+        try:
+            group = point.load()
+            if not isinstance(group, typer.Typer):
+                raise TypeError("it is not a typer.Typer")
+        except Exception as error:  # a broken package must not take the other commands away
+            note(f"lifeboat: the command {point.name!r} of {point.value} can't be loaded: {error}")
+        else:
+            app.add_typer(group, name=point.name)
+
 
 app = typer.Typer(
     name="lifeboat",
-    help="Gets virtual machines off a server before the server dies.",
+    help="Get virtual machines off a server before the server dies.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (assess, plan, act, steer, doctor, history, forecast):
+for group in (assess, plan, apply, run, status, requests, doctor, history, forecast):
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")
-
-
-@app.command(
-    "lab", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-)
-def lab(context: typer.Context) -> None:
-    """The test bench: three real libvirt nodes with simulated hardware on this machine."""
-    from lab.cli import app as lab_app
-
-    lab_app(args=context.args, prog_name="lifeboat lab")
+add_installed(app, entry_points(group=ENTRY_POINTS))

@@ -1,4 +1,4 @@
-"""`lifeboat archive` and `lifeboat audit`: what was put away, and what was written down."""
+"""`lifeboat archive` and `lifeboat audit`: the cold archives, and the log of everything decided and done."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.apply import ConfigOption, JsonOption
+from agent.cli.options import ConfigOption, JsonOption
 
 archive = typer.Typer(
-    help="Cold archives: list, verify, restore, wipe, discard.", no_args_is_help=True, rich_markup_mode=None
+    help="List, verify, restore, wipe or discard cold archives.", no_args_is_help=True, rich_markup_mode=None
 )
-audit = typer.Typer(help="The audit log.", no_args_is_help=True, rich_markup_mode=None)
+audit = typer.Typer(help="Verify the audit log.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @archive.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Every archive in the store, and what interrupted copies left."""
+    """List every archive in the store, and what interrupted copies left."""
     from dataclasses import asdict
 
     from rich.table import Table
@@ -72,52 +72,52 @@ def verify(
 @archive.command()
 def restore(
     archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
-    node: Annotated[str, typer.Argument(help="The node it is to live on.")],
+    node: Annotated[str, typer.Argument(help="The node to restore it on.")],
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it once it is defined.")] = True,
     gone: Annotated[
-        list[str] | None, typer.Option(metavar="NODE", help="A dead node that you have seen off for good; may repeat.")
+        list[str] | None, typer.Option(metavar="NODE", help="A dead node that you know is off for good; may repeat.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring an archived vm back on any node. Refused while any node knows that vm, or does not answer."""
-    from agent.archives.restore import restore as bring_back
+    """Restore an archived vm on any node. Refused while any node knows that vm, or does not answer."""
+    from agent.archives.restore import restore as restore_archive
     from agent.cli.console import console, note, write_json
     from agent.service.session import connect
     from agent.settings import load_settings
 
     with connect(load_settings(config), None) as session:
         pins = session.policy.migration.pins
-        sight = bring_back(
+        view = restore_archive(
             session.hands, archive_id, node, start=start, gone=frozenset(gone or ()), pins=pins, tell=note
         )
     if as_json:
-        write_json({"archive": archive_id, "node": sight.node, "state": sight.seen})
+        write_json({"archive": archive_id, "node": view.node, "state": view.seen})
     else:
-        console().print(f"{archive_id} is back on {sight.node}: {sight.seen}", markup=False)
+        console().print(f"{archive_id} is back on {view.node}: {view.seen}", markup=False)
 
 
 @archive.command()
 def wipe(
     archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
-    yes: Annotated[bool, typer.Option("--yes", help="Yes, destroy what is on the node.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to destroy the disks on the node.")] = False,
     discard_blocks: Annotated[
-        bool, typer.Option("--discard", help="Ask the storage to forget the blocks instead of overwriting them.")
+        bool, typer.Option("--discard", help="Ask the storage to discard the blocks instead of overwriting them.")
     ] = False,
     gone: Annotated[
-        list[str] | None, typer.Option(metavar="NODE", help="A dead node that you have seen off for good; may repeat.")
+        list[str] | None, typer.Option(metavar="NODE", help="A dead node that you know is off for good; may repeat.")
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Destroy the disks that an archived vm left on its node, and leave a signed record of it.
+    """Destroy the disks that an archived vm left on its node, and write a signed record of it.
 
     The archive is verified again first. Refused while the vm runs anywhere, or when a disk was written to since.
     """
     from dataclasses import asdict
     from getpass import getuser
 
-    from agent.archives.wipe import wipe as destroy
+    from agent.archives.wipe import wipe as wipe_archive
     from agent.cli.console import console, note, write_json
     from agent.service.session import connect
     from agent.settings import load_settings
@@ -129,7 +129,7 @@ def wipe(
             hint="add --yes when you do",
         )
     with connect(load_settings(config), None) as session:
-        record = destroy(
+        record = wipe_archive(
             session.hands,
             archive_id,
             by=getuser(),

@@ -1,4 +1,4 @@
-"""`lifeboat assess`: the risk table now."""
+"""`lifeboat assess`: each node's risk now."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def assess(
         bool, typer.Option("--json", help="The risks (risks.json) on standard output, nothing else there.")
     ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the risks to this file, too.")] = None,
-    all_drivers: Annotated[bool, typer.Option("--drivers", help="Every driver, not only the strongest.")] = False,
+    all_drivers: Annotated[bool, typer.Option("--drivers", help="Show every driver, not only the strongest.")] = False,
 ) -> None:
-    """How likely each node is to fail within 30 minutes, 2 hours, a day and a week, and why."""
+    """Show how likely each node is to fail within 30 minutes, 2 hours, a day and a week, and why."""
     from agent.assess.monitor import FleetMonitor
     from agent.cli.console import console, note, write_json
     from agent.settings import load_settings
@@ -46,18 +46,18 @@ def assess(
     if settings.prometheus is None:
         raise BadInput("no telemetry is configured", hint="set `prometheus.url` in the settings")
     nodes = dict(connect_nodes(settings))
-    eyes = FleetMonitor(settings, dict(nodes))
+    monitor = FleetMonitor(settings, dict(nodes))
     try:
-        eyes.learned.check()
-        observation = eyes.observe()
+        monitor.learned.check()
+        observation = monitor.observe()
     finally:
-        eyes.close()
+        monitor.close()
         for node in nodes.values():
             node.close()
     for failed in observation.unread:
         if failed.what == "metrics" or isinstance(failed.error, BadInput):
             raise failed.error
-    risks = eyes.assess(observation)
+    risks = monitor.assess(observation)
     if output is not None:
         _write(output, risks)
     if as_json:
@@ -85,8 +85,8 @@ def assess(
             screen.print(f"{visible(risk.node)}: {visible(risk.misfit)}", style="yellow", markup=False)
         if risk.unknown:
             more = f"; {len(risk.unknown) - 3} more (--drivers)" if shown and len(risk.unknown) > 3 else ""
-            told = "; ".join(visible(line) for line in risk.unknown[:shown])
-            screen.print(f"{visible(risk.node)}: unknown: {told}{more}", style="yellow", markup=False)
+            unknowns = "; ".join(visible(line) for line in risk.unknown[:shown])
+            screen.print(f"{visible(risk.node)}: unknown: {unknowns}{more}", style="yellow", markup=False)
     grounds: dict[str, list[str]] = {}
     for risk in risks:
         grounds.setdefault(f"{risk.model}: {risk.basis}.", []).append(risk.node)
@@ -96,7 +96,7 @@ def assess(
 
 
 def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) -> dict[str, TierChange]:
-    """Each node's tier: as the background agent's journal left it, where there is one, and as this look says. Records nothing."""
+    """Each node's tier after this observation, from where the background agent's journal left it. Records nothing."""
     from agent.assess.tiers import Tiers
     from agent.documents import read_policy
     from models.policy import Policy
@@ -129,16 +129,16 @@ def risk_table(observation: Observation, risks: list[Risk], tiers: dict[str, Tie
     table.add_column("data age", justify="right")
     table.add_column("tier")
     for risk in risks:
-        blind = risk.data_age_seconds is None
+        unknown = risk.data_age_seconds is None
         figures = [
-            Text("unknown", style="yellow") if blind else Text(percent(p), style=_style(p))
+            Text("unknown", style="yellow") if unknown else Text(percent(p), style=_style(p))
             for p in (risk.probability[h] for h in HORIZONS)
         ]
         age = "no data" if risk.data_age_seconds is None else f"{risk.data_age_seconds:.0f} s"
         state = observation.fleet.node_by_name[risk.node].state.value
         tier = tiers[risk.node]
         shown = Text(tier.value, style="yellow" if tier.value != "watch" else "")
-        table.add_row(Text(visible(risk.node)), state, *figures, Text(age, style="yellow" if blind else ""), shown)
+        table.add_row(Text(visible(risk.node)), state, *figures, Text(age, style="yellow" if unknown else ""), shown)
     return table
 
 

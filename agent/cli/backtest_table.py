@@ -30,9 +30,9 @@ def backtest_table(report: Mapping[str, object]) -> Table:
 
     methods = cast("Mapping[str, Mapping[str, Any]]", report["methods"])
     base = next(iter(methods.values()))["base_rate"]
-    said = ", ".join(f"{name} {value}" for name, value in report.items() if name not in ("methods", "misfit"))
-    doubt = f"\nthe model does not fit the test units at the end: {report['misfit']}" if report.get("misfit") else ""
-    table = Table(title=f"{said}, base rate {base:.4f}{doubt}", title_justify="left", width=WIDTH)
+    facts = ", ".join(f"{name} {value}" for name, value in report.items() if name not in ("methods", "misfit"))
+    warning = f"\nthe model does not fit the test units at the end: {report['misfit']}" if report.get("misfit") else ""
+    table = Table(title=f"{facts}, base rate {base:.4f}{warning}", title_justify="left", width=WIDTH)
     table.add_column("", no_wrap=True)
     for name in methods:
         table.add_column(name, justify="right", overflow="fold")

@@ -1,4 +1,4 @@
-"""What every command writes with: tables on stdout for people, JSON on stdout for machines, errors on stderr."""
+"""How every command writes: tables on stdout for people, JSON on stdout for machines, notes and errors on stderr."""
 
 from __future__ import annotations
 

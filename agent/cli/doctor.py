@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.apply import ConfigOption, JsonOption, PolicyOption
+from agent.cli.options import ConfigOption, JsonOption, PolicyOption
 
 if TYPE_CHECKING:
     from agent.doctor.examine import CheckContext, Finding
@@ -25,7 +25,7 @@ def doctor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every connection, certificate, CPU pair, log, store and clock, and say how to mend what fails.
+    """Check every connection, certificate, CPU pair, log, store and clock, and say how to fix what fails.
 
     Exit code 0: nothing fails (warnings allowed), 1: something does, 2: bad input.
     """
@@ -43,47 +43,47 @@ def doctor(
     with connect(settings, policy_file) as session:
         hands = session.hands
         assert hands.pins is not None
-        patient = CheckContext(settings, session.policy, hands.nodes, hands.journal, hands.pins, hands.clock)
+        context = CheckContext(settings, session.policy, hands.nodes, hands.journal, hands.pins, hands.clock)
         if pin or repin:
-            pin_certificates(patient, frozenset(repin or ()), everyone=pin)
-        findings = run_checks(patient, FLEET_CHECKS, NODE_CHECKS)
+            pin_certificates(context, frozenset(repin or ()), everyone=pin)
+        findings = run_checks(context, FLEET_CHECKS, NODE_CHECKS)
     if as_json:
         write_json([finding.model_dump(mode="json") for finding in findings])
     else:
-        show(findings)
+        print_findings(findings)
     raise SystemExit(1 if any(finding.health is Health.FAIL for finding in findings) else 0)
 
 
-def pin_certificates(patient: CheckContext, replace: frozenset[str], *, everyone: bool) -> None:
-    """Record what the nodes show now; one line each on stderr. A node that shows nothing that holds is left out."""
+def pin_certificates(context: CheckContext, replace: frozenset[str], *, everyone: bool) -> None:
+    """Pin the certificates that the nodes show now; one line each on stderr. A node without a valid one is left out."""
     from agent.cli.console import note
     from agent.state.certificate_pins import PinState
     from models.errors import LifeboatError
 
-    said = {
+    descriptions = {
         PinState.NEW: "pinned",
         PinState.SAME: "pinned already",
         PinState.REPLACED: "pinned in place of the one before",
         PinState.CHANGED: "another is pinned, which stays; it shows now",
     }
     changed = False
-    for name, node in patient.nodes.items():
+    for name, node in context.nodes.items():
         if not everyone and name not in replace:
             continue
         try:
             sha256 = node.tls_fingerprint()
-            state = patient.pins.pin(name, sha256, by="doctor", replace=name in replace)
+            state = context.pins.pin(name, sha256, by="doctor", replace=name in replace)
         except LifeboatError as error:
             note(f"{name}: not pinned: {error}")
         else:
-            note(f"{name}: {said[state]}: sha256 {sha256}")
+            note(f"{name}: {descriptions[state]}: sha256 {sha256}")
             changed = changed or state in (PinState.NEW, PinState.REPLACED)
     if changed:
         note("compare on each node: openssl x509 -noout -fingerprint -sha256 -in /etc/pki/libvirt/servercert.pem")
 
 
-def show(findings: list[Finding]) -> None:
-    """What to do stands below what was found."""
+def print_findings(findings: list[Finding]) -> None:
+    """One row a finding, with how to fix it below what was found."""
     from rich.table import Table
     from rich.text import Text
 
@@ -103,6 +103,6 @@ def show(findings: list[Finding]) -> None:
     screen = console()
     screen.print(table)
     count = {health: sum(each.health is health for each in findings) for health in Health}
-    told = ", ".join(f"{number} {health}" for health, number in count.items() if number)
+    counts = ", ".join(f"{number} {health}" for health, number in count.items() if number)
     fails = "an evacuation could fail" if count[Health.FAIL] else "nothing fails"
-    screen.print(f"{told}: {fails}{', not all could be found out' if count[Health.UNKNOWN] else ''}", markup=False)
+    screen.print(f"{counts}: {fails}{', not all could be found out' if count[Health.UNKNOWN] else ''}", markup=False)

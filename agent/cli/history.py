@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.apply import ConfigOption, JsonOption
+from agent.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +28,13 @@ def history(
     incidents: Annotated[
         Path | None,
         typer.Option(
-            "--incidents", metavar="CSV", help="What people know: node,start,end,kind (failure, maintenance)."
+            "--incidents", metavar="CSV", help="Incidents people know of: node,start,end,kind (failure, maintenance)."
         ),
     ] = None,
     backfill: Annotated[
         bool,
         typer.Option(
-            "--backfill", help="First take in what Prometheus has, from --since on or where the history ends."
+            "--backfill", help="First read what Prometheus has, from --since on or from where the history ends."
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -67,31 +67,32 @@ def history(
             hint="`lifeboat run` fills it, an hour at a time; --since and --until may ask for less than there is",
         )
     incidents = incidents or settings.forecast.incidents
-    told = known_incidents(settings, incidents)
-    strangers = sorted({node for node, _ in told.reported} - set(known.rows["unit"].unique().to_list()))
-    if strangers:
-        note(f"lifeboat: {incidents}: the history has no node {strangers[0]!r}; what failed there is left out")
-    units = lives(known, told.evacuated, told.maintenance)
-    written = tables(known, units, failures(known, reported=told.reported, maintenance=told.maintenance))
+    past = known_incidents(settings, incidents)
+    unmatched = sorted({node for node, _ in past.reported} - set(known.rows["unit"].unique().to_list()))
+    if unmatched:
+        note(f"lifeboat: {incidents}: the history has no node {unmatched[0]!r}; what failed there is left out")
+    units = lives(known, past.evacuated, past.maintenance)
+    written = tables(known, units, failures(known, reported=past.reported, maintenance=past.maintenance))
     write_dataset(output, written)
-    wrote = {
+    counts = {
         "dataset": str(output),
         "nodes": len({life.node for life in units}),
         **{name: frame.height for name, frame in written.items()},
-        "evacuations": sum(known.since <= at <= known.until for _, at in told.evacuated),
+        "evacuations": sum(known.since <= at <= known.until for _, at in past.evacuated),
     }
     if as_json:
-        write_json(wrote)
+        write_json(counts)
         return
     console().print(
-        f"wrote {output}: {wrote['nodes']} nodes in {wrote['units']} lives, {wrote['telemetry']} rows, {wrote['events']} events, "
-        f"{wrote['failures']} failures; what followed {wrote['evacuations']} evacuations counts as unknown",
+        f"wrote {output}: {counts['nodes']} nodes in {counts['units']} lives, {counts['telemetry']} rows, "
+        f"{counts['events']} events, {counts['failures']} failures; "
+        f"what followed {counts['evacuations']} evacuations counts as unknown",
         markup=False,
     )
 
 
 def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal], since: str | None) -> None:
-    """Fill the history from Prometheus, with nobody else at it. Progress and broken signals go to standard error."""
+    """Fill the history from Prometheus, holding the ring's lock. Progress and broken signals go to standard error."""
     from agent.cli.console import note
     from agent.observe.history import backfill_history
     from agent.observe.sources import open_metrics
@@ -108,7 +109,7 @@ def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal]
     if store.until and begin and begin < store.since:
         note("lifeboat: the history goes on from its end; what lies before its beginning can't be put in front of it")
     source = open_metrics(prometheus)
-    ring = SummaryRing(settings.state_dir / "ring")  # whoever holds it keeps the history, too
+    ring = SummaryRing(settings.state_dir / "ring")  # its lock covers the history, too
     try:
         broken = backfill_history(
             store,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -19,38 +21,28 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", envvar="LIFEBOAT_CONFIG", help="Settings; default lifeboat.yaml, then /etc/lifeboat."
-    ),
+FleetOption = Annotated[
+    Path | None, typer.Option("--fleet", metavar="F", help="fleet.json, in place of observing the nodes.")
 ]
-FleetOption = Annotated[Path | None, typer.Option("--fleet", metavar="F", help="fleet.json, in place of looking.")]
 RisksOption = Annotated[
     Path | None, typer.Option("--risks", metavar="F", help="risks.json; without it every risk is unknown.")
-]
-PolicyOption = Annotated[
-    Path | None, typer.Option("--policy", metavar="F", help="Policy file, in place of the settings' one.")
 ]
 NowOption = Annotated[
     str | None,
     typer.Option("--now", metavar="TIME", help="Judge files as of this time (RFC 3339); default: their own time."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
 
 
 @app.command()
 def plan(
     nodes: Annotated[
-        list[str] | None, typer.Argument(metavar="[NODE]...", help="Evacuate these, whatever their risk.")
+        list[str] | None, typer.Argument(metavar="[NODE]...", help="Evacuate these nodes, whatever their risk.")
     ] = None,
     fleet_file: FleetOption = None,
     risks_file: RisksOption = None,
     policy_file: PolicyOption = None,
     planner: Annotated[str, typer.Option(metavar="solver|llm", help="Who proposes; the guard judges both.")] = "solver",
-    report_file: Annotated[
-        Path | None, typer.Option("--report", metavar="R.html", help="Write a page about it, too.")
-    ] = None,
+    report_file: ReportOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="PLAN", help="Write the plan for `apply`.")
     ] = None,
@@ -58,7 +50,7 @@ def plan(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What lifeboat would do now, and what the guard says to it. A dry run: changes nothing.
+    """Plan what to do now and judge it: the plan, and the guard's verdict on it. A dry run: changes nothing.
 
     With --fleet (and --risks) it works from files alone, as of their own time. Exit code 3 when the guard refuses the plan.
     """
@@ -69,11 +61,11 @@ def plan(
 
     if planner not in ("solver", "llm"):
         raise BadInput(f"--planner {planner!r} is not known", hint="solver or llm")
-    policy = _policy(policy_file, config, live=fleet_file is None)  # a broken one is told before anybody is asked
+    policy = _policy(policy_file, config, live=fleet_file is None)  # a broken one is reported before any node is asked
     if fleet_file is None:
         if risks_file is not None or now is not None:
             raise BadInput("--risks and --now go with --fleet", hint="name the fleet file the risks belong to")
-        fleet, risks, at = _look(config)
+        fleet, risks, at = _observe(config)
     else:
         from agent.documents import read_fleet, read_risks
 
@@ -82,18 +74,18 @@ def plan(
         at = _as_of(now, fleet, risks)
         for line in _remarks(fleet, risks, risks_given=risks_file is not None):
             note(f"note: {line}")
-    named = tuple(dict.fromkeys(nodes or ()))
-    for node in named:
+    requested = tuple(dict.fromkeys(nodes or ()))
+    for node in requested:
         if node not in fleet.node_by_name:
             known = ", ".join(sorted(fleet.node_by_name)[:8]) or "none"
             raise BadInput(f"NODE {node!r} is not in the fleet", hint=f"it has {known}")
-    made = _propose(planner, fleet, risks, policy, at, named, config)
-    verdict = judge(made, fleet, risks, policy, at)
+    proposed = _propose(planner, fleet, risks, policy, at, requested, config)
+    verdict = judge(proposed, fleet, risks, policy, at)
     if output is not None:
-        write_value(output, made)
+        write_value(output, proposed)
     if report_file is not None:
-        _write_page(report_file, fleet, risks, made, verdict, policy, at)
-    _show(fleet, risks, made, verdict, policy, at, as_json=as_json)
+        _write_page(report_file, fleet, risks, proposed, verdict, policy, at)
+    _print_plan(fleet, risks, proposed, verdict, policy, at, as_json=as_json)
     if not verdict.passed:
         failed = verdict.failures
         raise PlanRefused(
@@ -112,7 +104,7 @@ def guard(
     now: NowOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The verdict on a plan: every rule, pass or fail, and why. Exit code 3 when it is refused."""
+    """Judge a plan: every rule, pass or fail, and why. Exit code 3 when the plan is refused."""
     from agent.cli.console import console, note, write_json
     from agent.documents import read_fleet, read_plan, read_policy, read_risks
     from agent.guard.judge import judge
@@ -121,13 +113,13 @@ def guard(
     from models.text import counted
 
     fleet = read_fleet(fleet_file)
-    given = read_plan(plan_file, fleet)
+    plan = read_plan(plan_file, fleet)
     risks = None if risks_file is None else read_risks(risks_file)
     policy = Policy() if policy_file is None else read_policy(policy_file)
     at = _as_of(now, fleet, risks or [])
     for line in _remarks(fleet, risks or [], risks_given=True):
         note(f"note: {line}")
-    verdict = judge(given, fleet, risks, policy, at)
+    verdict = judge(plan, fleet, risks, policy, at)
     if as_json:
         write_json(verdict)
     else:
@@ -145,7 +137,7 @@ def schema(
     name: Annotated[str, typer.Argument(metavar="fleet|risks|plan|policy")],
     as_json: Annotated[bool, typer.Option("--json", help="It always is.")] = True,
 ) -> None:
-    """The JSON Schema of one file."""
+    """Print the JSON Schema of one kind of file."""
     from agent.cli.console import write_json
     from agent.documents import json_schema
 
@@ -154,7 +146,7 @@ def schema(
 
 
 def verdict_table(verdict: Verdict, *, every_rule: bool) -> Table:
-    """The rules with what each found; without `every_rule` only those that failed or were not judged."""
+    """The rules, each with what it found; without `every_rule` only those that failed or were not judged."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -166,14 +158,14 @@ def verdict_table(verdict: Verdict, *, every_rule: bool) -> Table:
         table.add_column(column, no_wrap=column != "found")
     for result in sorted(verdict.results, key=lambda r: (r.passed, r.judged)):
         if not result.passed:
-            word, style, how = "refused", "bold red", ""
+            word, style, why_style = "refused", "bold red", ""
         elif not result.judged:
-            word, style, how = "not judged", "yellow", ""
+            word, style, why_style = "not judged", "yellow", ""
         elif every_rule:
-            word, style, how = "kept", "green", "dim"
+            word, style, why_style = "kept", "green", "dim"
         else:
             continue
-        table.add_row(Text(result.rule), Text(word, style=style), Text(visible(result.why, 400), style=how))
+        table.add_row(Text(result.rule), Text(word, style=style), Text(visible(result.why, 400), style=why_style))
     return table
 
 
@@ -192,7 +184,7 @@ def _print_approval(verdict: Verdict) -> None:
         console().print(Text("\nPolicy itself approves it.", style="green"))
 
 
-def _look(config: Path | None) -> tuple[Fleet, list[Risk], datetime]:
+def _observe(config: Path | None) -> tuple[Fleet, list[Risk], datetime]:
     from agent.assess.monitor import poll_once
     from agent.settings import load_settings
 
@@ -202,7 +194,7 @@ def _look(config: Path | None) -> tuple[Fleet, list[Risk], datetime]:
 
 
 def _policy(policy_file: Path | None, config: Path | None, *, live: bool) -> Policy:
-    """The policy named, else (when looking at the real thing) the settings', else the default one."""
+    """The policy file given, else (for a live fleet) that of the settings, else the default policy."""
     from agent.documents import read_policy
     from models.policy import Policy
 
@@ -211,14 +203,14 @@ def _policy(policy_file: Path | None, config: Path | None, *, live: bool) -> Pol
     if live:
         from agent.settings import load_settings
 
-        named = load_settings(config).policy_file
-        if named is not None:
-            return read_policy(named)
+        from_settings = load_settings(config).policy_file
+        if from_settings is not None:
+            return read_policy(from_settings)
     return Policy()
 
 
 def _as_of(now: str | None, fleet: Fleet, risks: list[Risk]) -> datetime:
-    """The time files are judged at: what is asked for, else that of the newest of them. `apply` looks at the clock again."""
+    """The time the files are judged at: `--now`, else the newest time in them. `apply` judges again by the clock."""
     if now is not None:
         from pydantic import TypeAdapter, ValidationError
 
@@ -237,10 +229,10 @@ def _remarks(fleet: Fleet, risks: list[Risk], *, risks_given: bool) -> list[str]
     remarks: list[str] = []
     if not risks_given:
         remarks.append("no --risks: every node's risk is unknown, so none triggers and none takes a vm")
-    strangers = [risk.node for risk in risks if risk.node not in fleet.node_by_name]
-    if strangers:
-        more = f" and {len(strangers) - 3} more" if strangers[3:] else ""
-        remarks.append(f"risks for nodes that are not in the fleet are left aside: {', '.join(strangers[:3])}{more}")
+    unmatched = [risk.node for risk in risks if risk.node not in fleet.node_by_name]
+    if unmatched:
+        more = f" and {len(unmatched) - 3} more" if unmatched[3:] else ""
+        remarks.append(f"risks for nodes that are not in the fleet are left aside: {', '.join(unmatched[:3])}{more}")
     return remarks
 
 
@@ -250,30 +242,30 @@ def _propose(
     risks: list[Risk],
     policy: Policy,
     at: datetime,
-    named: tuple[str, ...],
+    requested: tuple[str, ...],
     config: Path | None,
 ) -> Plan:
     from agent.plan import solver
 
     if planner == "solver":
-        return solver.plan(fleet, risks, policy, at, asked=named)
+        return solver.plan(fleet, risks, policy, at, asked=requested)
     from agent.cli.console import note
 
     settings = _settings_of_model(config)
     if settings is None or settings.llm is None:
         reason = "no language model is configured"
         note(f"note: {reason}: the solver's plan")
-        return solver.plan(fleet, risks, policy, at, asked=named, fallback_reason=reason)
+        return solver.plan(fleet, risks, policy, at, asked=requested, fallback_reason=reason)
     from agent.llm.planner import propose
     from models.errors import PlannerFailed
     from models.text import visible
 
     try:
-        return propose(fleet, risks, policy, settings.llm, at, asked=named)
+        return propose(fleet, risks, policy, settings.llm, at, asked=requested)
     except PlannerFailed as error:
         reason = str(error)
         note(f"note: the solver's plan, because {visible(reason, 300)}")
-        return solver.plan(fleet, risks, policy, at, asked=named, fallback_reason=reason)
+        return solver.plan(fleet, risks, policy, at, asked=requested, fallback_reason=reason)
 
 
 def _settings_of_model(config: Path | None) -> Settings | None:
@@ -285,14 +277,14 @@ def _settings_of_model(config: Path | None) -> Settings | None:
 
 
 def _write_page(
-    path: Path, fleet: Fleet, risks: list[Risk], made: Plan, verdict: Verdict, policy: Policy, at: datetime
+    path: Path, fleet: Fleet, risks: list[Risk], plan: Plan, verdict: Verdict, policy: Policy, at: datetime
 ) -> None:
     from agent.cli.console import note
     from agent.report import build_report, write_html
     from models.errors import BadInput
 
     try:
-        write_html(build_report(fleet, risks, made, verdict, policy, now=at), path)
+        write_html(build_report(fleet, risks, plan, verdict, policy, now=at), path)
     except OSError as error:
         raise BadInput(
             f"can't write {path}: {error.strerror or error}", hint="name a place that can be written"
@@ -300,19 +292,19 @@ def _write_page(
     note(f"report: {path}")
 
 
-def _show(
-    fleet: Fleet, risks: list[Risk], made: Plan, verdict: Verdict, policy: Policy, at: datetime, *, as_json: bool
+def _print_plan(
+    fleet: Fleet, risks: list[Risk], plan: Plan, verdict: Verdict, policy: Policy, at: datetime, *, as_json: bool
 ) -> None:
     from agent.cli.console import console, write_json
 
     if as_json:
         # Readable as a plan by `guard` and `apply`, with the verdict beside it.
-        write_json({**made.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
+        write_json({**plan.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
         return
     from agent.report import build_report, render_terminal
 
     out = console()
-    render_terminal(build_report(fleet, risks, made, verdict, policy, now=at), out)
+    render_terminal(build_report(fleet, risks, plan, verdict, policy, now=at), out)
     if not verdict.passed:
         out.print()
         out.print(verdict_table(verdict, every_rule=False))

@@ -18,7 +18,7 @@ from models.text import visible
 
 _BAR_CELLS = 12
 _QUIET_SECONDS = 10.0
-"""without a terminal, the figures of a copy are said this often"""
+"""without a terminal, the figures of a copy are printed this often"""
 _VERBS = {ActionKind.LIVE_MIGRATE: "live → ", ActionKind.COLD_MIGRATE: "cold → ", ActionKind.COLD_ARCHIVE: "archive"}
 
 
@@ -34,11 +34,14 @@ class ProgressLines:
         self._under_way: dict[str, Progress] = {}
         self._shown: tuple[Progress, ...] = ()
         """what is drawn: never changed in place, so that the thread that draws needs no lock"""
-        self._said: dict[str, tuple[str, float]] = {}
+        self._printed: dict[str, tuple[str, float]] = {}
+        """attempt → the phase printed last, and when; only without a terminal"""
         self._live: Live | None = None
 
     def watcher(self) -> Watcher:
-        return Watcher(on_progress=self.tell, on_attempt_finished=self.ended, on_message=self.say)
+        return Watcher(
+            on_progress=self.show_progress, on_attempt_finished=self.show_result, on_message=self.show_message
+        )
 
     def __enter__(self) -> ProgressLines:
         return self
@@ -51,7 +54,7 @@ class ProgressLines:
             self._shown = ()
         self._stop()
 
-    def tell(self, progress: Progress) -> None:
+    def show_progress(self, progress: Progress) -> None:
         with self._mutex:
             self._under_way[progress.attempt] = progress
             self._shown = tuple(self._under_way.values())
@@ -62,28 +65,28 @@ class ProgressLines:
                     )
                     self._live.start()
                 return
-            phase, at = self._said.get(progress.attempt, ("", 0.0))
+            phase, at = self._printed.get(progress.attempt, ("", 0.0))
             now = time.monotonic()
             if phase == progress.phase and (progress.copy is None or now - at < _QUIET_SECONDS):
                 return
-            self._said[progress.attempt] = progress.phase, now
+            self._printed[progress.attempt] = progress.phase, now
             self._print(line_of(progress))
 
-    def ended(self, attempt: Attempt) -> None:
+    def show_result(self, attempt: Attempt) -> None:
         with self._mutex:
             self._under_way.pop(attempt.id, None)
             self._shown = tuple(self._under_way.values())
-            good = attempt.outcome is AttemptOutcome.DONE
+            done = attempt.outcome is AttemptOutcome.DONE
             self._print(
                 Text(
-                    f"{attempt.id}: {attempt.outcome}: {visible(attempt.message, 400)}", "green" if good else "bold red"
+                    f"{attempt.id}: {attempt.outcome}: {visible(attempt.message, 400)}", "green" if done else "bold red"
                 )
             )
             over = not self._under_way
         if over:
             self._stop()
 
-    def say(self, line: str) -> None:
+    def show_message(self, line: str) -> None:
         self._print(Text(visible(line, 400), "yellow"))
 
     def _print(self, line: Text) -> None:
@@ -105,8 +108,8 @@ class ProgressLines:
 def line_of(progress: Progress, *, bar: bool = False) -> Text:
     """One vm: what is done with it, how far that is, and for a copy what is left, how fast, which round, how long yet."""
     action = progress.action
-    what = f"{visible(action.vm_name or action.vm, 40)}  {_VERBS.get(action.kind, action.kind)}{action.target or ''}"
-    line = Text(f"{what}  {progress.phase}")
+    move = f"{visible(action.vm_name or action.vm, 40)}  {_VERBS.get(action.kind, action.kind)}{action.target or ''}"
+    line = Text(f"{move}  {progress.phase}")
     if progress.fraction is not None:
         filled = round(progress.fraction * _BAR_CELLS)
         if bar:

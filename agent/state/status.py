@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from agent.state.requests import OperatorRequests, fold_requests
 from models.base import Value
 from models.evacuation import AttemptOutcome
 from models.plan import Plan
 from tools.journal.file_lease import Holder
 from tools.journal.sqlite import Journal, Record
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 class AttemptStatus(Value):
@@ -128,29 +123,3 @@ def _under_way(steering: OperatorRequests, at_work: bool) -> tuple[str, str]:
             "the lifeboat that ran it is gone; `lifeboat resume` goes on with it, `lifeboat cancel` ends it",
         )
     return "running", ""
-
-
-def show_status(status: Status, console: Console) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    if not status.evacuations:
-        console.print("no evacuation was ever planned here")
-    for evacuation in status.evacuations:
-        progress = f"  {evacuation.over} of {evacuation.actions} actions over" if evacuation.actions else ""
-        pid = f"  (pid {evacuation.worked_on_by})" if evacuation.worked_on_by is not None else ""
-        console.print(
-            Text.assemble((evacuation.id, "bold"), f"  {evacuation.started_at}  {evacuation.outcome}{progress}{pid}")
-        )
-        if evacuation.why:
-            console.print(Text(f"  {evacuation.why}"))
-        if evacuation.attempts:
-            table = Table("vm", "how", "from → to", "outcome", "what happened", box=None, padding=(0, 1))
-            for attempt in evacuation.attempts:
-                where = f"{attempt.source} → {attempt.target or 'archive'}"
-                mark = " (locked)" if attempt.locked else ""
-                row = (attempt.vm_name or attempt.vm, attempt.kind, where, attempt.outcome + mark, attempt.message)
-                table.add_row(*(Text(cell) for cell in row))
-            console.print(table)
-    for attempt in status.needs_human:
-        console.print(Text(f"A human must look: {attempt.message}", style="bold red"))

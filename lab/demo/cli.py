@@ -20,10 +20,10 @@ def demo(
         "out/demo-report.html"
     ),
     simulated: Annotated[bool, typer.Option("--simulated", help="Simulated nodes: needs no root and no QEMU.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up afterwards, to look around.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up afterwards.")] = False,
     name: Annotated[str, typer.Option("--name", help="Which lab.")] = "default",
 ) -> None:
-    """A power supply begins to flutter, lifeboat gets every vm off, the node dies, and nobody notices."""
+    """Play the demo: a power supply begins to flutter, lifeboat gets every vm off, the node dies, nobody notices."""
     from agent.cli.console import console
     from lab.demo.scene import run_demo, show_result
     from lab.demo.screen import Screen
@@ -48,7 +48,7 @@ def demo(
 
 
 def preflight() -> None:
-    """Whether the real lab can run here: exit code 0 and nothing said, or what is missing, a line each."""
+    """Check whether the real lab can run here: exit code 0 and no output, or 1 and a line for each thing missing."""
     missing = _missing()
     for line in missing:
         typer.echo(line)
@@ -56,9 +56,9 @@ def preflight() -> None:
 
 
 def _missing() -> list[str]:
-    from lab.nodes.preflight import preflight as look
+    from lab.nodes.preflight import preflight as find_missing
 
-    return [str(thing) for thing in look()]
+    return [str(missing) for missing in find_missing()]
 
 
 def _stage(simulated: bool, name: str, report: Report, *, keep: bool) -> AbstractContextManager[Stage]:

@@ -1,4 +1,4 @@
-"""The proof after the demo: looked at from outside, with the node dead."""
+"""The proof after the demo: checked from outside, with the node dead."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from models.risk import Risk
 
 BREAKING = "node-a"
 _QUIET_PASSES = 2
-"""looks at a healthy fleet before anything is broken: a loop that always evacuates proves nothing"""
+"""passes over a healthy fleet before anything is broken: a loop that always evacuates proves nothing"""
 _PASS_SECONDS = 2.0
 _GIVE_UP_SECONDS = 180.0
 

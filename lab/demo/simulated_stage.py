@@ -54,7 +54,7 @@ class SimulatedMetrics:
         everything = self._at(start.timestamp(), end.timestamp(), step_seconds, len(self.faults))
         return [self._until_death(history) for history in everything if history.signal.name == signal.name]
 
-    @lru_cache(maxsize=8)  # noqa: B019 — every signal of one look asks for the same times
+    @lru_cache(maxsize=8)  # noqa: B019 — every signal of one observation asks for the same times
     def _at(self, start: float, end: float, step: float, _faults: int) -> list[SignalHistory]:
         times = np.arange(np.ceil(start / step) * step, end + step / 1e6, step)
         return [
@@ -82,7 +82,7 @@ class _SimulatedView:
 
 
 class _SimulatedWatch:
-    """Looks at the truth every 10 ms: does this vm run somewhere, and is it the same boot?"""
+    """Samples the truth every 10 ms: does this vm run somewhere, and is it the same boot?"""
 
     def __init__(self, stage: SimulatedStage, vm: str) -> None:
         self._stage, self._vm = stage, vm
@@ -215,7 +215,7 @@ class SimulatedStage:
 
 @contextmanager
 def simulated_stage(report: Report, clock: Clock | None = None) -> Generator[SimulatedStage]:
-    """Simulated nodes in a directory of their own, removed at the end. `clock`: a virtual one, to see it all at once."""
+    """Simulated nodes in a directory of their own, removed at the end. `clock`: a virtual one plays it without waiting."""
     with tempfile.TemporaryDirectory(prefix="lifeboat-simulated-") as directory:
         stage = SimulatedStage(Path(directory), clock or SystemClock())
         report("three simulated nodes and seven simulated guests")

@@ -123,8 +123,8 @@ class LabStage:
         hardware.kill(self.lab, self.lab.node(node), with_bmc=True)
 
     def alarms(self, node: str, since: datetime) -> list[HardwareEvent]:
-        found = [event for log in hardware_logs(self.session.settings)[node] for event in log.events(since=since)]
-        return [event for event in found if event.severity is not Severity.INFO]
+        events = [event for log in hardware_logs(self.session.settings)[node] for event in log.events(since=since)]
+        return [event for event in events if event.severity is not Severity.INFO]
 
     def copies(self, uuid: str) -> int:
         return sum(_is_qemu_of(process, uuid) for process in Path("/proc").iterdir() if process.name.isdigit())

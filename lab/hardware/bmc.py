@@ -108,7 +108,7 @@ def _signed(value: int, bits: int) -> int:
 
 
 def _mantissa(value: float, exponents: range) -> tuple[int, int]:
-    """`value` as (10-bit mantissa, power of ten): the only numbers an SDR can say."""
+    """`value` as (10-bit mantissa, power of ten): the only numbers an SDR can hold."""
     for exponent in exponents:
         mantissa = value / 10.0**exponent
         if abs(mantissa - round(mantissa)) < 1e-6 and abs(mantissa) < 512:

@@ -1,4 +1,4 @@
-"""Breaking the lab's hardware and mending it: what is broken is a JSON file that the driver of `lab.hardware.machine` follows.
+"""Breaking the lab's hardware and repairing it: what is broken is a JSON file that the driver of `lab.hardware.machine` follows.
 
 The file also holds what makes the lab's hardware the hardware it is (seed and epoch), so that a restarted driver and
 the backfilled history agree with the readings of before.
@@ -127,37 +127,37 @@ def start(
             if other.node == node and other.cleared_at is None:
                 raise BadInput(
                     f"{node} has the fault {other.kind} already (phase {other.phase(at)})",
-                    hint=f"mend it first: `lifeboat lab break {node} --clear`",
+                    hint=f"repair it first: `lifeboat lab break {node} --clear`",
                 )
         state.faults.append(fault)
     return _status(fault, state, at)
 
 
 def clear(lab: Lab, node: str, *, now: float | None = None) -> list[FaultStatus]:
-    """Mend a node: readings are healthy at once, counted errors stay counted. Returns what was mended, maybe nothing.
+    """Repair a node: readings are healthy at once, counted errors stay counted. Returns what was repaired, maybe nothing.
 
     Raises BadInput for an unknown node, LabError for a dead one."""
     lab.node(node)
     at = time.time() if now is None else now
-    mended: list[FaultStatus] = []
+    repaired: list[FaultStatus] = []
     with update(lab) as state:
         if _dead(lab, node, state):
-            raise LabError(f"{node} is dead: nothing left to mend", hint="`lifeboat lab down`, then `up`")
+            raise LabError(f"{node} is dead: nothing left to repair", hint="`lifeboat lab down`, then `up`")
         for index, fault in enumerate(state.faults):
             if fault.node == node and fault.cleared_at is None:
                 state.faults[index] = replace(fault, cleared_at=at)
-                mended.append(_status(state.faults[index], state, at))
-    return mended
+                repaired.append(_status(state.faults[index], state, at))
+    return repaired
 
 
 def _dead(lab: Lab, node: str, state: State) -> bool:
-    from lab.nodes.power import was_killed  # it brings what a mere look at the state never needs
+    from lab.nodes.power import was_killed  # imports what reading the state never needs
 
     return node in state.killed or was_killed(lab, node)
 
 
 def status(lab: Lab, *, now: float | None = None) -> list[FaultStatus]:
-    """Every fault of the lab, mended ones too, oldest first."""
+    """Every fault of the lab, repaired ones too, oldest first."""
     state = load(lab)
     at = time.time() if now is None else now
     return [_status(fault, state, at) for fault in state.faults]

@@ -42,7 +42,7 @@ def syslog(line: Line, host: str, tag: str, uptime: float | None = None) -> str:
 
 
 def boot_lines(t: float) -> list[Line]:
-    """What the kernel says of its hardware when it comes up; here it dates from the lab's start."""
+    """What the kernel logs about its hardware when it comes up; here it dates from the lab's start."""
     return [
         Line(t, "EDAC MC0: Giving out device to module skx_edac controller Skylake Socket#0 IMC#0: DEV 0000:3a:0a.0"),
         Line(t, "ata1: SATA link up 6.0 Gbps (SStatus 133 SControl 300)"),
@@ -58,7 +58,7 @@ def lines(machine: Machine, faults: Iterable[Fault], start: float, end: float) -
         return []
     mine = [fault for fault in faults if fault.node == machine.node]
     death = min((fault.death_at for fault in mine if _kills(fault) and fault.death_at), default=np.inf)
-    found = list(_routine(machine, seconds[1:]))
+    logged = list(_routine(machine, seconds[1:]))
     for fault in mine:
         if fault.phase(float(seconds[-1])) in ("pending", "flutter"):
             continue
@@ -66,10 +66,10 @@ def lines(machine: Machine, faults: Iterable[Fault], start: float, end: float) -
         columns = readings(machine, seconds, [fault])
         for i in np.flatnonzero(fault.erring(seconds)):
             if i > 0:
-                found += _ERRORS[fault.kind](machine, float(seconds[i]), columns, int(i))
+                logged += _ERRORS[fault.kind](machine, float(seconds[i]), columns, int(i))
         if _kills(fault) and fault.death_at and start <= fault.death_at < end:
-            found += [Line(fault.death_at, text) for text in _LAST_WORDS[fault.kind]]
-    return sorted((line for line in found if line.time <= death), key=lambda line: line.time)
+            logged += [Line(fault.death_at, text) for text in _LAST_WORDS[fault.kind]]
+    return sorted((line for line in logged if line.time <= death), key=lambda line: line.time)
 
 
 def _kills(fault: Fault) -> bool:

@@ -1,7 +1,7 @@
 """The lab's simulated hardware, running: a BMC per node and one driver process that keeps every reading current.
 
-`python -m lab.hardware NAME` is the driver. Once a second it asks `lab.hardware.physics` for the readings of now and
-writes them where real software looks: the BMC's sensor files, node_exporter's textfile, the node's collected logs.
+`python -m lab.hardware.machine NAME` is the driver. Once a second it asks `lab.hardware.physics` for the readings of now and
+writes them where real software reads them: the BMC's sensor files, node_exporter's textfile, the node's collected logs.
 When a fault's time has come it kills the node.
 """
 
@@ -52,7 +52,7 @@ def start(lab: Lab) -> None:
         bmc.wait_ready(at)
         # The SEL's clock starts at zero, and its entries would be stamped "Pre-Init".
         run(["env", "TZ=UTC", *at.ipmitool("sel", "time", "set", "now")], where=node.name)  # "now" is local time
-        # It looks every ten seconds; 1.8.19 ignores its timeout option.
+        # It polls every ten seconds; 1.8.19 ignores its timeout option.
         lab.spawn(["ipmievd", *at.ipmitool()[1:], "sel", "nodaemon"], log=f"nodes/{node.name}/bmc/events.log")
 
     with ThreadPoolExecutor(max_workers=len(lab.nodes)) as pool:
@@ -79,7 +79,7 @@ def heartbeat_age(lab: Lab) -> float | None:
 
 
 def settings(lab: Lab, node: LabNode) -> dict[str, object]:
-    """What lifeboat.yaml says of a node's hardware: `bmc` and `hardware_logs`."""
+    """The part of lifeboat.yaml about a node's hardware: `bmc` and `hardware_logs`."""
     at = bmc.of(lab, node)
     return {
         "hardware_logs": [str(node.run_dir / "log")],
@@ -158,7 +158,7 @@ class _NodeDriver:
         )
 
     def log_bmc(self, now: float) -> None:
-        """Pass on what ipmievd said of new SEL entries, as a syslog server would have received it."""
+        """Pass on what ipmievd wrote about new SEL entries, as a syslog server would have received it."""
         try:
             with (self.bmc.directory / "events.log").open("rb") as file:
                 file.seek(self.events_read)
@@ -232,7 +232,7 @@ def power_off(lab: Lab, node: LabNode) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lab.hardware", description="Drive the hardware of a lab.")
+    parser = argparse.ArgumentParser(prog="python -m lab.hardware.machine", description="Drive the hardware of a lab.")
     parser.add_argument("lab", help="the lab's name")
     parser.add_argument("--off", metavar="NODE", help="switch a node off instead")
     arguments = parser.parse_args()

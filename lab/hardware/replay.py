@@ -43,7 +43,7 @@ _SMART = {
 
 
 def grid(now: float, *, interval: float, recent: float = 1800.0, day_step: float = 300.0) -> Floats:
-    """The times an observation looks at: the last day every `day_step`, its end every `interval` seconds."""
+    """The times an observation reads: the last day every `day_step`, its end every `interval` seconds."""
     return np.concatenate(
         (np.arange(now - 86_400.0, now - recent - interval / 2, day_step), np.arange(now - recent, now + 0.1, interval))
     )
@@ -62,13 +62,13 @@ def histories(
         return physics.readings(machine, at, faults)
 
     now = read(times)
-    found: list[SignalHistory] = []
+    histories: list[SignalHistory] = []
     by_name = {signal.name: signal for signal in signals}
     for name, part, values in _all(times, now, read):
         if name in by_name:
             alive = now["alive"] > 0
-            found.append(SignalHistory(by_name[name], machine.node, part, times, np.where(alive, values, np.nan)))
-    return found
+            histories.append(SignalHistory(by_name[name], machine.node, part, times, np.where(alive, values, np.nan)))
+    return histories
 
 
 def _all(times: Floats, now: Columns, read: Callable[[Floats], Columns]) -> Iterator[tuple[str, str, Floats]]:

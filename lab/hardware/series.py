@@ -159,7 +159,7 @@ SENSORS: tuple[Series, ...] = tuple(_sensors())
 def textfile(boot_time: float, columns: Columns) -> str:
     """What node_exporter's textfile collector is to serve, from columns of one moment (shape (1,)).
 
-    Text exposition format; says of every metric that it is synthetic."""
+    Text exposition format; the help of every metric names it synthetic."""
     lines: list[str] = []
     previous = ""
     for series in (_boot(boot_time), *sorted(TEXTFILE, key=lambda series: series.metric)):

@@ -25,7 +25,7 @@ PROMETHEUS_PORT, NODE_PORT, LIBVIRT_PORT, IPMI_PORT = 9090, 9100, 9177, 9290
 SCRAPE_SECONDS = 5
 JOBS: tuple[Job, ...] = ("node", "libvirt", "ipmi")
 
-# What the textfile stands in for is off, and what says nothing about a node that shares this machine with two others.
+# What the textfile stands in for is off, and what tells nothing about a node that shares this machine with two others.
 _COLLECTORS = ("textfile", "loadavg", "meminfo", "time", "uname")
 
 
@@ -189,7 +189,7 @@ class TelemetryStatus:
 
 
 def status(lab: Lab, *, timeout: float = 3.0) -> TelemetryStatus:
-    """What Prometheus says of its targets. Raises LabError when it doesn't answer within `timeout` seconds."""
+    """What Prometheus reports about its targets. Raises LabError when it doesn't answer within `timeout` seconds."""
     connection = http.client.HTTPConnection(lab.gateway, PROMETHEUS_PORT, timeout=timeout)
     try:
         connection.request("GET", "/api/v1/targets?state=active")

@@ -32,7 +32,7 @@ def remove(root: Path, report: Callable[[str], None]) -> None:
     """The work of down(); the caller holds the lock."""
     journal = Journal(root / "journal.jsonl")
     if not journal.path.exists() and any(root.iterdir()):
-        raise LabError(f"{root} is not a lab: it has no journal", hint="nothing was removed; look at it yourself")
+        raise LabError(f"{root} is not a lab: it has no journal", hint="nothing was removed; check what it is")
     if journal.machine() == machine_boot_id():  # else the machine was restarted, and only files are left
         report("stopping guests and daemons")
         stop(journal)

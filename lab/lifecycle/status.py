@@ -1,4 +1,4 @@
-"""What the lab looks like now, asked of the nodes and guests themselves."""
+"""The lab as it is now, asked of the nodes and guests themselves."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class LabStatus:
 
 
 def status(name: str = DEFAULT_NAME) -> LabStatus:
-    """Look at every node, guest and daemon. Raises LabError when the lab is not up."""
+    """Check every node, guest and daemon. Raises LabError when the lab is not up."""
     lab = Lab.load(name)
     with ThreadPoolExecutor() as pool:
-        looks = {name: pool.submit(_domains, lab, name) for name in lab.nodes}
-        seen_by = {name: look.result() for name, look in looks.items()}
+        by_node = {name: pool.submit(_domains, lab, name) for name in lab.nodes}
+        seen_by = {name: domains.result() for name, domains in by_node.items()}
     answers = probe.ask_all([guests.probe_target(lab, guest) for guest in guests.GUESTS], seconds=1.0)
     memory = {
         node.name: _memory([*node.processes(), *([node.holder] if node.holder else [])]) for node in lab.nodes.values()
@@ -86,11 +86,11 @@ def status(name: str = DEFAULT_NAME) -> LabStatus:
     )
 
 
-def problems(found: LabStatus) -> list[str]:
+def problems(now: LabStatus) -> list[str]:
     """What is not as `lab up` left it, one line each. VMs may have moved: that is no problem."""
-    lines = [f"{node.name}: {node.state}" for node in found.nodes if node.state != "up"]
-    lines += [f"{vm.name} does not answer ({vm.state})" for vm in found.vms if vm.probe and not vm.answers]
-    lines += [f"{service.name} of {service.where} has ended" for service in found.services if not service.running]
+    lines = [f"{node.name}: {node.state}" for node in now.nodes if node.state != "up"]
+    lines += [f"{vm.name} does not answer ({vm.state})" for vm in now.vms if vm.probe and not vm.answers]
+    lines += [f"{service.name} of {service.where} has ended" for service in now.services if not service.running]
     return lines
 
 

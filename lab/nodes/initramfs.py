@@ -40,10 +40,10 @@ def build(directory: Path) -> BootImage:
     """Compile the guest program and pack the initramfs. A file made from the same inputs before is used again.
 
     Raises LabError with the compiler's words."""
-    found = find_kernel()
-    if found is None:
+    installed = find_kernel()
+    if installed is None:
         raise LabError("no kernel with modules in /boot", hint="apt-get install linux-image-cloud-amd64")
-    kernel, modules = found
+    kernel, modules = installed
     inputs = [_SOURCE / "guest.c", _SOURCE / "init", BUSYBOX, kernel, Path(__file__)]
     digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in inputs)).hexdigest()[:16]
     image = BootImage(directory / f"vmlinuz-{digest}", directory / f"initramfs-{digest}.gz", directory / "qemu-tcg")

@@ -272,7 +272,7 @@ class Lab:
         Waits for another command on the same lab at most `seconds`, then raises LabError."""
         root = lab_root(name)
         deadline = time.monotonic() + seconds
-        said = False
+        reported = False
         while True:
             if create:
                 root.mkdir(parents=True, exist_ok=True)
@@ -285,9 +285,9 @@ class Lab:
                 continue
             except BlockingIOError:
                 os.close(fd)
-            if not said:
+            if not reported:
                 report(f"waiting for another command on lab {name!r} to end")
-                said = True
+                reported = True
             if time.monotonic() > deadline:
                 raise LabError(f"another command has held lab {name!r} for {seconds:.0f} s", hint="see `ps`")
             time.sleep(0.1)

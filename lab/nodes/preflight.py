@@ -38,13 +38,13 @@ _DISK_BYTES = 3 << 30
 
 @dataclass(frozen=True)
 class Missing:
-    """One thing the lab needs and this machine lacks. `mend` is what to do about it; empty when nothing helps here."""
+    """One thing the lab needs and this machine lacks. `fix` is what to do about it; empty when nothing helps here."""
 
     what: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what} — {self.mend}" if self.mend else self.what
+        return f"{self.what} — {self.fix}" if self.fix else self.what
 
 
 def preflight() -> list[Missing]:

@@ -186,10 +186,10 @@ def ask_all(targets: Sequence[str], *, seconds: float) -> dict[str, Answer | Non
     """Ask several guests at once, each until it answers or the time is over."""
     deadline = time.monotonic() + seconds
     by_address = {parse_target(target): target for target in targets}
-    found: dict[str, Answer | None] = dict.fromkeys(targets)
+    answers: dict[str, Answer | None] = dict.fromkeys(targets)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
-        while (missing := [a for a, t in by_address.items() if found[t] is None]) and time.monotonic() < deadline:
+        while (missing := [a for a, t in by_address.items() if answers[t] is None]) and time.monotonic() < deadline:
             for address in missing:
                 with suppress(OSError):
                     sock.sendto(b"ask", address)
@@ -201,6 +201,6 @@ def ask_all(targets: Sequence[str], *, seconds: float) -> dict[str, Answer | Non
                     continue
                 target = by_address.get(address)
                 answer = parse_answer(data, time.monotonic())
-                if target and answer and found[target] is None:
-                    found[target] = answer
-    return found
+                if target and answer and answers[target] is None:
+                    answers[target] = answer
+    return answers

@@ -81,7 +81,7 @@ def start(
             setsid=True,
         )
         ref = ProcessRef.of(pid)
-        if ref is not None:  # gone already: nothing to record, the caller's readiness check tells
+        if ref is not None:  # gone already: nothing to record, the caller's readiness check reports it
             record(ref)
         with suppress(BrokenPipeError):
             os.write(write_end, b"\n")
@@ -111,7 +111,7 @@ def in_network_namespace(namespace: Path) -> list[ProcessRef]:
         wanted = namespace.stat()
     except FileNotFoundError:
         return []
-    found: list[ProcessRef] = []
+    running: list[ProcessRef] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -122,8 +122,8 @@ def in_network_namespace(namespace: Path) -> list[ProcessRef]:
         if (have.st_ino, have.st_dev) == (wanted.st_ino, wanted.st_dev):
             ref = ProcessRef.of(int(entry.name))
             if ref is not None:
-                found.append(ref)
-    return found
+                running.append(ref)
+    return running
 
 
 def tail(log: Path, lines: int = 5) -> str:

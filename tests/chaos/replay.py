@@ -22,7 +22,7 @@ from chaos.verbs import happen, takes_time
 from scenes.simulated_world import POLICY
 
 from agent.actions.runner import recover_attempts
-from agent.cli.apply import exit_code_of
+from agent.cli.outcome import exit_code_of
 from agent.guard.judge import judge
 from agent.service.control_loop import ControlLoop, PassResult
 from models.errors import LifeboatError

@@ -1,0 +1,65 @@
+"""`lifeboat run`: the background agent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.options import ConfigOption, PolicyOption
+
+if TYPE_CHECKING:
+    from agent.service.control_loop import PassResult
+    from agent.service.session import Session
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    policy_file: PolicyOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Make one pass, then end.")] = False,
+    planner: Annotated[str, typer.Option(help="solver or llm")] = "solver",
+) -> None:
+    """Run the background agent: observe, plan and act as far as policy allows, pass after pass."""
+    from agent.approve.approval import DenyingApprover
+    from agent.service.control_loop import ControlLoop
+    from agent.service.scheduler import log_watcher, serve
+    from agent.service.session import connect
+    from agent.settings import load_settings
+
+    settings = load_settings(config)
+    with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
+        cycle = ControlLoop(
+            session.hands,
+            session.policy,
+            session.look,
+            session.planner,
+            DenyingApprover(),
+            log_watcher(),
+            carry_out=session.durable.execute,
+            look_again=settings.interval,
+        )
+        serve(
+            cycle,
+            recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
+            interval=settings.interval,
+            on_pass=lambda result: keep_report(result, session),
+            once=once,
+        )
+
+
+def keep_report(result: PassResult, session: Session) -> None:
+    """Write the report of a pass that planned something to `state_dir/reports`; not when another lifeboat was at work."""
+    from models.errors import Busy
+
+    if result.plan is None or isinstance(result.refusal, Busy):
+        return
+    from agent.cli.outcome import report_of
+    from agent.report import write_html
+
+    name = result.evacuation.id if result.evacuation else f"plan-{result.started_at:%Y%m%dT%H%M%SZ}"
+    path = session.settings.state_dir / "reports" / f"{name}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_html(report_of(result, session), path)

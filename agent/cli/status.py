@@ -1,0 +1,61 @@
+"""`lifeboat status`: evacuations so far, locked vms, and what waits for a human."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from agent.cli.options import ConfigOption, JsonOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agent.state.status import Status
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show the evacuations so far, which vms are locked, and what needs a human."""
+    from agent.cli.console import console, write_json
+    from agent.settings import load_settings
+    from agent.state.status import read_status
+    from tools.journal.file_lease import holder
+    from tools.journal.sqlite import open_journal
+
+    settings = load_settings(config)
+    journal = open_journal(settings.state_dir)
+    status_now = read_status(journal, holder=holder(settings.state_dir))
+    journal.close()
+    if as_json:
+        write_json(status_now)
+    else:
+        print_status(status_now, console())
+
+
+def print_status(status: Status, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not status.evacuations:
+        console.print("no evacuation was ever planned here")
+    for evacuation in status.evacuations:
+        progress = f"  {evacuation.over} of {evacuation.actions} actions over" if evacuation.actions else ""
+        pid = f"  (pid {evacuation.worked_on_by})" if evacuation.worked_on_by is not None else ""
+        console.print(
+            Text.assemble((evacuation.id, "bold"), f"  {evacuation.started_at}  {evacuation.outcome}{progress}{pid}")
+        )
+        if evacuation.why:
+            console.print(Text(f"  {evacuation.why}"))
+        if evacuation.attempts:
+            table = Table("vm", "how", "from → to", "outcome", "what happened", box=None, padding=(0, 1))
+            for attempt in evacuation.attempts:
+                where = f"{attempt.source} → {attempt.target or 'archive'}"
+                mark = " (locked)" if attempt.locked else ""
+                row = (attempt.vm_name or attempt.vm, attempt.kind, where, attempt.outcome + mark, attempt.message)
+                table.add_row(*(Text(cell) for cell in row))
+            console.print(table)
+    for attempt in status.needs_human:
+        console.print(Text(f"A human must look: {attempt.message}", style="bold red"))
