@@ -4,27 +4,10 @@ from __future__ import annotations
 
 from agent.actions.reconcile import runs_at_most_once
 from agent.actions.resources import Resources
-from models.base import Value
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, Evacuation
 from models.fleet import Fleet, VmState
-
-
-class Check(Value):
-    """One thing that was looked at after the evacuation."""
-
-    name: str
-    passed: bool | None
-    """None: it could not be looked at"""
-    why: str
-
-
-class Verification(Value):
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        return all(check.passed is True for check in self.checks)
+from models.verification import Check, Verification
 
 
 def verify(evacuation: Evacuation, fleet_before: Fleet, hands: Resources) -> Verification:

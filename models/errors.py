@@ -5,7 +5,8 @@
     │   ├── PolicyInvalid
     │   ├── FleetInvalid
     │   ├── DatasetInvalid
-    │   └── ModelInvalid             a forecast model file from another version, truncated or tampered with
+    │   ├── ModelInvalid             a forecast model file from another version, truncated or tampered with
+    │   └── JournalInvalid           an entry of the journal that something is decided by can't be read
     ├── SourceError                  exit 1   something lifeboat reads from did not answer usefully
     │   ├── MetricsUnavailable       Prometheus unreachable, refusing or empty
     │   ├── HardwareLogUnavailable
@@ -82,6 +83,12 @@ class DatasetInvalid(BadInput):
 
 class ModelInvalid(BadInput):
     code = "model-invalid"
+
+
+class JournalInvalid(BadInput):
+    """An entry of the journal can't be read, and what was to be decided by it is not: a newer version may have written it."""
+
+    code = "journal-invalid"
 
 
 class SourceError(LifeboatError):

@@ -5,20 +5,12 @@ from __future__ import annotations
 import sys
 from datetime import datetime, timedelta
 
-from models.base import UtcTime, Value, format_duration
+from models.approval import ApprovalRecord
+from models.base import format_duration
 from models.errors import ApprovalMissing, PlanRefused
 from models.fleet import Fleet
 from models.plan import Approval, Plan, Verdict
 from tools.ports.approval import ApprovalAnswer, Approver
-
-
-class ApprovalRecord(Value):
-    """One approval, bound to the hash of the plan, which holds the hash of the fleet."""
-
-    plan_sha256: str
-    by: str
-    at: UtcTime
-    expires_at: UtcTime
 
 
 class DenyingApprover:

@@ -16,7 +16,7 @@ from agent.actions.resources import Resources
 from models.errors import ActionFailed, BadInput, LifeboatError, PrecheckFailed
 from models.evacuation import ObservedState
 from tools.domain.files import STATE_ROLES
-from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile
+from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile, WipedImage
 from tools.ports.storage import Storage
 from tools.ports.vms import StorageFacts
 
@@ -28,20 +28,6 @@ _LIMITS: tuple[str, ...] = (
 )
 _NETWORK_LIMIT = "the storage is reached over the network: what its server keeps can't be seen from here"
 _DISCARD_LIMIT = "discarding asks the storage to forget; whether and when it does is up to it"
-
-
-@dataclass(frozen=True)
-class WipedImage:
-    """What became of one file."""
-
-    path: str
-    sha256: str
-    """before, and in the archive"""
-    bytes: int
-    pool_type: str
-    done: str
-    """what was done, or why nothing was"""
-    wiped: bool
 
 
 @dataclass(frozen=True)

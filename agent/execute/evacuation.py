@@ -18,16 +18,14 @@ from typing import Protocol, TypeVar
 from agent.actions.attempt import AttemptContext, Progress
 from agent.actions.resources import Resources
 from agent.actions.runner import abandon, attempt_so_far, run_attempt
-from agent.approve.approval import ApprovalRecord
 from agent.execute.admission import AdmissionQueue
 from agent.execute.periodic import meanwhile
 from agent.state.requests import LOOK_SECONDS, Request, read_requests
-from models.base import Value, format_duration
+from models.approval import ApprovedPlan
+from models.base import format_duration
 from models.errors import BadInput
 from models.evacuation import Attempt, Evacuation, EvacuationOutcome, judge_outcome
-from models.fleet import Fleet
-from models.plan import Action, ActionKind, Plan, Verdict
-from models.policy import Policy
+from models.plan import Action, ActionKind
 
 T = TypeVar("T")
 
@@ -46,16 +44,6 @@ class Watcher:
     cancelled: threading.Event = field(default_factory=threading.Event)
     heed_seconds: float = LOOK_SECONDS
     """how often what people asked for is looked up meanwhile"""
-
-
-class ApprovedPlan(Value):
-    """What was agreed to be carried out; in the journal from the start, for whoever has to finish it."""
-
-    plan: Plan
-    fleet: Fleet
-    verdict: Verdict
-    policy: Policy
-    agreement: ApprovalRecord
 
 
 class CarryOut(Protocol):

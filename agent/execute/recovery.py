@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from agent.approve.approval import ApprovalRecord
 from agent.assess.monitor import Look
-from agent.execute.evacuation import ApprovedPlan
 from agent.guard.judge import judge
 from agent.state.requests import OperatorRequests
+from models.approval import ApprovalRecord, ApprovedPlan
 from models.errors import LifeboatError
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Approval, Plan

@@ -21,9 +21,10 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from agent.actions.resources import Resources
 from agent.actions.runner import recover_attempts
 from agent.assess.monitor import Look
-from agent.execute.evacuation import ApprovedPlan, Run, Watcher
+from agent.execute.evacuation import Run, Watcher
 from agent.execute.recovery import why_not_continue
 from agent.state.requests import read_requests, unfinished
+from models.approval import ApprovedPlan
 from models.errors import BadInput, Busy
 from models.evacuation import Attempt, Evacuation
 from models.policy import Policy

@@ -12,12 +12,13 @@ from agent.actions.resources import Resources
 from agent.approve.approval import approve, bind_to_fleet, require_valid_approval
 from agent.assess.monitor import Look
 from agent.assess.tiers import TierChange, Tiers, drain_only_policy, record_changes, unschedulable, with_unschedulable
-from agent.execute.evacuation import ApprovedPlan, CarryOut, Watcher, execute, new_evacuation_id
+from agent.execute.evacuation import CarryOut, Watcher, execute, new_evacuation_id
 from agent.execute.withdrawal import WithdrawalWatch
 from agent.guard.judge import judge
 from agent.plan.solver import Planner
 from agent.state.requests import unfinished
-from agent.verify import Verification, verify
+from agent.verify import verify
+from models.approval import ApprovedPlan
 from models.errors import Busy, Refused
 from models.evacuation import Evacuation, NodeLoss, RiskSample
 from models.fleet import Fleet, NodeState
@@ -25,6 +26,7 @@ from models.plan import Action, Plan, Verdict
 from models.policy import Policy
 from models.risk import Risk
 from models.tier import Tier
+from models.verification import Verification
 from tools.ports.approval import Approver
 
 _TIMELINE_MOST = 20_000

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from agent.archives.restore import restore
-from agent.verify import Check
 from lab.demo.stage import GuestView, GuestWatch, Stage
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, Evacuation, ObservedState
 from models.fleet import Fleet, Priority, Vm
+from models.verification import Check
 
 _ANSWER_SECONDS = 90.0
 """a restored guest boots under emulation: 5 s on an idle machine, a minute on a loaded one"""

@@ -15,7 +15,6 @@ from agent.approve.approval import DenyingApprover
 from agent.execute.evacuation import Watcher
 from agent.report import build_report, write_html
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
-from agent.verify import Check
 from lab.demo.proof import prove
 from lab.demo.screen import Screen
 from lab.demo.stage import GuestWatch, Stage
@@ -26,6 +25,7 @@ from models.fleet import Fleet
 from models.plan import ActionKind
 from models.policy import Policy
 from models.risk import Risk
+from models.verification import Check
 
 BREAKING = "node-a"
 _QUIET_PASSES = 2

@@ -12,10 +12,11 @@ from scenes.simulated_world import POLICY, World
 
 from agent.actions.attempt import Progress
 from agent.approve.approval import DenyingApprover, approve
-from agent.execute.evacuation import ApprovedPlan, Run, Watcher
+from agent.execute.evacuation import Run, Watcher
 from agent.execute.workflows import Durable
 from agent.state.requests import Request, ask, read_requests, unfinished
 from agent.state.status import read_status
+from models.approval import ApprovedPlan
 from models.errors import BadInput, Busy
 from models.evacuation import AttemptOutcome, Evacuation, EvacuationOutcome
 from models.fleet import Fleet

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 from scenes.simulated_world import POLICY, World
 
-from agent.approve.approval import ApprovalRecord
-from agent.execute.evacuation import ApprovedPlan
 from agent.execute.workflows import Durable
 from agent.state.requests import Request, ask, unfinished
+from models.approval import ApprovalRecord, ApprovedPlan
 from models.errors import BadInput, Busy
 from models.evacuation import EvacuationOutcome
 from tools.clock import SystemClock

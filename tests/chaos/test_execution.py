@@ -14,10 +14,11 @@ import pytest
 from scenes.simulated_world import INFERENCE, POLICY, World
 
 from agent.actions.runner import recover_attempts
-from agent.approve.approval import ApprovalRecord, DenyingApprover, PreapprovedBy, approve, require_valid_approval
+from agent.approve.approval import DenyingApprover, PreapprovedBy, approve, require_valid_approval
 from agent.archives.restore import restore
-from agent.execute.evacuation import ApprovedPlan, Watcher, execute
+from agent.execute.evacuation import Watcher, execute
 from agent.verify import verify
+from models.approval import ApprovalRecord, ApprovedPlan
 from models.errors import ApprovalMissing, LifeboatError, PrecheckFailed
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.fleet import VmState

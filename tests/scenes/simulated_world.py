@@ -8,9 +8,10 @@ from pathlib import Path
 
 from agent.actions.resources import Resources
 from agent.approve.approval import DenyingApprover, approve
-from agent.execute.evacuation import ApprovedPlan, Watcher, execute
+from agent.execute.evacuation import Watcher, execute
 from agent.guard.judge import judge
 from agent.plan.solver import plan as solve
+from models.approval import ApprovedPlan
 from models.evacuation import AttemptOutcome, Evacuation
 from models.fleet import Fleet, Priority
 from models.plan import Plan, Verdict

@@ -64,6 +64,21 @@ class Leftover:
     stored_bytes: int
 
 
+@dataclass(frozen=True)
+class WipedImage:
+    """What became of one file of an archived vm that its node had kept."""
+
+    path: str
+    sha256: str
+    """before, and in the archive"""
+    bytes: int
+    """its length"""
+    pool_type: str
+    done: str
+    """what was done, or why nothing was"""
+    wiped: bool
+
+
 class ArchiveStore(Protocol):
     """Where cold archives lie. An archive that has no manifest is not an archive."""
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from agent.approve.approval import DenyingApprover, approve
 from agent.cli.app import app
-from agent.execute.evacuation import ApprovedPlan, Run
+from agent.execute.evacuation import Run
+from models.approval import ApprovedPlan
 from models.errors import LifeboatError
 from tools.journal.file_lease import lease
 

@@ -1,0 +1,169 @@
+"""The journal and the lease: what was decided and done is on disk before anything follows from it, and one acts at a time.
+
+A record is a value of one kind (`tools.ports.records`); an entry is a record with what the journal adds. On disk a record is
+its kind's name and JSON, so that journals of older and of newer versions read.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+from models.base import Value
+
+
+class Record(Value):
+    """What one kind of record holds. Built with exactly its fields; read from disk, fields of a newer version are left out."""
+
+    KIND: ClassVar[str]
+    """its name on disk, never changed"""
+
+    @property
+    def kind(self) -> str:
+        return self.KIND
+
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> Self:
+        """From what is on disk. Raises pydantic's ValidationError when a field is missing or holds something else."""
+        return cls.model_validate(data, extra="ignore")
+
+    def data(self) -> dict[str, Any]:
+        """What goes to disk."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class UnknownRecord(Record):
+    """A record that this version does not understand: kept, named and counted, and nothing is decided by it."""
+
+    KIND = ""
+    name: str
+    """its kind, as on disk"""
+    content: dict[str, Any]
+    """as on disk"""
+    why: str
+    """what is not understood"""
+
+    @property
+    def kind(self) -> str:
+        return self.name
+
+
+R = TypeVar("R", bound=Record)
+R_co = TypeVar("R_co", bound=Record, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Generic[R_co]):
+    """One record in its place."""
+
+    seq: int
+    """1 for the first"""
+    at: datetime
+    """when it was written, UTC, by the clock of who wrote it"""
+    evacuation: str | None
+    attempt: str | None
+    record: R_co
+    sha256: str
+    """over this entry and the one before it"""
+
+    @property
+    def kind(self) -> str:
+        return self.record.kind
+
+
+class Scope(StrEnum):
+    """What a beginning and its end have in common."""
+
+    EVACUATION = "evacuation"
+    ATTEMPT = "attempt"
+
+
+class Journal(Protocol):
+    """Append-only and hash-chained, with the locks on vms. Safe for several threads and processes.
+
+    Reading a kind raises JournalInvalid when an entry of it can't be read: what is to be decided by it can't be.
+    """
+
+    @property
+    def name(self) -> str:
+        """How messages name it."""
+        ...
+
+    def append(
+        self, record: Record, *, now: datetime, evacuation: str | None = None, attempt: str | None = None
+    ) -> Entry[Record]:
+        """Write one record; it is on disk when this returns."""
+        ...
+
+    def of(
+        self,
+        *kinds: type[R],
+        evacuation: str | None = None,
+        attempt: str | None = None,
+        vm: str | None = None,
+        since: datetime | None = None,
+    ) -> list[Entry[R]]:
+        """Entries of these kinds in order: all, or those of one evacuation, of one attempt, about one vm (its uuid, for
+        kinds that have it), or written at `since` or later."""
+        ...
+
+    def unended(self, began: type[R], ended: type[Record], *, by: Scope) -> list[Entry[R]]:
+        """Entries of `began` in order, after which there is none of `ended` for the same evacuation or attempt."""
+        ...
+
+    def entries(self, *, evacuation: str | None = None, attempt: str | None = None) -> list[Entry[Record]]:
+        """Everything in order, or all of one evacuation or attempt; what is not understood as UnknownRecord. Never raises
+        for what it reads."""
+        ...
+
+    def evacuations(self, most: int) -> list[str]:
+        """Ids of the newest evacuations that anything was written about, newest first."""
+        ...
+
+    def head(self) -> str:
+        """SHA-256 of the newest entry: keep it elsewhere to notice a cut-off end."""
+        ...
+
+    def verify(self, *, expected_head: str | None = None) -> int:
+        """Check the whole chain; the number of entries. Raises AuditBroken naming the first that does not hold."""
+        ...
+
+    def lock(self, vm: str, attempt: str, *, now: datetime) -> None:
+        """Reserve a vm for one attempt. Raises Refused when another attempt holds it."""
+        ...
+
+    def unlock(self, vm: str, attempt: str) -> None:
+        """Give a vm free again; only the attempt that holds it can."""
+        ...
+
+    def lock_holder(self, vm: str) -> str | None: ...
+
+    def locks(self) -> dict[str, str]:
+        """vm → attempt, for everything locked now."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The lifeboat that is carrying out, or recovering, an evacuation now."""
+
+    pid: int
+    what: str
+    """the evacuation, or `recovery`"""
+
+
+class Lease(Protocol):
+    """At most one lifeboat carries out evacuations at a time, and everybody can see whether it lives."""
+
+    def hold(self, what: str) -> AbstractContextManager[None]:
+        """Be the only one until the end of the block. Raises Busy, naming the one who is, and BadInput."""
+        ...
+
+    def holder(self) -> Holder | None:
+        """Who holds the lease now; None when nobody does."""
+        ...

@@ -1,0 +1,84 @@
+"""One attempt: its intent, how it ended, and what every kind of move writes in between."""
+
+from __future__ import annotations
+
+from pydantic import AliasChoices, Field
+
+from models.evacuation import Attempt
+from models.plan import Action
+from tools.ports.journal import Record
+from tools.ports.vms import VmObservation
+
+
+class AttemptIntended(Record):
+    """On disk before the first side effect, with all that recovery needs to judge what it finds."""
+
+    KIND = "intent"
+    action: Action
+    initial: VmObservation = Field(validation_alias=AliasChoices("before", "initial"), serialization_alias="before")
+    """the vm as found at the source, before anything was done"""
+
+
+class AttemptEnded(Record):
+    KIND = "result"
+    attempt: Attempt
+    """with its outcome, as observed"""
+
+
+class RecoveryBegun(Record):
+    """Its intent was found without a result: it is ended now, by looking."""
+
+    KIND = "recovering"
+    why: str
+
+
+class SourceUndefineIntended(Record):
+    """The source is to let go of its definition; the vm was observed elsewhere, or its archive verified."""
+
+    KIND = "undefine-source"
+    why: str
+    """what was observed"""
+
+
+class ShutdownIntended(Record):
+    """The guest is to be asked to stop. From here on it may stop at any time."""
+
+    KIND = "shut-down"
+
+
+class PowerOffIntended(Record):
+    """Its plug is to be pulled: it did not stop in the time that policy gives."""
+
+    KIND = "power-off"
+
+
+class RestartIntended(Record):
+    """It is to be started again where it was stopped."""
+
+    KIND = "start-again"
+    node: str
+    because: str
+    """what went wrong with the move"""
+
+
+class TagLeft(Record):
+    """The attempt's tag could not be removed from the vm's metadata; tried again at the next start."""
+
+    KIND = "stamp-left"
+    node: str
+    vm: str
+    """uuid"""
+    error: str
+
+
+class TagRemoved(Record):
+    """What `TagLeft` left is gone."""
+
+    KIND = "stamp-removed"
+    node: str
+    vm: str
+    """uuid"""
+    how: str
+    """`removed`, or `it was gone`"""
+    path: str = ""
+    """always empty"""

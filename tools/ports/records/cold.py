@@ -1,0 +1,101 @@
+"""Cold moves: definitions and starts at the target, archives, restores and wipes."""
+
+from __future__ import annotations
+
+from models.evacuation import ObservedState
+from tools.ports.archives import WipedImage
+from tools.ports.journal import Record
+
+
+class DefineIntended(Record):
+    """The vm is to be defined at the target. Without this record, it was never defined there."""
+
+    KIND = "define"
+    node: str
+
+
+class StartIntended(Record):
+    """The vm is to be started at the target, its source seen shut off."""
+
+    KIND = "start"
+    node: str
+
+
+class TargetUndefineIntended(Record):
+    """The definition that this attempt made at the target is to be removed: the move did not happen."""
+
+    KIND = "undefine-target"
+    why: str
+
+
+class Archived(Record):
+    """The archive is whole: every byte was read back and matched."""
+
+    KIND = "archived"
+    archive: str
+    sha256: str
+    """of the signed manifest"""
+    stored_bytes: int
+
+
+class RestoreBegun(Record):
+    KIND = "restore-begun"
+    archive: str
+    node: str
+    gone: tuple[str, ...]
+    """nodes that a person saw dead, so that they were not asked"""
+
+
+class Restored(Record):
+    KIND = "restored"
+    archive: str
+    node: str
+    seen: ObservedState
+    """what the node shows of the vm"""
+
+
+class RestoreFailed(Record):
+    """What a restore had made was removed again."""
+
+    KIND = "restore-failed"
+    archive: str
+    node: str
+    left: tuple[str, ...]
+    """what could not be removed"""
+
+
+class WipeBegun(Record):
+    KIND = "wipe-begun"
+    archive: str
+    node: str
+    images: tuple[str, ...]
+    """paths of what is to be wiped"""
+    by: str
+
+
+class Wiped(Record):
+    """What became of the disks that an archived vm left on its node."""
+
+    KIND = "wiped"
+    archive: str
+    manifest_sha256: str
+    vm: str
+    """name (uuid)"""
+    node: str
+    by: str
+    begun_at: str
+    """RFC 3339"""
+    ended_at: str
+    images: tuple[WipedImage, ...]
+    limits: tuple[str, ...]
+    """what the storage below can't promise"""
+    complete: bool
+
+
+class WipeRecordStored(Record):
+    """The signed record of a wipe lies beside the archive."""
+
+    KIND = "wipe-record"
+    archive: str
+    sha256: str
+    """of the record"""

@@ -1,0 +1,105 @@
+"""One evacuation: planned, approved or refused, carried out, and what people asked of it meanwhile."""
+
+from __future__ import annotations
+
+from models.approval import ApprovalRecord
+from models.base import UtcTime
+from models.evacuation import EvacuationOutcome
+from models.fleet import Fleet
+from models.plan import Plan, Verdict
+from models.policy import Policy
+from models.verification import Verification
+from tools.ports.journal import Record
+
+
+class EvacuationPlanned(Record):
+    KIND = "planned"
+    plan: Plan
+    verdict: Verdict
+
+
+class EvacuationRefused(Record):
+    """The guard or the approver said no, or the approval no longer held; nothing was changed."""
+
+    KIND = "refused"
+    code: str
+    """of the error class"""
+    why: str
+
+
+class EvacuationApproved(Record):
+    KIND = "approved"
+    plan_sha256: str
+    by: str
+    """who agreed: a user's id, or `policy`"""
+    at: UtcTime
+    expires_at: UtcTime
+
+
+class EvacuationStarted(Record):
+    """What is carried out from here on, for whoever has to finish it."""
+
+    KIND = "evacuation-started"
+    plan: Plan
+    fleet: Fleet
+    """as it was agreed for"""
+    verdict: Verdict
+    policy: Policy
+    agreement: ApprovalRecord
+
+
+class EvacuationEnded(Record):
+    KIND = "evacuation-ended"
+    outcome: EvacuationOutcome
+
+
+class EvacuationVerified(Record):
+    """Everything was looked at again, from outside."""
+
+    KIND = "verified"
+    checks: Verification
+
+
+class CancelRequested(Record):
+    """Nothing new begins; what has not switched over yet is taken back. For good."""
+
+    KIND = "cancel-asked"
+    by: str
+
+
+class PauseRequested(Record):
+    """Nothing new begins; what runs finishes."""
+
+    KIND = "pause-asked"
+    by: str
+
+
+class ResumeRequested(Record):
+    """A person wants it to go on, and so agrees to the rest of its plan again."""
+
+    KIND = "resume-asked"
+    by: str
+
+
+class RestAbandoned(Record):
+    """What had not begun will not begin."""
+
+    KIND = "called-off"
+    why: str
+
+
+class PollFailed(Record):
+    """The fleet could not be looked at again meanwhile; what was approved goes on."""
+
+    KIND = "look-failed"
+    why: str
+
+
+class TargetsChanged(Record):
+    """What a look meanwhile showed: what has not begun on these nodes is withdrawn."""
+
+    KIND = "looked-again"
+    recovered: dict[str, str]
+    """source → why it need not be left any more"""
+    unfit: dict[str, str]
+    """target → why it must take no vm now"""

@@ -1,0 +1,38 @@
+"""What is remembered of nodes: their tiers and their certificates."""
+
+from __future__ import annotations
+
+from pydantic import AliasChoices, Field
+
+from models.base import Value
+from models.tier import Tier
+from tools.ports.journal import Record
+
+
+class TierStep(Value):
+    """One node that changed its tier."""
+
+    node: str
+    tier: Tier
+    was: Tier
+    why: str
+    unknown_data: bool = Field(validation_alias=AliasChoices("blind", "unknown_data"), serialization_alias="blind")
+    """nothing was known of it"""
+
+
+class TiersChanged(Record):
+    """Every node whose tier one look changed."""
+
+    KIND = "tiers"
+    changes: tuple[TierStep, ...]
+
+
+class CertificatePinned(Record):
+    KIND = "certificate-pinned"
+    node: str
+    sha256: str
+    """of the certificate that the node is known by from now on"""
+    before: str | None
+    """SHA-256 of the one before; None: it had none"""
+    by: str
+    """`doctor`, or `first-use` during a move"""
