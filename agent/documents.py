@@ -18,6 +18,7 @@ from models.plan import Plan
 from models.policy import Policy
 from models.risk import Risk
 from models.text import visible
+from tools.input_file import kind_of, read_json, read_yaml_mapping
 
 Risks = TypeAdapter(list[Risk])
 _T = TypeVar("_T")
@@ -38,10 +39,10 @@ def read_fleet(path: Path) -> Fleet:
 
 def read_risks(path: Path) -> list[Risk]:
     """The risks in a file, one a node. Raises BadInput, for a node that appears twice as well."""
-    content = _json(path, "risks", BadInput)
+    content = read_json(path, what="risks")
     if not isinstance(content, list):
         raise BadInput(
-            f"risks file {path}: expected a list, found {_kind(content)}", hint="see `lifeboat schema risks`"
+            f"risks file {path}: expected a list, found {kind_of(content)}", hint="see `lifeboat schema risks`"
         )
     risks = _valid(path, "risks", Risks, cast("list[Any]", content), BadInput)
     seen: set[str] = set()
@@ -71,20 +72,8 @@ def check_plan(path: Path) -> None:
 
 def read_policy(path: Path) -> Policy:
     """The policy in a YAML (or JSON) file; an empty file is the default policy. Raises PolicyInvalid."""
-    import yaml
-
-    text = _text(path, "policy", PolicyInvalid)
-    try:
-        content: object = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise PolicyInvalid(f"policy file {path} is not YAML: {_one_line(error)}", hint="mend the file") from error
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise PolicyInvalid(
-            f"policy file {path}: expected a mapping, found {_kind(content)}", hint="see `lifeboat schema policy`"
-        )
-    return _valid(path, "policy", TypeAdapter(Policy), cast("dict[str, Any]", content), PolicyInvalid)
+    content = read_yaml_mapping(path, what="policy", error=PolicyInvalid)
+    return _valid(path, "policy", TypeAdapter(Policy), content, PolicyInvalid)
 
 
 def write_value(path: Path, value: BaseModel | Sequence[BaseModel]) -> None:
@@ -202,57 +191,9 @@ def _inside(content: object, part: int | str) -> object:
 
 
 def _mapping(path: Path, what: str, error_type: type[BadInput]) -> dict[str, Any]:
-    content = _json(path, what, error_type)
+    content = read_json(path, what=what, error=error_type)
     if not isinstance(content, dict):
         raise error_type(
-            f"{what} file {path}: expected a mapping, found {_kind(content)}", hint=f"see `lifeboat schema {what}`"
+            f"{what} file {path}: expected a mapping, found {kind_of(content)}", hint=f"see `lifeboat schema {what}`"
         )
     return cast("dict[str, Any]", content)
-
-
-def _json(path: Path, what: str, error_type: type[BadInput]) -> object:
-    text = _text(path, what, error_type)
-    try:
-        return json.loads(text, object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as error:
-        raise error_type(f"{what} file {path} is not JSON: {_one_line(error)}", hint="mend the file") from error
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"field {twice!r} appears twice in one mapping")
-    return content
-
-
-def _text(path: Path, what: str, error_type: type[BadInput]) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise error_type(
-            f"{what} file {path}: {error.strerror or error}", hint="give the path of a readable file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise error_type(f"{what} file {path} is not UTF-8 text", hint="mend the file") from error
-
-
-def _kind(content: object) -> str:
-    match content:
-        case None:
-            return "nothing"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case str():
-            return "text"
-        case bool():
-            return "true or false"
-        case _:
-            return "a number"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from agent.documents import field_at_fault
 from models.base import Duration, Value, parse_duration
 from models.errors import BadInput
+from tools.input_file import one_line, read_yaml_mapping
 
 
 class PrometheusSettings(Value):
@@ -139,10 +140,16 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls, path: Path) -> Settings:
         """Read a settings file. Raises BadInput with the file, the field and what was expected."""
+        content = read_yaml_mapping(path, what="settings")
+        private = next((key for key in content if key.startswith("_")), None)
+        if private is not None:  # pydantic-settings would take it for an option of its own
+            raise BadInput(f"settings file {path}: {private[:40]}: not known here", hint="fix the field")
         try:
-            return cls(**read_yaml_mapping(path, what="settings"))
+            return cls(**content)
         except ValidationError as error:
-            raise BadInput(f"settings file {path}: {explain(error)}", hint="mend the field") from error
+            raise BadInput(f"settings file {path}: {field_at_fault(error, content)}", hint="fix the field") from error
+        except SettingsError as error:
+            raise BadInput(f"settings from the environment: {one_line(error)}", hint="fix the variable") from error
 
 
 DEFAULT_PATHS = (Path("lifeboat.yaml"), Path("/etc/lifeboat/lifeboat.yaml"))
@@ -159,30 +166,3 @@ def load_settings(path: Path | None) -> Settings:
         f"no settings file: neither {' nor '.join(str(candidate) for candidate in DEFAULT_PATHS)} is there",
         hint="write one (see the README), or name it with --config",
     )
-
-
-def read_yaml_mapping(path: Path, *, what: str) -> dict[str, Any]:
-    """The mapping in a YAML (or JSON) file. Raises BadInput when it can't be read or is something else."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(
-            f"{what} file {path}: {error.strerror or error}", hint="give the path of a readable file"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise BadInput(f"{what} file {path} is not YAML: {line}", hint="mend the file") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise BadInput(f"{what} file {path}: expected a mapping, found {type(content).__name__}", hint="mend the file")
-    return content
-
-
-def explain(error: ValidationError) -> str:
-    """A validation error as one line: the first field at fault, what was expected, how many more."""
-    first, *more = error.errors()
-    where = ".".join(str(part) for part in first["loc"]) or "(top level)"
-    found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:80]!r})"
-    rest = f"; {len(more)} more" if more else ""
-    return f"{where}: {first['msg']}{found}{rest}"

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[wdhms])")
 _ISO_DURATION = re.compile(
@@ -15,9 +15,25 @@ _ISO_DURATION = re.compile(
 )
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
+LONGEST = timedelta(days=36_525)
+"""A century: longer durations in a file are slips of the pen, and near the end of what a datetime can hold."""
+
+MOST_BYTES = 1 << 60
+"""1 EiB: no memory or disk is larger, and sums over a fleet stay exact."""
+
 
 def parse_duration(text: str) -> timedelta:
-    """Read `30m`, `2h`, `1d12h`, `500ms` or ISO 8601 `PT2H30M`. Raises ValueError on anything else."""
+    """Read `30m`, `2h`, `1d12h`, `500ms` or ISO 8601 `PT2H30M`. Raises ValueError on anything else, and over LONGEST."""
+    try:
+        duration = _read_duration(text[:100])
+    except OverflowError:
+        duration = timedelta.max
+    if duration > LONGEST:
+        raise ValueError(f"{text[:40]!r} is longer than a century")
+    return duration
+
+
+def _read_duration(text: str) -> timedelta:
     compact = text.strip()
     parts = _DURATION_PART.findall(compact)
     if parts and "".join(number + unit for number, unit in parts) == compact.replace(" ", ""):
@@ -25,7 +41,7 @@ def parse_duration(text: str) -> timedelta:
     iso = _ISO_DURATION.fullmatch(compact)
     if iso and any(iso.groupdict().values()):
         return timedelta(seconds=sum(float(v) * _UNIT_SECONDS[k] for k, v in iso.groupdict().items() if v))
-    raise ValueError(f"{text!r} is not a duration like 30m, 2h, 7d or PT2H")
+    raise ValueError(f"{text[:40]!r} is not a duration like 30m, 2h, 7d or PT2H")
 
 
 def format_duration(duration: timedelta) -> str:
@@ -48,16 +64,20 @@ def _to_timedelta(value: Any) -> Any:
 def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs a zone, such as 2026-11-23T04:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value.isoformat()} is not a moment that UTC has") from None
 
 
 Duration = Annotated[
     timedelta,
+    Field(ge=timedelta(0), le=LONGEST),
     BeforeValidator(_to_timedelta),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "description": "a duration such as 30m, 2h, 7d or PT2H"}),
 ]
-"""A length of time; in files `30m`, `2h`, `7d` or ISO 8601."""
+"""A length of time, never negative, at most LONGEST; in files `30m`, `2h`, `7d` or ISO 8601."""
 
 UtcTime = Annotated[datetime, AfterValidator(_to_utc)]
 """A moment, kept in UTC; in files RFC 3339 with a zone."""
@@ -66,7 +86,7 @@ UtcTime = Annotated[datetime, AfterValidator(_to_utc)]
 class Value(BaseModel):
     """An immutable value. Unknown fields are an error: a misspelt key must not pass silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     def __copy__(self) -> Self:
         """A copy without what was cached: `model_copy(update=…)` would otherwise keep answers about the old fields."""

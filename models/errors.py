@@ -33,7 +33,8 @@
     ├── Indeterminate                exit 4   lifeboat can't tell where a vm runs; it is frozen, a human must look
     ├── PlannerFailed                exit 1   the language model gave no usable plan (the solver takes over)
     ├── AuditBroken                  exit 1   the audit log's hash chain does not hold
-    └── LabError                     exit 1   the test bench could not be brought up, changed or taken down
+    ├── LabError                     exit 1   the test bench could not be brought up, changed or taken down
+    └── Unexpected                   exit 1   a fault of lifeboat's own; the whole story is in a file to send
 
 Every message says what happened, to which node or vm, what is left in which state, and what to do next.
 """
@@ -215,3 +216,9 @@ class AuditBroken(LifeboatError):
 
 class LabError(LifeboatError):
     code = "lab"
+
+
+class Unexpected(LifeboatError):
+    """Nobody foresaw this one. What was under way is in the journal, as after a crash."""
+
+    code = "unexpected"

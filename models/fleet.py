@@ -10,9 +10,9 @@ from typing import Annotated, Any, Self, cast
 
 from pydantic import ConfigDict, Field, model_validator
 
-from models.base import UtcTime, Value
+from models.base import MOST_BYTES, UtcTime, Value
 
-Bytes = Annotated[int, Field(ge=0)]
+Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
 
 
 class NodeState(StrEnum):
@@ -59,7 +59,7 @@ class Node(_FromOutside):
     """physical memory"""
     memory_reserved_bytes: Bytes = 0
     """kept for the host itself; vms never use it"""
-    cpus: int = Field(ge=1)
+    cpus: int = Field(ge=1, le=1_000_000)
     """logical processors"""
     cpu_overcommit: float = Field(default=1.0, gt=0)
     """how many vcpus may share one logical processor"""
@@ -91,7 +91,7 @@ class Vm(_FromOutside):
     node: str
     """the node it is defined on"""
     memory_bytes: Bytes
-    vcpus: int = Field(default=1, ge=1)
+    vcpus: int = Field(default=1, ge=1, le=1_000_000)
     state: VmState = VmState.RUNNING
     priority: Priority = Priority.NORMAL
     workload: str = ""

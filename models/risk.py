@@ -26,14 +26,15 @@ class Driver(Value):
 class Risk(Value):
     """P(the node fails within h), for several h."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    # the curve's own check says which horizon is NaN
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True, allow_inf_nan=True)
 
     node: str
     probability: dict[str, float] = Field(min_length=1)
     """horizon (`30m`, `2h`, …) → probability in [0, 1]; never falls as the horizon grows"""
     drivers: tuple[Driver, ...] = ()
     """strongest first"""
-    data_age_seconds: float | None = Field(default=None, ge=0)
+    data_age_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """age of the newest sample the risk stands on; None: no data at all, the risk is unknown"""
     model: str = ""
     """which model said so, and its version"""

@@ -9,6 +9,10 @@ from enum import StrEnum
 
 from models.policy import Ceiling, Policy
 from models.risk import Risk
+from models.text import moment
+
+CLOCK_SKEW_SECONDS = 60.0
+"""a snapshot or a risk from the future by more than this means that clocks differ"""
 
 
 class RiskLevel(StrEnum):
@@ -55,6 +59,9 @@ def node_standing(node: str, risk: Risk | None, policy: Policy, now: datetime) -
     limit = policy.data.max_age.total_seconds()
     if age is None:
         return NodeRisk(node, RiskLevel.UNKNOWN, None, "its risk stands on no data", risk)
+    if risk.assessed_at is not None and (risk.assessed_at - now).total_seconds() > CLOCK_SKEW_SECONDS:
+        why = f"it was assessed at {moment(risk.assessed_at)}, which is still to come: a clock is wrong"
+        return NodeRisk(node, RiskLevel.UNKNOWN, None, why, risk)
     if age > limit:
         return NodeRisk(node, RiskLevel.UNKNOWN, None, f"its data is {age:.0f} s old, more than {limit:.0f} s", risk)
     horizon = policy.trigger.horizon.total_seconds()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
+_SECRET_IN_QUERY = re.compile(
+    r"([?&][^=&\s]*(?:passw|secret|token|key|sig|credential)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
+)
 
 
 def visible(text: str, limit: int = 200) -> str:
@@ -26,6 +31,18 @@ def visible(text: str, limit: int = 200) -> str:
             out.append(character)
     line = "".join(out)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def visible_lines(text: str) -> str:
+    """`text` with its line breaks, and every other character that does not show written out as `visible` does."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "\n".join(visible(line, len(line) + 1) for line in text.split("\n"))
+
+
+def without_credentials(text: str) -> str:
+    """`text` with what logs in cut out of its URLs: `s3://…@host/path`, `https://host/path?token=…`."""
+    return _SECRET_IN_QUERY.sub(r"\1…", _USER_IN_URL.sub("…@", text))
 
 
 def percent(probability: float) -> str:

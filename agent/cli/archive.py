@@ -27,13 +27,14 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from agent.settings import load_settings
 
     store = open_archives(load_settings(config))
-    entries, leftovers = store.entries(), store.leftovers()
+    (entries, unreadable), leftovers = store.survey(), store.leftovers()
     if as_json:
         write_json(
             [{**asdict(each), "finished": True} for each in entries]
             + [{**asdict(each), "finished": False} for each in leftovers]
+            + [{"id": each.id, "finished": True, "unreadable": each.why} for each in unreadable]
         )
-        return
+        raise typer.Exit(1 if unreadable else 0)
     table = Table("archive", "vm", "from", "made", "stored", "original", box=None, padding=(0, 1))
     for entry in entries:
         sizes = (f"{entry.stored_bytes / 1e6:.1f} MB", f"{entry.original_bytes / 1e6:.1f} MB")
@@ -47,6 +48,10 @@ def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             "archive of that vm goes on from it, `lifeboat archive discard` removes it",
             markup=False,
         )
+    for broken in unreadable:
+        console().print(f"can't be read: {broken.id}: {broken.why}", markup=False)
+    if unreadable:
+        raise typer.Exit(1)
 
 
 @archive.command()

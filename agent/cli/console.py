@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from models.errors import LifeboatError
+from models.text import visible_lines, without_credentials
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""what JSON lets pass as it is, and a terminal might obey or hide"""
 
-def console() -> Console:
-    """A console on stdout. Made on demand: importing rich is a tenth of the time `--help` may take."""
-    from rich.console import Console
 
-    return Console(highlight=False)
+def console(*, to_stderr: bool = False) -> Console:
+    """A console that shows control characters of names and messages instead of obeying them.
+
+    Made on demand: importing rich is a tenth of the time `--help` may take.
+    """
+    from agent.cli.visible_console import VisibleConsole
+
+    return VisibleConsole(highlight=False, stderr=to_stderr)
 
 
 def note(line: str) -> None:
     """One line for a person, on stderr, so that stdout stays clean for `--json`."""
-    print(line, file=sys.stderr)  # noqa: T201
+    print(visible_lines(without_credentials(line)), file=sys.stderr)  # noqa: T201
 
 
 def write_json(value: Any) -> None:
-    """JSON on stdout: a pydantic value or plain data."""
+    """JSON on stdout: a pydantic value or plain data. Characters that do not show are escaped."""
     dump = getattr(value, "model_dump", None)
-    print(json.dumps(dump(mode="json") if dump else value, indent=2, ensure_ascii=False, default=str))  # noqa: T201
+    text = json.dumps(dump(mode="json") if dump else value, indent=2, ensure_ascii=False, default=str)
+    print(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # noqa: T201
 
 
 def fail(error: LifeboatError) -> NoReturn:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.errors import LifeboatError
 
 
 def main() -> None:
@@ -26,3 +30,35 @@ def main() -> None:
         )
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output is gone; there is nobody to tell
+        _leave_stdout()
+        sys.exit(1)
+    except Exception as error:
+        fail(_unexpected(error))
+
+
+def _unexpected(error: Exception) -> LifeboatError:
+    """One line for what nobody foresaw, and the whole story in a file to send."""
+    import os
+    import tempfile
+    import traceback
+
+    from models.errors import Unexpected
+    from models.text import visible, without_credentials
+
+    story = without_credentials(f"{sys.argv!r}\n{''.join(traceback.format_exception(error))}")
+    try:
+        file, path = tempfile.mkstemp(prefix="lifeboat-crash-", suffix=".txt")  # readable by its owner alone
+        with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as report:
+            report.write(story)
+        where = f"the report is {path}"
+    except OSError:
+        where = "no report could be written"
+    return Unexpected(f"unexpected {type(error).__name__}: {visible(str(error), 120)}", hint=f"{where}; please send it")
+
+
+def _leave_stdout() -> None:
+    """Python would try to write what is left once more at its end, and complain."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from agent.actions.attempt import Progress
+from agent.cli.console import console as cli_console
 from agent.execute.evacuation import Watcher
 from models.evacuation import Attempt, AttemptOutcome
 from models.plan import ActionKind
@@ -29,7 +30,7 @@ class ProgressLines:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or cli_console(to_stderr=True)
         self._mutex = threading.RLock()
         self._under_way: dict[str, Progress] = {}
         self._shown: tuple[Progress, ...] = ()

@@ -27,11 +27,8 @@ from agent.plan.options import (
 from agent.plan.waves import Limit, exceeded
 from models.fleet import NodeState, VmState
 from models.plan import Action, ActionKind
-from models.risk_level import RiskLevel
+from models.risk_level import CLOCK_SKEW_SECONDS, RiskLevel
 from models.tier import Tier, assess_tier
-
-CLOCK_SKEW_SECONDS = 60.0
-"""a snapshot from the future by more than this means that clocks differ"""
 
 Check = Callable[[PlanFacts], Iterable[Violation]]
 Says = str | Callable[[PlanFacts], str]

@@ -104,6 +104,9 @@ def decode(stored: bytes, number: int, record: ChunkRecord, *, context: str, cip
     if not hasattr(_mine, "decompressor"):
         _mine.decompressor = zstandard.ZstdDecompressor()
     try:
+        # The library believes the size that the frame itself states and heeds ours only where it states none.
+        if zstandard.frame_content_size(plain) > record.original_bytes:
+            raise ArchiveFailed(f"{what}: opens to more than its record says", hint="the archive is damaged")
         original: bytes = _mine.decompressor.decompress(plain, max_output_size=record.original_bytes)
     except zstandard.ZstdError as error:
         raise ArchiveFailed(f"{what}: can't be decompressed: {error}", hint="the archive is damaged") from error

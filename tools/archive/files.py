@@ -13,6 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from models.errors import ArchiveFailed, BadInput, LifeboatError
+from models.text import without_credentials
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BLOCK_BYTES = 8 << 20
@@ -27,10 +28,10 @@ class StoreFiles:
             fs, root = fsspec.core.url_to_fs(url, **options)
         except (ValueError, ImportError, TypeError, OSError) as error:
             raise BadInput(
-                f"archive_url {url!r} can't be used: {' '.join(str(error).split())}",
+                without_credentials(f"archive_url {url!r} can't be used: {' '.join(str(error).split())}"),
                 hint="write it like file:///srv/archives, or install the fsspec driver it needs",
             ) from error
-        self.url = url
+        self.url = without_credentials(url)
         self._fs: Any = fs
         self._root = str(root).rstrip("/")
         self._local = isinstance(fs, LocalFileSystem)

@@ -13,7 +13,7 @@ from tools.archive.files import StoreFiles
 from tools.archive.images import read_image
 from tools.archive.manifest import MANIFEST, SIGNATURE, ArchivedImage, Manifest, parse_manifest
 from tools.archive.signing import Cipher, Signer
-from tools.ports.archives import ArchiveEntry, ImageFile
+from tools.ports.archives import ArchiveEntry, ImageFile, UnreadableArchive
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -27,12 +27,23 @@ class ArchiveReader:
 
     def entries(self) -> list[ArchiveEntry]:
         """Every archive, oldest first. Raises ArchiveFailed when the store does not answer, or for a broken manifest."""
-        found: list[ArchiveEntry] = []
+        entries, unreadable = self.survey()
+        if unreadable:
+            raise ArchiveFailed(unreadable[0].why, hint="see `lifeboat archive list`")
+        return entries
+
+    def survey(self) -> tuple[list[ArchiveEntry], list[UnreadableArchive]]:
+        entries: list[ArchiveEntry] = []
+        unreadable: list[UnreadableArchive] = []
         for archive_id in self._names():
-            loaded = self._load(archive_id, missing_ok=True)
+            try:
+                loaded = self._load(archive_id, missing_ok=True)
+            except ArchiveFailed as error:
+                unreadable.append(UnreadableArchive(archive_id, str(error)))
+                continue
             if loaded is not None:
-                found.append(entry_of(*loaded))
-        return sorted(found, key=lambda entry: (entry.created_at, entry.id))
+                entries.append(entry_of(*loaded))
+        return sorted(entries, key=lambda entry: (entry.created_at, entry.id)), unreadable
 
     def verify(self, archive_id: str) -> ArchiveEntry:
         manifest, content = self._require(archive_id)

@@ -26,6 +26,14 @@ class ArchiveEntry:
 
 
 @dataclass(frozen=True)
+class UnreadableArchive:
+    """An archive whose manifest is missing its signature, was changed or can't be read; it says nothing of the others."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True)
 class ImageFile:
     """One file of a vm on its way into an archive or out of it."""
 
@@ -100,7 +108,13 @@ class ArchiveStore(Protocol):
         """
         ...
 
-    def entries(self) -> list[ArchiveEntry]: ...
+    def entries(self) -> list[ArchiveEntry]:
+        """Every archive, oldest first. Raises ArchiveFailed when one of them can't be read."""
+        ...
+
+    def survey(self) -> tuple[list[ArchiveEntry], list[UnreadableArchive]]:
+        """Every archive, oldest first, and those that can't be read. Raises ArchiveFailed when the store does not answer."""
+        ...
 
     def leftovers(self) -> list[Leftover]: ...
 

@@ -14,16 +14,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from pydantic import ValidationError
 
 from models.errors import BadInput
 from models.signal import Component, Signal
+from tools.input_file import read_yaml
 
 SHIPPED = Path(__file__).parent
 """Where the shipped files lie."""
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's, where PyYAML was built with it: it reads the catalogue ten times faster"""
 
 
 def load_catalogue(user_file: Path | None = None) -> tuple[Signal, ...]:
@@ -58,16 +56,7 @@ def load_catalogue(user_file: Path | None = None) -> tuple[Signal, ...]:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        content: object = yaml.load(path.read_text(encoding="utf-8"), _LOADER)  # noqa: S506 — a safe one, either way
-    except OSError as error:
-        raise BadInput(
-            f"signals file {path}: {error.strerror or error}", hint="give the path of a readable file"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"signals file {path} is not YAML: {' '.join(str(error).split())}", hint="mend the file"
-        ) from error
+    content = read_yaml(path, what="signals")
     if not isinstance(content, dict):
         raise BadInput(f"signals file {path}: expected a mapping with `signals`", hint="mend the file")
     return cast("dict[str, Any]", content)

@@ -105,3 +105,19 @@ def test_nothing_is_wiped_on_a_node_that_does_not_answer(store: FsspecArchiveSto
     assert code == 3
     assert "does not answer" in str(result.exception)
     assert not list((tmp_path / "archives/finished").glob("wipe-*"))
+
+
+def test_one_broken_archive_hides_no_other(store: FsspecArchiveStore, tmp_path: Path):
+    broken = tmp_path / "archives/broken"
+    broken.mkdir()
+    for file in ("manifest.json", "manifest.sig"):
+        (broken / file).write_bytes((tmp_path / "archives/finished" / file).read_bytes().replace(b"batch", b"botch"))
+    code, result = lifeboat("list", "--json")
+    assert code == 1
+    rows = {each["id"]: each for each in json.loads(result.stdout)}
+    assert rows["finished"]["vm_name"] == "batch"
+    assert "broken" in rows["broken"]["unreadable"]
+    code, result = lifeboat("list")
+    assert code == 1
+    assert "can't be read: broken" in result.stdout
+    assert "finished" in result.stdout

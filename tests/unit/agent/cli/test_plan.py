@@ -378,3 +378,27 @@ def test_a_plan_digest_changes_with_any_action(scene: Topology) -> None:
     made: Plan = plan(scene.fleet, scene.risks, scene.policy, NOW)
     other = made.model_copy(update={"actions": made.actions[:1]})
     assert made.digest() != other.digest()
+
+
+HUGE = [
+    ("a negative length of time", "policy.yaml", "data: {max_age: -5m}", "data.max_age"),
+    ("a negative ISO duration as seconds", "policy.yaml", "cooldown: -1", "cooldown"),
+    ("longer than time", "policy.yaml", "trigger: {horizon: 99999999999999d}", "trigger.horizon"),
+    ("more memory than there is", "fleet.json", '{"nodes": [{"memory_bytes": 1e300}]}', "memory_bytes"),
+    ("endless memory", "fleet.json", '{"nodes": [{"memory_bytes": Infinity}]}', "memory_bytes"),
+    ("a weight without end", "policy.yaml", "weights: {high: .inf}", "weights.high"),
+    ("a moment before time", "fleet.json", '{"observed_at": "0001-01-01T00:00:00+14:00"}', "observed_at"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "field"), [c[1:] for c in HUGE], ids=[c[0] for c in HUGE])
+def test_absurd_values_name_their_field(files: Path, name: str, content: str, field: str) -> None:
+    if name == "fleet.json":
+        fleet = json.loads((files / name).read_text())
+        extra = json.loads(content)
+        fleet["nodes"][0] |= extra.pop("nodes", [{}])[0]
+        content = json.dumps(fleet | extra)
+    (files / name).write_text(content)
+    code, result = lifeboat(*FROM_FILES, *(("--policy", "policy.yaml") if name == "policy.yaml" else ()))
+    assert code == 2
+    assert field in str(result.exception)
