@@ -23,6 +23,7 @@ from agent.cli.plan import app as plan
 from agent.cli.requests import app as requests
 from agent.cli.run import app as run
 from agent.cli.status import app as status
+from agent.cli.vm import vm
 
 ENTRY_POINTS = "lifeboat.commands"
 
@@ -52,4 +53,5 @@ for group in (assess, plan, apply, run, status, requests, doctor, history, forec
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")
+app.add_typer(vm, name="vm")
 add_installed(app, entry_points(group=ENTRY_POINTS))

@@ -43,7 +43,7 @@ class Labels:
     """what could not be read, and what was assumed instead; empty when nothing"""
 
 
-def read_labels(domain_xml: str) -> Labels:
+def read_labels(domain_xml: str | bytes) -> Labels:
     """The labels in a domain's XML, never raising for a label: what is wrong with it is in `warning`."""
     element = ET.fromstring(domain_xml).find(f"./metadata/{{{NAMESPACE}}}vm")  # noqa: S314 — libvirt wrote it
     if element is None:

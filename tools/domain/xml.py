@@ -6,9 +6,28 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from models.errors import BadInput
+from models.plan import ActionKind
+from tools.domain.inventory.handlers import HANDLERS
+from tools.domain.inventory.images import location, unreadable
+from tools.domain.inventory.resource import ResourceKind
+from tools.domain.inventory.walk import walk
 from tools.domain.numa import UNITS, Demand, hugepage_bytes, memory_demands
+from tools.domain.shared_storage import SharedStorage
 
+_HINT = "expected the XML of `virsh dumpxml`"
 _NETWORK = "network"
+_BY_STORAGE = (
+    ResourceKind.DISK,
+    ResourceKind.MEDIUM,
+    ResourceKind.BACKING_IMAGE,
+    ResourceKind.DATA_FILE,
+    ResourceKind.UEFI_VARIABLES,
+    ResourceKind.FIRMWARE,
+    ResourceKind.BOOT_FILE,
+    ResourceKind.PERSISTENT_MEMORY,
+    ResourceKind.LOCK,
+)
+"""kinds whose fate depends on what every node reaches"""
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,11 @@ class DomainDisk:
     """meant to be written by several vms at once"""
     backing: str
     """the image below a qcow2 overlay, where the definition names it"""
+
+    on_this_host: bool = False
+    """a network disk whose server is this host itself"""
+    unreadable: str | None = None
+    """why lifeboat can't read its bytes; None when a storage pool may hold it"""
 
     @property
     def over_network(self) -> bool:
@@ -65,8 +89,11 @@ class Domain:
     """has a TPM, whose state lies outside the disks"""
     tpm_emulated: bool
     """its state is in files of the node"""
+    tpm_directory: str | None
+    """where an emulated TPM's state is; None where libvirt keeps it by itself"""
     bound: tuple[str, ...]
-    """what ties it to its node, so that it can't be live-migrated, in words; empty when nothing does"""
+    """what ties it to its node, so that it can't be live-migrated, in words; empty when nothing does. Where its disks lie
+    is another matter"""
 
     @property
     def writable_disks(self) -> tuple[DomainDisk, ...]:
@@ -78,10 +105,10 @@ def parse_domain(xml: str) -> Domain:
     try:
         root = ET.fromstring(xml)  # noqa: S314 — from libvirt, or from an archive whose signature held
     except ET.ParseError as error:
-        raise BadInput(f"not a libvirt domain: {error}", hint="expected the XML of `virsh dumpxml`") from error
+        raise BadInput(f"not a libvirt domain: {error}", hint=_HINT) from error
     name, uuid = root.findtext("name", ""), root.findtext("uuid", "")
     if root.tag != "domain" or not name:
-        raise BadInput(f"not a libvirt domain: <{root.tag}> without a name", hint="expected the XML of `virsh dumpxml`")
+        raise BadInput(f"not a libvirt domain: <{root.tag}> without a name", hint=_HINT)
     os_type = root.find("./os/type")
     cpu = root.find("cpu")
     memory = _size(root.find("memory"))
@@ -90,7 +117,7 @@ def parse_domain(xml: str) -> Domain:
         name=name,
         memory_bytes=memory,
         demands=_demands(root, memory),
-        vcpus=max(1, int(root.findtext("vcpu", "1") or 1)),
+        vcpus=max(1, _number(root.findtext("vcpu", "1") or "1", "vcpu")),
         virt_type=root.get("type", ""),
         arch=os_type.get("arch", "x86_64") if os_type is not None else "x86_64",
         machine=os_type.get("machine", "") if os_type is not None else "",
@@ -100,88 +127,85 @@ def parse_domain(xml: str) -> Domain:
         cpu_model=cpu.findtext("model", "") if cpu is not None else "",
         disks=tuple(_disks(root)),
         hugepage_bytes=hugepage_bytes(root),
-        nvram=(root.findtext("./os/nvram") or "").strip() or None,
+        nvram=_nvram(root),
         tpm=root.find("./devices/tpm") is not None,
         tpm_emulated=root.find("./devices/tpm/backend[@type='emulator']") is not None,
-        bound=tuple(_bindings(root)),
+        tpm_directory=_text_or_none(root.find("./devices/tpm/backend[@type='emulator']/source"), "path"),
+        bound=_bindings(root),
     )
 
 
 def _size(element: ET.Element | None) -> int:
     if element is None or not element.text:
         return 0
-    return int(element.text) * UNITS.get(element.get("unit", "KiB"), 1 << 10)
+    return _number(element.text, element.tag) * UNITS.get(element.get("unit", "KiB"), 1 << 10)
+
+
+def _number(text: str, of: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise BadInput(f"not a libvirt domain: <{of}> {text[:40]!r} is not a number", hint=_HINT) from error
+
+
+def _text_or_none(element: ET.Element | None, attribute: str) -> str | None:
+    return (element.get(attribute) or None) if element is not None else None
+
+
+def _nvram(root: ET.Element) -> str | None:
+    """UEFI variables as a file, in any of the ways in which a definition names one."""
+    plain = (root.findtext("./os/nvram") or "").strip()
+    nvram, varstore = root.find("./os/nvram"), root.find("./os/varstore")
+    if not plain and nvram is not None and nvram.get("type", "file") == "file":
+        plain = _text_or_none(nvram.find("source"), "file") or ""
+    return plain or _text_or_none(varstore, "path")
+
+
+def _bindings(root: ET.Element) -> tuple[str, ...]:
+    """What of the inventory keeps it from moving live, wherever its files are."""
+    tied = (
+        resource.refusal(ActionKind.LIVE_MIGRATE)
+        for resource in walk(root, SharedStorage(), HANDLERS).resources
+        if resource.kind not in _BY_STORAGE
+    )
+    return tuple(dict.fromkeys(reason for reason in tied if reason is not None))
 
 
 def _demands(root: ET.Element, memory_bytes: int) -> tuple[Demand, ...]:
     try:
         return memory_demands(root, memory_bytes)
     except ValueError as error:
-        raise BadInput(f"not a libvirt domain: {error}", hint="expected the XML of `virsh dumpxml`") from error
+        raise BadInput(f"not a libvirt domain: {error}", hint=_HINT) from error
 
 
 def _disks(root: ET.Element) -> list[DomainDisk]:
-    found: list[DomainDisk] = []
+    disks: list[DomainDisk] = []
     for disk in root.findall("./devices/disk"):
         source, target, driver = disk.find("source"), disk.find("target"), disk.find("driver")
-        path = _path(source)
-        if target is None or not path:
+        image = location(source, disk.get("type", "file"))
+        if target is None or image is None:
             continue
         assert source is not None
         removable = disk.get("device", "disk") in ("cdrom", "floppy")
-        backing = disk.find("./backingStore/source")
-        found.append(
+        below = location(disk.find("./backingStore/source"), _type_below(disk))
+        disks.append(
             DomainDisk(
                 device=target.get("dev", ""),
                 type=disk.get("type", "file"),
-                path=path,
+                path=image.where,
                 pool=source.get("pool", ""),
                 volume=source.get("volume", ""),
                 format=driver.get("type", "raw") if driver is not None else "raw",
                 writable=not removable and disk.find("readonly") is None,
                 shareable=disk.find("shareable") is not None,
-                backing=_path(backing),
+                backing=below.where if below is not None else "",
+                on_this_host=image.on_this_host,
+                unreadable=unreadable(image),
             )
         )
-    return found
+    return disks
 
 
-def _path(source: ET.Element | None) -> str:
-    if source is None:
-        return ""
-    plain = source.get("file") or source.get("dev") or source.get("dir")
-    if plain:
-        return plain
-    if source.get("pool"):
-        return f"{source.get('pool')}/{source.get('volume')}"
-    if source.get("protocol"):
-        host = source.find("host")
-        where = ""
-        if host is not None:
-            where = host.get("name") or host.get("socket") or ""
-            where += f":{host.get('port')}" if host.get("port") else ""
-        return f"{source.get('protocol')}://{where}/{source.get('name', '')}"
-    return ""
-
-
-def _bindings(root: ET.Element) -> list[str]:
-    """https://libvirt.org/migration.html and QEMU's own migration blockers, the common ones."""
-    bound: list[str] = []
-    for device in root.findall("./devices/hostdev"):
-        bound.append(f"passthrough {device.get('type', device.get('mode', 'device'))} device")
-    if root.find("./devices/interface[@type='hostdev']") is not None:
-        bound.append("passthrough network card")
-    for share in root.findall("./devices/filesystem"):
-        driver = share.find("driver")
-        how = "virtiofs" if driver is not None and driver.get("type") == "virtiofs" else "9p"
-        bound.append(f"directory of the host shared in through {how}")
-    if root.find("./devices/tpm/backend[@type='passthrough']") is not None:
-        bound.append("passthrough TPM")
-    if root.find("./launchSecurity") is not None:
-        bound.append("memory encrypted for this host (launchSecurity)")
-    if root.find("./cpu[@migratable='off']") is not None:
-        bound.append("CPU declared migratable='off'")
-    for feature in root.findall("./cpu/feature[@name='invtsc']"):
-        if feature.get("policy") in ("require", "force") and root.find("./clock/timer[@name='tsc']") is None:
-            bound.append("CPU feature invtsc without a fixed TSC frequency")
-    return bound
+def _type_below(disk: ET.Element) -> str:
+    backing = disk.find("backingStore")
+    return backing.get("type", "file") if backing is not None else "file"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import libvirt
 
 from models.fleet import VmState
+from tools.domain.shared_storage import SharedStorage
 from tools.domain.xml import Domain, DomainDisk
 from tools.libvirt.connection import Call
 from tools.libvirt.volumes import Pool, Volume, describe_volume, find_volume
@@ -46,27 +45,17 @@ _SHUTOFF_REASONS = {
 }
 
 
-@dataclass(frozen=True)
-class SharedStorage:
-    """What the operator declares to be reachable from every node under the same path."""
+def shares(shared: SharedStorage, disk: DomainDisk, path: str, pools: list[Pool]) -> bool:
+    """Whether every node reaches a disk's data."""
+    return (disk.over_network and not disk.on_this_host) or shares_file(shared, path, pools, pool_name=disk.pool)
 
-    paths: tuple[str, ...] = ()
-    """directories"""
-    pools: tuple[str, ...] = ()
-    """names of storage pools"""
 
-    def declares(self, path: str) -> bool:
-        """Whether a declared directory holds this file."""
-        return path.startswith("/") and any(PurePosixPath(path).is_relative_to(directory) for directory in self.paths)
-
-    def shares(self, disk: DomainDisk, path: str, pools: list[Pool]) -> bool:
-        return disk.over_network or self.shares_file(path, pools, pool_name=disk.pool)
-
-    def shares_file(self, path: str, pools: list[Pool], *, pool_name: str = "") -> bool:
-        return self.declares(path) or any(
-            (pool.on_network or pool.name in self.pools) and (pool.name == (pool_name or None) or pool.holds(path))
-            for pool in pools
-        )
+def shares_file(shared: SharedStorage, path: str, pools: list[Pool], *, pool_name: str = "") -> bool:
+    """Whether every node reaches a file: a declared directory holds it, or a pool that is declared or on the network."""
+    return shared.declares(path) or any(
+        (pool.on_network or pool.name in shared.pools) and (pool.name == (pool_name or None) or pool.holds(path))
+        for pool in pools
+    )
 
 
 def read_state(domain: libvirt.virDomain) -> tuple[VmState, str]:
@@ -119,7 +108,7 @@ def observe_disks(
                 format=disk.format,
                 virtual_bytes=virtual,
                 allocated_bytes=allocated,
-                shared=shared.shares(disk, path, pools),
+                shared=shares(shared, disk, path, pools),
                 image_bytes=image,
                 backing=backing,
                 chain=_chain(connection, backing, shared, pools) if backing else (),
@@ -145,7 +134,7 @@ def _chain(
                 allocated_bytes=volume.allocated_bytes,
                 image_bytes=volume.image_bytes,
                 backing=volume.backing,
-                shared=shared.shares_file(backing, pools),
+                shared=shares_file(shared, backing, pools),
             )
         )
         backing = volume.backing

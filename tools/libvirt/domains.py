@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import libvirt
 
 from models.errors import ActionFailed
+from tools.domain.shared_storage import SharedStorage
 from tools.libvirt.connection import Answer, LibvirtConnection, one_line
-from tools.libvirt.disks import SharedStorage
 from tools.libvirt.migration_job import Peer
 
 GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_NO_DOMAIN_METADATA)

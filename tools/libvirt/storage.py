@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 
 import libvirt
@@ -12,6 +13,7 @@ from tools.domain.xml import parse_domain
 from tools.libvirt import state_files as state
 from tools.libvirt import streams, volumes
 from tools.libvirt.connection import one_line
+from tools.libvirt.disks import shares_file
 from tools.libvirt.view import LibvirtView
 from tools.ports.vms import StateFile, StorageFacts
 
@@ -30,7 +32,7 @@ class LibvirtStorage(LibvirtView):
     def storage_facts(self, path: str) -> StorageFacts:
         return self._query(
             f"disk {path}",
-            lambda c: volumes.storage_facts(c, self._name, path, self._shared.shares_file),
+            lambda c: volumes.storage_facts(c, self._name, path, partial(shares_file, self._shared)),
             seconds=60.0,
         )
 
