@@ -20,11 +20,12 @@ from typing import Any
 
 from agent.guard.judge import judge
 from agent.plan.solver import plan
-from agent.plan.waves import GROWTH_SHARES, Move, Timing, best_waves, pack, schedule
+from agent.plan.waves import GROWTH_SHARES, best_waves, pack, schedule
 from models.fleet import Fleet, Node, Priority, Vm, VmState
 from models.plan import ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
+from models.schedule import Move, Timing
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 GIB = 1 << 30

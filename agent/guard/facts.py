@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from agent.plan.options import holds_room
-from agent.plan.waves import Move, wave_timings
 from models.fleet import Fleet, Vm
 from models.migration.estimate import LiveEstimate
+from models.placement import holds_room
 from models.plan import Action, Plan
 from models.policy import Policy
 from models.risk import Risk
 from models.risk_level import NodeRisk, node_risks
+from models.schedule import Move, wave_timings
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.guard.facts import LiveMove, PlanFacts
-from agent.plan.options import memory_room
-from agent.plan.waves import Limit, allowed, busiest
+from models.placement import memory_room
 from models.risk_level import RiskLevel
+from models.schedule import Limit, allowed, busiest
 
 GIBIBYTE = 1 << 30
 

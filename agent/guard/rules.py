@@ -17,17 +17,11 @@ from agent.guard.margins import (
     room_gib,
     worst_live,
 )
-from agent.plan.options import (
-    archive_obstacle,
-    cold_obstacle,
-    cpu_accepts,
-    is_protected,
-    memory_room,
-)
-from agent.plan.waves import Limit, exceeded
 from models.fleet import NodeState, VmState
+from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, memory_room
 from models.plan import Action, ActionKind
 from models.risk_level import CLOCK_SKEW_SECONDS, RiskLevel
+from models.schedule import Limit, exceeded
 from models.tier import Tier, assess_tier
 
 Check = Callable[[PlanFacts], Iterable[Violation]]
@@ -321,7 +315,7 @@ def live_in_time(facts: PlanFacts) -> Iterator[Violation]:
 def cold_migrate_allowed(facts: PlanFacts) -> Iterator[Violation]:
     """Only vms that policy lets be stopped for it move cold."""
     for action, move in facts.moves:
-        if move.kind is ActionKind.COLD_MIGRATE and (why := cold_obstacle(move.vm, facts.policy)):
+        if move.kind is ActionKind.COLD_MIGRATE and (why := cold_blocker(move.vm, facts.policy)):
             yield Violation(f"{_named(action)}: {why}", action.vm)
 
 
@@ -329,7 +323,7 @@ def cold_migrate_allowed(facts: PlanFacts) -> Iterator[Violation]:
 def archive_allowed(facts: PlanFacts) -> Iterator[Violation]:
     """Only vms of the priorities in policy, whose owner consents and that can be shut down, are archived."""
     for action, move in facts.moves:
-        if move.kind is ActionKind.COLD_ARCHIVE and (why := archive_obstacle(move.vm, facts.policy)):
+        if move.kind is ActionKind.COLD_ARCHIVE and (why := archive_blocker(move.vm, facts.policy)):
             yield Violation(f"{_named(action)}: {why}", action.vm)
 
 

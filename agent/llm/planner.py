@@ -39,7 +39,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 import prompts
 from agent.guard.judge import judge
 from agent.plan import solver
-from agent.plan.assignment import free_capacity
+from agent.plan.capacity import free_capacity
 from agent.plan.options import options_of, possible_targets
 from agent.settings import LlmSettings
 from models.errors import PlannerFailed

@@ -1,4 +1,4 @@
-"""Which option each vm gets: a greedy first answer, and CP-SAT to better it.
+"""Which option each vm gets: what each costs, and a greedy first answer, which `agent.plan.cp_sat` betters.
 
 Description: chooses, for every vm that has to leave, one of its options or to stay, so that the expected loss is least.
 Requirements: no target past its memory, its vcpus or an anti-affinity group; the same input gives the same answer.
@@ -9,20 +9,15 @@ order of urgency, and the waves are worked out afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from agent.plan.options import Option, Options, holds_room, memory_room
+from agent.plan.capacity import Capacity
+from agent.plan.options import Option, Options
 from models.fleet import Fleet, Node, Vm
 from models.plan import ActionKind
 from models.policy import Policy
 from models.risk_level import NodeRisk
 
-SHORTLIST = 64
-"""targets CP-SAT looks at for each vm, beside greedy's choice; more change little and cost time"""
-DETERMINISTIC_SECONDS = 3.0
-"""CP-SAT's own deterministic time, about seconds of one core here: the same on every machine and every run"""
-KIBIBYTE = 1 << 10
-"""the solver's unit of memory; libvirt's own"""
 LOSS_UNIT = 1_000_000
 """integer cost of losing one vm of weight 1 for certain"""
 EQUAL_LOSS = 1000
@@ -33,42 +28,6 @@ UNSAFE_SHARE = 0.9
 """a running guest is not stopped for a move before whose end 90 % of the risk has passed already"""
 STAY_EXTRA = 0.05
 """trying beats staying even when it will probably be too late"""
-
-
-@dataclass
-class Capacity:
-    """What a target still takes."""
-
-    memory: int
-    vcpus: float
-    groups: set[str] = field(default_factory=set[str])
-    arriving_seconds: float = 0.0
-    arriving: int = 0
-
-    def takes(self, vm: Vm, policy: Policy) -> bool:
-        if vm.anti_affinity_group and vm.anti_affinity_group in self.groups:
-            return False
-        return not holds_room(vm, policy) or (vm.memory_bytes <= self.memory and vm.vcpus <= self.vcpus)
-
-    def take(self, vm: Vm, seconds: float, policy: Policy) -> None:
-        if holds_room(vm, policy):
-            self.memory -= vm.memory_bytes
-            self.vcpus -= vm.vcpus
-        if vm.anti_affinity_group:
-            self.groups.add(vm.anti_affinity_group)
-        self.arriving_seconds += seconds
-        self.arriving += 1
-
-
-def free_capacity(node: Node, fleet: Fleet, policy: Policy) -> Capacity:
-    """What a node takes before anything moves: its room less everything defined on it."""
-    there = fleet.vms_on(node.name)
-    held = [vm for vm in there if holds_room(vm, policy)]
-    return Capacity(
-        memory=memory_room(node, policy) - sum(vm.memory_bytes for vm in held),
-        vcpus=node.vcpu_capacity - sum(vm.vcpus for vm in held),
-        groups={vm.anti_affinity_group for vm in there if vm.anti_affinity_group},
-    )
 
 
 @dataclass(frozen=True)
@@ -155,84 +114,6 @@ def total_loss(choices: Mapping[str, Sequence[PricedOption]], chosen: Mapping[st
 def lower_bound(choices: Mapping[str, Sequence[PricedOption]]) -> int:
     """What no choice can better: every vm to its cheapest, with losses that count as equal let pass."""
     return sum(min(choice.loss for choice in mine) + EQUAL_LOSS for mine in choices.values())
-
-
-def shortlist(
-    vm: Vm, choices: Sequence[PricedOption], hint: Option | None, rooms: Mapping[str, Capacity], policy: Policy
-) -> list[PricedOption]:
-    """The choices CP-SAT is given: all that need no target, greedy's, and the roomiest targets that could take it alone."""
-    free: list[PricedOption] = []
-    placed: list[tuple[tuple[int, int, str], PricedOption]] = []
-    for choice in choices:
-        target = choice.option.target if choice.option else None
-        if target is None:
-            free.append(choice)
-        elif rooms[target].takes(vm, policy):
-            placed.append(((choice.loss // EQUAL_LOSS, -rooms[target].memory, target), choice))
-    placed.sort(key=lambda pair: pair[0])
-    kept = [choice for _, choice in placed[:SHORTLIST]]
-    if hint is not None and all(choice.option != hint for choice in free + kept):
-        kept += [choice for _, choice in placed if choice.option == hint]
-    return free + kept
-
-
-def improve(
-    choices: Mapping[str, Sequence[PricedOption]],
-    vms: Sequence[Vm],
-    rooms: Mapping[str, Capacity],
-    hint: Mapping[str, Option | None],
-    policy: Policy,
-) -> dict[str, Option | None]:
-    """CP-SAT's answer, never worse than `hint`; `hint` itself when the solver gives none in its time."""
-    from ortools.sat.python import cp_model  # half a second to import: only when a plan needs it
-
-    model = cp_model.CpModel()
-    used: dict[str, list[tuple[Vm, cp_model.IntVar, Option]]] = {name: [] for name in rooms}
-    variables: dict[str, list[tuple[PricedOption, cp_model.IntVar]]] = {}
-    costs: list[cp_model.LinearExpr] = []
-    for vm in vms:
-        mine: list[tuple[PricedOption, cp_model.IntVar]] = []
-        for index, choice in enumerate(shortlist(vm, choices[vm.uuid], hint[vm.uuid], rooms, policy)):
-            variable = model.new_bool_var(f"{vm.uuid}/{index}")
-            mine.append((choice, variable))
-            costs.append((choice.loss + choice.tie_break) * variable)
-            model.add_hint(variable, choice.option == hint[vm.uuid])
-            if choice.option is not None and choice.option.target is not None:
-                used[choice.option.target].append((vm, variable, choice.option))
-        model.add_exactly_one(variable for _, variable in mine)
-        variables[vm.uuid] = mine
-    longest = model.new_int_var(0, 10_000_000, "longest queue of arrivals, seconds")
-    for name, arrivals in used.items():
-        if not arrivals:
-            continue
-        room = rooms[name]
-        holding = [(vm, variable) for vm, variable, _ in arrivals if holds_room(vm, policy)]
-        model.add(sum(-(-vm.memory_bytes // KIBIBYTE) * v for vm, v in holding) <= max(0, room.memory // KIBIBYTE))
-        model.add(sum(vm.vcpus * v for vm, v in holding) <= max(0, int(room.vcpus)))
-        groups: dict[str, list[cp_model.IntVar]] = {}
-        for vm, variable, _ in arrivals:
-            if vm.anti_affinity_group:
-                groups.setdefault(vm.anti_affinity_group, []).append(variable)
-        for group, members in groups.items():
-            if group in room.groups:
-                model.add(sum(members) == 0)
-            else:
-                model.add_at_most_one(members)
-        model.add(sum(min(int(o.seconds), 100_000) * v for _, v, o in arrivals) <= longest)
-    model.minimize(cp_model.LinearExpr.sum([*costs, longest]))
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.random_seed = 1
-    solver.parameters.max_deterministic_time = DETERMINISTIC_SECONDS
-    solver.parameters.relative_gap_limit = 0.001
-    status = solver.solve(model)
-    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return dict(hint)
-    found: dict[str, Option | None] = {
-        uuid: next(choice.option for choice, variable in mine if solver.boolean_value(variable))
-        for uuid, mine in variables.items()
-    }
-    return found if total_loss(choices, found) <= total_loss(choices, hint) else dict(hint)
 
 
 def domain_preference(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agent.plan.assignment import free_capacity
-from agent.plan.options import Options, holds_room
-from agent.plan.waves import Move, Timing
+from agent.plan.capacity import free_capacity
+from agent.plan.options import Options
 from models.fleet import Fleet, NodeState, VmState
+from models.placement import holds_room
 from models.plan import ActionKind
 from models.policy import Policy
 from models.risk_level import NodeRisk, RiskLevel
+from models.schedule import Move, Timing
 from models.text import bytes_in_words, counted, seconds_in_words
 
 GIBIBYTE = 1 << 30

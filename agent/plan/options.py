@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
 from models.migration.estimate import (
@@ -14,6 +13,7 @@ from models.migration.estimate import (
     live_migration,
     stream_bandwidth,
 )
+from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected
 from models.plan import ActionKind
 from models.policy import Policy
 from models.risk_level import NodeRisk, RiskLevel
@@ -40,34 +40,6 @@ class Options:
     """why it must stay when `moves` is empty, and otherwise why a kind that looks obvious is not among them"""
 
 
-def is_protected(vm: Vm, policy: Policy) -> bool:
-    return any(fnmatchcase(vm.name, pattern) or fnmatchcase(vm.uuid, pattern) for pattern in policy.protected)
-
-
-def cpu_accepts(source: Node, target: Node, policy: Policy) -> bool:
-    """Whether the target's CPU model may take vms of the source's.
-
-    A model that is not told on either side is left to the precheck at execution, which asks the hypervisor itself.
-    """
-    if not source.cpu_model or not target.cpu_model or source.cpu_model == target.cpu_model:
-        return True
-    return target.cpu_model in policy.target.cpu_models.get(source.cpu_model, ())
-
-
-def holds_room(vm: Vm, policy: Policy) -> bool:
-    """Whether a vm counts against its node's memory and vcpus. Running and paused ones do; stopped ones by policy."""
-    return vm.state is not VmState.SHUTOFF or policy.target.count_stopped_vms
-
-
-def memory_room(node: Node, policy: Policy) -> int:
-    """Bytes that vms on this node may hold in all, with the headroom left free."""
-    return int(node.vm_memory_bytes * (1 - policy.target.memory_headroom))
-
-
-def archive_consent(vm: Vm, policy: Policy) -> bool:
-    return policy.archive.allow_without_label if vm.cold_archive_allowed is None else vm.cold_archive_allowed
-
-
 def possible_targets(fleet: Fleet, evacuating: Iterable[str], standing: dict[str, NodeRisk]) -> tuple[Node, ...]:
     """Nodes that may take vms: active, staying themselves, and known to be sound."""
     leaving = set(evacuating)
@@ -78,32 +50,6 @@ def possible_targets(fleet: Fleet, evacuating: Iterable[str], standing: dict[str
         and node.name not in leaving
         and standing[node.name].standing is RiskLevel.ACCEPTABLE
     )
-
-
-def archive_obstacle(vm: Vm, policy: Policy) -> str:
-    """Why a vm may not be archived cold; empty when it may."""
-    if vm.priority not in policy.archive.priorities:
-        return f"policy archives no {vm.priority} priority"
-    if vm.label_warning:
-        return "its label can't be read"
-    if vm.cold_archive_allowed is False:
-        return "its owner does not consent to a cold archive"
-    if not archive_consent(vm, policy):
-        return "nobody consented to a cold archive of it"
-    if vm.state is VmState.PAUSED and not policy.archive.force_off:
-        return "it is paused, and a paused guest can't shut itself down"
-    return ""
-
-
-def cold_obstacle(vm: Vm, policy: Policy) -> str:
-    """Why a vm may not be moved while stopped; empty when it may."""
-    if vm.state is VmState.SHUTOFF:
-        return "" if policy.cold_migrate.stopped_vms else "policy moves no stopped vms"
-    if vm.priority not in policy.cold_migrate.priorities:
-        return f"policy stops no {vm.priority}-priority vm to move it"
-    if vm.state is VmState.PAUSED and not policy.archive.force_off:
-        return "it is paused, and a paused guest can't shut itself down"
-    return ""
 
 
 def _live_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy) -> tuple[list[Option], str]:
@@ -154,7 +100,7 @@ def options_of(vm: Vm, source: Node, targets: tuple[Node, ...], policy: Policy) 
     if is_protected(vm, policy):
         return Options(vm, (), "it is protected by policy")
     moves: list[Option] = []
-    no_archive = archive_obstacle(vm, policy)
+    no_archive = archive_blocker(vm, policy)
     if not no_archive:
         moves.append(Option(ActionKind.COLD_ARCHIVE, None, archive_seconds(vm, source, 1, policy)))
     obstacle = ""
@@ -166,7 +112,7 @@ def options_of(vm: Vm, source: Node, targets: tuple[Node, ...], policy: Policy) 
         else:
             obstacle = "passthrough devices or the like keep it from moving live"
     if not live:
-        no_cold = cold_obstacle(vm, policy)
+        no_cold = cold_blocker(vm, policy)
         cold = [] if no_cold else _cold_options(vm, source, targets, policy)
         moves += cold
         if no_cold:

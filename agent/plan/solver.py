@@ -14,23 +14,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent.plan.assignment import (
-    domain_preference,
-    free_capacity,
-    greedy,
-    improve,
-    lower_bound,
-    price_options,
-    total_loss,
-)
+from agent.plan.assignment import domain_preference, greedy, lower_bound, price_options, total_loss
+from agent.plan.capacity import free_capacity
+from agent.plan.cp_sat import improve
 from agent.plan.explanations import MoveReason, describe_move, describe_stay, notes
 from agent.plan.options import Option, Options, options_of, possible_targets
-from agent.plan.waves import Move, Timing, best_waves, order, schedule
+from agent.plan.waves import best_waves, order, schedule
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.policy import Policy
 from models.risk import Risk
 from models.risk_level import NodeRisk, RiskLevel, node_risks
+from models.schedule import Move, Timing
 
 Planner = Callable[[Fleet, list[Risk], Policy, datetime, tuple[str, ...]], Plan]
 """Plans for a fleet, its risks, the policy, the time and the nodes to leave, as `plan` does."""

@@ -1,0 +1,62 @@
+"""Where a vm may be, and what may be done with it there: rules of policy and hardware that planner and guard share."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from models.fleet import Node, Vm, VmState
+from models.policy import Policy
+
+
+def is_protected(vm: Vm, policy: Policy) -> bool:
+    return any(fnmatchcase(vm.name, pattern) or fnmatchcase(vm.uuid, pattern) for pattern in policy.protected)
+
+
+def cpu_accepts(source: Node, target: Node, policy: Policy) -> bool:
+    """Whether the target's CPU model may take vms of the source's.
+
+    A model that is not told on either side is left to the precheck at execution, which asks the hypervisor itself.
+    """
+    if not source.cpu_model or not target.cpu_model or source.cpu_model == target.cpu_model:
+        return True
+    return target.cpu_model in policy.target.cpu_models.get(source.cpu_model, ())
+
+
+def holds_room(vm: Vm, policy: Policy) -> bool:
+    """Whether a vm counts against its node's memory and vcpus. Running and paused ones do; stopped ones by policy."""
+    return vm.state is not VmState.SHUTOFF or policy.target.count_stopped_vms
+
+
+def memory_room(node: Node, policy: Policy) -> int:
+    """Bytes that vms on this node may hold in all, with the headroom left free."""
+    return int(node.vm_memory_bytes * (1 - policy.target.memory_headroom))
+
+
+def archive_consent(vm: Vm, policy: Policy) -> bool:
+    return policy.archive.allow_without_label if vm.cold_archive_allowed is None else vm.cold_archive_allowed
+
+
+def archive_blocker(vm: Vm, policy: Policy) -> str | None:
+    """Why a vm may not be archived cold; None when it may."""
+    if vm.priority not in policy.archive.priorities:
+        return f"policy archives no {vm.priority} priority"
+    if vm.label_warning:
+        return "its label can't be read"
+    if vm.cold_archive_allowed is False:
+        return "its owner does not consent to a cold archive"
+    if not archive_consent(vm, policy):
+        return "nobody consented to a cold archive of it"
+    if vm.state is VmState.PAUSED and not policy.archive.force_off:
+        return "it is paused, and a paused guest can't shut itself down"
+    return None
+
+
+def cold_blocker(vm: Vm, policy: Policy) -> str | None:
+    """Why a vm may not be moved while stopped; None when it may."""
+    if vm.state is VmState.SHUTOFF:
+        return None if policy.cold_migrate.stopped_vms else "policy moves no stopped vms"
+    if vm.priority not in policy.cold_migrate.priorities:
+        return f"policy stops no {vm.priority}-priority vm to move it"
+    if vm.state is VmState.PAUSED and not policy.archive.force_off:
+        return "it is paused, and a paused guest can't shut itself down"
+    return None
