@@ -64,6 +64,7 @@ class LimitPolicy(Value):
     """How much may move at once."""
 
     outbound_per_node: int = Field(default=2, ge=1)
+    """archives count too: they load the same disks"""
     inbound_per_node: int = Field(default=2, ge=1)
     per_link: int = Field(default=2, ge=1)
     """between one pair of nodes"""

@@ -6,9 +6,10 @@ A wave is a set of moves that run together. Planner, guard and admission go by t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from models.fleet import Fleet, Vm, VmState
 from models.migration.estimate import (
@@ -19,7 +20,7 @@ from models.migration.estimate import (
     stream_bandwidth,
 )
 from models.plan import ActionKind
-from models.policy import Policy
+from models.policy import LimitPolicy, Policy
 
 
 @dataclass(frozen=True)
@@ -72,47 +73,75 @@ def wave_timings(wave: Sequence[Move], fleet: Fleet, policy: Policy) -> list[tup
 
 
 class Limit(StrEnum):
-    """What policy limits within one wave."""
+    """What policy limits of what runs at once."""
 
     OUTBOUND = "outbound_per_node"
+    """archives count as well: they load the same disks"""
     INBOUND = "inbound_per_node"
     LINK = "per_link"
     FLEET = "per_fleet"
     ARCHIVES = "archives_per_node"
 
 
-def allowed(limit: Limit, policy: Policy) -> int:
+class Leaving(Protocol):
+    """What the limits count: a vm on its way off a node. `Move` and `Action` are both."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def target(self) -> str | None:
+        """None: into an archive"""
+        ...
+
+
+def allowed(limit: Limit, limits: LimitPolicy) -> int:
     """How many policy allows."""
     return {
-        Limit.OUTBOUND: policy.limits.outbound_per_node,
-        Limit.INBOUND: policy.limits.inbound_per_node,
-        Limit.LINK: policy.limits.per_link,
-        Limit.FLEET: policy.limits.per_fleet,
-        Limit.ARCHIVES: policy.limits.archives_per_node,
+        Limit.OUTBOUND: limits.outbound_per_node,
+        Limit.INBOUND: limits.inbound_per_node,
+        Limit.LINK: limits.per_link,
+        Limit.FLEET: limits.per_fleet,
+        Limit.ARCHIVES: limits.archives_per_node,
     }[limit]
 
 
-def busiest(limit: Limit, wave: Sequence[Move]) -> tuple[int, str]:
-    """How many of what one limit counts run at once where most do, and where that is. (0, "") when there are none."""
-    moving = [move for move in wave if move.target]
-    places: dict[Limit, Iterable[str | None]] = {
-        Limit.OUTBOUND: (f"moves off {move.source}" for move in moving),
-        Limit.INBOUND: (f"moves onto {move.target}" for move in moving),
-        Limit.LINK: (f"moves from {move.source} to {move.target}" for move in moving),
-        Limit.FLEET: ("actions in the fleet" for _ in wave),
-        Limit.ARCHIVES: (f"archives on {move.source}" for move in wave if not move.target),
-    }
-    counted = Counter(places[limit]).most_common(1)
-    return (counted[0][1], str(counted[0][0])) if counted else (0, "")
+def _counted_as(limit: Limit, one: Leaving) -> str | None:
+    """What it is counted together with under one limit; None when that limit does not concern it."""
+    match limit:
+        case Limit.OUTBOUND:
+            return f"moves off {one.source}"
+        case Limit.INBOUND:
+            return f"moves onto {one.target}" if one.target else None
+        case Limit.LINK:
+            return f"moves from {one.source} to {one.target}" if one.target else None
+        case Limit.FLEET:
+            return "actions in the fleet"
+        case Limit.ARCHIVES:
+            return None if one.target else f"archives on {one.source}"
 
 
-def exceeded(limit: Limit, wave: Sequence[Move], policy: Policy) -> str:
-    """How a wave exceeds one limit, with the figures; empty when it does not."""
+def busiest(limit: Limit, wave: Sequence[Leaving]) -> tuple[int, str]:
+    """How many of what one limit counts run at once where most do, and what they are. (0, "") when there are none."""
+    counts = Counter(what for what in (_counted_as(limit, one) for one in wave) if what is not None)
+    return next(((count, what) for what, count in counts.most_common(1)), (0, ""))
+
+
+def exceeded(limit: Limit, wave: Sequence[Leaving], limits: LimitPolicy) -> str | None:
+    """How a wave exceeds one limit, with the figures; None when it does not."""
     count, what = busiest(limit, wave)
-    most = allowed(limit, policy)
-    return f"{count} {what} at once, policy allows {most}" if count > most else ""
+    most = allowed(limit, limits)
+    return f"{count} {what} at once, policy allows {most}" if count > most else None
 
 
-def within_limits(wave: Sequence[Move], policy: Policy) -> bool:
+def within_limits(wave: Sequence[Leaving], limits: LimitPolicy) -> bool:
     """Whether a wave keeps every limit."""
-    return not any(exceeded(limit, wave, policy) for limit in Limit)
+    return all(exceeded(limit, wave, limits) is None for limit in Limit)
+
+
+def may_join(one: Leaving, running: Sequence[Leaving], limits: LimitPolicy) -> bool:
+    """Whether one more may start beside those running: no limit that concerns it is reached."""
+    for limit in Limit:
+        what = _counted_as(limit, one)
+        if what is not None and sum(_counted_as(limit, other) == what for other in running) >= allowed(limit, limits):
+            return False
+    return True

@@ -5,30 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from models.plan import Action, ActionKind
+from models.plan import Action
 from models.policy import LimitPolicy
+from models.schedule import may_join
 
 _LOOK_SECONDS = 0.2
-
-
-def may_start(action: Action, running: Sequence[Action], limits: LimitPolicy) -> bool:
-    """Whether one more action fits beside those running. Archives count outbound too: they load the same disks."""
-    moves_in = action.target is not None
-    return (
-        len(running) < limits.per_fleet
-        and sum(other.source == action.source for other in running) < limits.outbound_per_node
-        and not (moves_in and sum(other.target == action.target for other in running) >= limits.inbound_per_node)
-        and not (
-            moves_in
-            and sum((other.source, other.target) == (action.source, action.target) for other in running)
-            >= limits.per_link
-        )
-        and not (
-            action.kind is ActionKind.COLD_ARCHIVE
-            and sum(o.kind is ActionKind.COLD_ARCHIVE and o.source == action.source for o in running)
-            >= limits.archives_per_node
-        )
-    )
 
 
 class AdmissionQueue:
@@ -89,7 +70,7 @@ class AdmissionQueue:
             reason = self._stopped(action)
             if reason is not None:
                 self._turned_away[number] = reason
-            elif not self._paused() and may_start(action, list(self._running.values()), self._limits):
+            elif not self._paused() and may_join(action, list(self._running.values()), self._limits):
                 self._running[number] = action
             else:
                 continue

@@ -64,7 +64,7 @@ def busiest_wave(limit: Limit) -> Callable[[PlanFacts], str]:
 
     def says(facts: PlanFacts) -> str:
         most = max((busiest(limit, [move for _, move in wave])[0] for wave in facts.waves), default=0)
-        return f"{most} at most, policy allows {allowed(limit, facts.policy)}"
+        return f"{most} at most, policy allows {allowed(limit, facts.policy.limits)}"
 
     return says
 

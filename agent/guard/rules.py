@@ -332,13 +332,13 @@ def archive_allowed(facts: PlanFacts) -> Iterator[Violation]:
 
 def _limit(facts: PlanFacts, limit: Limit) -> Iterator[Violation]:
     for wave in facts.waves:
-        if why := exceeded(limit, [move for _, move in wave], facts.policy):
+        if why := exceeded(limit, [move for _, move in wave], facts.policy.limits):
             yield Violation(f"wave {wave[0][0].wave}: {why}")
 
 
 @rule("limit-outbound", busiest_wave(Limit.OUTBOUND), invariant=8)
 def limit_outbound(facts: PlanFacts) -> Iterator[Violation]:
-    """Migrations off one node, in one wave."""
+    """Moves off one node, archives among them, in one wave."""
     yield from _limit(facts, Limit.OUTBOUND)
 
 

@@ -22,7 +22,9 @@ class Capacity:
     def takes(self, vm: Vm, policy: Policy) -> bool:
         if vm.anti_affinity_group and vm.anti_affinity_group in self.groups:
             return False
-        return not holds_room(vm, policy) or (vm.memory_bytes <= self.memory and vm.vcpus <= self.vcpus)
+        # A node that is over already takes nothing, not even what holds no room: the guard refuses it as a target.
+        memory, vcpus = (vm.memory_bytes, vm.vcpus) if holds_room(vm, policy) else (0, 0)
+        return memory <= self.memory and vcpus <= self.vcpus
 
     def take(self, vm: Vm, seconds: float, policy: Policy) -> None:
         if holds_room(vm, policy):

@@ -85,7 +85,7 @@ def pack(ordered: Sequence[Move], fleet: Fleet, policy: Policy, growth_share: fl
         while index < len(left) and looked < LOOK_AHEAD and len(wave) < policy.limits.per_fleet:
             looked += 1
             candidate = [*wave, left[index]]
-            if not within_limits(candidate, policy):
+            if not within_limits(candidate, policy.limits):
                 index += 1
                 continue
             with_it = wave_timings(candidate, fleet, policy)

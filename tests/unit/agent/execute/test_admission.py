@@ -7,9 +7,10 @@ import threading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.execute.admission import AdmissionQueue, may_start
+from agent.execute.admission import AdmissionQueue
 from models.plan import Action, ActionKind
 from models.policy import LimitPolicy
+from models.schedule import may_join
 
 
 def move(number: int, source: str = "a", target: str = "b") -> Action:
@@ -73,7 +74,7 @@ def test_no_limit_is_ever_passed_and_everybody_gets_in(
     def go(number: int) -> None:
         made.acquire(number)
         with mutex:
-            if not may_start(actions[number], list(inside.values()), limits):
+            if not may_join(actions[number], list(inside.values()), limits):
                 broken.append(number)
             inside[number] = actions[number]
         with mutex:

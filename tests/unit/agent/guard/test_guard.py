@@ -266,6 +266,11 @@ def too_many_off_one_node() -> Case:
     return scene, scene.plan_of(live("x", "a", "b"), live("y", "a", "c"), live("z", "a", "d"))
 
 
+def an_archive_beside_as_many_moves_as_may_leave() -> Case:
+    scene = dying().vm("x", on="a").vm("y", on="a").vm("z", on="a", priority="low", cold_archive_allowed=True)
+    return scene, scene.plan_of(live("x", "a", "b"), live("y", "a", "c"), archive("z", "a"))
+
+
 def too_many_onto_one_node() -> Case:
     scene = Topology()
     for name in "pqr":
@@ -345,6 +350,7 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("archive-allowed", archive_of_high_priority),
     ("archive-allowed", archive_of_a_paused_vm),
     ("limit-outbound", too_many_off_one_node),
+    ("limit-outbound", an_archive_beside_as_many_moves_as_may_leave),
     ("limit-inbound", too_many_onto_one_node),
     ("limit-link", too_many_on_one_link),
     ("limit-fleet", too_many_in_the_fleet),

@@ -179,6 +179,13 @@ def test_waves_follow_each_other_without_a_gap_and_without_overlap() -> None:
         assert starts[later] == pytest.approx(ends[earlier], abs=0.2)
 
 
+def test_an_archive_counts_among_the_moves_off_its_node() -> None:
+    scene = dying(limits={"outbound_per_node": 1}).vm("x", on="a")
+    made = solve(scene.vm("low", on="a", priority="low", cold_archive_allowed=True))
+    assert kind(scene, "low") is ActionKind.COLD_ARCHIVE
+    assert action(made, "x").wave != action(made, "low").wave
+
+
 def test_a_guest_that_converges_only_alone_moves_alone() -> None:
     scene = dying().vm("hot", on="a", gib=1, dirty_bytes_per_second=150e6).vm("calm", on="a", gib=1)
     made = solve(scene)
@@ -207,6 +214,13 @@ def test_a_node_that_must_not_take_vms_takes_none(target: dict[str, Any]) -> Non
     made = solve(scene)
     assert made.moves == ()
     assert all(a.reason for a in made.actions)
+
+
+def test_a_node_that_is_over_its_memory_takes_not_even_what_is_shut_off() -> None:
+    scene = Topology().node("a", risk=0.8).node("full", memory_bytes=8 * GIB).vm("large", on="full", gib=6)
+    made = solve(scene.vm("off", on="a", state="shutoff"))
+    assert made.moves == ()
+    assert "no room" in action(made, "off").reason
 
 
 def test_a_cpu_model_that_policy_declares_compatible_is() -> None:
