@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from models.plan import Plan
 from models.policy import Policy
 from models.risk import Risk
 from models.text import visible
+from tools.atomic_file import write_atomically
 from tools.input_file import kind_of, read_json, read_yaml_mapping
 
 Risks = TypeAdapter(list[Risk])
@@ -83,21 +82,7 @@ def write_value(path: Path, value: BaseModel | Sequence[BaseModel]) -> None:
     else:
         text = json.dumps([item.model_dump(mode="json") for item in value], indent=2)
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            try:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-                # A temporary file is private; what is asked for gets the usual mode.
-                umask = os.umask(0)
-                os.umask(umask)
-                os.chmod(file.name, 0o666 & ~umask)
-                os.replace(file.name, path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        write_atomically(path, text + "\n", mode=None)
     except OSError as error:
         raise BadInput(
             f"can't write {path}: {error.strerror or error}", hint="name a place that can be written"

@@ -150,11 +150,11 @@ def _write(path: Path, risks: list[Risk]) -> None:
     import json
 
     from models.errors import BadInput
+    from tools.atomic_file import write_atomically
 
+    text = json.dumps([risk.model_dump(mode="json") for risk in risks], indent=2, ensure_ascii=False) + "\n"
     try:
-        path.write_text(
-            json.dumps([risk.model_dump(mode="json") for risk in risks], indent=2, ensure_ascii=False) + "\n"
-        )
+        write_atomically(path, text, mode=None)
     except OSError as error:
         raise BadInput(
             f"risks file {path}: {error.strerror or error}", hint="give a path that can be written"

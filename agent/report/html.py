@@ -6,8 +6,6 @@ so names and reasons from outside stay text. A content security policy in the pa
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,6 +17,7 @@ from models.base import parse_duration
 from models.errors import BadInput
 from models.plan import ActionKind
 from models.text import bytes_in_words, counted, listed, moment, percent, seconds_in_words, visible
+from tools.atomic_file import write_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -49,15 +48,7 @@ def write_html(report: Report, path: Path) -> None:
     """Write the page; the file appears whole or not at all. Raises BadInput when the place can't be written."""
     page = render_html(report)
     try:
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(page)
-            Path(part).chmod(0o644)
-            os.replace(part, path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+        write_atomically(path, page, mode=0o644)
     except OSError as error:
         raise BadInput(
             f"report {path} can't be written: {error.strerror or error}", hint="give a file in a folder that can be"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,6 +19,7 @@ from pydantic import Field, ValidationError
 from models.base import UtcTime, Value
 from models.errors import BadInput, IdentityUnproven
 from models.policy import PinRule
+from tools.atomic_file import write_atomically
 from tools.journal.sqlite import Journal
 from tools.ports.clock import Clock
 
@@ -136,14 +136,4 @@ class Pins:
 
     def _write(self, pins: dict[str, Pin], node: str, sha256: str, now: datetime, by: str) -> None:
         content = _PinFile(pins={**pins, node: Pin(sha256=sha256, pinned_at=now, by=by)})
-        new = self._path.with_suffix(".new")
-        with new.open("w") as file:
-            json.dump(content.model_dump(mode="json"), file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_atomically(self._path, json.dumps(content.model_dump(mode="json"), indent=2))

@@ -19,6 +19,7 @@ from lab.hardware.physics import Machine
 from lab.hardware.trajectory import KINDS, Fault, FaultKind, Phase
 from lab.nodes.node import Lab
 from models.errors import BadInput, LabError
+from tools.atomic_file import write_atomically
 
 SECONDS_TO_ERRORS = 360.0
 SECONDS_TO_DEATH = 600.0
@@ -98,9 +99,7 @@ def _locked(lab: Lab) -> Generator[None]:
 
 
 def _write(lab: Lab, state: State) -> None:
-    temporary = lab.root / "hardware.json.new"
-    temporary.write_text(state.to_json())
-    temporary.replace(lab.root / "hardware.json")
+    write_atomically(lab.root / "hardware.json", state.to_json(), mode=None)
 
 
 def start(

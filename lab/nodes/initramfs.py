@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.nodes.node import run
 from models.errors import LabError
+from tools.atomic_file import write_atomically
 
 _SOURCE = Path(__file__).parent / "guest"
 # virtio disk, network, balloon (memory statistics); button and evdev for the ACPI power button (graceful shutdown)
@@ -62,9 +63,7 @@ def build(directory: Path) -> BootImage:
         **{f"modules/{path.name.split('.ko')[0]}.ko": (_module(path), 0o644) for path in loaded},
     }
     shutil.copyfile(kernel, image.kernel)  # a copy: an upgrade of the machine's kernel must not change a running lab
-    temporary = image.initramfs.with_suffix(".new")
-    temporary.write_bytes(gzip.compress(cpio(files), compresslevel=1, mtime=0))
-    temporary.replace(image.initramfs)
+    write_atomically(image.initramfs, gzip.compress(cpio(files), compresslevel=1, mtime=0), mode=None)
     return image
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from lab.nodes import processes
 from lab.nodes.processes import ProcessRef
 from models.errors import BadInput, LabError
+from tools.atomic_file import write_atomically
 
 NODE_NAMES = ("node-a", "node-b", "node-c")
 DEFAULT_NAME = "default"
@@ -232,9 +233,7 @@ class Lab:
             },
             indent=1,
         )
-        temporary = self.root / "lab.json.new"
-        temporary.write_text(text)
-        temporary.replace(self.root / "lab.json")
+        write_atomically(self.root / "lab.json", text, mode=None)
 
     @classmethod
     def load(cls, name: str = DEFAULT_NAME, *, partial: bool = False) -> Lab:

@@ -11,6 +11,7 @@ from polars.exceptions import PolarsError
 
 from models.errors import BadInput, DatasetInvalid
 from models.forecast.learned.dataset import TABLES, Dataset, build
+from tools.atomic_file import replacing
 
 
 def read_dataset(folder: Path, *, now: datetime | None = None) -> Dataset:
@@ -43,9 +44,8 @@ def write_dataset(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
     try:
         folder.mkdir(exist_ok=True)
         for name, frame in tables.items():
-            new = folder / f"{name}.parquet.new"
-            frame.write_parquet(new)
-            new.replace(folder / f"{name}.parquet")
+            with replacing(folder / f"{name}.parquet", mode=None) as new:
+                frame.write_parquet(new)
     except (OSError, PolarsError) as error:
         raise BadInput(f"{folder} cannot be written ({error})") from None
 
@@ -57,6 +57,7 @@ def write_scores(path: Path, columns: Mapping[str, object]) -> None:
         pl.from_epoch("time", time_unit="us").dt.replace_time_zone("UTC").alias("time")
     )
     try:
-        frame.write_parquet(path)
+        with replacing(path, mode=None) as new:
+            frame.write_parquet(new)
     except (OSError, PolarsError) as error:
         raise BadInput(f"{path} cannot be written ({error})") from None

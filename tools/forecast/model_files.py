@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -12,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 
 from models.errors import BadInput, ModelInvalid
 from models.forecast.learned import serialise as store
+from tools.atomic_file import write_atomically
 
 
 def save_model(path: Path, model: store.Model, *, key: Path | None = None) -> None:
@@ -19,16 +18,7 @@ def save_model(path: Path, model: store.Model, *, key: Path | None = None) -> No
 
     data = store.dumps(model, None if key is None else _private(key))
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_atomically(path, data)
     except OSError as error:
         raise BadInput(f"the model cannot be written to {path} ({error.strerror})") from None
 

@@ -11,7 +11,6 @@ writes, any may read.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +39,7 @@ from models.forecast.history.rows import (
 )
 from models.incidents import Spell, continued
 from models.signal import Component, HardwareEvent, Signal, Summaries
+from tools.atomic_file import write_atomically
 
 VERSION = 1
 PARTS = (Component.STORAGE,)
@@ -140,7 +140,7 @@ class HistoryStore:
             if path.exists():
                 earlier = pl.read_parquet(path).filter(pl.col("time") <= moment(self.until))
                 frame = pl.concat([earlier, frame], how="diagonal_relaxed")
-            _replace(path, _parquet(frame))
+            write_atomically(path, _parquet(frame))
 
     def _write_events(self, events: Iterable[HardwareEvent], until: int) -> None:
         """Events up to `until` that are not there yet; what two logs told of the same moment stays one."""
@@ -159,7 +159,9 @@ class HistoryStore:
             ]  # fmt: skip
             if new:
                 rows = [[event.model_dump(mode="json")[name] for name in _EVENT] for event in (*stored, *new)]
-                _replace(path, _parquet(pl.DataFrame(rows, schema=list(_EVENT), orient="row").sort("time", "node")))
+                write_atomically(
+                    path, _parquet(pl.DataFrame(rows, schema=list(_EVENT), orient="row").sort("time", "node"))
+                )
 
     def _save(self) -> None:
         told = [spell for spells in self._spells.values() for spell in spells]
@@ -176,7 +178,7 @@ class HistoryStore:
             state[f"{name}.time"], state[f"{name}.values"] = kept.time, kept.values
         out = io.BytesIO()
         np.savez(out, allow_pickle=False, **state)
-        _replace(self.directory / "state.npz", out.getvalue())
+        write_atomically(self.directory / "state.npz", out.getvalue())
 
     # ---- reading ----
 
@@ -227,13 +229,3 @@ def _parquet(frame: pl.DataFrame) -> bytes:
     out = io.BytesIO()
     frame.write_parquet(out)
     return out.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from models.errors import BadInput
 from models.signal import STATISTICS, Floats, Signal, SignalHistory, Summaries
+from tools.atomic_file import replacing, write_atomically
 
 FINE_SECONDS, COARSE_SECONDS = 300, 3600
 FINE_SLOTS, COARSE_SLOTS = 312, 340
@@ -61,15 +62,13 @@ class _Level:
 
     def grow(self, columns: int) -> None:
         """Make room for more parts, row by row. The old file stays valid until the new one is complete."""
-        new = self.path.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        wider = _Level(new, self.seconds, self.slots, columns)
-        for row in np.flatnonzero(self.ends):
-            wider.cells[row, :-1] = np.nan
-            wider.cells[row, :-1, : self.columns] = self.cells[row, :-1]
-            wider.cells[row, -1, 0] = self.ends[row]
-        wider.cells.flush()
-        os.replace(new, self.path)
+        with replacing(self.path) as new:
+            wider = _Level(new, self.seconds, self.slots, columns)
+            for row in np.flatnonzero(self.ends):
+                wider.cells[row, :-1] = np.nan
+                wider.cells[row, :-1, : self.columns] = self.cells[row, :-1]
+                wider.cells[row, -1, 0] = self.ends[row]
+            wider.cells.flush()
         self.columns = columns
         self._map()
 
@@ -130,7 +129,7 @@ class SummaryRing:
         table = self.directory / "parts.jsonl"
         lines = table.read_text(encoding="utf-8").split("\n") if table.exists() else []
         if lines and lines[-1]:  # cut off while it was written: nothing was stored in that column yet
-            table.write_text("\n".join(lines[:-1]) + ("\n" if lines[:-1] else ""), encoding="utf-8")
+            write_atomically(table, "\n".join(lines[:-1]) + ("\n" if lines[:-1] else ""))
         for line in lines[:-1]:
             signal, node, part = json.loads(line)
             self._remember(signal, node, part)
@@ -213,12 +212,7 @@ class SummaryRing:
         self.fine.cells.flush()
         self.coarse.cells.flush()
         state = {"version": VERSION, "columns": self.columns, "newest": self.newest, "older": self.older}
-        temporary = self.directory / "state.new"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.directory / "state.json")
+        write_atomically(self.directory / "state.json", json.dumps(state))
 
     def close(self) -> None:
         """Let go of the lock; what was not flushed may be lost."""

@@ -4,7 +4,6 @@ after a crash, so that no event is lost between an offset and its events, and no
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEvent, Severity
+from tools.atomic_file import write_atomically
 
 MOST_EVENTS = 20_000
 """Of one node's log; beyond it the oldest of the least severe go first. A burst must not take the memory."""
@@ -89,14 +89,9 @@ class EventStore:
             "places": [[d, i, offset, check.hex()] for (d, i), (offset, check) in self.places.items()],
             "events": [event.model_dump(mode="json") for event in self._events],
         }  # fmt: skip
-        temporary = self._file.with_suffix(".new")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._file)
+            write_atomically(self._file, json.dumps(content))
         except OSError as error:
             raise HardwareLogUnavailable(
                 f"what was read of node {self._node!r} can't be noted in {self._file}: {error.strerror or error}",
