@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent.observe.observation import Observation
     from agent.settings import Settings
     from tools.history.store import HistoryStore
-    from tools.ports.hypervisor import Hypervisor
+    from tools.ports.platform import Platform
 
 Look = Callable[[], tuple[Fleet, list[Risk]]]
 """Observe and assess, as `FleetMonitor.poll` does; raises SourceError when it can't."""
@@ -23,7 +23,7 @@ Look = Callable[[], tuple[Fleet, list[Risk]]]
 class FleetMonitor:
     """Looks again and again, each time remembering the last fleet, the healthy pasts and how far each log was read."""
 
-    def __init__(self, settings: Settings, nodes: Mapping[str, Hypervisor], *, keep_ring: bool = False) -> None:
+    def __init__(self, settings: Settings, nodes: Mapping[str, Platform], *, keep_ring: bool = False) -> None:
         """Connects to nothing yet. `keep_ring`: summaries, and how far each log was read, are kept under state_dir across
         restarts, by one agent alone.
 
@@ -128,7 +128,7 @@ def poll_once(settings: Settings) -> tuple[Fleet, list[Risk]]:
     """One look, everything opened for it and closed after it. Raises as `FleetMonitor.poll` does."""
     from tools.libvirt.fleet import connect_nodes
 
-    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings))
+    nodes: dict[str, Platform] = dict(connect_nodes(settings))
     eyes = FleetMonitor(settings, nodes)
     try:
         return eyes.poll()

@@ -6,7 +6,6 @@ A check is a function that yields findings, or raises the LifeboatError that say
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from agent.state.certificate_pins import Pins
 from models.base import Value
 from models.errors import LifeboatError
 from models.policy import Policy
+from tools.bounded_call import BoundedCall
 
 if TYPE_CHECKING:
     from agent.settings import NodeSettings, PrometheusSettings, Settings
@@ -100,42 +100,43 @@ def run_checks(
         for node in patient.settings.nodes
         for check in node_checks
     ]
-    running = [(name, subject, _Running(ask)) for name, subject, ask in asked]
+    running = [_start(name, subject, ask) for name, subject, ask in asked]
     deadline = time.monotonic() + patience_seconds
     findings: list[Finding] = []
-    for name, subject, each in running:
-        if not each.done.wait(max(0.0, deadline - time.monotonic())):
-            health = (
-                Health.UNKNOWN if subject == "lifeboat" else Health.FAIL
-            )  # a move would not wait for a node, either
+    for each in running:
+        if not each.call.wait(deadline - time.monotonic()):
+            # A move would not wait for a node, either.
+            health = Health.UNKNOWN if each.subject == "lifeboat" else Health.FAIL
             what = f"no answer within {patience_seconds:g} s"
-            findings.append(finding(name, subject, health, what, "look at it by hand"))
+            findings.append(finding(each.name, each.subject, health, what, "look at it by hand"))
             continue
         findings += each.findings
-        if isinstance(each.error, LifeboatError):
-            findings.append(finding(name, subject, Health.FAIL, each.error.message, each.error.hint))
-        elif each.error is not None:
-            findings.append(finding(name, subject, Health.UNKNOWN, f"the check broke: {each.error!r}", "report this"))
+        match each.call.error:
+            case None:
+                pass
+            case LifeboatError() as error:
+                findings.append(finding(each.name, each.subject, Health.FAIL, error.message, error.hint))
+            case error:
+                what = f"the check broke: {error!r}"
+                findings.append(finding(each.name, each.subject, Health.UNKNOWN, what, "report this"))
     return findings
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Running:
-    """Not a pool: a node that hangs must not keep the process from ending."""
+    """One check under way."""
 
-    def __init__(self, ask: Callable[[], Iterable[Finding]]) -> None:
-        self.findings: list[Finding] = []
-        self.error: Exception | None = None
-        self.done = threading.Event()
-        self._ask = ask
-        threading.Thread(target=self._run, daemon=True).start()
+    name: str
+    subject: str
+    findings: list[Finding]
+    """what it has found so far, which stays when it raises"""
+    call: BoundedCall[None]
 
-    def _run(self) -> None:
-        try:
-            self.findings.extend(self._ask())  # what was found before it raised stays
-        except Exception as error:  # told in the finding
-            self.error = error
-        finally:
-            self.done.set()
+
+def _start(name: str, subject: str, ask: Callable[[], Iterable[Finding]]) -> _Running:
+    findings: list[Finding] = []
+    call = BoundedCall(lambda: findings.extend(ask()), name=f"doctor-{name}")
+    return _Running(name=name, subject=subject, findings=findings, call=call)
 
 
 def _name(check: Callable[..., object]) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -50,6 +49,7 @@ from models.risk import Risk
 from models.risk_level import node_risks
 from models.signal import Component
 from models.text import visible
+from tools.bounded_call import BoundedCall
 from tools.llm.fleet_facts import FleetFacts, FreeRoom, UnknownAlias, Way, holds_only_aliases
 from tools.signals import load_catalogue
 
@@ -212,27 +212,21 @@ def _ask(llm: LlmSettings, system_prompt: str, task: str, facts: FleetFacts) -> 
     """Hold the conversation in a thread of its own, so that an endpoint that never ends costs no more than the budget."""
     deadline = time.monotonic() + llm.timeout_seconds
     client = openai.DefaultHttpxClient(follow_redirects=False, timeout=llm.timeout_seconds)
-    answer: list[PlanDraft] = []
-    failure: list[Exception] = []
 
-    def converse() -> None:
-        try:
-            # Tracing would send the conversation to a third party if the environment asks for it.
-            with tracing_context(enabled=False):
-                answer.append(_converse(llm, system_prompt, task, facts, client, deadline))
-        except Exception as error:
-            failure.append(error)
+    def converse() -> PlanDraft:
+        # Tracing would send the conversation to a third party if the environment asks for it.
+        with tracing_context(enabled=False):
+            return _converse(llm, system_prompt, task, facts, client, deadline)
 
-    thread = threading.Thread(target=converse, name="llm-planner", daemon=True)
-    thread.start()
-    thread.join(max(0.0, deadline - time.monotonic()))
-    overdue = thread.is_alive()
+    call = BoundedCall(converse, name="llm-planner")
+    in_time = call.wait(deadline - time.monotonic())
     client.close()
-    if answer:
-        return answer[0]
-    if overdue:
+    if not in_time:
         raise PlannerFailed(f"the language model gave no plan within {llm.timeout_seconds:g} s")
-    raise _explained(failure[0], llm)
+    try:
+        return call.result()
+    except Exception as error:
+        raise _explained(error, llm) from None
 
 
 def _converse(

@@ -5,19 +5,19 @@ Nothing is judged here. What did not answer is said to be unread or offline, nev
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from agent.observe.observation import Observation, UnreadSource
 from agent.observe.signals import TelemetryCache, read_signals
 from models.errors import LifeboatError, NodeUnreachable
 from models.fleet import Fleet, Node, NodeState, Vm, VmState
 from models.signal import HardwareEvent, Signal, SignalHistory
-from tools.ports.hypervisor import Hypervisor
+from tools.bounded_call import BoundedCall
+from tools.ports.platform import Platform
 from tools.ports.telemetry import HardwareLog, MetricsSource
 
 EVENTS = timedelta(days=3)
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def observe(
-    hypervisors: Mapping[str, Hypervisor],
+    hypervisors: Mapping[str, Platform],
     *,
     now: datetime,
     metrics: MetricsSource | None = None,
@@ -49,9 +49,11 @@ def observe(
     that can't be read are in `unread`. Raises nothing of its own for what does not answer; BadInput from a hypervisor (a
     broken label) passes through.
     """
-    looks = {name: _Answer(lambda h=h: (h.node(), h.vms())) for name, h in hypervisors.items()}
+    looks = {
+        name: BoundedCall(lambda h=h: (h.node(), h.vms()), name=f"observe-{name}") for name, h in hypervisors.items()
+    }
     log_looks = [
-        (node, _Answer(lambda log=log: log.events(since=now - EVENTS)))
+        (node, BoundedCall(lambda log=log: log.events(since=now - EVENTS), name=f"log-{node}"))
         for node, sources in (logs or {}).items()
         for log in sources
     ]
@@ -62,13 +64,14 @@ def observe(
     was_offline = {node.name for node in previous.nodes if node.state is NodeState.OFFLINE} if previous else set[str]()
     began = time.monotonic()
     for name, look in looks.items():
-        look.wait(began + (min(patience_seconds, KNOWN_OFFLINE_SECONDS) if name in was_offline else patience_seconds))
+        patience = min(patience_seconds, KNOWN_OFFLINE_SECONDS) if name in was_offline else patience_seconds
+        look.wait(began + patience - time.monotonic())
     for _, look in log_looks:
-        look.wait(began + patience_seconds)
-    fleet, twice = _fleet({name: look.outcome() for name, look in looks.items()}, hypervisors, previous, now)
+        look.wait(began + patience_seconds - time.monotonic())
+    fleet, twice = _fleet({name: _outcome(look) for name, look in looks.items()}, hypervisors, previous, now)
     told: dict[str, list[list[HardwareEvent]]] = defaultdict(list)
     for node, look in log_looks:
-        outcome = look.outcome()
+        outcome = _outcome(look)
         if isinstance(outcome, LifeboatError):
             unread.append(UnreadSource("hardware log", outcome, node))
         else:
@@ -91,7 +94,7 @@ def observe(
 
 def _fleet(
     looks: Mapping[str, tuple[Node, list[Vm]] | LifeboatError],
-    hypervisors: Mapping[str, Hypervisor],
+    hypervisors: Mapping[str, Platform],
     previous: Fleet | None,
     now: datetime,
 ) -> tuple[Fleet, tuple[tuple[Vm, tuple[str, ...]], ...]]:
@@ -138,7 +141,7 @@ def _fleet(
     )
 
 
-def _still_runs(hypervisor: Hypervisor, uuid: str) -> bool:
+def _still_runs(hypervisor: Platform, uuid: str) -> bool:
     try:
         sight = hypervisor.observe(uuid)
     except NodeUnreachable:
@@ -174,34 +177,11 @@ def _same(event: HardwareEvent) -> tuple[object, ...]:
 # ---- asking many at once ----
 
 
-class _Answer(Generic[T]):
-    """What one question led to."""
-
-    def __init__(self, ask: Callable[[], T]) -> None:
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self.done = threading.Event()
-        # Not a pool: a node that hangs must not keep the process from ending.
-        threading.Thread(target=self._run, args=(ask,), daemon=True).start()
-
-    def _run(self, ask: Callable[[], T]) -> None:
-        try:
-            self._value = ask()
-        except BaseException as error:
-            self._error = error
-        finally:
-            self.done.set()
-
-    def wait(self, deadline: float) -> None:
-        """Until it is there, or `time.monotonic()` reaches the deadline."""
-        self.done.wait(max(0.0, deadline - time.monotonic()))
-
-    def outcome(self) -> T | LifeboatError:
-        """The answer, or why there is none; raises what is not a LifeboatError."""
-        if not self.done.is_set():
-            return NodeUnreachable("it did not answer in time", hint="look at the node")
-        if isinstance(self._error, LifeboatError):
-            return self._error
-        if self._error is not None:
-            raise self._error
-        return self._value  # pyright: ignore[reportReturnType]
+def _outcome(call: BoundedCall[T]) -> T | LifeboatError:
+    """The answer, or why there is none; raises what is not a LifeboatError."""
+    if not call.over:
+        return NodeUnreachable("it did not answer in time", hint="look at the node")
+    try:
+        return call.result()
+    except LifeboatError as error:
+        return error

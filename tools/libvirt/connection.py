@@ -2,8 +2,8 @@
 
 libvirt's calls block without a limit of their own: `open` for as long as the kernel tries to connect, others for as
 long as the far end keeps the connection. Two things bound them here: keepalive breaks a connection whose far end is
-gone, and each call runs in a thread that is waited for only so long. A call given up on may still take effect later;
-callers observe, as they have to anyway.
+gone, and each call is a `BoundedCall`. One given up on may still take effect later; callers observe, as they have to
+anyway.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import libvirt
 
 from models.errors import BadInput, NodeUnreachable
+from tools.bounded_call import BoundedCall
 
 Answer = TypeVar("Answer")
 
@@ -87,28 +88,6 @@ def _start_event_loop() -> None:
             _event_loop.start()
 
 
-class Call:
-    """A function running in a thread of its own, waited for only so long."""
-
-    def __init__(self, name: str, function: Callable[[], Any]) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.over = threading.Event()
-        self._function = function
-        threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self.result = self._function()
-        except BaseException as error:  # it is raised again in the thread that waits
-            self.error = error
-        finally:
-            self.over.set()
-
-    def wait(self, seconds: float) -> bool:
-        return self.over.wait(seconds)
-
-
 class LibvirtConnection:
     """The way to one node's libvirt.
 
@@ -123,7 +102,7 @@ class LibvirtConnection:
         self.answer_seconds = answer_seconds
         self._lock = threading.Lock()
         self._shared: libvirt.virConnect | None = None
-        self._opening: Call | None = None
+        self._opening: BoundedCall[libvirt.virConnect | None] | None = None
 
     def call(
         self, what: str, function: Callable[[libvirt.virConnect], Answer], *, seconds: float | None = None
@@ -135,16 +114,17 @@ class LibvirtConnection:
         """
         connection = self._connected()
         limit = self.answer_seconds if seconds is None else seconds
-        call = Call(f"libvirt-{self.node}", lambda: function(connection))
+        call = BoundedCall(lambda: function(connection), name=f"libvirt-{self.node}")
         if not call.wait(limit):
             self._drop(connection)
             raise self.unreachable(f"gave no answer to {what} within {limit:g} s")
-        if isinstance(call.error, libvirt.libvirtError) and not alive(connection):
+        try:
+            return call.result()
+        except libvirt.libvirtError as error:
+            if alive(connection):
+                raise
             self._drop(connection)
-            raise self.unreachable(f"{what}: {one_line(call.error)}") from call.error
-        if call.error is not None:
-            raise call.error
-        return call.result
+            raise self.unreachable(f"{what}: {one_line(error)}") from error
 
     @contextmanager
     def dedicated(self) -> Generator[libvirt.virConnect]:
@@ -185,13 +165,14 @@ class LibvirtConnection:
         with self._lock:
             if self._shared is connection:
                 self._shared = None
-        Call(f"libvirt-close-{self.node}", lambda: _close(connection))  # closing may block as long as the call does
+        # Closing may block as long as the call does.
+        BoundedCall(lambda: _close(connection), name=f"libvirt-close-{self.node}")
 
     def _open(self) -> libvirt.virConnect:
         _start_event_loop()
         with self._lock:
             stuck = self._opening
-        if stuck is not None and not stuck.over.is_set():  # don't pile up threads on a node that hangs
+        if stuck is not None and not stuck.over:  # don't pile up threads on a node that hangs
             raise self.unreachable("an earlier attempt to connect still hangs")
         self._check_port()
         given_up = threading.Event()
@@ -203,17 +184,18 @@ class LibvirtConnection:
                 return None
             return connection
 
-        call = Call(f"libvirt-open-{self.node}", connect)
+        call = BoundedCall(connect, name=f"libvirt-open-{self.node}")
         if not call.wait(self.connect_seconds):
             given_up.set()
             with self._lock:
                 self._opening = call
             raise self.unreachable(f"no connection within {self.connect_seconds:g} s")
-        if call.error is not None:
-            if isinstance(call.error, libvirt.libvirtError):
-                raise self.unreachable(one_line(call.error)) from call.error
-            raise call.error
-        connection: libvirt.virConnect = call.result
+        try:
+            connection = call.result()
+        except libvirt.libvirtError as error:
+            raise self.unreachable(one_line(error)) from error
+        if connection is None:
+            raise self.unreachable(f"no connection within {self.connect_seconds:g} s")
         with suppress(libvirt.libvirtError):  # a local driver has nothing to keep alive
             connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
         return connection

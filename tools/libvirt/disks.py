@@ -8,9 +8,9 @@ from contextlib import suppress
 import libvirt
 
 from models.fleet import VmState
+from tools.bounded_call import BoundedCall
 from tools.domain.shared_storage import SharedStorage
 from tools.domain.xml import Domain, DomainDisk
-from tools.libvirt.connection import Call
 from tools.libvirt.volumes import Pool, Volume, describe_volume, find_volume
 from tools.ports.vms import BackingImage, DiskObservation
 
@@ -144,10 +144,10 @@ def _chain(
 def _sizes_from_qemu(domain: libvirt.virDomain, device: str) -> tuple[int, int, int]:
     """Capacity, allocation and length. Waited for only briefly: a job that holds the domain up for half a minute must
     not make its node look unreachable."""
-    call = Call(f"block-info-{device}", lambda: domain.blockInfo(device, 0))
+    call = BoundedCall(lambda: domain.blockInfo(device, 0), name=f"block-info-{device}")
     if not call.wait(_QEMU_SECONDS) or call.error is not None:
         return 0, 0, 0
-    virtual, allocated, image = (int(figure) for figure in call.result)
+    virtual, allocated, image = (int(figure) for figure in call.result())
     return virtual, allocated, image
 
 

@@ -12,7 +12,8 @@ import libvirt
 
 from models.errors import BadInput, Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
 from models.migration.convergence import JobProgress
-from tools.libvirt.connection import Call, LibvirtConnection, alive, host_of, one_line
+from tools.bounded_call import BoundedCall
+from tools.libvirt.connection import LibvirtConnection, alive, host_of, one_line
 from tools.ports.migration import MigrationOptions, MigrationStatistics
 
 ABORT_SECONDS = 60.0
@@ -103,21 +104,19 @@ def run_migration(
     parameters: Any = migration_parameters(options, peer)
     uuid = domain.UUIDString()
     downtime_before = _set_downtime(node, uuid, max(1, round(options.max_downtime_seconds * 1000)))
-    call = Call(f"migrate-{node.node}", lambda: domain.migrateToURI3(peer.migration_uri, parameters, flags))
+    call = BoundedCall(lambda: domain.migrateToURI3(peer.migration_uri, parameters, flags), name=f"migrate-{node.node}")
     _watch(node, uuid, call, options, told_to_end, what)
-    if call.error is None:
-        return
-    if not isinstance(call.error, libvirt.libvirtError):
-        raise call.error
-    error = call.error
-    if not alive(domain.connect()):
-        raise node.unreachable(f"migrating {what}: {one_line(error)}") from error
-    if downtime_before is not None:  # QEMU keeps it past the job, and the vm is to be left as it was found
-        _set_downtime(node, uuid, downtime_before)
-    hint = "both nodes are looked at next"
-    if error.get_error_code() == libvirt.VIR_ERR_MIGRATE_UNSAFE:
-        hint = "if the disk is on storage that every node reaches, list its directory under `shared_paths`"
-    raise MigrationFailed(f"{what}: libvirt on {node.node} says: {one_line(error)}", hint=hint) from error
+    try:
+        call.result()
+    except libvirt.libvirtError as error:
+        if not alive(domain.connect()):
+            raise node.unreachable(f"migrating {what}: {one_line(error)}") from error
+        if downtime_before is not None:  # QEMU keeps it past the job, and the vm is to be left as it was found
+            _set_downtime(node, uuid, downtime_before)
+        hint = "both nodes are looked at next"
+        if error.get_error_code() == libvirt.VIR_ERR_MIGRATE_UNSAFE:
+            hint = "if the disk is on storage that every node reaches, list its directory under `shared_paths`"
+        raise MigrationFailed(f"{what}: libvirt on {node.node} says: {one_line(error)}", hint=hint) from error
 
 
 def require_compression(libvirt_version: int, options: MigrationOptions, node: str) -> None:
@@ -138,7 +137,7 @@ def version_text(version: int) -> str:
 def _watch(
     node: LibvirtConnection,
     uuid: str,
-    call: Call,
+    call: BoundedCall[int],
     options: MigrationOptions,
     told_to_end: Callable[[], bool],
     what: str,
