@@ -52,6 +52,20 @@ def bell(key_: int, index: NDArray[np.int64]) -> Floats:
     return (draws.sum(axis=0) - 1.5) * 2.0
 
 
+def spread(key_: int, index: NDArray[np.int64]) -> Floats:
+    """One number from [0, 1) for each index, which fill it evenly: among any n neighbours the count below p is within a few
+    of n·p, where that of independent draws strays by √n. For what a course promises to happen more and more often.
+
+    Multiples of the golden ratio, the most even of such sequences (Niederreiter, "Random Number Generation and Quasi-Monte
+    Carlo Methods", 1992, section 3.1)."""
+    return np.mod(once(key_) + (index % _PERIOD) * _GOLDEN, 1.0)
+
+
+_GOLDEN = (5.0**0.5 - 1.0) / 2.0
+_PERIOD = 1 << 30
+"""keeps the products small enough for a float's fraction; four seconds a step, it repeats after a century"""
+
+
 def white(key_: int, t: Floats, every: float = 1.0) -> Floats:
     """A new independent `bell` draw every `every` seconds."""
     return bell(key_, np.floor(t / every).astype(np.int64))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -101,6 +101,8 @@ def test_errors_are_loud_from_their_beginning(kind: FaultKind, seed: int, tempo:
 
 @settings(max_examples=30, deadline=None)
 @given(kind=kinds, seed=seeds, tempo=st.sampled_from([360.0, 3600.0]), onset=onsets)
+@example(kind="power", seed=0, tempo=360.0, onset=1_790_250_482.0)  # had fewer drop-outs later on
+@example(kind="power", seed=75_804_602, tempo=360.0, onset=1_790_161_412.4937088)  # its flutter outweighed its sag
 def test_a_fault_drifts_one_way_through_flutter_and_errors(
     kind: FaultKind, seed: int, tempo: float, onset: float
 ) -> None:
