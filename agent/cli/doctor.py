@@ -48,7 +48,7 @@ def doctor(
             pin_certificates(context, frozenset(repin or ()), everyone=pin)
         findings = run_checks(context, FLEET_CHECKS, NODE_CHECKS)
     if as_json:
-        write_json([finding.model_dump(mode="json") for finding in findings])
+        write_json([finding.model_dump(mode="json", by_alias=True) for finding in findings])
     else:
         print_findings(findings)
     raise SystemExit(1 if any(finding.health is Health.FAIL for finding in findings) else 0)
@@ -97,8 +97,8 @@ def print_findings(findings: list[Finding]) -> None:
         table.add_column(column, no_wrap=column in ("", "check"), overflow="fold")
     for each in findings:
         what = Text(visible(each.what, 400))
-        if each.mend:
-            what.append(f"\n→ {visible(each.mend, 400)}", style="bold" if each.health is Health.FAIL else "dim")
+        if each.fix:
+            what.append(f"\n→ {visible(each.fix, 400)}", style="bold" if each.health is Health.FAIL else "dim")
         table.add_row(Text(each.health, style=styles[each.health]), each.check, Text(visible(each.subject)), what)
     screen = console()
     screen.print(table)

@@ -58,4 +58,4 @@ def print_status(status: Status, console: Console) -> None:
                 table.add_row(*(Text(cell) for cell in row))
             console.print(table)
     for attempt in status.needs_human:
-        console.print(Text(f"A human must look: {attempt.message}", style="bold red"))
+        console.print(Text(f"Needs a human: {attempt.message}", style="bold red"))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from agent.doctor import host as place
-from agent.doctor import nodes, telemetry
+from agent.doctor import host, nodes, telemetry
 from agent.doctor.examine import FleetCheck, NodeCheck
 from agent.doctor.forecast import check_forecast
 
 FLEET_CHECKS: list[FleetCheck] = [
-    place.check_settings,
-    place.check_journal,
-    place.check_archives,
-    place.check_language_model,
+    host.check_settings,
+    host.check_journal,
+    host.check_archives,
+    host.check_language_model,
     telemetry.check_telemetry,
     telemetry.check_signals,
     telemetry.check_clock,

@@ -1,6 +1,6 @@
-"""`lifeboat doctor`: is everything there that an evacuation will need, and what mends what is not.
+"""Run the doctor's checks: is everything there that an evacuation will need, and how to fix what is not.
 
-A check is a function that yields findings, or raises the LifeboatError that says what is wrong. Which there are:
+A check is a function that yields findings, or raises the LifeboatError that says what is wrong. All of them are listed in
 `agent.doctor.checks`.
 """
 
@@ -13,6 +13,8 @@ from enum import StrEnum
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from agent.state.certificate_pins import Pins
 from models.base import Value
 from models.errors import LifeboatError
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from tools.journal.sqlite import Journal
     from tools.ports.clock import Clock
     from tools.ports.hypervisor import Hypervisor
-    from tools.prometheus.health import PrometheusSight
+    from tools.prometheus.health import PrometheusHealth
 
 PATIENCE_SECONDS = 20.0
 
@@ -32,7 +34,7 @@ PATIENCE_SECONDS = 20.0
 class Health(StrEnum):
     OK = "ok"
     WARN = "warn"
-    """works now; look at it in daylight"""
+    """works now; fix it before it is needed"""
     FAIL = "fail"
     """an evacuation that needs it would fail"""
     UNKNOWN = "unknown"
@@ -45,16 +47,17 @@ class Finding(Value):
     """a node, a file, an address, or `lifeboat` for what belongs to none"""
     health: Health
     what: str
-    mend: str = ""
+    fix: str = Field(default="", serialization_alias="mend")
+    """what to do about it; `--json` calls it `mend`, as it always has"""
 
 
-def finding(check: str, subject: str, health: Health, what: str, mend: str = "") -> Finding:
-    return Finding(check=check, subject=subject, health=health, what=what, mend=mend)
+def finding(check: str, subject: str, health: Health, what: str, fix: str = "") -> Finding:
+    return Finding(check=check, subject=subject, health=health, what=what, fix=fix)
 
 
 @dataclass(frozen=True)
 class CheckContext:
-    """What is examined."""
+    """What the checks examine."""
 
     settings: Settings
     policy: Policy
@@ -68,13 +71,13 @@ class CheckContext:
         return self.settings.prometheus
 
     @cached_property
-    def sight(self) -> PrometheusSight:
-        """One look of Prometheus for all checks. Raises MetricsUnavailable; only where Prometheus is configured."""
-        from tools.prometheus.health import look
+    def prometheus_health(self) -> PrometheusHealth:
+        """Asked once for all checks. Raises MetricsUnavailable; only where Prometheus is configured."""
+        from tools.prometheus.health import read_health
 
         prometheus = self.settings.prometheus
         assert prometheus is not None
-        return look(
+        return read_health(
             prometheus.url,
             node_label=prometheus.node_label,
             timeout_seconds=prometheus.timeout_seconds,
@@ -87,20 +90,20 @@ NodeCheck = Callable[[CheckContext, "NodeSettings"], Iterable[Finding]]
 
 
 def run_checks(
-    patient: CheckContext,
+    context: CheckContext,
     fleet_checks: Sequence[FleetCheck],
     node_checks: Sequence[NodeCheck],
     *,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> list[Finding]:
     """Every check at once, in the order they stand; one that hangs or fails stops none of the others."""
-    asked = [(_name(check), "lifeboat", partial(check, patient)) for check in fleet_checks]
-    asked += [
-        (_name(check), node.name, partial(check, patient, node))
-        for node in patient.settings.nodes
+    checks = [(_name(check), "lifeboat", partial(check, context)) for check in fleet_checks]
+    checks += [
+        (_name(check), node.name, partial(check, context, node))
+        for node in context.settings.nodes
         for check in node_checks
     ]
-    running = [_start(name, subject, ask) for name, subject, ask in asked]
+    running = [_start(name, subject, check) for name, subject, check in checks]
     deadline = time.monotonic() + patience_seconds
     findings: list[Finding] = []
     for each in running:
@@ -108,7 +111,7 @@ def run_checks(
             # A move would not wait for a node, either.
             health = Health.UNKNOWN if each.subject == "lifeboat" else Health.FAIL
             what = f"no answer within {patience_seconds:g} s"
-            findings.append(finding(each.name, each.subject, health, what, "look at it by hand"))
+            findings.append(finding(each.name, each.subject, health, what, "check it by hand"))
             continue
         findings += each.findings
         match each.call.error:
@@ -133,9 +136,9 @@ class _Running:
     call: BoundedCall[None]
 
 
-def _start(name: str, subject: str, ask: Callable[[], Iterable[Finding]]) -> _Running:
+def _start(name: str, subject: str, check: Callable[[], Iterable[Finding]]) -> _Running:
     findings: list[Finding] = []
-    call = BoundedCall(lambda: findings.extend(ask()), name=f"doctor-{name}")
+    call = BoundedCall(lambda: findings.extend(check()), name=f"doctor-{name}")
     return _Running(name=name, subject=subject, findings=findings, call=call)
 
 

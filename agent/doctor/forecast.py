@@ -11,7 +11,7 @@ FRESH_SECONDS = 3 * 3600.0
 """How old the newest hour of the history may be: one is taken in when it is over and every signal was read."""
 
 
-def check_forecast(patient: CheckContext) -> Iterator[Finding]:
+def check_forecast(context: CheckContext) -> Iterator[Finding]:
     """Each configured model file, and the history; nothing where none is configured."""
     from agent.assess.learned_models import LearnedModels
     from models.forecast.learned.as_of import span_name
@@ -19,12 +19,12 @@ def check_forecast(patient: CheckContext) -> Iterator[Finding]:
     from tools.history.store import HistoryStore
     from tools.signals import load_catalogue
 
-    signals = load_catalogue(patient.settings.signals_file)
-    learned = LearnedModels(patient.settings, signals)
+    signals = load_catalogue(context.settings.signals_file)
+    learned = LearnedModels(context.settings, signals)
     for label, (model, name) in learned.models().items():
         if isinstance(model, LifeboatError):
-            mend = model.hint or "train it again, or take it out of `forecast` in the settings"
-            yield finding("forecast", label, Health.FAIL, f"{model.message}; documented limits carry on", mend)
+            fix = model.hint or "train it again, or take it out of `forecast` in the settings"
+            yield finding("forecast", label, Health.FAIL, f"{model.message}; documented limits carry on", fix)
             continue
         spans = ", ".join(span_name(h) for h in model.horizons)
         what = (
@@ -32,11 +32,11 @@ def check_forecast(patient: CheckContext) -> Iterator[Finding]:
         )
         yield finding("forecast", label, Health.OK, what)
     if learned.models():
-        store = HistoryStore(patient.settings.state_dir / "history", signals)
-        age = patient.clock.now().timestamp() - store.until
+        store = HistoryStore(context.settings.state_dir / "history", signals)
+        age = context.clock.now().timestamp() - store.until
         if not store.until:
-            what, mend = "nothing was kept yet: learned forecasts say nothing", "start `lifeboat run`"
-            yield finding("forecast", "history", Health.WARN, what, mend)
+            what, fix = "nothing was kept yet: learned forecasts say nothing", "start `lifeboat run`"
+            yield finding("forecast", "history", Health.WARN, what, fix)
         elif age > FRESH_SECONDS:
             what = f"it ends {elapsed(age)} ago"
             yield finding(

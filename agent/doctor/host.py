@@ -1,4 +1,4 @@
-"""The doctor's checks of lifeboat's own place: settings, journal and pins, archives, language model."""
+"""The doctor's checks of lifeboat's own host: settings, journal and pins, archives, language model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from models.text import visible
 STORE_LOW_BYTES = 10 << 30
 
 
-def check_settings(patient: CheckContext) -> Iterator[Finding]:
-    """Enough nodes, and where they stand. (That every field can be read was seen before.)"""
-    nodes = patient.settings.nodes
+def check_settings(context: CheckContext) -> Iterator[Finding]:
+    """Enough nodes, and where they stand. (That every field can be read was checked before.)"""
+    nodes = context.settings.nodes
     if not nodes:
         yield finding("settings", "nodes", Health.FAIL, "no node is named", "list the libvirt nodes under `nodes`")
     elif len(nodes) == 1:
@@ -23,39 +23,39 @@ def check_settings(patient: CheckContext) -> Iterator[Finding]:
         domains = {node.failure_domain for node in nodes}
         if len(domains) == 1:
             what = f"all nodes are in {visible(domains.pop())!r}" if domains != {""} else "no node says where it stands"
-            mend = "set failure_domain (rack, power feed) of each node, or what dies together takes vms from itself"
-            yield finding("settings", "failure domains", Health.WARN, what, mend)
-    if patient.settings.simulated:
+            fix = "set failure_domain (rack, power feed) of each node, or what dies together takes vms from itself"
+            yield finding("settings", "failure domains", Health.WARN, what, fix)
+    if context.settings.simulated:
         yield finding("settings", "simulated", Health.WARN, "these nodes are simulated", "remove it for real ones")
 
 
-def check_journal(patient: CheckContext) -> Iterator[Finding]:
-    """The audit log's chain holds, and the pins are those it knows of. (That it can be written was seen when opened.)"""
-    count = patient.journal.verify()
-    what = f"{count} record{'' if count == 1 else 's'}, the chain holds ({patient.journal.path})"
+def check_journal(context: CheckContext) -> Iterator[Finding]:
+    """The audit log's chain holds, and the pins are those it knows of. (That it can be written was checked on opening it.)"""
+    count = context.journal.verify()
+    what = f"{count} record{'' if count == 1 else 's'}, the chain holds ({context.journal.path})"
     yield finding("journal", "audit log", Health.OK, what)
-    recorded, known = patient.pins.recorded(), patient.pins.known()
+    recorded, known = context.pins.recorded(), context.pins.known()
     for node in sorted({*recorded, *known}):
-        told, pin = recorded.get(node), known.get(node)
-        if told != (pin.sha256 if pin is not None else None):
+        sha256, pin = recorded.get(node), known.get(node)
+        if sha256 != (pin.sha256 if pin is not None else None):
             inside = f"has {pin.sha256[:16]}… pinned" if pin is not None else "has no pin"
-            what = f"pins.json {inside}, the audit log {f'says {told[:16]}…' if told else 'knows of none'}"
-            mend = (
+            what = f"pins.json {inside}, the audit log {f'says {sha256[:16]}…' if sha256 else 'knows of none'}"
+            fix = (
                 f"find out who changed pins.json, compare the certificate there, then `lifeboat doctor --repin {node}`"
             )
-            yield finding("journal", node, Health.FAIL, what, mend)
+            yield finding("journal", node, Health.FAIL, what, fix)
 
 
-def check_archives(patient: CheckContext) -> Iterator[Finding]:
+def check_archives(context: CheckContext) -> Iterator[Finding]:
     """The store takes an object, gives it back and lets it go; the key is there."""
     from tools.archive.files import StoreFiles
 
-    url = patient.settings.archive_url
+    url = context.settings.archive_url
     if not url:
         what = "none is configured: nothing can be archived"
         yield finding("archives", "store", Health.WARN, what, "set archive_url in the settings")
         return
-    files = StoreFiles(url, patient.settings.archive_options)
+    files = StoreFiles(url, context.settings.archive_options)
     probe = f".lifeboat-doctor-{uuid.uuid4()}"
     with files.explained("the probe"):
         try:
@@ -65,14 +65,14 @@ def check_archives(patient: CheckContext) -> Iterator[Finding]:
             files.remove(probe)
     free = files.free_bytes()
     low = free is not None and free < STORE_LOW_BYTES
-    room = "free space can't be told" if free is None else f"{free / 1e9:.1f} GB free"
+    room = "free space is unknown" if free is None else f"{free / 1e9:.1f} GB free"
     what = f"an object was written, read back and removed at {url}; {room}"
     yield finding("archives", "store", Health.WARN if low else Health.OK, what, "make room there" if low else "")
 
 
-def check_language_model(patient: CheckContext) -> Iterator[Finding]:
+def check_language_model(context: CheckContext) -> Iterator[Finding]:
     """The endpoint answers, takes the key and has the model, where one is configured. No model is asked anything."""
-    llm = patient.settings.llm
+    llm = context.settings.llm
     if llm is None:
         return
     import requests
@@ -84,7 +84,7 @@ def check_language_model(patient: CheckContext) -> Iterator[Finding]:
             headers["Authorization"] = f"Bearer {llm.api_key_file.read_text(encoding='utf-8').strip()}"
         except OSError as error:
             what = f"its key {llm.api_key_file} can't be read ({error.strerror or error}); {behind}"
-            yield finding("language model", llm.base_url, Health.WARN, what, "mend llm.api_key_file")
+            yield finding("language model", llm.base_url, Health.WARN, what, "fix llm.api_key_file")
             return
     try:
         answer = requests.get(f"{llm.base_url.rstrip('/')}/models", headers=headers, timeout=5)
@@ -98,8 +98,8 @@ def check_language_model(patient: CheckContext) -> Iterator[Finding]:
         return
     if not answer.ok:
         what = f"refuses: HTTP {answer.status_code}; {behind}"
-        mend = "renew the key" if answer.status_code in (401, 403) else "check llm.base_url"
-        yield finding("language model", llm.base_url, Health.WARN, what, mend)
+        fix = "renew the key" if answer.status_code in (401, 403) else "check llm.base_url"
+        yield finding("language model", llm.base_url, Health.WARN, what, fix)
     elif llm.model not in models:
         listed = ", ".join(visible(model, 60) for model in models[:5]) or "none"
         what = f"answers, and does not list {llm.model}; {behind}"

@@ -22,22 +22,22 @@ _DAY = timedelta(days=1)
 _NODES_AT_ONCE = 16
 
 
-def check_libvirt(patient: CheckContext, node: NodeSettings) -> Iterator[Finding]:
+def check_libvirt(context: CheckContext, node: NodeSettings) -> Iterator[Finding]:
     """libvirt answers: its versions and its vms."""
-    hypervisor = patient.nodes[node.name]
+    hypervisor = context.nodes[node.name]
     versions, vms = hypervisor.versions(), hypervisor.vms()
     counted = f"{len(vms)} vm{'' if len(vms) == 1 else 's'}"
     what = f"answers: libvirt {version(versions.libvirt)}, QEMU {version(versions.qemu)}, {counted}"
     yield finding("libvirt", node.name, Health.OK, what)
     for vm in vms:
         if vm.label_warning:
-            mend = "mend the vm's <lifeboat:vm> metadata; until then it is not archived"
-            yield finding("label", f"{node.name}/{vm.name}", Health.WARN, vm.label_warning, mend)
+            fix = "fix the vm's <lifeboat:vm> metadata; until then it is not archived"
+            yield finding("label", f"{node.name}/{vm.name}", Health.WARN, vm.label_warning, fix)
 
 
-def check_certificate(patient: CheckContext, node: NodeSettings) -> Iterator[Finding]:
+def check_certificate(context: CheckContext, node: NodeSettings) -> Iterator[Finding]:
     """What the other nodes are shown: port, certificate, its end, and its pin."""
-    name, hypervisor, policy = node.name, patient.nodes[node.name], patient.policy.migration
+    name, hypervisor, policy = node.name, context.nodes[node.name], context.policy.migration
     closed = hypervisor.closed_port()
     if closed is not None:
         what = f"no connection at {closed}, where the other nodes reach it: no vm moves there"
@@ -48,49 +48,49 @@ def check_certificate(patient: CheckContext, node: NodeSettings) -> Iterator[Fin
         yield finding("certificate", name, Health.WARN, what, "migration.tls_required: true")
         return
     shown = hypervisor.tls_certificate()
-    left = shown.expires_at - patient.clock.now()
+    left = shown.expires_at - context.clock.now()
     until = f"holds until {shown.expires_at:%Y-%m-%d} ({left.days} days), sha256 {shown.sha256[:16]}…"
     soon = left < EXPIRES_SOON
-    mend = f"renew it, then `lifeboat doctor --repin {name}`" if soon else ""
-    yield finding("certificate", name, Health.WARN if soon else Health.OK, until, mend)
-    yield _pin(patient, name, shown.sha256, policy.pins)
+    fix = f"renew it, then `lifeboat doctor --repin {name}`" if soon else ""
+    yield finding("certificate", name, Health.WARN if soon else Health.OK, until, fix)
+    yield _pin(context, name, shown.sha256, policy.pins)
 
 
-def _pin(patient: CheckContext, name: str, sha256: str, rule: PinRule) -> Finding:
+def _pin(context: CheckContext, name: str, sha256: str, rule: PinRule) -> Finding:
     if rule is PinRule.OFF:
         return finding("pin", name, Health.OK, "policy has pins off")
-    pin = patient.pins.known().get(name)
+    pin = context.pins.known().get(name)
     if pin is None:
         needed = rule is PinRule.REQUIRED
         what = "none, and policy requires one" if needed else "none: the first move there would pin what it is shown"
-        mend = "compare the fingerprint on the node, then `lifeboat doctor --pin`"
-        return finding("pin", name, Health.FAIL if needed else Health.WARN, what, mend)
+        fix = "compare the fingerprint on the node, then `lifeboat doctor --pin`"
+        return finding("pin", name, Health.FAIL if needed else Health.WARN, what, fix)
     if pin.sha256 == sha256:
         return finding("pin", name, Health.OK, f"shows what was pinned on {pin.pinned_at:%Y-%m-%d}")
     what = f"shows sha256 {sha256[:16]}…, pinned is {pin.sha256[:16]}…: no vm moves there"
-    mend = f"find out who changed it; if it was renewed, compare it there, then `lifeboat doctor --repin {name}`"
-    return finding("pin", name, Health.FAIL, what, mend)
+    fix = f"find out who changed it; if it was renewed, compare it there, then `lifeboat doctor --repin {name}`"
+    return finding("pin", name, Health.FAIL, what, fix)
 
 
-def check_cpu(patient: CheckContext) -> Iterator[Finding]:
+def check_cpu(context: CheckContext) -> Iterator[Finding]:
     """Which nodes could take each node's vms, were these given all the CPU that their node can give; and what fits all."""
-    told: dict[str, dict[str, str]] = {"kvm": {}, "qemu": {}}
+    guests_by_kind: dict[str, dict[str, str]] = {"kvm": {}, "qemu": {}}
     answering: dict[str, Compatibility] = {}
     with ThreadPoolExecutor(max_workers=_NODES_AT_ONCE) as pool:
-        asked = list(pool.map(_widest_guests, patient.nodes.values()))
-    for (name, node), widest in zip(patient.nodes.items(), asked, strict=True):
+        widest_guests = list(pool.map(_widest_guests, context.nodes.values()))
+    for (name, node), widest in zip(context.nodes.items(), widest_guests, strict=True):
         if widest is None:
             continue  # its own line says that it does not answer
         answering[name] = node
         for kind, guest in widest.items():
-            told[kind][name] = guest
-    slow = [name for name in answering if name not in told["kvm"]]
+            guests_by_kind[kind][name] = guest
+    slow = [name for name in answering if name not in guests_by_kind["kvm"]]
     if slow:
         what = "no KVM: vms there are emulated, which is slow"
         yield finding(
             "cpu", ", ".join(slow), Health.WARN, what, "switch virtualisation on in the firmware there; check /dev/kvm"
         )
-    guests = told["kvm"] or told["qemu"]
+    guests = guests_by_kind["kvm"] or guests_by_kind["qemu"]
     if len(guests) < 2:
         return
     lacks = _lacks(guests, answering)
@@ -137,11 +137,11 @@ def _lacks(guests: Mapping[str, str], nodes: Mapping[str, Compatibility]) -> dic
     return answer
 
 
-def check_hardware_log(patient: CheckContext, node: NodeSettings) -> Iterator[Finding]:
+def check_hardware_log(context: CheckContext, node: NodeSettings) -> Iterator[Finding]:
     """The BMC answers, and every collected log can be read."""
     from agent.observe.sources import hardware_logs
 
-    only = patient.settings.model_copy(update={"nodes": (node,)})
+    only = context.settings.model_copy(update={"nodes": (node,)})
     logs = hardware_logs(only)[node.name]
     if not logs:
         what = "none is configured: failing hardware shows in the metrics only"
@@ -150,7 +150,7 @@ def check_hardware_log(patient: CheckContext, node: NodeSettings) -> Iterator[Fi
     count = 0
     for log in logs:
         try:
-            count += len(log.events(since=patient.clock.now() - _DAY))
+            count += len(log.events(since=context.clock.now() - _DAY))
         except LifeboatError as error:
             yield finding("hardware log", node.name, Health.FAIL, error.message, error.hint)
             continue

@@ -18,7 +18,7 @@ from models.signal import Component, Signal, SignalHistory
 from tools.ports.telemetry import MetricsSource
 
 _WINDOW = timedelta(minutes=5)
-"""Prometheus itself looks this far back for a sample."""
+"""Prometheus itself goes this far back for a sample."""
 _QUERIES_AT_ONCE = 4
 
 
@@ -30,7 +30,7 @@ class Presence(StrEnum):
     MISSING = "missing"
     """no node reports it; a machine without such a part is no fault"""
     BROKEN = "broken"
-    """the query is refused, or its answer is ambiguous: the catalogue must be mended"""
+    """the query is refused, or its answer is ambiguous: the catalogue must be fixed"""
     UNREAD = "unread"
     """Prometheus did not answer, or only in part"""
 
@@ -74,14 +74,14 @@ def check_signals(
         return []
     first = ask(signals[0])
     if isinstance(first, MetricsUnavailable):
-        # Nobody is at home: asking for the rest would only take their time-outs, too.
+        # Prometheus is not there: asking for the rest would only wait for their time-outs, too.
         return [_row(signal, first, nodes) for signal in signals]
     with ThreadPoolExecutor(max_workers=_QUERIES_AT_ONCE) as pool:
         rest = list(pool.map(ask, signals[1:]))
-    return [_row(signal, found, nodes) for signal, found in zip(signals, [first, *rest], strict=True)]
+    return [_row(signal, answer, nodes) for signal, answer in zip(signals, [first, *rest], strict=True)]
 
 
-def _row(signal: Signal, found: list[SignalHistory] | LifeboatError, nodes: Sequence[str]) -> SignalRow:
+def _row(signal: Signal, answer: list[SignalHistory] | LifeboatError, nodes: Sequence[str]) -> SignalRow:
     counts = signal.failure_weight > 0 and not (signal.limits.low is None and signal.limits.high is None)
 
     def row(presence: Presence, why: str, having: set[str], parts: int = 0) -> SignalRow:
@@ -91,11 +91,11 @@ def _row(signal: Signal, found: list[SignalHistory] | LifeboatError, nodes: Sequ
             tuple(sorted(known - having)), tuple(sorted(having - known)), parts, counts, why,
         )  # fmt: skip
 
-    if isinstance(found, MetricsUnavailable):
-        return row(Presence.UNREAD, str(found), set())
-    if isinstance(found, LifeboatError):
-        return row(Presence.BROKEN, str(found), set())
-    alive = [history for history in found if np.isfinite(history.values).any()]
+    if isinstance(answer, MetricsUnavailable):
+        return row(Presence.UNREAD, str(answer), set())
+    if isinstance(answer, LifeboatError):
+        return row(Presence.BROKEN, str(answer), set())
+    alive = [history for history in answer if np.isfinite(history.values).any()]
     having = {history.node for history in alive}
     here = having & set(nodes)
     who = signal.exporter or "its exporter"

@@ -1,4 +1,4 @@
-"""The doctor's checks of what Prometheus tells: targets, signals and clocks."""
+"""The doctor's checks of what Prometheus knows: targets, signals and clocks."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from itertools import groupby
 
 from agent.doctor.examine import CheckContext, Finding, Health, finding
 from agent.doctor.signals import Presence, SignalRow
-from agent.doctor.signals import check_signals as look_at_signals
+from agent.doctor.signals import check_signals as read_signals
 from models.errors import MetricsUnavailable
 from models.text import visible
 
 _NAMED = 5
 
 
-def check_telemetry(patient: CheckContext) -> Iterator[Finding]:
+def check_telemetry(context: CheckContext) -> Iterator[Finding]:
     """Prometheus answers, and scrapes something of every node."""
-    if patient.prometheus is None:
+    if context.prometheus is None:
         what = "not configured: every node's risk is unknown"
         yield finding("telemetry", "prometheus", Health.WARN, what, "set prometheus.url in the settings")
         return
-    up, label = patient.sight.up, patient.prometheus.node_label
-    for node in patient.settings.nodes:
+    up, label = context.prometheus_health.up, context.prometheus.node_label
+    for node in context.settings.nodes:
         answering, total = up.get(node.name, (0, 0))
         if not total:
             known = ", ".join(visible(name, 40) for name in sorted(up)[:_NAMED] if name) or "nothing"
             what = f"no target has {label}={node.name!r}; Prometheus knows {known}"
-            mend = "scrape it, or set prometheus.node_label to the label that names nodes"
-            yield finding("telemetry", node.name, Health.FAIL, what, mend)
+            fix = "scrape it, or set prometheus.node_label to the label that names nodes"
+            yield finding("telemetry", node.name, Health.FAIL, what, fix)
         elif answering < total:
             health = Health.WARN if answering else Health.FAIL
-            silent = ", ".join(visible(job, 40) for job in patient.sight.down[node.name][:_NAMED])
+            silent = ", ".join(visible(job, 40) for job in context.prometheus_health.down[node.name][:_NAMED])
             what = f"{answering} of its {total} targets answer Prometheus, not {silent}"
             yield finding("telemetry", node.name, health, what, "see Prometheus's page of targets; then the node")
         else:
             yield finding("telemetry", node.name, Health.OK, f"{total} target{'s' if total > 1 else ''}, all answer")
 
 
-def check_clock(patient: CheckContext) -> Iterator[Finding]:
+def check_clock(context: CheckContext) -> Iterator[Finding]:
     """Each node's clock against this machine's, as Prometheus sees it."""
     try:
-        offsets = patient.sight.clock_offsets if patient.prometheus is not None else {}
+        offsets = context.prometheus_health.clock_offsets if context.prometheus is not None else {}
     except MetricsUnavailable:
         yield finding("clock", "all nodes", Health.UNKNOWN, "Prometheus does not tell", "see the line on telemetry")
         return
-    most = patient.policy.migration.max_clock_difference.total_seconds()
-    for node in patient.settings.nodes:
+    most = context.policy.migration.max_clock_difference.total_seconds()
+    for node in context.settings.nodes:
         offset = offsets.get(node.name)
         if offset is None:
             what = "nothing tells its time: libvirt can't, and Prometheus has no node_time_seconds of it"
@@ -65,22 +65,22 @@ def check_clock(patient: CheckContext) -> Iterator[Finding]:
             node.name,
             Health.FAIL if wrong else Health.OK,
             f"{side}; policy allows {most:g} s, no vm moves there" if wrong else f"within {most:g} s of this machine's",
-            "mend time synchronisation (chrony) there, or here if all nodes differ alike" if wrong else "",
+            "fix time synchronisation (chrony) there, or here if all nodes differ alike" if wrong else "",
         )
 
 
-def check_signals(patient: CheckContext) -> Iterator[Finding]:
+def check_signals(context: CheckContext) -> Iterator[Finding]:
     """Which signals of the catalogue Prometheus has, and on which nodes."""
-    prometheus = patient.prometheus
+    prometheus = context.prometheus
     if prometheus is None:
         return
     from agent.observe.sources import open_metrics
     from tools.signals import load_catalogue
 
-    signals = load_catalogue(patient.settings.signals_file)
-    nodes = [node.name for node in patient.settings.nodes]
+    signals = load_catalogue(context.settings.signals_file)
+    nodes = [node.name for node in context.settings.nodes]
     with closing(open_metrics(prometheus)) as metrics:
-        rows = look_at_signals(metrics, signals, nodes, now=patient.clock.now())
+        rows = read_signals(metrics, signals, nodes, now=context.clock.now())
     yield from signal_findings(rows)
 
 
@@ -89,7 +89,7 @@ def signal_findings(rows: Sequence[SignalRow]) -> Iterator[Finding]:
     and one for each set of nodes that lacks the same.
 
     What no node reports though its exporter answers, the hardware seems not to have: named, and no fault. Where that is all
-    of a component, lifeboat is blind there.
+    of a component, lifeboat sees nothing there.
     """
     if rows and all(row.presence is Presence.UNREAD for row in rows):
         yield finding("signals", "all", Health.UNKNOWN, "Prometheus does not tell", "see the line on telemetry")
@@ -99,7 +99,7 @@ def signal_findings(rows: Sequence[SignalRow]) -> Iterator[Finding]:
         those = list(group)
         for row in those:
             if row.presence is Presence.BROKEN:
-                yield finding("signals", row.signal, Health.FAIL, row.why, "mend it in the signals file")
+                yield finding("signals", row.signal, Health.FAIL, row.why, "fix it in the signals file")
             elif row.presence is Presence.UNREAD:
                 yield finding("signals", row.signal, Health.UNKNOWN, row.why, "ask again")
         counting = [row for row in those if row.counts]
@@ -119,14 +119,14 @@ def signal_findings(rows: Sequence[SignalRow]) -> Iterator[Finding]:
         for without, some in groupby(partial, key=_without):
             lacking = list(some)
             what = f"{_listed(without)} without {_names(lacking)}"
-            mend = f"see {_exporters(lacking)} there; fine where the hardware has no such part"
-            yield finding("signals", component, Health.WARN, what, mend)
+            fix = f"see {_exporters(lacking)} there; fine where the hardware has no such part"
+            yield finding("signals", component, Health.WARN, what, fix)
         if unseen:
-            strangers = sorted({visible(name, 40) for row in unseen for name in row.unmatched_nodes})
+            unmatched = sorted({visible(name, 40) for row in unseen for name in row.unmatched_nodes})
             what = f"no node reports {_names(unseen)}"
-            what += f"; reported for {_listed(strangers)}" if strangers else ""
-            mend = "check prometheus.node_label" if strangers else f"scrape {_exporters(unseen)} on every node"
-            yield finding("signals", component, Health.WARN, what, mend)
+            what += f"; reported for {_listed(unmatched)}" if unmatched else ""
+            fix = "check prometheus.node_label" if unmatched else f"scrape {_exporters(unseen)} on every node"
+            yield finding("signals", component, Health.WARN, what, fix)
 
 
 def _component(row: SignalRow) -> str:

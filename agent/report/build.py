@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from agent.report import sentences as words
+from agent.report import sentences
 from agent.report.outcomes import node_row, vm_row
 from agent.report.report import (
     SAFE_FATES,
@@ -46,7 +46,7 @@ def build_report(
     """The report of a plan (`evacuation` None: a dry run) or of an evacuation, finished or not.
 
     `risks` are those the plan was made from. `fleet_after` is a snapshot taken after the evacuation; without it what
-    the attempts observed is shown, and the report says that nobody looked again. `simulated_nodes`: the nodes and vms
+    the attempts observed is shown, and the report says that nobody checked again. `simulated_nodes`: the nodes and vms
     themselves are simulated. `audit_head` is the newest record's hash, kept here so that a cut-off log is noticed.
     """
     trigger = Trigger(
@@ -56,7 +56,7 @@ def build_report(
     )
     by_node = {risk.node: risk for risk in risks}
     # As it stood when the plan was made: a report written an hour later does not make that data stale.
-    standing = {
+    node_risks = {
         node.name: node_standing(node.name, by_node.get(node.name), policy, plan.created_at)
         for node in fleet_before.nodes
     }
@@ -65,17 +65,24 @@ def build_report(
     actions = {action.vm: action for action in plan.actions}
     rows = [
         vm_row(
-            vm, actions.get(vm.uuid), standing[vm.node].usable_risk, trigger, evacuating, evacuation, fleet_after, lost
+            vm,
+            actions.get(vm.uuid),
+            node_risks[vm.node].usable_risk,
+            trigger,
+            evacuating,
+            evacuation,
+            fleet_after,
+            lost,
         )
         for vm in fleet_before.vms
     ]
     order = {action.vm: index for index, action in enumerate(plan.actions)}
     rows.sort(key=lambda row: (not row.concerned, order.get(row.uuid, len(order)), row.name))
-    nodes = tuple(node_row(fleet_before, found, evacuating, lost, rows, fleet_after) for found in standing.values())
+    nodes = tuple(node_row(fleet_before, risk, evacuating, lost, rows, fleet_after) for risk in node_risks.values())
     blackout, blackout_from = longest_blackout(rows)
     draft = Report(
         kind=ReportKind.EVACUATION if evacuation else ReportKind.DRY_RUN,
-        tone=words.Tone.CALM,
+        tone=sentences.Tone.CALM,
         headline="",
         lead="",
         generated_at=now,
@@ -105,9 +112,9 @@ def build_report(
         notes=evacuation.notes if evacuation else (),
         provenance=_provenance(risks, plan, evacuation, audit_head, version),
     )
-    alerts = words.alerts(draft)
-    told = draft.model_copy(update={"alerts": alerts, "tone": words.tone(draft, alerts)})
-    return told.model_copy(update={"headline": words.headline(told), "lead": words.lead(told)})
+    alerts = sentences.alerts(draft)
+    report = draft.model_copy(update={"alerts": alerts, "tone": sentences.tone(draft, alerts)})
+    return report.model_copy(update={"headline": sentences.headline(report), "lead": sentences.lead(report)})
 
 
 def _totals(rows: list[VmRow]) -> Totals:
@@ -153,13 +160,15 @@ def _unknowns(
     evacuation: Evacuation | None,
     fleet_after: Fleet | None,
 ) -> tuple[str, ...]:
-    found = [f"{node.name}: its risk is unknown: {node.unknown_why}" for node in nodes if node.unknown_why]
-    found += [f"{risk.node}: {what}" for risk in risks for what in risk.unknown]
+    lines = [f"{node.name}: its risk is unknown: {node.unknown_why}" for node in nodes if node.unknown_why]
+    lines += [f"{risk.node}: {what}" for risk in risks for what in risk.unknown]
     vms = fleet.vm_by_uuid
     moving = [row for row in rows if row.planned is ActionKind.LIVE_MIGRATE]
     unmeasured = [row.name for row in moving if vms[row.uuid].dirty_bytes_per_second is None]
     if unmeasured:
-        found.append(f"how fast {words.listed_vms(unmeasured)} rewrites memory was never measured: times are guesses")
+        lines.append(
+            f"how fast {sentences.listed_vms(unmeasured)} rewrites memory was never measured: times are guesses"
+        )
     if evacuation is not None:
         silent = [
             row.name
@@ -169,29 +178,29 @@ def _unknowns(
             and row.measured.blackout_seconds is None
         ]
         if silent:
-            found.append(f"how long {words.listed_vms(silent)} stood still was not measured")
+            lines.append(f"how long {sentences.listed_vms(silent)} stood still was not measured")
         if fleet_after is None and evacuation.ended_at is not None:
-            found.append("nobody looked at the fleet again after the evacuation; what the attempts observed is shown")
-    return tuple(found)
+            lines.append("nobody checked the fleet again after the evacuation; what the attempts observed is shown")
+    return tuple(lines)
 
 
 def _provenance(
     risks: Sequence[Risk], plan: Plan, evacuation: Evacuation | None, audit_head: str | None, version: str
 ) -> tuple[ProvenanceRow, ...]:
     by = plan.planned_by
-    found = [
+    rows = [
         ("evacuation", evacuation.id if evacuation else ""),
-        ("forecast", words.listed(sorted({risk.model for risk in risks if risk.model}))),
-        ("forecast stands on", words.listed(sorted({risk.basis for risk in risks if risk.basis}))),
-        ("planner", words.planner_name(plan)),
+        ("forecast", sentences.listed(sorted({risk.model for risk in risks if risk.model}))),
+        ("forecast stands on", sentences.listed(sorted({risk.basis for risk in risks if risk.basis}))),
+        ("planner", sentences.planner_name(plan)),
         ("solver stood in because", by.fallback_reason or ""),
         ("language model", by.model or ""),
         ("prompt SHA-256", by.prompt_sha256 or ""),
         ("planner's note", by.notes),
         ("plan SHA-256", plan.digest()),
-        ("plan made at", words.moment(plan.created_at)),
+        ("plan made at", sentences.moment(plan.created_at)),
         ("fleet SHA-256", plan.fleet_sha256),
         ("audit log head", audit_head or ""),
         ("lifeboat", version),
     ]
-    return tuple(ProvenanceRow(what=what, value=value) for what, value in found if value)
+    return tuple(ProvenanceRow(what=what, value=value) for what, value in rows if value)

@@ -1,6 +1,6 @@
 """The report's charts as inline SVG: the risk over time, the risk over horizons, the moves on a time line.
 
-matplotlib draws them; it is imported when a chart is asked for. Two things are mended in its output. Colours are drawn
+matplotlib draws them; it is imported when a chart is asked for. Two things are changed in its output. Colours are drawn
 as stand-ins and become CSS variables, so that one page is light and dark. Texts are drawn as stand-ins and become
 escaped text afterwards, so that a vm's name never meets matplotlib's own markup (`$…$`) or its fonts' missing glyphs.
 """
@@ -49,7 +49,7 @@ class _Texts:
         return f"@T{len(self._kept) - 1}@"
 
     def fill_in(self, svg: str) -> str:
-        return re.sub(r"@T(\d+)@", lambda found: self._kept[int(found[1])], svg)
+        return re.sub(r"@T(\d+)@", lambda stand_in: self._kept[int(stand_in[1])], svg)
 
 
 def risk_chart(report: Report) -> str:
@@ -170,16 +170,16 @@ def _draw_move(axes: Axes, texts: _Texts, vm: VmRow, index: int, measured: bool)
     lasted = vm.measured.seconds or 0.0
     axes.barh(index - 0.06, lasted, left=vm.started_seconds, height=0.40, color=colour, alpha=0.9, linewidth=0)
     silent = vm.measured.blackout_seconds if vm.measured.blackout_seconds is not None else vm.measured.downtime_seconds
-    said = seconds_in_words(lasted) if vm.measured.seconds is not None else "no time measured"
+    label = seconds_in_words(lasted) if vm.measured.seconds is not None else "no time measured"
     if silent is not None and vm.planned is ActionKind.LIVE_MIGRATE:
-        said += f", silent {seconds_in_words(silent)}"
+        label += f", silent {seconds_in_words(silent)}"
     if not good:
-        said = f"{vm.outcome or vm.fate}, {said}" if vm.fate is not Fate.INDETERMINATE else f"indeterminate, {said}"
-    axes.text(vm.started_seconds + lasted, index - 0.06, _beside(texts, said), va="center", color=_MUTED)
+        label = f"{vm.outcome or vm.fate}, {label}" if vm.fate is not Fate.INDETERMINATE else f"indeterminate, {label}"
+    axes.text(vm.started_seconds + lasted, index - 0.06, _beside(texts, label), va="center", color=_MUTED)
 
 
-def _beside(texts: _Texts, said: str) -> str:
-    return texts.put(f"\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}{said}")
+def _beside(texts: _Texts, label: str) -> str:
+    return texts.put(f"\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}{label}")
 
 
 class _Spread:

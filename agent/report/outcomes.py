@@ -116,22 +116,22 @@ def _last_seen(vm: Vm, attempt: Attempt | None, fleet_after: Fleet | None) -> tu
         ObservedState.PAUSED: VmState.PAUSED,
         ObservedState.SHUTOFF: VmState.SHUTOFF,
     }
-    found = [(e.node, states[e.seen]) for e in (attempt.evidence if attempt else ()) if e.seen in states]
-    for node, state in found:
+    observed = [(e.node, states[e.seen]) for e in (attempt.evidence if attempt else ()) if e.seen in states]
+    for node, state in observed:
         if state is VmState.RUNNING:
             return node, state
-    return found[-1] if found else (None, None)
+    return observed[-1] if observed else (None, None)
 
 
 def node_row(
     fleet: Fleet,
-    found: NodeRisk,
+    node_risk: NodeRisk,
     evacuating: frozenset[str],
     lost: frozenset[str],
     rows: list[VmRow],
     fleet_after: Fleet | None,
 ) -> NodeRow:
-    name, risk = found.node, found.risk
+    name, risk = node_risk.node, node_risk.risk
     node = fleet.node_by_name[name]
     dry = all(row.fate in (Fate.PLANNED, Fate.UNTOUCHED) for row in rows) and fleet_after is None
     after: int | None = sum(r.memory_bytes for r in rows if r.node_after == name and _holds_memory(r.state_after, r))
@@ -148,8 +148,8 @@ def node_row(
         evacuating=name in evacuating,
         lost=name in lost,
         probability=risk.probability if risk else {},
-        at_trigger_horizon=found.probability,
-        unknown_why=found.why if found.standing is RiskLevel.UNKNOWN else "",
+        at_trigger_horizon=node_risk.probability,
+        unknown_why=node_risk.why if node_risk.standing is RiskLevel.UNKNOWN else "",
         drivers=risk.drivers if risk else (),
         data_age_seconds=risk.data_age_seconds if risk else None,
         memory_bytes=node.vm_memory_bytes,

@@ -50,7 +50,7 @@ class Fate(StrEnum):
     LOST = "lost"
     """was on a node when that node stopped answering"""
     INDETERMINATE = "indeterminate"
-    """nobody knows where it runs: a human must look"""
+    """nobody knows where it runs: it needs a human"""
 
 
 SAFE_FATES = frozenset({Fate.MOVED, Fate.ARCHIVED})
@@ -76,7 +76,7 @@ class NodeRow(Value):
     """what vms may use in all"""
     used_before_bytes: int = Field(ge=0)
     used_after_bytes: int | None
-    """None when nobody looked afterwards"""
+    """None when nobody checked afterwards"""
 
 
 class VmRow(Value):
@@ -207,7 +207,7 @@ class Report(Value):
     simulated_marks: tuple[str, ...]
     """what in this report is simulated or synthetic; empty when all of it is real"""
     alerts: tuple[str, ...]
-    """what a human must look at, most urgent first"""
+    """what needs a human, most urgent first"""
     evacuation_id: str | None
     outcome: EvacuationOutcome | None
     evacuating: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The sentences of a report: headline, lead, what a human must look at. Pure."""
+"""The sentences of a report: headline, lead, what needs a human. Pure."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ def listed_vms(names: list[str]) -> str:
     return listed([visible(name, 60) for name in names])
 
 
-def tone(report: Report, found: tuple[str, ...]) -> Tone:
+def tone(report: Report, alerts: tuple[str, ...]) -> Tone:
     totals = report.totals
     if totals.lost or totals.indeterminate:
         return Tone.BAD
     if report.kind is ReportKind.DRY_RUN:
-        if report.passed is False or found:
+        if report.passed is False or alerts:
             return Tone.WARN
         return Tone.READY if any(vm.planned not in (None, ActionKind.STAY) for vm in report.vms) else Tone.CALM
     if report.outcome is EvacuationOutcome.RUNNING:
         return Tone.READY
-    return Tone.WARN if found or report.outcome is not EvacuationOutcome.DONE else Tone.GOOD
+    return Tone.WARN if alerts or report.outcome is not EvacuationOutcome.DONE else Tone.GOOD
 
 
 def alerts(report: Report) -> tuple[str, ...]:
-    """What a human must look at, the most urgent first."""
-    found = [_indeterminate(vm) for vm in report.vms if vm.fate is Fate.INDETERMINATE]
+    """What needs a human, the most urgent first."""
+    lines = [_indeterminate(vm) for vm in report.vms if vm.fate is Fate.INDETERMINATE]
     lost = [vm.name for vm in report.vms if vm.fate is Fate.LOST]
     if lost:
         verb, them = ("was", "it") if len(lost) == 1 else ("were", "them")
-        found.append(
+        lines.append(
             f"{listed_vms(lost)} {verb} on a node when it stopped answering: "
             f"make sure that node is off before you start {them} from a backup"
         )
-    found += [
+    lines += [
         f"{visible(vm.name, 60)} {_how_it_ended(vm)}: {visible(vm.message) or 'no reason was recorded'}"
         for vm in report.vms
         if vm.outcome in (AttemptOutcome.FAILED, AttemptOutcome.REFUSED) and vm.fate is Fate.UNTOUCHED
     ]
-    found += [f"rule {result.rule} failed: {visible(result.why)}" for result in report.rules if not result.passed]
-    return tuple(found)
+    lines += [f"rule {result.rule} failed: {visible(result.why)}" for result in report.rules if not result.passed]
+    return tuple(lines)
 
 
 def _how_it_ended(vm: VmRow) -> str:
@@ -61,9 +61,9 @@ def _indeterminate(vm: VmRow) -> str:
     name = visible(vm.name, 60)
     if vm.outcome is AttemptOutcome.DONE:
         seen = f"{vm.state_after} on {visible(vm.node_after, 60)}" if vm.node_after and vm.state_after else "nowhere"
-        return f"{name} was moved, yet was seen {seen} afterwards: look at {_places(vm)} before you start it anywhere"
+        return f"{name} was moved, yet was seen {seen} afterwards: check {_places(vm)} before you start it anywhere"
     why = f" ({visible(vm.message)})" if vm.message else ""
-    return f"nobody knows where {name} runs{why}: look at {_places(vm)} before you start it anywhere"
+    return f"nobody knows where {name} runs{why}: check {_places(vm)} before you start it anywhere"
 
 
 def _places(vm: VmRow) -> str:
@@ -76,13 +76,13 @@ def headline(report: Report) -> str:
 
 def _quiet(report: Report) -> str:
     unknown = [visible(node.name, 60) for node in report.nodes if node.at_trigger_horizon is None]
-    said = "No node is to be emptied"
+    calm = "No node is to be emptied"
     if unknown:
-        return f"{said}; the risk of {listed(unknown)} is unknown, which is not healthy"
+        return f"{calm}; the risk of {listed(unknown)} is unknown, which is not healthy"
     worst = max(report.nodes, key=lambda node: node.at_trigger_horizon or 0.0, default=None)
     if worst is None:
-        return said
-    return f"{said}: the highest risk is {percent(worst.at_trigger_horizon or 0.0)} within {_horizon(report)}"
+        return calm
+    return f"{calm}: the highest risk is {percent(worst.at_trigger_horizon or 0.0)} within {_horizon(report)}"
 
 
 def _cause(report: Report) -> str:
@@ -96,8 +96,8 @@ def _cause(report: Report) -> str:
         return f"{names} {be} {'to be emptied' if planned else 'emptied'} on request{_low(nodes, report)}"
     worst = max(past, key=lambda node: node.at_trigger_horizon or 0.0)
     chance = percent(worst.at_trigger_horizon or 0.0)
-    said = f"{names} {be} forecast to fail ({chance} within {_horizon(report)})"
-    return f"{said} because {visible(worst.drivers[0].why, 140).rstrip('. ')}" if worst.drivers else said
+    forecast = f"{names} {be} forecast to fail ({chance} within {_horizon(report)})"
+    return f"{forecast} because {visible(worst.drivers[0].why, 140).rstrip('. ')}" if worst.drivers else forecast
 
 
 def _horizon(report: Report) -> str:
@@ -119,7 +119,7 @@ def _effect(report: Report) -> str:
         return "nothing was touched"
     parts = [f"{counted(totals.safe, 'vm')} {'is' if totals.safe == 1 else 'are'} safe", f"{totals.lost} lost"]
     if totals.indeterminate:
-        parts.append(f"{totals.indeterminate} must be looked at by a human")
+        parts.append(f"{totals.indeterminate} must be checked by a human")
     if totals.untouched:
         parts.append(f"{totals.untouched} not moved")
     if totals.waiting:
@@ -143,17 +143,17 @@ def _planned(report: Report) -> str:
 
 
 def lead(report: Report) -> str:
-    told = _lead_of_plan(report) if report.kind is ReportKind.DRY_RUN else _lead_of_evacuation(report)
-    return " ".join(sentence for sentence in told if sentence)
+    sentences = _lead_of_plan(report) if report.kind is ReportKind.DRY_RUN else _lead_of_evacuation(report)
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _lead_of_plan(report: Report) -> list[str]:
     failed = [result.rule for result in report.rules if not result.passed]
-    blind = [result.rule for result in report.rules if not result.judged]
-    unjudged = f"; {listed(blind)} not judged" if blind else ""
+    unjudged = [result.rule for result in report.rules if not result.judged]
+    and_unjudged = f"; {listed(unjudged)} not judged" if unjudged else ""
     judged = {
         None: "The guard has not judged it yet.",
-        True: f"The guard passed it: {counted(len(report.rules) - len(blind), 'rule')} kept, none broken{unjudged}.",
+        True: f"The guard passed it: {counted(len(report.rules) - len(unjudged), 'rule')} kept, none broken{and_unjudged}.",
         False: f"The guard refused it: {listed(failed)}.",
     }[report.passed]
     ask = {
@@ -165,28 +165,30 @@ def _lead_of_plan(report: Report) -> list[str]:
 
 
 def _lead_of_evacuation(report: Report) -> list[str]:
-    told: list[str] = []
+    sentences: list[str] = []
     totals = report.totals
     if totals.moved and totals.archived:
         runs = "1 runs on another node" if totals.moved == 1 else f"{totals.moved} run on other nodes"
-        told.append(f"{runs} and {totals.archived} {'is' if totals.archived == 1 else 'are'} verified in the archive.")
+        sentences.append(
+            f"{runs} and {totals.archived} {'is' if totals.archived == 1 else 'are'} verified in the archive."
+        )
     elif totals.archived:
         be = "is" if totals.archived == 1 else "are"
-        told.append(f"{counted(totals.archived, 'vm')} {be} verified in the archive.")
+        sentences.append(f"{counted(totals.archived, 'vm')} {be} verified in the archive.")
     if report.longest_blackout_seconds is not None:
         source = "seen from outside" if report.longest_blackout_from == "probe" else "as the hypervisor measured"
         silence = seconds_in_words(report.longest_blackout_seconds)
-        told.append(f"The longest silence of a moving vm was {silence}, {source}.")
+        sentences.append(f"The longest silence of a moving vm was {silence}, {source}.")
     safe = [m.time for m in report.moments if m.kind is MomentKind.ALL_SAFE]
     for lost in (m for m in report.moments if m.kind is MomentKind.NODE_LOST):
-        said = visible(lost.label, 120)
+        loss = visible(lost.label, 120)
         if safe and lost.time >= max(safe):
             after = seconds_in_words((lost.time - max(safe)).total_seconds())
-            told.append(f"{said} {after} after the last move was done.")
+            sentences.append(f"{loss} {after} after the last move was done.")
         else:
-            told.append(f"{said} before every vm was safe.")
-    said = _ENDED.get(report.outcome) if report.outcome else None
-    return [*told, said] if said else told
+            sentences.append(f"{loss} before every vm was safe.")
+    ending = _ENDED.get(report.outcome) if report.outcome else None
+    return [*sentences, ending] if ending else sentences
 
 
 _ENDED = {

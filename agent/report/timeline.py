@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from agent.report import sentences as words
+from agent.report import sentences
 from agent.report.report import (
     Moment,
     MomentKind,
@@ -64,7 +64,7 @@ def moments(
 ) -> tuple[Moment, ...]:
     if evacuation is None:
         return ()
-    found: list[tuple[MomentKind, datetime, str]] = []
+    steps: list[tuple[MomentKind, datetime, str]] = []
     past = [
         (point.time, line.node)
         for line in risk_lines(evacuation, evacuating, trigger)
@@ -73,20 +73,20 @@ def moments(
         if point.probability >= trigger.probability
     ]
     if past:
-        found.append((MomentKind.TRIGGER, min(past)[0], f"{min(past)[1]} past the trigger"))
-    found.append((MomentKind.PLAN, plan.created_at, f"plan by the {words.planner_name(plan)}"))
+        steps.append((MomentKind.TRIGGER, min(past)[0], f"{min(past)[1]} past the trigger"))
+    steps.append((MomentKind.PLAN, plan.created_at, f"plan by the {sentences.planner_name(plan)}"))
     if evacuation.approved_at:
         by = evacuation.approved_by or "(unknown)"
-        found.append((MomentKind.APPROVAL, evacuation.approved_at, f"approved by {by}"))
+        steps.append((MomentKind.APPROVAL, evacuation.approved_at, f"approved by {by}"))
     starts = [a.started_at for a in evacuation.attempts if a.outcome is not AttemptOutcome.REFUSED]
     if starts:
-        found.append((MomentKind.FIRST_MOVE, min(starts), "first move started"))
+        steps.append((MomentKind.FIRST_MOVE, min(starts), "first move started"))
     ends = _done_ends(evacuation)
     if ends and _all_done(plan, evacuation):
-        found.append((MomentKind.ALL_SAFE, max(ends), "every planned move done"))
-    found += [(MomentKind.NODE_LOST, loss.at, f"{loss.node} stopped answering") for loss in evacuation.nodes_lost]
-    if evacuation.ended_at and MomentKind.ALL_SAFE not in [kind for kind, _, _ in found]:
-        found.append((MomentKind.END, evacuation.ended_at, f"ended: {evacuation.outcome}"))
+        steps.append((MomentKind.ALL_SAFE, max(ends), "every planned move done"))
+    steps += [(MomentKind.NODE_LOST, loss.at, f"{loss.node} stopped answering") for loss in evacuation.nodes_lost]
+    if evacuation.ended_at and MomentKind.ALL_SAFE not in [kind for kind, _, _ in steps]:
+        steps.append((MomentKind.END, evacuation.ended_at, f"ended: {evacuation.outcome}"))
     triggered = min(past)[0] if past else None
     order = list(MomentKind)
     return tuple(
@@ -96,5 +96,5 @@ def moments(
             label=label,
             since_trigger_seconds=(at - triggered).total_seconds() if triggered else None,
         )
-        for kind, at, label in sorted(found, key=lambda f: (f[1], order.index(f[0])))
+        for kind, at, label in sorted(steps, key=lambda f: (f[1], order.index(f[0])))
     )

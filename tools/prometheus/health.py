@@ -1,4 +1,4 @@
-"""What Prometheus says of itself: which targets it reaches, and how far each node's clock is from ours."""
+"""What Prometheus reports about itself: which targets it reaches, and how far each node's clock is from ours."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _KEPT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class PrometheusSight:
-    """One look."""
+class PrometheusHealth:
+    """What one question to Prometheus found."""
 
     up: Mapping[str, tuple[int, int]]
     """node → targets that answer, targets in all"""
@@ -29,7 +29,7 @@ class PrometheusSight:
     """node → seconds its clock is ahead of this machine's, to about a second; nodes without node_exporter are missing"""
 
 
-def look(url: str, *, node_label: str, timeout_seconds: float, headers: Mapping[str, str]) -> PrometheusSight:
+def read_health(url: str, *, node_label: str, timeout_seconds: float, headers: Mapping[str, str]) -> PrometheusHealth:
     """Ask `url`. Raises MetricsUnavailable when it does not answer, or not as Prometheus does."""
     up: dict[str, tuple[int, int]] = {}
     down: dict[str, tuple[str, ...]] = {}
@@ -45,11 +45,11 @@ def look(url: str, *, node_label: str, timeout_seconds: float, headers: Mapping[
     for labels, value, ahead in _instant(url, query, timeout_seconds, headers):
         if math.isfinite(value):
             offsets[node_name(labels.get(node_label, ""))] = value + ahead
-    return PrometheusSight(up, down, offsets)
+    return PrometheusHealth(up, down, offsets)
 
 
 class NodeClocks:
-    """`clock_offset` for the nodes: asked at most once a minute; None for whatever Prometheus does not tell."""
+    """`clock_offset` for the nodes: asked at most once a minute; None where Prometheus does not know it."""
 
     def __init__(self, url: str, *, node_label: str, timeout_seconds: float, headers: Mapping[str, str]) -> None:
         self._ask = (url, node_label, timeout_seconds, headers)
@@ -62,7 +62,9 @@ class NodeClocks:
             if time.monotonic() - self._asked >= _KEPT_SECONDS:
                 url, label, timeout, headers = self._ask
                 try:
-                    self._offsets = look(url, node_label=label, timeout_seconds=timeout, headers=headers).clock_offsets
+                    self._offsets = read_health(
+                        url, node_label=label, timeout_seconds=timeout, headers=headers
+                    ).clock_offsets
                 except LifeboatError:
                     self._offsets = {}
                 self._asked = time.monotonic()

@@ -66,7 +66,7 @@ def test_a_learned_model_that_cant_be_used_fails_and_an_empty_history_is_named(w
     assert "own.lifeboat cannot be read" in model.what
     assert "documented limits carry on" in model.what
     assert (history.subject, history.health) == ("history", Health.WARN)
-    assert history.mend == "start `lifeboat run`"
+    assert history.fix == "start `lifeboat run`"
 
 
 def pin_all(ward: Ward) -> None:
@@ -114,7 +114,7 @@ def test_what_is_broken_fails_alone_and_is_told_how_to_mend(
 ):
     spoil(ward)
     assert set(ward.failing()) == fails
-    assert all(each.mend for each in ward.findings() if each.health is not Health.OK)
+    assert all(each.fix for each in ward.findings() if each.health is not Health.OK)
 
 
 def test_a_silent_node_fails_its_own_checks_only(ward: Ward):
@@ -129,7 +129,7 @@ def test_cpus_that_differ_are_told_by_pair_with_what_fits_all(ward: Ward):
     rows = {(each.subject, each.health): each for each in ward.findings() if each.check == "cpu"}
     assert set(rows) == {("node-a", Health.WARN), ("node-b", Health.WARN), ("node-c", Health.WARN)}
     assert "can't move to node-c, which lacks EPYC" in rows["node-a", Health.WARN].what
-    assert "qemu64, which fits all 3 nodes" in rows["node-a", Health.WARN].mend
+    assert "qemu64, which fits all 3 nodes" in rows["node-a", Health.WARN].fix
 
 
 def test_a_pin_file_that_was_changed_behind_the_audit_log_fails_until_the_node_is_pinned_again(

@@ -108,4 +108,4 @@ def test_the_doctor_says_it_in_few_lines(rows: list[SignalRow], told: list[tuple
     findings = list(signal_findings(rows))
     assert [each.health.value for each in findings] == [health for health, _ in told]
     assert all(said in each.what for each, (_, said) in zip(findings, told, strict=True))
-    assert all(each.mend for each in findings if each.health.value != "ok")
+    assert all(each.fix for each in findings if each.health.value != "ok")

@@ -102,8 +102,8 @@ def test_a_failed_move_on_a_living_node_is_not_a_loss() -> None:
 
 def test_an_indeterminate_vm_needs_a_human_and_names_both_places() -> None:
     report = evacuated((DONE, INDETERMINATE, DONE, DONE, DONE), node_dies=False)
-    assert "1 must be looked at by a human" in report.headline
-    assert "look at node-a and node-c before you start it anywhere" in report.alerts[0]
+    assert "1 must be checked by a human" in report.headline
+    assert "check node-a and node-c before you start it anywhere" in report.alerts[0]
 
 
 def test_a_move_reported_done_does_not_count_when_the_vm_was_not_seen_there_afterwards() -> None:
@@ -143,7 +143,7 @@ def test_a_target_that_died_too_takes_its_vms_along() -> None:
 def test_without_a_second_look_the_report_says_so() -> None:
     report = evacuated(look_again=False)
     assert report.totals.safe == 5
-    assert any("nobody looked at the fleet again" in line for line in report.unknowns)
+    assert any("nobody checked the fleet again" in line for line in report.unknowns)
 
 
 def test_an_evacuation_under_way_claims_nothing_yet() -> None:

@@ -9,15 +9,15 @@ import pytest
 from scenes.stub_prometheus import Answer, Reply, as_json, stub_prometheus, vector
 
 from models.errors import MetricsUnavailable
-from tools.prometheus.health import NodeClocks, PrometheusSight, look
+from tools.prometheus.health import NodeClocks, PrometheusHealth, read_health
 
 A, B = {"instance": "node-a:9100", "job": "node"}, {"instance": "node-b:9100", "job": "node"}
 IPMI = {"instance": "node-b:9290", "job": "ipmi"}
 
 
-def seen(answer: Answer) -> PrometheusSight:
+def seen(answer: Answer) -> PrometheusHealth:
     with stub_prometheus(answer) as stub:
-        return look(stub.url, node_label="instance", timeout_seconds=5.0, headers={"X-Scope-OrgID": "lab"})
+        return read_health(stub.url, node_label="instance", timeout_seconds=5.0, headers={"X-Scope-OrgID": "lab"})
 
 
 def telling(offsets: Mapping[str, str], *, prometheus_ahead: float = 0.0) -> Answer:
@@ -61,7 +61,7 @@ def test_nobody_there():
     with stub_prometheus(telling({})) as stub:
         pass
     with pytest.raises(MetricsUnavailable, match="does not answer"):
-        look(stub.url, node_label="instance", timeout_seconds=5.0, headers={})
+        read_health(stub.url, node_label="instance", timeout_seconds=5.0, headers={})
     clocks = NodeClocks(stub.url, node_label="instance", timeout_seconds=5.0, headers={})
     assert clocks.offset("node-a") is None
 
