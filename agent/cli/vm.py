@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agent.cli.options import ConfigOption, JsonOption
+
 if TYPE_CHECKING:
     from models.policy import Policy
     from tools.domain.inventory.resource import Inventory
     from tools.domain.shared_storage import SharedStorage
 
-vm = typer.Typer(help="Look at single vms.", no_args_is_help=True, rich_markup_mode=None)
+vm = typer.Typer(help="Check single vms.", no_args_is_help=True, rich_markup_mode=None)
 
 _LARGEST_FILE = 16 << 20
 """bytes; no guest's definition comes near"""
@@ -20,7 +22,7 @@ _LARGEST_FILE = 16 << 20
 
 @vm.callback()
 def group() -> None:
-    """Look at single vms."""
+    """Check single vms."""
 
 
 @vm.command()
@@ -36,13 +38,8 @@ def check(
             "--shared-path", metavar="DIR", help="A directory every node reaches; adds to the settings' ones."
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", envvar="LIFEBOAT_CONFIG", help="Settings, for shared_paths, shared_pools and policy_file."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show everything each definition names on its host, what each kind of move does with it, and what keeps the vm from
     moving so. Needs no host and changes nothing.
@@ -52,7 +49,7 @@ def check(
     """
     from agent.cli.console import write_json
 
-    policy, storage = _surroundings(policy_file, shared or [], config)
+    policy, storage = _settings_for(policy_file, shared or [], config)
     checked = [_check(path, policy, storage) for path in files]
     if as_json:
         write_json({"vms": checked})
@@ -61,10 +58,10 @@ def check(
             _print(each)
 
 
-def _surroundings(
+def _settings_for(
     policy_file: Path | None, shared: list[str], config: Path | None
 ) -> tuple[Policy | None, SharedStorage]:
-    """Policy and shared storage, from the settings where there are some: definitions are checked without any, too."""
+    """Policy and shared storage, from the settings where there are any: definitions are checked without them, too."""
     from agent.documents import read_policy
     from agent.settings import DEFAULT_PATHS, load_settings
     from tools.domain.shared_storage import SharedStorage
@@ -115,8 +112,8 @@ def _check(path: Path, policy: Policy | None, storage: SharedStorage) -> dict[st
 
 def _obstacles(content: bytes, inventory: Inventory, policy: Policy | None) -> dict[str, str | None]:
     """By kind of move, None where nothing stands in its way: what the definition says, then what policy and label say."""
-    from agent.plan.options import archive_obstacle, cold_obstacle, is_protected
     from models.fleet import Vm
+    from models.placement import archive_blocker, cold_blocker, is_protected
     from models.plan import ActionKind
     from tools.domain.inventory.resource import MOVES
     from tools.domain.labels import read_labels
@@ -127,7 +124,7 @@ def _obstacles(content: bytes, inventory: Inventory, policy: Policy | None) -> d
         if labels.cold_archive_allowed is False:
             reasons[ActionKind.COLD_ARCHIVE].append(labels.warning or "its label forbids a cold archive")
     else:
-        seen = Vm(
+        candidate = Vm(
             uuid=inventory.uuid or inventory.name,
             name=inventory.name,
             node="",
@@ -136,9 +133,9 @@ def _obstacles(content: bytes, inventory: Inventory, policy: Policy | None) -> d
             cold_archive_allowed=labels.cold_archive_allowed,
             label_warning=labels.warning,
         )
-        reasons[ActionKind.COLD_MIGRATE].append(cold_obstacle(seen, policy) or None)
-        reasons[ActionKind.COLD_ARCHIVE].append(archive_obstacle(seen, policy) or None)
-        if is_protected(seen, policy):
+        reasons[ActionKind.COLD_MIGRATE].append(cold_blocker(candidate, policy))
+        reasons[ActionKind.COLD_ARCHIVE].append(archive_blocker(candidate, policy))
+        if is_protected(candidate, policy):
             for move in MOVES:
                 reasons[move].append("it is protected by policy")
     return {move.value: "; ".join(filter(None, reasons[move])) or None for move in MOVES}
