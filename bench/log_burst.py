@@ -195,7 +195,8 @@ def main() -> None:
 
 def _journal(path: Path, files: list[Path]) -> set[Told]:
     """The first lines of the text logs as an export of 60 MB, under what is read of a file seen for the first time."""
-    from tools.logs.files import split_line, understand
+    from tools.logs.files import split_line
+    from tools.logs.reader import understand
 
     told: set[Told] = set()
     with path.open("wb") as out:

@@ -52,6 +52,10 @@ def assess(
         for failed in observation.unread:
             if failed.node in (None, node.name):
                 unread[failed.what] = failed.error.message
+        for doubt in observation.doubts:
+            if doubt.node == node.name:
+                before = unread.get(doubt.log)
+                unread[doubt.log] = doubt.what if before is None else f"{before}; {doubt.what}"
         spoken = {history.signal.component for history in histories[node.name]}
         if signals and "metrics" not in unread:
             for component in WATCHED:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.table import Table
 
     from agent.assess.tiers import TierChange
@@ -32,6 +34,16 @@ def assess(
     ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the risks to this file, too.")] = None,
     all_drivers: Annotated[bool, typer.Option("--drivers", help="Show every driver, not only the strongest.")] = False,
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Judge this folder (docs/field.md) instead of the live sources.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="With --evidence: the moment to judge, RFC 3339; default the newest in it."),
+    ] = None,
+    policy_file: Annotated[
+        Path | None, typer.Option("--policy", help="With --evidence: the policy; default the careful one.")
+    ] = None,
 ) -> None:
     """Show how likely each node is to fail within 30 minutes, 2 hours, a day and a week, and why."""
     from agent.assess.monitor import FleetMonitor
@@ -42,6 +54,13 @@ def assess(
     from models.tier import Tier
     from tools.libvirt.fleet import connect_nodes
 
+    if evidence is not None:
+        _assess_evidence(evidence, at, policy_file, config, as_json=as_json)
+        return
+    if at is not None or policy_file is not None:
+        raise BadInput(
+            "--at and --policy belong to --evidence", hint="leave them out, or name a folder with --evidence"
+        )
     settings = load_settings(config)
     if settings.prometheus is None:
         raise BadInput("no telemetry is configured", hint="set `prometheus.url` in the settings")
@@ -93,6 +112,47 @@ def assess(
     for ground, of in grounds.items():
         whose = f"{', '.join(visible(node) for node in of)}: " if len(grounds) > 1 else ""
         screen.print(f"{whose}{ground}", style="dim", markup=False)
+
+
+def _assess_evidence(
+    directory: Path, at: str | None, policy_file: Path | None, config: Path | None, *, as_json: bool
+) -> None:
+    from agent.assess.evidence import judge_evidence
+    from agent.cli.console import console, write_json
+    from agent.documents import read_policy
+    from agent.settings import load_settings
+    from models.policy import Policy
+    from models.text import percent, visible
+
+    policy = read_policy(policy_file) if policy_file is not None else Policy()
+    signals_file = load_settings(config).signals_file if config is not None else None
+    judged = judge_evidence(directory, policy, at=_moment(at), signals_file=signals_file)
+    if as_json:
+        write_json(judged)
+        return
+    screen = console()
+    screen.print(f"as of {judged['at']}", markup=False)
+    for row in judged["nodes"]:
+        name = visible(row["node"])
+        screen.print(f"{name}: {row['tier']}, P(fails within 2 h) {percent(row['probability']['2h'])}", markup=False)
+        for driver in row["drivers"]:
+            screen.print(f"{name}: {visible(driver['why'])}", markup=False)
+        for line in row["unknown"]:
+            screen.print(f"{name}: unknown: {visible(line, 300)}", style="yellow", markup=False)
+
+
+def _moment(text: str | None) -> datetime | None:
+    from datetime import UTC, datetime
+
+    from models.errors import BadInput
+
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"--at {text!r} is no time", hint="give it as 2026-11-20T12:00:00Z") from error
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) -> dict[str, TierChange]:

@@ -22,6 +22,16 @@ class UnreadSource:
 
 
 @dataclass(frozen=True)
+class LogDoubt:
+    """Something that one node's hardware log left open: what nobody understood is not healthy."""
+
+    node: str
+    log: str
+    """which, such as `log files`"""
+    what: str
+
+
+@dataclass(frozen=True)
 class Observation:
     """All that was seen in one look."""
 
@@ -32,6 +42,8 @@ class Observation:
     events: tuple[HardwareEvent, ...] = ()
     """oldest first"""
     unread: tuple[UnreadSource, ...] = ()
+    doubts: tuple[LogDoubt, ...] = ()
+    """what hardware logs left open"""
     unmatched_nodes: tuple[str, ...] = ()
     """nodes the metrics name and the fleet does not have: a wrong node label shows here"""
     duplicate_vms: tuple[tuple[Vm, tuple[str, ...]], ...] = ()

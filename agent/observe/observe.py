@@ -9,16 +9,16 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from agent.observe.observation import Observation, UnreadSource
+from agent.observe.observation import LogDoubt, Observation, UnreadSource
 from agent.observe.signals import TelemetryCache, read_signals
 from models.errors import LifeboatError, NodeUnreachable
 from models.fleet import Fleet, Node, NodeState, Vm, VmState
 from models.signal import HardwareEvent, Signal, SignalHistory
 from tools.bounded_call import BoundedCall
-from tools.ports.platform import Platform
-from tools.ports.telemetry import HardwareLog, MetricsSource
+from tools.ports.telemetry import DoubtfulLog, HardwareLog, MetricsSource
+from tools.ports.vms import VmObservation
 
 EVENTS = timedelta(days=3)
 SAME_EVENT_SECONDS = 15.0
@@ -30,8 +30,18 @@ KNOWN_OFFLINE_SECONDS = 1.0
 T = TypeVar("T")
 
 
+class Inventory(Protocol):
+    """As much of a node as a look needs: what a platform or a file can tell."""
+
+    def node(self) -> Node: ...
+
+    def vms(self) -> list[Vm]: ...
+
+    def observe(self, uuid: str) -> VmObservation | None: ...
+
+
 def observe(
-    hypervisors: Mapping[str, Platform],
+    hypervisors: Mapping[str, Inventory],
     *,
     now: datetime,
     metrics: MetricsSource | None = None,
@@ -53,7 +63,7 @@ def observe(
         name: BoundedCall(lambda h=h: (h.node(), h.vms()), name=f"observe-{name}") for name, h in hypervisors.items()
     }
     log_looks = [
-        (node, BoundedCall(lambda log=log: log.events(since=now - EVENTS), name=f"log-{node}"))
+        (node, BoundedCall(lambda log=log: _read_log(log, since=now - EVENTS), name=f"log-{node}"))
         for node, sources in (logs or {}).items()
         for log in sources
     ]
@@ -70,12 +80,14 @@ def observe(
         look.wait(began + patience_seconds - time.monotonic())
     fleet, twice = _fleet({name: _outcome(look) for name, look in looks.items()}, hypervisors, previous, now)
     told: dict[str, list[list[HardwareEvent]]] = defaultdict(list)
+    doubts: list[LogDoubt] = []
     for node, look in log_looks:
         outcome = _outcome(look)
         if isinstance(outcome, LifeboatError):
             unread.append(UnreadSource("hardware log", outcome, node))
         else:
-            told[node].append(outcome)
+            told[node].append(outcome[0])
+            doubts += [LogDoubt(node, *doubt) for doubt in outcome[1]]
     events = [event for sources in told.values() for event in merge_events(sources)]
     known = set(fleet.node_by_name)
     return Observation(
@@ -84,6 +96,7 @@ def observe(
         histories=tuple(h for h in histories if h.node in known),
         events=tuple(sorted(events, key=lambda event: event.time)),
         unread=tuple(unread),
+        doubts=tuple(doubts),
         unmatched_nodes=tuple(sorted({h.node for h in histories} - known)),
         duplicate_vms=twice,
     )
@@ -94,7 +107,7 @@ def observe(
 
 def _fleet(
     looks: Mapping[str, tuple[Node, list[Vm]] | LifeboatError],
-    hypervisors: Mapping[str, Platform],
+    hypervisors: Mapping[str, Inventory],
     previous: Fleet | None,
     now: datetime,
 ) -> tuple[Fleet, tuple[tuple[Vm, tuple[str, ...]], ...]]:
@@ -141,7 +154,7 @@ def _fleet(
     )
 
 
-def _still_runs(hypervisor: Platform, uuid: str) -> bool:
+def _still_runs(hypervisor: Inventory, uuid: str) -> bool:
     try:
         sight = hypervisor.observe(uuid)
     except NodeUnreachable:
@@ -150,6 +163,13 @@ def _still_runs(hypervisor: Platform, uuid: str) -> bool:
 
 
 # ---- hardware logs ----
+
+
+def _read_log(log: HardwareLog, *, since: datetime) -> tuple[list[HardwareEvent], list[tuple[str, str]]]:
+    events = log.events(since=since)
+    if not isinstance(log, DoubtfulLog):
+        return events, []
+    return events, [(log.title, doubt) for doubt in log.doubts()]
 
 
 def merge_events(sources: Sequence[Sequence[HardwareEvent]]) -> list[HardwareEvent]:

@@ -14,30 +14,27 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import ClassVar
 
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEvent
+from tools.logs.doubts import Counts, LineSpan, log_doubts
 from tools.logs.event_store import EventStore
-from tools.logs.patterns import Match, lines_with_hints, match_kernel, match_sel
+from tools.logs.lines import LONGEST_LINE, Reference, is_same_host, split
+from tools.logs.patterns import Match, lines_with_hints
+from tools.logs.reader import TAGS, LineReader, understand
 from tools.logs.templates import Templates
 
 FIRST_READ_BYTES = 64 << 20
 """At the first look only so much of a file's end is read, and what was left out is counted. What turns up later is new."""
 _CHUNK = 1 << 20
-_LONGEST_LINE = 8192
 _CHECKED = 256
 """Bytes before the place reached whose hash says that the file is still the same one."""
 _KEPT = timedelta(days=7)
 _NAMES = re.compile(r"(?:.*\.log|syslog|messages|kern|bmc|smartd)(?:[.-]\d+)?(?:\.gz)?")
-_LINE = re.compile(
-    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?\d*(?:Z|[+-]\d\d:?\d\d)) (?P<host>\S+) "
-    r"(?P<tag>[^:\s\[]{1,48})(?:\[\d+\])?: ?(?P<message>.*)"
-)
-_UPTIME = re.compile(r"^\[ *\d+\.\d+\] ")
-_REPEATED = re.compile(r"^message repeated (\d+) times: \[ ?(.*)\]$")
-_KERNEL_TAGS, _BMC_TAGS = frozenset({"kernel", "smartd", "rasdaemon"}), frozenset({"ipmievd", "ipmiseld"})
+_AHEAD = timedelta(minutes=5)
 
 
 @dataclass
@@ -49,33 +46,25 @@ class _Place:
     """SHA-256 over the `_CHECKED` bytes before `offset`"""
 
 
-@dataclass
-class Counts:
-    """What became of the lines read so far."""
-
-    lines: int = 0
-    events: int = 0
-    unknown: int = 0
-    """that no pattern names"""
-    unreadable: int = 0
-    """that look like an event but have no time, host and tag"""
-    foreign: int = 0
-    """that look like an event but are of another host or program"""
-    skipped_bytes: int = 0
-    """at the start of files too long to read in full"""
-
-
 class LogFiles:
     """A `HardwareLog` over files and directories that hold one node's collected logs. Safe to use from several threads."""
 
+    title: ClassVar[str] = "log files"
+
     def __init__(
-        self, node: str, paths: Sequence[Path], *, other_nodes: Iterable[str] = (), state_file: Path | None = None
-    ) -> None:
+        self, node: str, paths: Sequence[Path], *, other_nodes: Iterable[str] = (), state_file: Path | None = None,
+        at: datetime | None = None, zone: tzinfo | None = None,
+    ) -> None:  # fmt: skip
         """`other_nodes`: lines of these hosts are left aside, for files that several nodes write to. `state_file`: what was read
-        and how far is kept there, so that a restart goes on from it."""
+        and how far is kept there, so that a restart goes on from it. `at` is when the logs were gathered, None: now; `zone` that
+        of times that name none, None: this machine's."""
         self._node = node
         self._paths = tuple(paths)
-        self._others = frozenset(other_nodes) - {node}
+        self._others = tuple(name for name in other_nodes if not is_same_host(name, node))
+        self._at = at
+        self._zone = zone
+        self._reader = LineReader()
+        self._spans = LineSpan()
         self._events = EventStore(node, state_file)
         self._places = {key: _Place(offset, check) for key, (offset, check) in self._events.places.items()}
         self._first_look = not self._places
@@ -91,10 +80,26 @@ class LogFiles:
         with self._lock:
             for path in self._files(since):
                 self._read(path)
+                self._add(self._reader.flush())
             self._first_look = False
             self._events.forget(min(since, datetime.now(UTC) - _KEPT))
             self._events.save({key: (place.offset, place.check) for key, place in self._places.items()})
-            return self._events.since(since)
+            return list(dict.fromkeys(self._reader.named(event) for event in self._events.since(since)))
+
+    def doubts(self) -> list[str]:
+        """What could not be made sense of so far, one line each: what nobody understood is not healthy."""
+        with self._lock:
+            return log_doubts(self.counts, self._reader, self._spans, self._reference.now)
+
+    @property
+    def newest(self) -> datetime | None:
+        """The time of the newest line, whatever it says; None when none has one."""
+        return self._spans.last
+
+    @property
+    def _reference(self) -> Reference:
+        now = self._at or datetime.now(UTC)
+        return Reference(now, self._zone or now.astimezone().tzinfo or UTC)
 
     def _files(self, since: datetime) -> list[Path]:
         """The files to look into, oldest first."""
@@ -165,70 +170,41 @@ class LogFiles:
         self.templates.sample(block, lines)
         self.counts.lines += lines
         self.counts.unknown += lines - len(candidates)
-        for line in candidates:
-            self._take(line[:_LONGEST_LINE])
+        reference = self._reference
+        for end in (block[: block.find(b"\n")], block[block.rfind(b"\n", 0, -1) + 1 :]):
+            line = split(end[:LONGEST_LINE].decode("utf-8", "replace").rstrip("\n"), reference)
+            if line is not None:
+                self._spans.add(line.at, 0)
+        self._spans.lines += lines
+        for candidate in candidates:
+            self._take(candidate[:LONGEST_LINE], reference)
 
-    def _take(self, line: bytes) -> None:
-        found = _LINE.match(line.decode("utf-8", "replace"))
-        if found is None:
+    def _take(self, candidate: bytes, reference: Reference) -> None:
+        line = split(candidate.decode("utf-8", "replace"), reference)
+        if line is None:
             self.counts.unreadable += 1
+            self.counts.undated += candidate.startswith(b"[") or candidate.lstrip(b"<0123456789>").startswith(b"[")
             return
-        tag, host = found["tag"], found["host"]
-        if (tag not in _KERNEL_TAGS and tag not in _BMC_TAGS) or host in self._others:
+        if line.tag not in TAGS or any(is_same_host(line.host, other) for other in self._others):
             self.counts.foreign += 1
             return
-        said = understand(tag, found["message"])
-        if said is None:
+        said = self._reader.read(line.tag, line.message, line.at)
+        if not said:
             self.counts.unknown += 1
-            return
-        try:
-            at = datetime.fromisoformat(found["time"][:26] + _zone(found["time"])).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.counts.unreadable += 1
-            return
-        self.counts.events += 1
-        self._events.add(event_of(self._node, at, said))
+        if line.at > reference.now + _AHEAD:
+            self._spans.ahead += 1
+        self._add(said)
 
-
-def understand(tag: str, message: str) -> Match | None:
-    """What a message of that program says; None when no pattern names it, or the program is none that reports hardware."""
-    message = _UPTIME.sub("", message)
-    repeated = _REPEATED.match(message)
-    if repeated is not None:
-        message = _UPTIME.sub("", repeated[2])
-    if tag in _BMC_TAGS:
-        return match_sel(message)
-    return match_kernel(message) if tag in _KERNEL_TAGS else None
+    def _add(self, said: Iterable[tuple[datetime, Match]]) -> None:
+        for at, match in said:
+            self.counts.events += 1
+            self._events.add(match.event(self._node, at))
 
 
 def split_line(line: str) -> tuple[str, str] | None:
-    """Tag and message of a line as rsyslog lays it out; None when it is laid out otherwise."""
-    found = _LINE.match(line[:_LONGEST_LINE])
-    return None if found is None else (found["tag"], found["message"])
-
-
-def is_hardware_tag(tag: str) -> bool:
-    """Whether that program reports hardware."""
-    return tag in _KERNEL_TAGS or tag in _BMC_TAGS
-
-
-def event_of(node: str, at: datetime, said: Match) -> HardwareEvent:
-    """The event of a matched line. Times are cut to the second: a burst within one second is one event."""
-    pattern = said.pattern
-    return HardwareEvent(
-        node=node,
-        time=at.replace(microsecond=0),
-        kind=pattern.kind,
-        component=pattern.component,
-        severity=pattern.severity,
-        part=said.part,
-        asserted=said.asserted,
-    )
-
-
-def _zone(stamp: str) -> str:
-    found = re.search(r"(?:Z|[+-]\d\d:?\d\d)$", stamp)
-    return "" if found is None or found.end() <= 26 else found[0]
+    """Tag and message of a line in one of the known layouts; None when it is laid out otherwise."""
+    found = split(line, Reference(datetime.now(UTC)))
+    return None if found is None else (found.tag, found.message)
 
 
 def _blocks(chunks: Iterator[bytes], start: int) -> Iterator[tuple[bytes, int]]:

@@ -6,20 +6,21 @@ could read it.
 
 from __future__ import annotations
 
-import csv
 import os
-import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEvent
-from tools.logs.files import event_of
-from tools.logs.patterns import match_sel
+from tools.logs.sel.clock import AHEAD, BACK, date_records
+from tools.logs.sel.file import events_of_records
+from tools.logs.sel.records import SelLine, parse_stamp, sel_lines
 
 PATIENCE_SECONDS = 1.5
 """How long a look waits for a BMC that answered before; what it said then is taken meanwhile."""
@@ -29,11 +30,12 @@ TRUSTED_SECONDS = 120.0
 _WRONG_CLOCK = 120.0
 """A BMC's clock further off than this is corrected by the difference."""
 _PASSWORD_VARIABLE = "IPMI_PASSWORD"  # noqa: S105  # ipmitool's own name for it
-_STAMP = re.compile(r"(\d\d)/(\d\d)/(\d{2}|\d{4})[ ,]+(\d\d):(\d\d):(\d\d)")
 
 
 class SystemEventLog:
     """A `HardwareLog` over one node's BMC. Safe to use from several threads."""
+
+    title: ClassVar[str] = "BMC"
 
     def __init__(
         self,
@@ -59,6 +61,9 @@ class SystemEventLog:
         self._reading: _Reading | None = None
         self._last: tuple[float, list[HardwareEvent]] | None = None
         self._clock_off: timedelta | None = None
+        self._doubts: list[str] = []
+        self._first_seen: dict[tuple[str, datetime | None], datetime] = {}
+        """records whose date can't be: when they were seen first"""
 
     def events(self, *, since: datetime) -> list[HardwareEvent]:
         """Events at or after `since`, oldest first.
@@ -85,26 +90,43 @@ class SystemEventLog:
             )
         return [event for event in last[1] if event.time >= since]
 
-    def _read(self) -> list[HardwareEvent]:
-        events: dict[HardwareEvent, None] = {}
-        records = list(csv.reader(self._run("-c", "-Z", "sel", "elist").splitlines()))
-        if self._clock_off is None and any(len(fields) >= 6 for fields in records):
-            self._clock_off = self._clock_difference()
-        for fields in records:
-            event = self._event(fields)
-            if event is not None:
-                events.setdefault(event)
-        return sorted(events, key=lambda event: event.time)
+    def doubts(self) -> list[str]:
+        """What the last reading could not make sense of, one line each."""
+        return list(self._doubts)
 
-    def _event(self, fields: list[str]) -> HardwareEvent | None:
-        """One record: number, date, time, `type sensor`, event, Asserted or Deasserted, details."""
-        if len(fields) < 6:
-            return None
-        at = parse_stamp(f"{fields[1]} {fields[2]}")
-        said = match_sel(f"{fields[3]} {fields[4].strip()} {fields[5]}")
-        if at is None or said is None:
-            return None
-        return event_of(self._node, at + (self._clock_off or timedelta(0)), said)
+    def _read(self) -> list[HardwareEvent]:
+        now = datetime.now(UTC)
+        lines = list(sel_lines(self._run("-c", "-Z", "sel", "elist").splitlines()))
+        records = [line for line in lines if line is not None]
+        stamps = [line.at for line in records]
+        if records and (self._clock_off is None or self._is_doubtful(stamps, now)):
+            # A clock may be set while we look: the order of the records shows it.
+            self._clock_off = self._clock_difference()
+        dated = date_records(stamps, now=now, clock_off=self._clock_off or timedelta(0))
+        times = [
+            self._first_seen.setdefault((line.id, line.at), at) if doubtful else at
+            for line, at, doubtful in zip(records, dated.times, self._redated(records, dated.times), strict=True)
+        ]
+        events, self._doubts = events_of_records(self._node, records, now=now, times=times)
+        self._doubts += dated.doubts()
+        if self._clock_off:
+            seconds = self._clock_off.total_seconds()
+            self._doubts.append(f"the BMC's clock is {abs(seconds):.0f} s {'behind' if seconds > 0 else 'ahead'}")
+        return events
+
+    def _is_doubtful(self, stamps: Sequence[datetime | None], now: datetime) -> bool:
+        """Whether some record can't have been written when the BMC's clock, as far as it is known, says."""
+        off = self._clock_off or timedelta(0)
+        known = [stamp + off for stamp in stamps if stamp is not None]
+        return any(at > now + AHEAD for at in known) or any(b < a - BACK for a, b in pairwise(known))
+
+    def _redated(self, records: Sequence[SelLine], times: Sequence[datetime]) -> list[bool]:
+        """Which records count from when they were first seen: otherwise they would be new in every look."""
+        off = self._clock_off or timedelta(0)
+        return [
+            line.at is None or (abs(at - line.at) > AHEAD and abs(at - line.at - off) > AHEAD)
+            for line, at in zip(records, times, strict=True)
+        ]
 
     def _clock_difference(self) -> timedelta:
         """What to add to the BMC's times. A BMC that has lost its clock would otherwise date its records decades ago."""
@@ -157,15 +179,3 @@ class _Reading:
             self.outcome = HardwareLogUnavailable(f"the BMC's event log can't be read: {error!r}", hint="report this")
         finally:
             self.done.set()
-
-
-def parse_stamp(text: str) -> datetime | None:
-    """`11/23/26 05:09:29 GMT` or `11/23/2026 05:09:29` in UTC; None for what has no date, such as `Pre-Init`."""
-    found = _STAMP.search(text)
-    if found is None:
-        return None
-    month, day, year, hour, minute, second = (int(group) for group in found.groups())
-    try:
-        return datetime(year + 2000 if year < 100 else year, month, day, hour, minute, second, tzinfo=UTC)
-    except ValueError:
-        return None

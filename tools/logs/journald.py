@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEvent
+from tools.logs.doubts import Counts, LineSpan, log_doubts
 from tools.logs.event_store import EventStore
-from tools.logs.files import FIRST_READ_BYTES, Counts, check_of, event_of, is_hardware_tag, understand
+from tools.logs.files import FIRST_READ_BYTES, check_of
+from tools.logs.lines import is_same_host
+from tools.logs.patterns import Match
+from tools.logs.reader import TAGS, LineReader
 
 _WANTED = frozenset(
     {"__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP", "_HOSTNAME", "SYSLOG_IDENTIFIER", "_TRANSPORT", "MESSAGE"}
@@ -32,13 +37,20 @@ Entry = dict[str, str]
 class JournalExport:
     """A `HardwareLog` over files in the journal's export format. Safe to use from several threads."""
 
-    def __init__(self, node: str, paths: Sequence[Path], *, state_file: Path | None = None) -> None:
-        """Files, or directories of `*.export`; entries of other hosts are left aside. `state_file` as for `LogFiles`."""
+    title: ClassVar[str] = "journal export"
+
+    def __init__(
+        self, node: str, paths: Sequence[Path], *, state_file: Path | None = None, at: datetime | None = None
+    ) -> None:
+        """Files, or directories of `*.export`; entries of other hosts are left aside. `state_file` and `at` as for `LogFiles`."""
         self._node = node
         self._paths = tuple(paths)
         self._store = EventStore(node, state_file)
         self._first_look = not self._store.places
         self._lock = threading.Lock()
+        self._at = at
+        self._reader = LineReader()
+        self._span = LineSpan()
         self.counts = Counts()
 
     def events(self, *, since: datetime) -> list[HardwareEvent]:
@@ -49,6 +61,7 @@ class JournalExport:
                     files = sorted(path.glob("*.export")) if path.is_dir() else [path]
                     for file in files:
                         self._read(file)
+                        self._add(self._reader.flush())
                 except OSError as error:
                     raise HardwareLogUnavailable(
                         f"journal export {path} of node {self._node!r}: {error.strerror or error}",
@@ -57,7 +70,20 @@ class JournalExport:
             self._first_look = False
             self._store.forget(min(since, datetime.now(UTC) - _KEPT))
             self._store.save(self._store.places)
-            return self._store.since(since)
+            return list(dict.fromkeys(self._reader.named(event) for event in self._store.since(since)))
+
+    def doubts(self) -> list[str]:
+        """What could not be made sense of so far, one line each."""
+        with self._lock:
+            doubts = log_doubts(self.counts, self._reader, self._span, self._at or datetime.now(UTC))
+            if self.counts.foreign and self.counts.foreign == self.counts.lines:
+                doubts.append(f"all of its {self.counts.lines} entries are of other hosts")
+            return doubts
+
+    @property
+    def newest(self) -> datetime | None:
+        """The time of the newest entry of the node; None when there is none."""
+        return self._span.last
 
     def _read(self, path: Path) -> None:
         with path.open("rb") as file:
@@ -82,13 +108,8 @@ class JournalExport:
     def _take(self, entry: Entry) -> None:
         self.counts.lines += 1
         tag = entry.get("SYSLOG_IDENTIFIER", "kernel" if entry.get("_TRANSPORT") == "kernel" else "")
-        host = entry.get("_HOSTNAME", self._node)
-        if host != self._node and host.split(".")[0] != self._node:
+        if not is_same_host(entry.get("_HOSTNAME", self._node), self._node):
             self.counts.foreign += 1
-            return
-        said = understand(tag, entry.get("MESSAGE", "")) if is_hardware_tag(tag) else None
-        if said is None:
-            self.counts.unknown += 1
             return
         # The kernel's own stamp, where there is one: the journal may have been read late.
         stamp = entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry.get("__REALTIME_TIMESTAMP", "")
@@ -97,8 +118,16 @@ class JournalExport:
         except (ValueError, OverflowError, OSError):
             self.counts.unreadable += 1
             return
-        self.counts.events += 1
-        self._store.add(event_of(self._node, at, said))
+        self._span.add(at)
+        said = self._reader.read(tag, entry.get("MESSAGE", ""), at) if tag in TAGS else []
+        if not said:
+            self.counts.unknown += 1
+        self._add(said)
+
+    def _add(self, said: Iterable[tuple[datetime, Match]]) -> None:
+        for at, match in said:
+            self.counts.events += 1
+            self._store.add(match.event(self._node, at))
 
 
 def entries(chunks: Iterator[bytes], start: int) -> Iterator[tuple[Entry, int]]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 import requests
 
 from models.errors import BadInput, HardwareLogUnavailable
 from models.signal import HardwareEvent
+from tools.logs.doubts import Counts, LineSpan, log_doubts
 from tools.logs.event_store import EventStore
-from tools.logs.files import Counts, event_of, split_line, understand
+from tools.logs.files import split_line
+from tools.logs.patterns import Match
+from tools.logs.reader import TAGS, LineReader
 
 PAGE = 1000
 """Lines in one answer; Loki itself refuses more than 5,000."""
@@ -27,6 +30,8 @@ _KEPT = timedelta(days=7)
 
 class LokiLog:
     """A `HardwareLog` over one node's lines in Loki. Safe to use from several threads."""
+
+    title: ClassVar[str] = "Loki"
 
     def __init__(
         self, node: str, url: str, query: str, *, headers: Mapping[str, str] | None = None, timeout_seconds: float = 10.0,
@@ -45,6 +50,8 @@ class LokiLog:
         self._timeout = timeout_seconds
         self._store = EventStore(node, state_file)
         self._lock = threading.Lock()
+        self._reader = LineReader()
+        self._span = LineSpan()
         self.counts = Counts()
 
     def events(self, *, since: datetime) -> list[HardwareEvent]:
@@ -62,10 +69,16 @@ class LokiLog:
                 newest = max(at for at, _, _ in lines)
                 # A page full of one and the same nanosecond can't be paged through; what it says is one event anyway.
                 begin = newest if newest > begin else newest + 1
+            self._add(self._reader.flush())
             self._store.cursor = str(begin)
             self._store.forget(min(since, now - _KEPT))
             self._store.save()
-            return self._store.since(since)
+            return list(dict.fromkeys(self._reader.named(event) for event in self._store.since(since)))
+
+    def doubts(self) -> list[str]:
+        """What could not be made sense of so far, one line each."""
+        with self._lock:
+            return log_doubts(self.counts, self._reader, self._span, datetime.now(UTC))
 
     def _page(self, begin: int, end: int) -> list[tuple[int, Mapping[str, str], str]]:
         form = {"query": self._query, "start": str(begin), "end": str(end), "limit": str(PAGE), "direction": "forward"}
@@ -102,12 +115,17 @@ class LokiLog:
         else:
             names = ("syslog_identifier", "identifier", "ident", "app", "program", "tag")
             tag, message = next((labels[name] for name in names if name in labels), "kernel"), line
-        said = understand(tag, message[:8192])
-        if said is None:
+        moment = datetime.fromtimestamp(at / 1e9, UTC)
+        self._span.add(moment)
+        said = self._reader.read(tag, message[:8192], moment) if tag in TAGS else []
+        if not said:
             self.counts.unknown += 1
-            return
-        self.counts.events += 1
-        self._store.add(event_of(self._node, datetime.fromtimestamp(at / 1e9, UTC), said))
+        self._add(said)
+
+    def _add(self, said: Iterable[tuple[datetime, Match]]) -> None:
+        for moment, match in said:
+            self.counts.events += 1
+            self._store.add(match.event(self._node, moment))
 
 
 def _nanoseconds(moment: datetime | timedelta) -> int:

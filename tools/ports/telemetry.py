@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from models.signal import HardwareEvent, Signal, SignalHistory, Summaries
 
@@ -42,4 +42,16 @@ class HardwareLog(Protocol):
 
     def events(self, *, since: datetime) -> list[HardwareEvent]:
         """Events at or after `since`, oldest first. Raises HardwareLogUnavailable."""
+        ...
+
+
+@runtime_checkable
+class DoubtfulLog(Protocol):
+    """A hardware log that says what it could not make sense of."""
+
+    title: ClassVar[str]
+    """what a person calls it, such as `log files`"""
+
+    def doubts(self) -> list[str]:
+        """What the last `events` left open, one line each: what was not understood, times that can't be, silence."""
         ...

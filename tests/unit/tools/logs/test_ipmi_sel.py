@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import HardwareLogUnavailable
-from tools.logs.ipmi_sel import SystemEventLog, parse_stamp
+from tools.logs.ipmi_sel import SystemEventLog
+from tools.logs.sel.records import parse_stamp
 
 SINCE = datetime.now(UTC) - timedelta(days=3)
 

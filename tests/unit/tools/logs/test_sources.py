@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from models.errors import HardwareLogUnavailable
 from tools.logs import loki
 from tools.logs.event_store import EventStore
-from tools.logs.files import LogFiles, event_of, understand
+from tools.logs.files import LogFiles
 from tools.logs.journald import JournalExport, entries
 from tools.logs.loki import LokiLog
+from tools.logs.reader import understand
 from tools.logs.templates import MOST, Templates, template_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -158,9 +159,9 @@ def test_a_burst_of_events_keeps_to_its_limit_and_keeps_the_gravest(monkeypatch:
     grave, light = understand("kernel", READ_ERROR), understand("kernel", LINK)
     assert grave is not None
     assert light is not None
-    store.add(event_of("node-a", NOW - timedelta(hours=30), grave))
+    store.add(grave.event("node-a", NOW - timedelta(hours=30)))
     for k in range(1000):
-        store.add(event_of("node-a", NOW - timedelta(seconds=k), light))
+        store.add(light.event("node-a", NOW - timedelta(seconds=k)))
     kept = store.since(SINCE)
     assert len(kept) <= 110
     assert kept[0].part == "sda"

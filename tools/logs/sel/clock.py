@@ -1,0 +1,80 @@
+"""When a BMC's records were written, whatever its clock said: their order is certain, their times are not. Pure.
+
+A BMC loses its clock with its battery, follows summer time or not, and is set while it runs. A record that is dated after now was
+written by now; one that is dated long before its predecessors was written after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+AHEAD = timedelta(minutes=5)
+"""How far a clock may be ahead without being called wrong."""
+BACK = timedelta(days=30)
+"""How far a record may be dated before its predecessor: summer time ends with an hour, and some BMCs write out of order. A lost
+clock starts again from a fixed date, years ago."""
+
+
+@dataclass(frozen=True)
+class DatedRecords:
+    """The believed time of each record, in their order."""
+
+    times: tuple[datetime, ...]
+    ahead: int = 0
+    """records dated after now"""
+    set_back: int = 0
+    """records dated long before what was written before them"""
+    undated: int = 0
+    """records from before the BMC knew the time"""
+
+    def doubts(self) -> list[str]:
+        """One line for each way in which the clock was wrong."""
+        return [
+            f"{count} record{'s' if count > 1 else ''} {what}"
+            for count, what in (
+                (self.ahead, "dated in the future: counted as written now, in their order; the BMC's clock is wrong"),
+                (self.set_back, "dated long before the ones written earlier: the BMC's clock was set back"),
+                (self.undated, "without a date: counted as written just before the next one that has one"),
+            )
+            if count
+        ]
+
+
+def date_records(
+    stamps: Sequence[datetime | None], *, now: datetime, clock_off: timedelta = timedelta(0)
+) -> DatedRecords:
+    """`stamps` in the order of writing, None where there is none; `clock_off` is what to add to the BMC's time of now.
+
+    What was written before the clock was set wrong keeps its own time.
+    """
+    ahead = set_back = undated = 0
+    believed: list[datetime | None] = []
+    latest: datetime | None = None
+    for stamp in stamps:
+        if stamp is None:
+            undated += 1
+            believed.append(None)
+            continue
+        at = _plausible(stamp, clock_off, latest, now)
+        if at is None and stamp > now + AHEAD:
+            ahead += 1
+        elif at is None:
+            set_back += 1
+        believed.append(at)
+        if at is not None:
+            latest = at if latest is None else max(latest, at)
+    after = now
+    times: list[datetime] = []
+    for at in reversed(believed):
+        after = after if at is None else min(at, now)
+        times.append(after)
+    return DatedRecords(tuple(reversed(times)), ahead, set_back, undated)
+
+
+def _plausible(stamp: datetime, clock_off: timedelta, latest: datetime | None, now: datetime) -> datetime | None:
+    """The record's time by the clock as it is, or as it was before it was set; None where neither can be."""
+    known = [at for at in (stamp + clock_off, stamp) if at <= now + AHEAD and (latest is None or at >= latest - BACK)]
+    # An error of years tells the two clocks apart by itself.
+    return None if not known else known[0] if abs(clock_off) < BACK else max(known)
