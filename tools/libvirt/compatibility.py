@@ -9,13 +9,105 @@ from typing import Any, cast
 
 import libvirt
 
-from tools.domain.xml import Domain
-from tools.libvirt.connection import one_line
+from tools.domain.xml import Domain, parse_domain
+from tools.libvirt.connection import closed_port, one_line, pki_directory
+from tools.libvirt.domains import DomainAccess
+from tools.libvirt.tls_identity import shown_certificate
+from tools.ports.compatibility import Certificate, Versions
 from tools.ports.vms import Cell
 
 _CANT_COMPARE = (
     libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED
 )  # fmt: skip
+
+
+class LibvirtCompatibility:
+    """The part of LibvirtNode that tells what it can take, and who it proves to be."""
+
+    def __init__(
+        self,
+        access: DomainAccess,
+        *,
+        migration_uri: str,
+        memory_reserved_bytes: int,
+        clock_offset: Callable[[str], float | None] | None,
+    ) -> None:
+        self._access = access
+        self._migration_uri = migration_uri
+        self._reserved = memory_reserved_bytes
+        self._clock_offset = clock_offset
+
+    def free_memory_bytes(self, *, hugepage_bytes: int = 0) -> int:
+        """The smaller of two figures: what the host has free or in caches, and what its running vms leave of it when
+        each of them uses all it may. Less the reserve, except for hugepages, which are set apart already."""
+
+        def read(connection: libvirt.virConnect) -> int:
+            if hugepage_bytes:
+                cells: Any = connection.getFreePages(cast("Any", [hugepage_bytes >> 10]), -1, 1, 0)
+                return hugepage_bytes * sum(int(count) for cell in cells.values() for count in cell.values())
+            stats = memory_stats(connection)
+            measured = stats["free"] + stats["buffers"] + stats["cached"]
+            promised = 0
+            for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                with suppress(libvirt.libvirtError):
+                    promised += domain.maxMemory() << 10
+            return max(0, min(measured, stats["total"] - promised) - self._reserved)
+
+        return self._access.query("its free memory", read)
+
+    def host_cpu(self) -> str:
+        capabilities = self._access.query("its capabilities", lambda c: c.getCapabilities())
+        cpu = _xml(capabilities).find("./host/cpu")
+        return ET.tostring(cpu, encoding="unicode") if cpu is not None else ""
+
+    def widest_guest(self, virt_type: str) -> str:
+        return self._access.query("what its guests can have", lambda c: widest_guest(c, virt_type))
+
+    def cpu_compatible(self, domain_xml: str, host_cpu: str) -> str | None:
+        domain = parse_domain(domain_xml)
+        return self._access.query("a CPU comparison", lambda c: missing_cpu(c, domain, host_cpu))
+
+    def machine_compatible(self, domain_xml: str) -> str | None:
+        return missing_machine(
+            self._access.query("its capabilities", lambda c: c.getCapabilities()), parse_domain(domain_xml)
+        )
+
+    def common_cpu_model(self, domain_xml: str, host_cpus: Sequence[str]) -> str | None:
+        domain = parse_domain(domain_xml)
+        return self._access.query("a common CPU", lambda c: common_cpu_model(c, domain, host_cpus))
+
+    def versions(self) -> Versions:
+        return self._access.query("its versions", lambda c: Versions(int(c.getLibVersion()), int(c.getVersion())))
+
+    def cells(self) -> tuple[Cell, ...]:
+        return self._access.query("its NUMA cells", lambda c: numa_cells(c, c.getCapabilities()))
+
+    def clock_offset_seconds(self) -> float | None:
+        return self._clock_offset(self._access.name) if self._clock_offset is not None else None
+
+    def closed_port(self) -> str | None:
+        return closed_port(self._migration_uri, seconds=self._access.connection.connect_seconds)
+
+    def tls_fingerprint(self) -> str:
+        return self.tls_certificate().sha256
+
+    def tls_certificate(self) -> Certificate:
+        return shown_certificate(
+            self._access.name,
+            self._migration_uri,
+            client=pki_directory(self._access.connection.uri),
+            seconds=self._access.connection.connect_seconds,
+        )
+
+
+def memory_stats(connection: libvirt.virConnect) -> dict[str, int]:
+    """total, free, buffers and cached memory, bytes."""
+    stats: Any = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)
+    return {key: int(stats.get(key, 0)) << 10 for key in ("total", "free", "buffers", "cached")}
+
+
+def _xml(text: str) -> ET.Element:
+    return ET.fromstring(text)  # noqa: S314 — libvirt wrote it
 
 
 def missing_cpu(connection: libvirt.virConnect, domain: Domain, host_cpu: str) -> str | None:
@@ -83,7 +175,7 @@ def numa_cells(connection: libvirt.virConnect, capabilities: str) -> tuple[Cell,
     host: Any = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)
     caches = (int(host.get("buffers", 0)) + int(host.get("cached", 0))) << 10
     found: list[Cell] = []
-    for element in ET.fromstring(capabilities).findall("./host/topology/cells/cell"):  # noqa: S314 — libvirt wrote it
+    for element in _xml(capabilities).findall("./host/topology/cells/cell"):
         number = int(element.get("id", "0"))
         stats: Any = connection.getMemoryStats(number, 0)
         total, free = int(stats.get("total", 0)) << 10, int(stats.get("free", 0)) << 10
@@ -105,7 +197,7 @@ def numa_cells(connection: libvirt.virConnect, capabilities: str) -> tuple[Cell,
 
 def missing_machine(capabilities: str, domain: Domain) -> str | None:
     """What a node with these capabilities lacks of architecture, machine type and virtualisation; None when nothing."""
-    root = ET.fromstring(capabilities)  # noqa: S314 — libvirt wrote it
+    root = _xml(capabilities)
     arch = root.find(f"./guest/arch[@name='{domain.arch}']")
     if arch is None:
         return f"emulator for {domain.arch}"

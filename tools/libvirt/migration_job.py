@@ -14,6 +14,7 @@ from models.errors import BadInput, Indeterminate, LifeboatError, MigrationFaile
 from models.migration.convergence import JobProgress
 from tools.bounded_call import BoundedCall
 from tools.libvirt.connection import LibvirtConnection, alive, host_of, one_line
+from tools.ports.compatibility import version
 from tools.ports.migration import MigrationOptions, MigrationStatistics
 
 ABORT_SECONDS = 60.0
@@ -93,7 +94,7 @@ def run_migration(
     options: MigrationOptions,
     *,
     declared_shared: bool,
-    told_to_end: Callable[[], bool],
+    abort_asked: Callable[[], bool],
     what: str,
 ) -> None:
     """Migrate and wait for the end of it. `domain` belongs to a connection of its own, `node` is used for control.
@@ -105,7 +106,7 @@ def run_migration(
     uuid = domain.UUIDString()
     downtime_before = _set_downtime(node, uuid, max(1, round(options.max_downtime_seconds * 1000)))
     call = BoundedCall(lambda: domain.migrateToURI3(peer.migration_uri, parameters, flags), name=f"migrate-{node.node}")
-    _watch(node, uuid, call, options, told_to_end, what)
+    _watch(node, uuid, call, options, abort_asked, what)
     try:
         call.result()
     except libvirt.libvirtError as error:
@@ -123,15 +124,10 @@ def require_compression(libvirt_version: int, options: MigrationOptions, node: s
     """Raises BadInput when this libvirt does not know the compression that is asked for."""
     if options.compression in ("zlib", "zstd") and libvirt_version < _MULTIFD_COMPRESSION:
         raise BadInput(
-            f"node {node} has libvirt {version_text(libvirt_version)}, which can't compress a migration with "
-            f"{options.compression} (from {version_text(_MULTIFD_COMPRESSION)} on)",
+            f"node {node} has libvirt {version(libvirt_version)}, which can't compress a migration with "
+            f"{options.compression} (from {version(_MULTIFD_COMPRESSION)} on)",
             hint="set migration.compression to none, or to xbzrle with parallel_connections 0",
         )
-
-
-def version_text(version: int) -> str:
-    """libvirt's number in the usual form: 9004000 is 9.4.0."""
-    return f"{version // 1_000_000}.{version // 1000 % 1000}.{version % 1000}"
 
 
 def _watch(
@@ -139,13 +135,13 @@ def _watch(
     uuid: str,
     call: BoundedCall[int],
     options: MigrationOptions,
-    told_to_end: Callable[[], bool],
+    abort_asked: Callable[[], bool],
     what: str,
 ) -> None:
     """Until the call is over; at the timeout it is told to end, unless the guest runs at the target already. Told to end,
     then or before, it has ABORT_SECONDS: a QEMU whose disk copy lost its link may wait for TCP to give up."""
     timeout = time.monotonic() + options.timeout_seconds
-    while not told_to_end() and (left := timeout - time.monotonic()) > 0:
+    while not abort_asked() and (left := timeout - time.monotonic()) > 0:
         if call.wait(min(left, _NOTICE_SECONDS)):
             return
     deadline = time.monotonic() + ABORT_SECONDS

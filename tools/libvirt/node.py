@@ -2,129 +2,128 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-import libvirt
-
-from models.errors import ActionFailed, PrecheckFailed
-from tools.domain.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, write_attempt
-from tools.domain.xml import parse_domain
-from tools.libvirt import tuning as steering
-from tools.libvirt.connection import closed_port, one_line, pki_directory
-from tools.libvirt.live_migration import LibvirtMoves
+from tools.domain.shared_storage import SharedStorage
+from tools.libvirt.compatibility import LibvirtCompatibility
+from tools.libvirt.connection import LibvirtConnection
+from tools.libvirt.domains import DomainAccess
+from tools.libvirt.lifecycle import LibvirtLifecycle
+from tools.libvirt.live_migration import LibvirtLiveMigration
+from tools.libvirt.migration_job import Peer
 from tools.libvirt.storage import LibvirtStorage
-from tools.libvirt.tls_identity import shown_certificate
-from tools.ports.compatibility import Certificate
+from tools.libvirt.view import LibvirtView, NodeFigures
 
 
-class LibvirtNode(LibvirtMoves, LibvirtStorage):
-    """One node, whole: besides what its parts do, its identity, and its vms' definitions and power."""
+class LibvirtNode:
+    """One node. Each method of the port is that of the part which answers it. Thread-safe; nothing is connected before
+    the first question.
 
-    def clock_offset_seconds(self) -> float | None:
-        return self._clock_offset(self._name) if self._clock_offset is not None else None
+    `peers` maps the other nodes' names to how this node reaches them for peer-to-peer migration. libvirt can't know
+    which storage every node reaches: pools and disks over the network count, and what `shared_paths` (directories) and
+    `shared_pools` (names) declare. `clock_offset` tells how far a node's clock is ahead, as libvirt does not. Raises
+    BadInput for a URI that can't be one.
+    """
 
-    def closed_port(self) -> str | None:
-        return closed_port(self._migration_uri, seconds=self._connection.connect_seconds)
-
-    def tls_fingerprint(self) -> str:
-        return self.tls_certificate().sha256
-
-    def tls_certificate(self) -> Certificate:
-        return shown_certificate(
-            self._name,
-            self._migration_uri,
-            client=pki_directory(self._connection.uri),
-            seconds=self._connection.connect_seconds,
+    def __init__(
+        self,
+        name: str,
+        uri: str,
+        *,
+        peers: Mapping[str, Peer] | None = None,
+        migration_uri: str | None = None,
+        shared_paths: Sequence[str] = (),
+        shared_pools: Sequence[str] = (),
+        failure_domain: str = "",
+        memory_reserved_bytes: int = 1 << 30,
+        cpu_overcommit: float = 4.0,
+        migration_bytes_per_second: float = 125_000_000.0,
+        archive_bytes_per_second: float = 100_000_000.0,
+        clock_offset: Callable[[str], float | None] | None = None,
+        connect_seconds: float = 5.0,
+        answer_seconds: float = 15.0,
+    ) -> None:
+        connection = LibvirtConnection(name, uri, connect_seconds=connect_seconds, answer_seconds=answer_seconds)
+        access = DomainAccess(connection)
+        shared = SharedStorage(tuple(shared_paths), tuple(shared_pools))
+        figures = NodeFigures(
+            failure_domain=failure_domain,
+            memory_reserved_bytes=memory_reserved_bytes,
+            cpu_overcommit=cpu_overcommit,
+            migration_bytes_per_second=migration_bytes_per_second,
+            archive_bytes_per_second=archive_bytes_per_second,
         )
+        view = LibvirtView(access, shared, figures)
+        compatibility = LibvirtCompatibility(
+            access,
+            migration_uri=migration_uri or uri.partition("?")[0],
+            memory_reserved_bytes=memory_reserved_bytes,
+            clock_offset=clock_offset,
+        )
+        storage = LibvirtStorage(access, shared, view)
+        migration = LibvirtLiveMigration(access, shared, view, peers or {})
+        lifecycle = LibvirtLifecycle(access)
 
-    def tag_attempt(self, uuid: str, attempt: str | None) -> None:
-        def stamp(domain: libvirt.virDomain) -> None:
-            flags = 0
-            if domain.isActive():
-                flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE
-            if domain.isPersistent():
-                flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG
-            element: Any = write_attempt(attempt) if attempt is not None else None
-            try:
-                domain.setMetadata(
-                    libvirt.VIR_DOMAIN_METADATA_ELEMENT, element, ATTEMPT_PREFIX, ATTEMPT_NAMESPACE, flags
-                )
-            except libvirt.libvirtError as error:
-                if attempt is None and error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
-                    return
-                raise
+        self.name = name
+        self.close = connection.close
 
-        self._change("marking", uuid, stamp)
+        # what every platform can do
+        self.node = view.node
+        self.vms = view.vms
+        self.observe = view.observe
+        self.migrate_live = migration.migrate_live
+        self.job = migration.job
+        self.abort_job = migration.abort_job
+        self.shut_down = lifecycle.shut_down
+        self.power_off = lifecycle.power_off
+        self.start = lifecycle.start
 
-    def shut_down(self, uuid: str, *, press_button: bool = False) -> None:
-        def shut_down(domain: libvirt.virDomain) -> None:
-            state = int(domain.state()[0])
-            if state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTDOWN):
-                return
-            if state == libvirt.VIR_DOMAIN_PAUSED:
-                raise ActionFailed(
-                    f"vm {uuid} on node {self._name} is paused and can't hear a request to stop",
-                    hint="resume it, or let policy pull its plug",
-                )
-            if not press_button and steering.has_agent(domain.XMLDesc(0)):
-                with suppress(libvirt.libvirtError):  # the agent may have ended just now: ACPI is asked instead
-                    domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
-                    return
-            domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+        # the definitions of its vms
+        self.uuid_of = view.uuid_of
+        self.domain_xml = view.domain_xml
+        self.running_xml = view.running_xml
+        self.define = lifecycle.define
+        self.undefine = lifecycle.undefine
+        self.tag_attempt = lifecycle.tag_attempt
 
-        self._change("stopping", uuid, shut_down)
+        # what it can take, and who it proves to be
+        self.free_memory_bytes = compatibility.free_memory_bytes
+        self.cells = compatibility.cells
+        self.host_cpu = compatibility.host_cpu
+        self.widest_guest = compatibility.widest_guest
+        self.cpu_compatible = compatibility.cpu_compatible
+        self.machine_compatible = compatibility.machine_compatible
+        self.common_cpu_model = compatibility.common_cpu_model
+        self.versions = compatibility.versions
+        self.clock_offset_seconds = compatibility.clock_offset_seconds
+        self.closed_port = compatibility.closed_port
+        self.tls_certificate = compatibility.tls_certificate
+        self.tls_fingerprint = compatibility.tls_fingerprint
 
-    def power_off(self, uuid: str) -> None:
-        self._change("powering off", uuid, lambda d: d.destroy() if d.isActive() else 0)
+        # what steers a live migration
+        self.completed_job = migration.completed_job
+        self.set_max_downtime = migration.set_max_downtime
+        self.max_downtime = migration.max_downtime
+        self.start_post_copy = migration.start_post_copy
+        self.suspend = lifecycle.suspend
+        self.resume = lifecycle.resume
+        self.io_limits = migration.io_limits
+        self.set_io_limits = migration.set_io_limits
+        self.measure_dirty_rate = migration.measure_dirty_rate
+        self.guest_answers = migration.guest_answers
 
-    def start(self, uuid: str) -> None:
-        self._change("starting", uuid, lambda d: d.create(), seconds=60.0)
-
-    def resume(self, uuid: str) -> None:
-        self._change("resuming", uuid, lambda d: d.resume())
-
-    def define(self, xml: str) -> str:
-        described = parse_domain(xml)
-
-        def define(connection: libvirt.virConnect) -> str:
-            for what, lookup, value in (
-                ("uuid", connection.lookupByUUIDString, described.uuid),
-                ("name", connection.lookupByName, described.name),
-            ):
-                with suppress(libvirt.libvirtError):
-                    if value:
-                        lookup(value)
-                        raise PrecheckFailed(
-                            f"node {self._name} has a vm with {what} {value} already",
-                            hint="find out which one is the right one; nothing was changed",
-                        )
-            return connection.defineXML(xml).UUIDString()
-
-        try:
-            return self._connection.call("defining a vm", define)
-        except libvirt.libvirtError as error:
-            raise ActionFailed(
-                f"vm {described.name} could not be defined on node {self._name}: {one_line(error)}",
-                hint="nothing was changed there",
-            ) from error
-
-    def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
-        def undefine(domain: libvirt.virDomain) -> None:
-            if domain.isActive():
-                raise ActionFailed(
-                    f"vm {uuid} on node {self._name} is not shut off: its definition stays", hint="look who started it"
-                )
-            if domain.hasManagedSaveImage(0):
-                raise ActionFailed(
-                    f"vm {uuid} on node {self._name} has its memory saved, which would be lost: its definition stays",
-                    hint="start it, or `virsh managedsave-remove` it",
-                )
-            flags = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-            if parse_domain(domain.XMLDesc(0)).tpm:
-                flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
-            if with_snapshots:
-                flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-            domain.undefineFlags(flags)
-
-        self._change("undefining", uuid, undefine)
+        # its images, state files and snapshots
+        self.free_disk_bytes = storage.free_disk_bytes
+        self.disk_exists = storage.disk_exists
+        self.storage_facts = storage.storage_facts
+        self.read_disk = storage.read_disk
+        self.create_disk = storage.create_disk
+        self.write_disk = storage.write_disk
+        self.delete_disk = storage.delete_disk
+        self.wipe_disk = storage.wipe_disk
+        self.state_files = storage.state_files
+        self.write_state_file = storage.write_state_file
+        self.delete_state_file = storage.delete_state_file
+        self.wipe_state_file = storage.wipe_state_file
+        self.snapshots = storage.snapshots
+        self.restore_snapshots = storage.restore_snapshots

@@ -9,28 +9,36 @@ from pathlib import PurePosixPath
 import libvirt
 
 from models.errors import ActionFailed
+from tools.domain.shared_storage import SharedStorage
 from tools.domain.xml import parse_domain
-from tools.libvirt import state_files as state
-from tools.libvirt import streams, volumes
+from tools.libvirt import state_files, streams, volumes
 from tools.libvirt.connection import one_line
 from tools.libvirt.disks import shares_file
+from tools.libvirt.domains import DomainAccess
 from tools.libvirt.view import LibvirtView
 from tools.ports.vms import StateFile, StorageFacts
 
 _STATE_SECONDS = 60.0
 
 
-class LibvirtStorage(LibvirtView):
+class LibvirtStorage:
     """The part of LibvirtNode that holds files."""
 
+    def __init__(self, access: DomainAccess, shared: SharedStorage, view: LibvirtView) -> None:
+        self._access = access
+        self._connection = access.connection
+        self._name = access.name
+        self._shared = shared
+        self._view = view
+
     def free_disk_bytes(self, path: str) -> int:
-        return self._query("free disk space", lambda c: volumes.free_bytes(c, self._name, path))
+        return self._access.query("free disk space", lambda c: volumes.free_bytes(c, self._name, path))
 
     def disk_exists(self, path: str) -> bool:
-        return self._query(f"disk {path}", lambda c: volumes.volume_exists(c, self._name, path))
+        return self._access.query(f"disk {path}", lambda c: volumes.volume_exists(c, self._name, path))
 
     def storage_facts(self, path: str) -> StorageFacts:
-        return self._query(
+        return self._access.query(
             f"disk {path}",
             lambda c: volumes.storage_facts(c, self._name, path, partial(shares_file, self._shared)),
             seconds=60.0,
@@ -61,7 +69,7 @@ class LibvirtStorage(LibvirtView):
                 needed_bytes=virtual_bytes if needed_bytes is None else needed_bytes,
             )
 
-        self._query(f"making disk {PurePosixPath(path).name}", create, seconds=60.0)
+        self._access.query(f"making disk {PurePosixPath(path).name}", create, seconds=60.0)
 
     def write_disk(self, path: str, chunks: Iterator[bytes], *, total_bytes: int | None = None) -> int:
         with self._connection.dedicated() as connection:
@@ -76,28 +84,30 @@ class LibvirtStorage(LibvirtView):
             ) from error
 
     def state_files(self, uuid: str) -> tuple[StateFile, ...]:
-        domain = parse_domain(self.domain_xml(uuid))
-        return self._query(
+        domain = parse_domain(self._view.domain_xml(uuid))
+        return self._access.query(
             "its UEFI variables and TPM state",
-            lambda c: state.read_state_files(c, self._name, domain),
+            lambda c: state_files.read_state_files(c, self._name, domain),
             seconds=_STATE_SECONDS,
         )
 
     def write_state_file(self, file: StateFile) -> bool:
-        return self._query(
-            f"writing {file.path}", lambda c: state.write_state_file(c, self._name, file), seconds=_STATE_SECONDS
+        return self._access.query(
+            f"writing {file.path}", lambda c: state_files.write_state_file(c, self._name, file), seconds=_STATE_SECONDS
         )
 
     def delete_state_file(self, path: str) -> None:
-        self._query(f"removing {path}", lambda c: state.delete_state_file(c, self._name, path), seconds=_STATE_SECONDS)
+        self._access.query(
+            f"removing {path}", lambda c: state_files.delete_state_file(c, self._name, path), seconds=_STATE_SECONDS
+        )
 
     def wipe_state_file(self, path: str) -> bool:
-        return self._query(
-            f"wiping {path}", lambda c: state.wipe_state_file(c, self._name, path), seconds=_STATE_SECONDS
+        return self._access.query(
+            f"wiping {path}", lambda c: state_files.wipe_state_file(c, self._name, path), seconds=_STATE_SECONDS
         )
 
     def snapshots(self, uuid: str) -> tuple[str, ...]:
-        return self._read_domain("the snapshots of", uuid, state.read_snapshots)
+        return self._access.read("the snapshots of", uuid, state_files.read_snapshots)
 
     def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
-        self._change("making snapshots known of", uuid, lambda d: state.restore_snapshots(d, snapshots))
+        self._access.change("making snapshots known of", uuid, lambda d: state_files.restore_snapshots(d, snapshots))
