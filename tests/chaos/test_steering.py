@@ -19,8 +19,8 @@ from models.fleet import Vm, VmState
 from models.plan import Action, ActionKind
 from models.policy import Policy
 from tools.simulated.migration import Phase
-from tools.simulated.node import SimulatedNode
 from tools.simulated.state import LOCAL_DIRECTORY
+from tools.simulated.tuning import SimulatedTuning
 
 MB = 1_000_000
 
@@ -74,7 +74,7 @@ def test_a_quiet_second_of_a_busy_guest_does_not_start_a_move_that_would_not_end
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = [150e6, 400e6, 400e6]
-    monkeypatch.setattr(SimulatedNode, "measure_dirty_rate", lambda *_: samples.pop(0))
+    monkeypatch.setattr(SimulatedTuning, "measure_dirty_rate", lambda *_: samples.pop(0))
     attempt = Move(world, dirty_probe="500ms").run()
     assert (attempt.outcome, attempt.error_code) == (AttemptOutcome.REFUSED, "wont-converge")
     assert world.fleet.known_on(world.web) == ["a"]

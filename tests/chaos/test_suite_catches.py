@@ -26,8 +26,9 @@ from agent.actions.reconcile import NodeView, ReconcileStep, Reconciliation
 from agent.actions.resources import Resources
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, ObservedState
-from tools.simulated.node import SimulatedNode
+from tools.simulated.lifecycle import SimulatedLifecycle
 from tools.simulated.state import Image
+from tools.simulated.storage import SimulatedStorage
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 _MISTAKES: list[Any] = []
@@ -47,13 +48,13 @@ def _judge_blindly(patch: pytest.MonkeyPatch, settlement: Reconciliation) -> Non
     """Without looking. Taking the mark off where no vm is fails then, and makes lifeboat look after all: that is kept
     quiet here."""
     patch.setattr(agent.actions.live_migration, "reconcile_migration", lambda *_, **__: settlement)
-    honest = SimulatedNode.tag_attempt
+    honest = SimulatedLifecycle.tag_attempt
 
-    def stamp(self: SimulatedNode, uuid: str, attempt: str | None) -> None:
+    def stamp(self: SimulatedLifecycle, uuid: str, attempt: str | None) -> None:
         with suppress(LifeboatError):
             honest(self, uuid, attempt)
 
-    patch.setattr(SimulatedNode, "tag_attempt", stamp)
+    patch.setattr(SimulatedLifecycle, "tag_attempt", stamp)
 
 
 @mistake("link-cut", "copying", "the journal says done")
@@ -138,18 +139,18 @@ def a_failed_archive_leaves_the_vm_off(patch: pytest.MonkeyPatch) -> None:
 
 @mistake("nothing-breaks", "", "carries the mark")
 def the_mark_is_never_taken_off(patch: pytest.MonkeyPatch) -> None:
-    honest = SimulatedNode.tag_attempt
+    honest = SimulatedLifecycle.tag_attempt
 
-    def stamp(self: SimulatedNode, uuid: str, attempt: str | None) -> None:
+    def stamp(self: SimulatedLifecycle, uuid: str, attempt: str | None) -> None:
         if attempt is not None:
             honest(self, uuid, attempt)
 
-    patch.setattr(SimulatedNode, "tag_attempt", stamp)
+    patch.setattr(SimulatedLifecycle, "tag_attempt", stamp)
 
 
 @mistake("link-cut", "copying", "is left on node-b")
 def what_was_made_at_the_target_stays(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SimulatedNode, "delete_disk", lambda *_: None)
+    patch.setattr(SimulatedStorage, "delete_disk", lambda *_: None)
 
 
 @pytest.mark.parametrize(("plant", "scenario", "phase", "noticed"), _MISTAKES)

@@ -179,7 +179,16 @@ class SimulatedFleet(Timeline):
         with self.lock:
             self.advance()
             disks = tuple(disk.device for disk in self.machines[source].domains[uuid].described.disks)
-            options = MigrationOptions(True, 0.3, float("inf"), False, False, 0, None, disks)
+            options = MigrationOptions(
+                tls=True,
+                max_downtime_seconds=0.3,
+                timeout_seconds=float("inf"),
+                auto_converge=False,
+                post_copy=False,
+                parallel_connections=0,
+                bandwidth_bytes_per_second=None,
+                copy_disks=disks,
+            )
             self.begin(self._nodes[source].prepare_migration(uuid, target, options))
 
     def kill_node(self, name: str) -> None:

@@ -9,36 +9,41 @@ from models.errors import ActionFailed, ArchiveFailed, PrecheckFailed
 from models.fleet import VmState
 from tools.domain.xml import DomainDisk
 from tools.ports.vms import BackingImage, DiskObservation, ImageRole, StateFile, StorageFacts
-from tools.simulated.node_base import SimulatedReach
+from tools.simulated.domains import DomainAccess
 from tools.simulated.state import LOCAL_DIRECTORY, SHARED_DIRECTORY, TPM_DIRECTORY, Image, SimulatedDomain
 
 
-class SimulatedStorage(SimulatedReach):
+class SimulatedStorage:
     """The part of SimulatedNode that holds files."""
 
+    def __init__(self, access: DomainAccess) -> None:
+        self._access = access
+        self._fleet = access.fleet
+        self._name = access.name
+
     def free_disk_bytes(self, path: str) -> int:
-        with self._answering() as machine:
+        with self._access.answering() as machine:
             return machine.disk_bytes - sum(image.allocated_bytes for image in self._images(path).values())
 
     def disk_exists(self, path: str) -> bool:
-        with self._answering():
+        with self._access.answering():
             return path in self._images(path)
 
     def storage_facts(self, path: str) -> StorageFacts:
-        with self._answering() as machine:
+        with self._access.answering() as machine:
             image = self._images(path).get(path)
             if image is None:
                 raise PrecheckFailed(f"disk {path} is not there on node {self._name}", hint="look what became of it")
             users = sorted(
                 domain.described.name
                 for domain in machine.domains.values()
-                if any(file.path == path for file in self._needed(domain))
+                if any(file.path == path for file in self.needed(domain))
             )
             shared = path.startswith(f"{SHARED_DIRECTORY}/")
             return StorageFacts(image.format, len(image.content), "dir", shared, tuple(users))
 
     def wipe_disk(self, path: str, *, overwrite: bool) -> str:
-        with self._answering():
+        with self._access.answering():
             image = self._existing(path)
             if self._in_use(path):
                 raise ActionFailed(f"disk {path} on node {self._name} is in use", hint="stop the vm first")
@@ -50,14 +55,14 @@ class SimulatedStorage(SimulatedReach):
 
     def _read(self, path: str, chunk_bytes: int) -> Generator[bytes]:
         what = f"disk {path} on node {self._name}"
-        with self._answering() as machine:
+        with self._access.answering() as machine:
             image = self._existing(path)
             rate = machine.node.archive_bytes_per_second
         content = image.content
         for start in range(0, len(content), chunk_bytes):
             chunk = content[start : start + chunk_bytes]
             self._fleet.clock.sleep(image.allocated_bytes / rate * len(chunk) / len(content))
-            with self._answering():
+            with self._access.answering():
                 if self._existing(path).content is not content or self._in_use(path):
                     raise ArchiveFailed(f"{what} was written to while it was read", hint="make sure that no vm uses it")
             yield chunk
@@ -71,7 +76,7 @@ class SimulatedStorage(SimulatedReach):
         needed_bytes: int | None = None,
     ) -> None:
         needed = virtual_bytes if needed_bytes is None else needed_bytes
-        with self._answering():
+        with self._access.answering():
             if path in self._images(path):
                 raise PrecheckFailed(f"disk {path} exists on node {self._name} already", hint="find out whose it is")
             free = self.free_disk_bytes(path)
@@ -83,14 +88,14 @@ class SimulatedStorage(SimulatedReach):
 
     def write_disk(self, path: str, chunks: Iterator[bytes], *, total_bytes: int | None = None) -> int:
         what = f"disk {path} on node {self._name}"
-        with self._answering():
+        with self._access.answering():
             image = self._existing(path)
         content = bytearray()
         for chunk in chunks:
             content += chunk
-            with self._answering():
+            with self._access.answering():
                 pass
-        with self._answering():
+        with self._access.answering():
             self._images(path)[path] = replace(image, content=bytes(content))
         if total_bytes is not None and total_bytes != len(content):
             raise ArchiveFailed(
@@ -99,24 +104,24 @@ class SimulatedStorage(SimulatedReach):
         return len(content)
 
     def delete_disk(self, path: str) -> None:
-        with self._answering():
+        with self._access.answering():
             self._images(path).pop(path, None)
 
     def state_files(self, uuid: str) -> tuple[StateFile, ...]:
-        with self._domain(uuid) as domain:
+        with self._access.domain(uuid) as domain:
             files = self._fleet.machines[self._name].state_files
-            for path in self._state_paths(domain):
+            for path in self.state_paths(domain):
                 if path not in files:
                     raise PrecheckFailed(f"{path} is not there on node {self._name}", hint="start the vm once")
             return tuple(
                 StateFile(
                     ImageRole.NVRAM if path == domain.described.nvram else ImageRole.TPM, path, files[path], 0o600, 0, 0
                 )
-                for path in self._state_paths(domain)
+                for path in self.state_paths(domain)
             )
 
     def write_state_file(self, file: StateFile) -> bool:
-        with self._answering() as machine:
+        with self._access.answering() as machine:
             present = machine.state_files.get(file.path)
             if present is None:
                 machine.state_files[file.path] = file.content
@@ -128,25 +133,25 @@ class SimulatedStorage(SimulatedReach):
             return False
 
     def delete_state_file(self, path: str) -> None:
-        with self._answering() as machine:
+        with self._access.answering() as machine:
             machine.state_files.pop(path, None)
 
     def wipe_state_file(self, path: str) -> bool:
-        with self._answering() as machine:
+        with self._access.answering() as machine:
             if path not in machine.state_files:
                 return False
             machine.state_files[path] = bytes(len(machine.state_files[path]))
             return True
 
     def snapshots(self, uuid: str) -> tuple[str, ...]:
-        with self._domain(uuid) as domain:
+        with self._access.domain(uuid) as domain:
             return tuple(
                 f"<domainsnapshot><name>snapshot-{number}</name><state>shutoff</state></domainsnapshot>"
                 for number in range(domain.snapshots)
             )
 
     def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
-        with self._domain(uuid) as domain:
+        with self._access.domain(uuid) as domain:
             domain.snapshots = len(snapshots)
 
     def _images(self, path: str) -> dict[str, Image]:
@@ -167,7 +172,7 @@ class SimulatedStorage(SimulatedReach):
                 f"disk {path} on node {self._name}: no running storage pool holds it", hint="refresh the pool"
             ) from None
 
-    def _has_image(self, path: str) -> bool:
+    def has_image(self, path: str) -> bool:
         try:
             return path in self._images(path)
         except PrecheckFailed:
@@ -183,11 +188,11 @@ class SimulatedStorage(SimulatedReach):
             for domain in machine.domains.values()
         )
 
-    def _disks(self, domain: SimulatedDomain) -> tuple[DiskObservation, ...]:
+    def disks(self, domain: SimulatedDomain) -> tuple[DiskObservation, ...]:
         return tuple(self._disk(disk) for disk in domain.described.writable_disks)
 
     def _disk(self, disk: DomainDisk) -> DiskObservation:
-        image = self._images(disk.path).get(disk.path) if self._has_image(disk.path) else None
+        image = self._images(disk.path).get(disk.path) if self.has_image(disk.path) else None
         return DiskObservation(
             device=disk.device,
             path=disk.path,
@@ -202,7 +207,7 @@ class SimulatedStorage(SimulatedReach):
 
     def _chain(self, below: str) -> Iterator[BackingImage]:
         """The images below a disk, as far as they are in a pool."""
-        while below and self._has_image(below):
+        while below and self.has_image(below):
             image = self._images(below)[below]
             yield BackingImage(
                 path=below,
@@ -215,12 +220,12 @@ class SimulatedStorage(SimulatedReach):
             )
             below = image.backing
 
-    def _needed(self, domain: SimulatedDomain) -> Iterator[DiskObservation | BackingImage]:
+    def needed(self, domain: SimulatedDomain) -> Iterator[DiskObservation | BackingImage]:
         """Every image it does not run without."""
         for disk in map(self._disk, domain.described.disks):
             yield disk
             yield from disk.chain
 
-    def _state_paths(self, domain: SimulatedDomain) -> list[str]:
+    def state_paths(self, domain: SimulatedDomain) -> list[str]:
         tpm = f"{TPM_DIRECTORY}/{domain.described.uuid}/tpm2/tpm2-00.permall"
         return [*([domain.described.nvram] if domain.described.nvram else []), *([tpm] if domain.described.tpm else [])]

@@ -1,0 +1,92 @@
+"""What a simulated node shows of itself and its vms. Nothing is changed here."""
+
+from __future__ import annotations
+
+from models.errors import ActionFailed
+from models.fleet import Node, Vm
+from tools.domain.labels import read_labels
+from tools.ports.vms import VmObservation
+from tools.simulated.domains import DomainAccess
+from tools.simulated.state import SimulatedDomain
+from tools.simulated.storage import SimulatedStorage
+
+
+class SimulatedView:
+    """The part of SimulatedNode that only looks."""
+
+    def __init__(self, access: DomainAccess, storage: SimulatedStorage) -> None:
+        self._access = access
+        self._fleet = access.fleet
+        self._name = access.name
+        self._storage = storage
+
+    def node(self) -> Node:
+        with self._access.answering() as machine:
+            return machine.node
+
+    def vms(self) -> list[Vm]:
+        with self._access.answering() as machine:
+            return [
+                self._vm(uuid, domain)
+                for uuid, domain in sorted(machine.domains.items(), key=lambda item: item[1].described.name)
+                if not domain.incoming
+            ]
+
+    def _vm(self, uuid: str, domain: SimulatedDomain) -> Vm:
+        labels, described, disks = read_labels(domain.xml), domain.described, self._storage.disks(domain)
+        guest = self._fleet.guests.get(uuid)
+        return Vm(
+            uuid=uuid,
+            name=described.name,
+            node=self._name,
+            memory_bytes=described.memory_bytes,
+            vcpus=described.vcpus,
+            state=domain.state,
+            priority=labels.priority,
+            workload=labels.workload,
+            dirty_bytes_per_second=guest.dirty_bytes_per_second if guest else None,
+            disk_bytes=sum(disk.allocated_bytes for disk in disks),
+            shared_storage=all(disk.shared for disk in disks),
+            anti_affinity_group=labels.anti_affinity_group,
+            migratable=not described.bound,
+            cold_archive_allowed=labels.cold_archive_allowed,
+            probe=labels.probe,
+            label_warning=labels.warning,
+        )
+
+    def observe(self, uuid: str) -> VmObservation | None:
+        with self._access.answering() as machine:
+            domain = machine.domains.get(uuid)
+            if domain is None:
+                return None
+            return VmObservation(
+                uuid=uuid,
+                name=domain.described.name,
+                node=self._name,
+                state=domain.state,
+                persistent=domain.persistent,
+                disks=self._storage.disks(domain),
+                incoming=domain.incoming,
+                attempt=domain.attempt,
+                state_reason=domain.reason,
+                saved_memory=domain.saved_memory,
+                snapshots=domain.snapshots,
+                nvram=domain.described.nvram,
+                tpm=domain.described.tpm,
+            )
+
+    def uuid_of(self, name: str) -> str | None:
+        with self._access.answering() as machine:
+            return next((uuid for uuid, d in machine.domains.items() if d.described.name == name), None)
+
+    def domain_xml(self, uuid: str) -> str:
+        with self._access.domain(uuid) as domain:
+            if not domain.persistent:
+                raise ActionFailed(
+                    f"vm {uuid} on node {self._name} is transient", hint="define it first, or move it live"
+                )
+            return domain.xml
+
+    def running_xml(self, uuid: str) -> str:
+        with self._access.domain(uuid) as domain:
+            return domain.xml
