@@ -20,7 +20,6 @@ from models.plan import Action, ActionKind
 from models.policy import Policy
 from tools.simulated.migration import Phase
 from tools.simulated.state import LOCAL_DIRECTORY
-from tools.simulated.tuning import SimulatedTuning
 
 MB = 1_000_000
 
@@ -74,7 +73,7 @@ def test_a_quiet_second_of_a_busy_guest_does_not_start_a_move_that_would_not_end
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = [150e6, 400e6, 400e6]
-    monkeypatch.setattr(SimulatedTuning, "measure_dirty_rate", lambda *_: samples.pop(0))
+    monkeypatch.setattr(world.fleet.node("a"), "measure_dirty_rate", lambda *_: samples.pop(0))
     attempt = Move(world, dirty_probe="500ms").run()
     assert (attempt.outcome, attempt.error_code) == (AttemptOutcome.REFUSED, "wont-converge")
     assert world.fleet.known_on(world.web) == ["a"]
@@ -199,7 +198,7 @@ class TestDisksHeld:
         assert self.limits(world, "a")["total_bytes_sec"] == 0
 
     @pytest.mark.parametrize("fails", [False, True])
-    def test_after_a_crash(self, world: World, fails: bool) -> None:
+    def test_after_a_crash(self, world: World, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         class Killed(BaseException):
             """Stands for SIGKILL: nothing of lifeboat runs after it."""
 
@@ -215,15 +214,13 @@ class TestDisksHeld:
             with suppress(MigrationFailed):
                 original(*args)
             for node in nodes:
-                node.set_io_limits = dead  # type: ignore[method-assign]
+                monkeypatch.setattr(node, "set_io_limits", dead)
             raise Killed
 
-        nodes[0].migrate_live = die  # type: ignore[method-assign]
+        monkeypatch.setattr(nodes[0], "migrate_live", die)
         with pytest.raises(Killed):
             move.run()
-        for node in nodes:
-            del node.set_io_limits
-        del nodes[0].migrate_live
+        monkeypatch.undo()
         where = "a" if fails else "b"
         assert world.fleet.running_on(world.web) == [where]
         assert self.limits(world, where)["total_bytes_sec"] == 20 * MB, "held when lifeboat died"
