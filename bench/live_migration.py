@@ -40,7 +40,7 @@ from models.plan import Action, ActionKind
 from models.policy import Policy
 from tools.clock import SystemClock
 from tools.guest_probe import guest_answers
-from tools.journal.sqlite import Journal
+from tools.journal import open_journal
 from tools.libvirt.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
 
@@ -80,9 +80,7 @@ class Bench:
             )
             for name in BETWEEN
         }  # fmt: skip
-        self.hands = Resources(
-            self.nodes, SystemClock(), Journal(directory / "journal.sqlite"), ask_guest=guest_answers
-        )
+        self.hands = Resources(self.nodes, SystemClock(), open_journal(directory), ask_guest=guest_answers)
         self.guest = CALM
         for node in lab.nodes:
             for name, state in guests.where(lab, node).items():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from agent.actions.reconcile import NodeView
 from agent.actions.resources import Resources
@@ -15,6 +14,9 @@ from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
 from models.fleet import Vm, VmState
 from models.plan import Action
 from models.policy import Policy
+from tools.ports.journal import Entry, R, Record
+from tools.ports.records.attempts import AttemptIntended, TagLeft
+from tools.ports.records.disks import DiskCreated, DiskIntended, DiskLeft, StateFileCreated
 from tools.ports.storage import Storage
 from tools.ports.vms import VmObservation
 
@@ -85,20 +87,24 @@ class AttemptContext:
     tell: Callable[[Progress], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def record(self, kind: str, **data: Any) -> None:
-        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=self.evacuation, attempt=self.id)
+    def record(self, record: Record) -> None:
+        self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=self.evacuation, attempt=self.id)
 
-    def record_intent(self, before: VmObservation) -> None:
+    def recorded(self, *kinds: type[R]) -> list[Entry[R]]:
+        """What this attempt has written of these kinds, in order."""
+        return self.hands.journal.of(*kinds, attempt=self.id)
+
+    def record_intent(self, initial: VmObservation) -> None:
         """On disk before the first side effect, with all that recovery needs to judge what it finds."""
-        self.record("intent", action=self.action.model_dump(mode="json"), before=asdict(before))
+        self.record(AttemptIntended(action=self.action, initial=initial))
 
     def intend(self, target: Storage, path: str) -> None:
         """Before an image is made at the target: the journal says whether one lay there, for what was there before this
         attempt must never be taken for ours."""
-        self.record("create-disk", node=target.name, path=path, absent=not target.disk_exists(path))
+        self.record(DiskIntended(node=target.name, path=path, absent=not target.disk_exists(path)))
 
     def created(self, target: Storage, path: str) -> None:
-        self.record("created-disk", node=target.name, path=path)
+        self.record(DiskCreated(node=target.name, path=path))
 
     def remove_created(self) -> list[str]:
         """Of a move that did not happen: only with the target seen without the vm. Overlays go before what they lie on.
@@ -121,17 +127,16 @@ class AttemptContext:
         return [self._leave(name, path, is_state, why) for (name, path), is_state in self._made()]
 
     def _leave(self, node: str, path: str, is_state: bool, why: str) -> str:
-        self.record("disk-left", node=node, path=path, state=is_state, vm=self.vm.uuid, error=why)
+        self.record(DiskLeft(node=node, path=path, state=is_state, vm=self.vm.uuid, error=why))
         return f"{path} on {node}"
 
     def _made(self) -> list[tuple[tuple[str, str], bool]]:
         """((node, path), whether it is a state file) of all that is this attempt's, newest first."""
         ours: dict[tuple[str, str], bool] = {}
-        for record in self.hands.journal.records(
-            attempt=self.id, kinds=("create-disk", "created-disk", "created-state")
-        ):
-            if record.kind != "create-disk" or record.data.get("absent"):
-                ours[record.data["node"], record.data["path"]] = record.kind == "created-state"
+        for entry in self.recorded(DiskIntended, DiskCreated, StateFileCreated):
+            made = entry.record
+            if not isinstance(made, DiskIntended) or made.absent:
+                ours[made.node, made.path] = isinstance(made, StateFileCreated)
         return list(reversed(ours.items()))
 
     def clear_attempt_tag(self, *sights: NodeView) -> None:
@@ -142,7 +147,7 @@ class AttemptContext:
             try:
                 self.hands.node(sight.node).tag_attempt(self.vm.uuid, None)
             except LifeboatError as error:
-                self.record("stamp-left", node=sight.node, vm=self.vm.uuid, error=str(error))
+                self.record(TagLeft(node=sight.node, vm=self.vm.uuid, error=str(error)))
 
     def progress(
         self, phase: str, fraction: float | None = None, detail: str = "", copy: CopyState | None = None

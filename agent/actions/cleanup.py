@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from agent.actions.resources import Resources
 from models.errors import LifeboatError
 from models.evacuation import ObservedState
-from tools.journal.sqlite import Journal
 from tools.ports.hypervisor import Hypervisor
+from tools.ports.journal import Journal
+from tools.ports.records.attempts import TagLeft, TagRemoved
+from tools.ports.records.disks import DiskIntended, DiskLeft, DiskRemoved
 from tools.ports.storage import Storage
-
-_LEFT, _REMOVED = "disk-left", "disk-removed"
-_MARK_LEFT, _MARK_REMOVED = "stamp-left", "stamp-removed"
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,25 @@ class Left:
 def left_behind(journal: Journal) -> list[Left]:
     """What was left and never removed, overlays before what they lie on; not of attempts that a human must settle first.
     What a later attempt found gone before it made its own is no longer this one's."""
-    found: dict[tuple[str, str, str], Left] = {}
-    for record in journal.records(kinds=(_LEFT, _REMOVED, _MARK_LEFT, _MARK_REMOVED, "create-disk")):
-        data, attempt = record.data, record.attempt or ""
-        path = data.get("path", "")
-        key = (data["node"], path, "" if path else attempt)
-        if record.kind in (_LEFT, _MARK_LEFT):
-            found.setdefault(key, Left(attempt, data["node"], data["vm"], path, data.get("state", False)))
-        elif record.kind != "create-disk" or data.get("absent"):
-            found.pop(key, None)
+    ever = journal.of(DiskLeft, TagLeft)
+    if not ever:
+        return []
+    still: dict[tuple[str, str, str], Left] = {}
+    for entry in journal.of(DiskLeft, DiskRemoved, TagLeft, TagRemoved, DiskIntended, after=ever[0].seq - 1):
+        attempt = entry.attempt or ""
+        match entry.record:
+            case DiskLeft() as disk:
+                still.setdefault((disk.node, disk.path, ""), Left(attempt, disk.node, disk.vm, disk.path, disk.state))
+            case TagLeft() as tag:
+                still.setdefault((tag.node, "", attempt), Left(attempt, tag.node, tag.vm))
+            case TagRemoved(node=node):
+                still.pop((node, "", attempt), None)
+            case DiskRemoved(node=node, path=path) | DiskIntended(node=node, path=path, absent=True):
+                still.pop((node, path, ""), None)
+            case DiskIntended():
+                pass
     frozen = set(journal.locks().values())
-    return [left for left in found.values() if left.attempt not in frozen]
+    return [left for left in still.values() if left.attempt not in frozen]
 
 
 def sweep(hands: Resources) -> None:
@@ -54,12 +61,12 @@ def sweep(hands: Resources) -> None:
         except LifeboatError:
             continue  # at the next start, then
         if removed:
-            hands.journal.append(
-                _REMOVED if left.path else _MARK_REMOVED,
-                {"node": left.node, "path": left.path, "vm": left.vm, "how": removed},
-                now=hands.clock.now(),
-                attempt=left.attempt,
+            gone = (
+                DiskRemoved(node=left.node, path=left.path, vm=left.vm, how=removed)
+                if left.path
+                else TagRemoved(node=left.node, vm=left.vm, how=removed)
             )
+            hands.journal.append(gone, now=hands.clock.now(), attempt=left.attempt)
 
 
 def _remove(hands: Resources, node: Storage, left: Left) -> str:

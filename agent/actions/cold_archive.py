@@ -14,6 +14,8 @@ from models.policy import SourceRelease
 from tools.domain.files import image_files, snapshot_files, split, state_image
 from tools.ports.archives import ArchiveEntry, ImageFile
 from tools.ports.hypervisor import Hypervisor
+from tools.ports.records.attempts import SourceUndefineIntended
+from tools.ports.records.cold import Archived
 from tools.ports.storage import Storage
 from tools.ports.vms import VmObservation
 from tools.prechecks.checks import check_archive
@@ -74,7 +76,7 @@ def recover_cold_archive(ctx: AttemptContext, before: VmObservation) -> AttemptR
 def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -> AttemptResult:
     """The archive is verified: let the source go as far as policy says, and only when it was seen shut off."""
     action = ctx.action
-    ctx.record("archived", archive=entry.id, sha256=entry.sha256, stored_bytes=entry.stored_bytes)
+    ctx.record(Archived(archive=entry.id, sha256=entry.sha256, stored_bytes=entry.stored_bytes))
     assert ctx.hands.archives is not None
     left_out = ctx.hands.archives.left_out(entry.id)
     kept = f"its disks and definition stay on {action.source}"
@@ -82,7 +84,7 @@ def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -
     if left_out:
         kept += f"; not in the archive: {', '.join(left_out)}"
     elif ctx.policy.archive.release_source is SourceRelease.UNDEFINE and sight.seen is ObservedState.SHUTOFF:
-        ctx.record("undefine-source", why="archive verified")
+        ctx.record(SourceUndefineIntended(why="archive verified"))
         ctx.hands.node(action.source).undefine(ctx.vm.uuid, with_snapshots=True)
         sight = ctx.hands.observe(action.source, ctx.vm.uuid)
         kept = f"its definition was removed from {action.source}, its disks stay"

@@ -18,6 +18,9 @@ from models.fleet import VmState
 from tools.domain.files import image_files
 from tools.ports.archives import ImageFile
 from tools.ports.platform import Platform
+from tools.ports.records.attempts import SourceUndefineIntended
+from tools.ports.records.cold import DefineIntended, StartIntended, TargetUndefineIntended
+from tools.ports.records.disks import StateFileCreated
 from tools.ports.storage import Storage
 from tools.ports.vms import ImageRole, VmObservation
 from tools.prechecks.checks import check_cold_migration
@@ -64,14 +67,14 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
         )
         for file in source.state_files(before.uuid):
             if target.write_state_file(file):
-                ctx.record("created-state", node=target.name, path=file.path)
-        ctx.record("define", node=action.target)
+                ctx.record(StateFileCreated(node=target.name, path=file.path))
+        ctx.record(DefineIntended(node=action.target))
         target.define(domain_xml)
         if snapshots:
             target.restore_snapshots(before.uuid, snapshots)
         if before.state is VmState.RUNNING:
             _require_source_off(ctx, source)
-            ctx.record("start", node=action.target)
+            ctx.record(StartIntended(node=action.target))
             ctx.progress("starting", None, f"at {action.target}")
             target.start(before.uuid)
     except LifeboatError as error:
@@ -101,7 +104,7 @@ def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> A
         return indeterminate(ctx, f"{action.target} shows it {at_target.seen}, expected {wanted}")
     at_source = ctx.hands.observe(action.source, before.uuid)
     if at_source.seen is ObservedState.SHUTOFF:
-        ctx.record("undefine-source", why=f"{wanted} on {action.target}")
+        ctx.record(SourceUndefineIntended(why=f"{wanted} on {action.target}"))
         with suppress(LifeboatError):
             ctx.hands.node(action.source).undefine(before.uuid, with_snapshots=True)
         at_source = ctx.hands.observe(action.source, before.uuid)
@@ -134,7 +137,7 @@ def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str
         return indeterminate(ctx, f"{cause}; {action.target} shows it {at_target.seen}")
     target = ctx.hands.node(action.target)
     if at_target.seen is ObservedState.SHUTOFF and _defined(ctx):
-        ctx.record("undefine-target", why=cause)
+        ctx.record(TargetUndefineIntended(why=cause))
         with suppress(LifeboatError):
             target.undefine(before.uuid, with_snapshots=True)
         at_target = ctx.hands.observe(action.target, before.uuid)
@@ -149,7 +152,7 @@ def _named(left: list[str]) -> str:
 
 
 def _defined(ctx: AttemptContext) -> bool:
-    return any(record.kind == "define" for record in ctx.hands.journal.records(attempt=ctx.id))
+    return bool(ctx.recorded(DefineIntended))
 
 
 def _require_source_off(ctx: AttemptContext, source: Platform) -> None:

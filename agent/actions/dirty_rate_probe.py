@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
 
 from agent.actions.attempt import AttemptContext
 from models.errors import ActionFailed, WontConverge
 from models.fleet import VmState
-from models.migration.advice import Advice, Advised, MeasuredRate, advise, worth_probing
+from models.migration.advice import REMEMBERED, Advice, Advised, MeasuredRate, advise, worth_probing
 from models.migration.convergence import Rules, Start, start_position
 from models.migration.estimate import LiveEstimate, live_migration, post_copy_stall, stream_bandwidth
+from tools.ports.records.migration import DirtyRateMeasured, DirtyRateUnknown
 from tools.ports.vms import VmObservation
 
-_RATE = "dirty-rate"
 _SAMPLES_IN_DOUBT = 3
 """how many samples are taken, all told, of a guest that would have to be slowed to get across"""
 
@@ -52,7 +51,7 @@ def probe_and_estimate(ctx: AttemptContext, before: VmObservation) -> MigrationF
         advised = advise(vm, bandwidth, ctx.policy, now=ctx.hands.clock.now())
         if not advised.goes:
             advised = advise(vm, bandwidth, ctx.policy, now=ctx.hands.clock.now(), history=_history(ctx))
-        ctx.record(_RATE, vm=vm.uuid, bytes_per_second=rate, advice=advised.advice, why=advised.reason)
+        ctx.record(DirtyRateMeasured(vm=vm.uuid, bytes_per_second=rate, advice=advised.advice, why=advised.reason))
         if not advised.goes:
             raise WontConverge(f"{ctx.label}: {advised.reason}", hint=_hint(advised))
     known = vm.dirty_bytes_per_second is not None or before.state is not VmState.RUNNING
@@ -77,16 +76,14 @@ def _probe(ctx: AttemptContext, before: VmObservation, bandwidth: float) -> floa
             rate = max(rate, *again)
         return rate
     except ActionFailed as error:  # a hypervisor that can't measure says nothing against the move
-        ctx.record("dirty-rate-unknown", error=str(error))
+        ctx.record(DirtyRateUnknown(error=str(error)))
         return None
 
 
 def _history(ctx: AttemptContext) -> list[MeasuredRate]:
-    return [
-        MeasuredRate(datetime.fromisoformat(record.time), float(record.data["bytes_per_second"]))
-        for record in ctx.hands.journal.records()
-        if record.kind == _RATE and record.data.get("vm") == ctx.vm.uuid
-    ]
+    since = ctx.hands.clock.now() - REMEMBERED
+    measured = ctx.hands.journal.of(DirtyRateMeasured, vm=ctx.vm.uuid, since=since)
+    return [MeasuredRate(entry.at, entry.record.bytes_per_second) for entry in measured]
 
 
 def _hint(advised: Advised) -> str:

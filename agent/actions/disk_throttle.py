@@ -14,10 +14,10 @@ from agent.actions.attempt import AttemptContext
 from agent.actions.resources import Resources
 from models.errors import LifeboatError
 from models.evacuation import ObservedState
-from tools.journal.sqlite import Journal
+from tools.ports.journal import Journal, Scope
 from tools.ports.migration import IoLimits
+from tools.ports.records.migration import DiskLimitsRestored, DisksNotThrottled, DisksThrottled
 
-THROTTLED, GIVEN_BACK = "io-throttled", "io-given-back"
 _BYTES: tuple[str, ...] = ("total_bytes_sec", "read_bytes_sec", "write_bytes_sec")
 _TRIES = 3
 _AGAIN_SECONDS = 2.0
@@ -66,13 +66,13 @@ def _hold(ctx: AttemptContext, bytes_per_second: int) -> None:
     """A guest whose disks can't be held moves all the same: the ladder goes on without."""
     source = ctx.hands.node(ctx.action.source)
     try:
-        before = source.io_limits(ctx.vm.uuid)
-        if not before:
+        initial = source.io_limits(ctx.vm.uuid)
+        if not initial:
             return
-        ctx.record(THROTTLED, vm=ctx.vm.uuid, node=source.name, before=before, bytes_per_second=bytes_per_second)
-        source.set_io_limits(ctx.vm.uuid, stricter_limits(before, bytes_per_second))
+        ctx.record(DisksThrottled(vm=ctx.vm.uuid, node=source.name, initial=initial, bytes_per_second=bytes_per_second))
+        source.set_io_limits(ctx.vm.uuid, stricter_limits(initial, bytes_per_second))
     except LifeboatError as error:
-        ctx.record("io-not-throttled", error=str(error))
+        ctx.record(DisksNotThrottled(error=str(error)))
 
 
 def restore_limits(hands: Resources, attempt: str) -> list[str]:
@@ -80,12 +80,12 @@ def restore_limits(hands: Resources, attempt: str) -> list[str]:
 
     Without effect when nothing was held, or all was given back.
     """
-    records = hands.journal.records(attempt=attempt)
-    held = next((r for r in records if r.kind == THROTTLED), None)
-    if held is None or any(r.kind == GIVEN_BACK for r in records):
+    throttled = hands.journal.of(DisksThrottled, attempt=attempt)
+    if not throttled or hands.journal.of(DiskLimitsRestored, attempt=attempt):
         return []
-    vm, limits = held.data["vm"], held.data["before"]
-    ours = stricter_limits(limits, held.data["bytes_per_second"])
+    held = throttled[0].record
+    vm, limits = held.vm, held.initial
+    ours = stricter_limits(limits, held.bytes_per_second)
     failed: list[str] = []
     for again in range(_TRIES):
         if again:
@@ -96,10 +96,9 @@ def restore_limits(hands: Resources, attempt: str) -> list[str]:
         seen = any(sight.alive for sight in sights)
         if not failed and (seen or not silent):  # gone everywhere, or stopped: nothing is held any more
             hands.journal.append(
-                GIVEN_BACK,
-                {"vm": vm, "nodes": [sight.node for sight in sights if sight.alive]},
+                DiskLimitsRestored(vm=vm, nodes=tuple(sight.node for sight in sights if sight.alive)),
                 now=hands.clock.now(),
-                evacuation=held.evacuation,
+                evacuation=throttled[0].evacuation,
                 attempt=attempt,
             )
             return []
@@ -109,8 +108,8 @@ def restore_limits(hands: Resources, attempt: str) -> list[str]:
 
 def unrestored_limits(journal: Journal) -> list[str]:
     """Attempts whose vm was throttled and never seen to get its limits back."""
-    of_attempts = {record.attempt: record.kind for record in journal.records(kinds=(THROTTLED, GIVEN_BACK))}
-    return sorted(attempt for attempt, kind in of_attempts.items() if attempt and kind == THROTTLED)
+    throttled = journal.unended(DisksThrottled, DiskLimitsRestored, by=Scope.ATTEMPT)
+    return sorted({entry.attempt for entry in throttled if entry.attempt})
 
 
 def sweep(hands: Resources) -> None:

@@ -22,9 +22,17 @@ from agent.actions.resources import BlackoutMeter
 from models.errors import Indeterminate, LifeboatError, MigrationFailed
 from models.evacuation import AttemptOutcome, Evidence, Measured, ObservedState
 from models.fleet import VmState
-from models.migration.convergence import Rules, last_round_limit, start_position
+from models.migration.convergence import LadderStep, Rules, last_round_limit, start_position
 from models.policy import MigrationPolicy
 from tools.ports.migration import MigrationOptions, MigrationStatistics
+from tools.ports.records.attempts import SourceUndefineIntended
+from tools.ports.records.migration import (
+    AbortIntended,
+    LadderStepTaken,
+    RanTwice,
+    Reconciled,
+    SourceResumeIntended,
+)
 from tools.ports.vms import VmObservation
 from tools.prechecks.checks import check_live_migration
 
@@ -106,9 +114,11 @@ def _reconcile(ctx: AttemptContext, before: VmObservation) -> _Reconciled:
     settlement, at_source, at_target = wait_until_reconciled(ctx, before)
     source = ctx.hands.node(ctx.action.source)
     if settlement.step in (ReconcileStep.UNDEFINE_SOURCE, ReconcileStep.RESUME_SOURCE):
-        ctx.record(settlement.step.replace("_", "-"), why=settlement.why)
+        undefines = settlement.step is ReconcileStep.UNDEFINE_SOURCE
+        intended = SourceUndefineIntended if undefines else SourceResumeIntended
+        ctx.record(intended(why=settlement.why))
         with suppress(LifeboatError):
-            if settlement.step is ReconcileStep.UNDEFINE_SOURCE:
+            if undefines:
                 source.undefine(before.uuid)
             else:
                 source.resume(before.uuid)
@@ -153,9 +163,7 @@ def wait_until_reconciled(ctx: AttemptContext, before: VmObservation) -> tuple[R
     assert action.target is not None
     deadline, told = clock.monotonic() + SETTLE_SECONDS, False
     theirs_until = clock.monotonic() + ctx.policy.migration.timeout.total_seconds()
-    suspended = any(
-        r.data.get("step") == "suspend" for r in ctx.hands.journal.records(attempt=ctx.id, kinds=("ladder",))
-    )
+    suspended = any(entry.record.step is LadderStep.SUSPEND for entry in ctx.recorded(LadderStepTaken))
     while True:
         at_source, at_target = (
             ctx.hands.observe(action.source, before.uuid),
@@ -169,7 +177,7 @@ def wait_until_reconciled(ctx: AttemptContext, before: VmObservation) -> tuple[R
         job, ours = _job_at_source(ctx, at_source, at_target)
         if ours and not told:
             told = True
-            ctx.record("abort-asked", why="the call is over and the job is not")
+            ctx.record(AbortIntended(why="the call is over and the job is not"))
             with suppress(LifeboatError):
                 ctx.hands.node(action.source).abort_job(before.uuid)
         elif job and not ours and not ctx.cancelled.is_set():
@@ -191,7 +199,7 @@ def wait_until_reconciled(ctx: AttemptContext, before: VmObservation) -> tuple[R
             out_of_patience=late,
         )
         if settlement.step is not ReconcileStep.LOOK_AGAIN:
-            ctx.record("settled", step=settlement.step, why=settlement.why)
+            ctx.record(Reconciled(step=settlement.step, why=settlement.why))
             return settlement, at_source, at_target
         ctx.progress("verifying", None, settlement.why)
         clock.sleep(_LOOK_SECONDS)
@@ -219,14 +227,14 @@ def _stop_second_copy(
     talked to since. Pausing loses nothing, and which copy goes on is for a human to say.
     """
     why = f"it ran twice, on {at_source.node} and on {at_target.node}"
-    ctx.record("ran-twice", source=at_source.node, target=at_target.node, pausing=at_source.node)
+    ctx.record(RanTwice(source=at_source.node, target=at_target.node, pausing=at_source.node))
     try:
         ctx.hands.node(at_source.node).suspend(before.uuid)
         why += f"; the copy on {at_source.node} was paused"
     except LifeboatError as error:
         why += f"; the copy on {at_source.node} could not be paused ({error.message}): do it now"
     settlement = Reconciliation(ReconcileStep.INDETERMINATE, why)
-    ctx.record("settled", step=settlement.step, why=why)
+    ctx.record(Reconciled(step=settlement.step, why=why))
     return settlement, ctx.hands.observe(at_source.node, before.uuid), at_target
 
 

@@ -8,6 +8,7 @@ from models.errors import LifeboatError
 from models.evacuation import ObservedState
 from models.policy import OldDisks
 from tools.ports.platform import Platform
+from tools.ports.records.disks import DiskCreated, OldDiskDeleteIntended, OldDiskKept
 from tools.ports.storage import Storage
 from tools.ports.vms import DiskObservation, VmObservation
 
@@ -35,7 +36,7 @@ def settle_old_images(
         return []
     if ctx.policy.migration.old_disks is OldDisks.KEEP:
         for disk in old:
-            ctx.record("old-disk-kept", node=ctx.action.source, path=disk.path)
+            ctx.record(OldDiskKept(node=ctx.action.source, path=disk.path))
         return [disk.path for disk in old]
     return [disk.path for disk in old if not _remove_old(ctx, disk, at_source, at_target)]
 
@@ -52,12 +53,12 @@ def _remove_old(ctx: AttemptContext, disk: DiskObservation, at_source: NodeView,
         elif user := _other_user(source, disk.path):
             why = f"vm {user} uses it too"
         else:
-            ctx.record("delete-old-disk", node=source.name, path=disk.path)
+            ctx.record(OldDiskDeleteIntended(node=source.name, path=disk.path))
             source.delete_disk(disk.path)
     except LifeboatError as error:
         why = str(error)
     if why:
-        ctx.record("old-disk-kept", node=source.name, path=disk.path, why=why)
+        ctx.record(OldDiskKept(node=source.name, path=disk.path, why=why))
     return not why
 
 
@@ -70,5 +71,4 @@ def _other_user(node: Platform, path: str) -> str | None:
 
 
 def _made(ctx: AttemptContext) -> set[tuple[str, str]]:
-    records = ctx.hands.journal.records(attempt=ctx.id, kinds=("created-disk",))
-    return {(record.data["node"], record.data["path"]) for record in records}
+    return {(entry.record.node, entry.record.path) for entry in ctx.recorded(DiskCreated)}

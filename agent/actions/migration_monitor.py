@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from agent.actions.attempt import AttemptContext, CopyState
 from agent.actions.reconcile import is_own_job
@@ -25,6 +24,14 @@ from models.migration.convergence import (
     smoothed,
 )
 from tools.ports.migration import MigrationOptions
+from tools.ports.records.migration import (
+    AbortIntended,
+    LadderStepFailed,
+    LadderStepHeld,
+    LadderStepTaken,
+    MigrateCalled,
+    MigrateCallEnded,
+)
 
 POLL_SECONDS = 0.5
 BACKSTOP_SECONDS = 30.0
@@ -88,11 +95,11 @@ class MigrationMonitor:
             return
         if step is LadderStep.POST_COPY and not self._link_holds():
             ctx.record(
-                "ladder-held", step=step, why="the link does not carry it steadily, or the target does not answer"
+                LadderStepHeld(step=step, why="the link does not carry it steadily, or the target does not answer")
             )
             self.rules = replace(self.rules, post_copy=False)
             return
-        ctx.record("ladder", step=step, why=decision.reason, elapsed_seconds=round(self._elapsed, 1))
+        ctx.record(LadderStepTaken(step=step, why=decision.reason, elapsed_seconds=round(self._elapsed, 1)))
         try:
             if step is LadderStep.RAISE_DOWNTIME:
                 allowance = ctx.policy.migration.switchover_allowance.total_seconds()
@@ -102,7 +109,7 @@ class MigrationMonitor:
             else:
                 source.suspend(vm)
         except LifeboatError as error:
-            ctx.record("ladder-failed", step=step, error=str(error))
+            ctx.record(LadderStepFailed(step=step, error=str(error)))
             if step in self._failed:  # twice is enough: on to the next rung
                 self.climb = replace(self.climb, position=decision.climb.position)
             self._failed.add(step)
@@ -121,7 +128,7 @@ class MigrationMonitor:
         if LadderStep.ABORT not in self._said:
             self._said.add(LadderStep.ABORT)
             self.gave_up = reason
-            self.ctx.record("abort-asked", why=reason or "cancelled")
+            self.ctx.record(AbortIntended(why=reason or "cancelled"))
         with suppress(LifeboatError):
             self.ctx.hands.node(self.ctx.action.source).abort_job(self.ctx.vm.uuid)
             self.climb = climb
@@ -134,9 +141,9 @@ class MigrationMonitor:
         if not holds and LadderStep.POST_COPY not in self._said:
             self._said.add(LadderStep.POST_COPY)
             self.ctx.record(
-                "ladder-held",
-                step=LadderStep.POST_COPY,
-                why="the link does not carry it steadily, or the target is silent",
+                LadderStepHeld(
+                    step=LadderStep.POST_COPY, why="the link does not carry it steadily, or the target is silent"
+                )
             )
         return holds
 
@@ -175,7 +182,7 @@ def start_and_monitor(
     ctx.progress("copying", 0.0, "getting ready")
     with suppress(LifeboatError):
         downtime = source.max_downtime(ctx.vm.uuid)
-    ctx.record("call", max_downtime=downtime)
+    ctx.record(MigrateCalled(max_downtime=downtime))
     started = clock.monotonic()
     clock.sleep(0)  # a virtual clock waits for those who have slept: the call must not run ahead of the looks
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"migrate-{ctx.vm.name}") as pool:
@@ -189,7 +196,7 @@ def start_and_monitor(
     answered = error is None or (
         isinstance(error, LifeboatError) and not isinstance(error, NodeUnreachable | Indeterminate)
     )
-    ctx.record("call-over", error=str(error) if error else None, answered=answered)
+    ctx.record(MigrateCallEnded(error=str(error) if error else None, answered=answered))
     if error is None:
         return None
     if steering.gave_up and answered:
@@ -206,20 +213,20 @@ def restore_downtime(ctx: AttemptContext) -> None:
     """Give QEMU the limit it had before the call, for a vm that stayed at the source: it outlasts a migration, and whoever
     raised it may have crashed."""
     source, vm = ctx.hands.node(ctx.action.source), ctx.vm.uuid
-    for record in ctx.hands.journal.records(attempt=ctx.id, kinds=("call",)):
-        before = record.data["max_downtime"]
+    for entry in ctx.recorded(MigrateCalled):
+        initial = entry.record.max_downtime
         with suppress(LifeboatError):
-            if before is not None and source.max_downtime(vm) != before:
-                source.set_max_downtime(vm, before)
+            if initial is not None and source.max_downtime(vm) != initial:
+                source.set_max_downtime(vm, initial)
 
 
 def seconds_since_migrate_call(ctx: AttemptContext) -> float | None:
     """Seconds since this attempt made its migrate call; None when it made none, or libvirt has answered it."""
     made: float | None = None
-    for record in ctx.hands.journal.records(attempt=ctx.id, kinds=("call", "call-over")):
-        if record.kind == "call":
-            made = (ctx.hands.clock.now() - datetime.fromisoformat(record.time)).total_seconds()
-        elif record.data["answered"]:
+    for entry in ctx.recorded(MigrateCalled, MigrateCallEnded):
+        if isinstance(entry.record, MigrateCalled):
+            made = (ctx.hands.clock.now() - entry.at).total_seconds()
+        elif entry.record.answered:
             made = None
     return made
 

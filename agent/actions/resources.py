@@ -12,10 +12,10 @@ from agent.state.certificate_pins import Pins
 from models.errors import BadInput, NodeUnreachable
 from models.evacuation import ObservedState
 from models.fleet import Vm
-from tools.journal.sqlite import Journal
 from tools.ports.archives import ArchiveStore
 from tools.ports.clock import Clock
 from tools.ports.hypervisor import Hypervisor
+from tools.ports.journal import Journal
 
 
 class BlackoutMeter(Protocol):

@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from pydantic import TypeAdapter
-
 from agent.actions.attempt import AttemptContext, AttemptResult, Progress
 from agent.actions.cleanup import left_behind
 from agent.actions.cleanup import sweep as remove_left_behind
@@ -22,9 +20,10 @@ from agent.state.requests import unfinished
 from models.errors import Indeterminate, LifeboatError, Refused
 from models.evacuation import Attempt, AttemptOutcome, ObservedState
 from models.fleet import Vm
-from models.plan import Action, ActionKind
+from models.plan import ActionKind
 from models.policy import Policy
-from tools.journal.sqlite import Journal, Record
+from tools.ports.journal import Entry, Journal, Scope
+from tools.ports.records.attempts import AttemptEnded, AttemptIntended, RecoveryBegun
 from tools.ports.vms import VmObservation
 
 _RUNNERS: dict[ActionKind, Callable[[AttemptContext], AttemptResult]] = {
@@ -74,7 +73,7 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Attem
         archive=ending.archive,
         evidence=ending.evidence,
     )
-    ctx.record("result", attempt=attempt.model_dump(mode="json"))
+    ctx.record(AttemptEnded(attempt=attempt))
     if not ending.keeps_lock:
         ctx.hands.journal.unlock(ctx.vm.uuid, ctx.id)
     return attempt
@@ -82,13 +81,13 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Attem
 
 def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: AttemptOutcome) -> AttemptResult:
     """What an error left: nothing when no intent was written; else only as-found when it was seen so."""
-    intents = [r for r in ctx.hands.journal.records(attempt=ctx.id) if r.kind == "intent"]
+    intents = ctx.recorded(AttemptIntended)
     if not intents:
         return AttemptResult(nothing_begun, message, code)
     at_source = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
     others = ctx.hands.observe_on_all_nodes(ctx.vm.uuid, except_for=frozenset({ctx.action.source}))
     evidence = ctx.evidence(at_source, *others)
-    untouched = at_source.seen == intents[0].data["before"]["state"] and all(
+    untouched = at_source.seen == intents[0].record.initial.state.value and all(
         s.seen is ObservedState.ABSENT for s in others
     )
     if untouched:
@@ -118,24 +117,24 @@ def abandon(ctx: AttemptContext, reason: str) -> Attempt:
         outcome=AttemptOutcome.CANCELLED,
         message=f"{ctx.label}: not begun: {reason}",
     )
-    ctx.record("result", attempt=attempt.model_dump(mode="json"))
+    ctx.record(AttemptEnded(attempt=attempt))
     return attempt
 
 
 def attempt_so_far(ctx: AttemptContext) -> Attempt | None:
     """How it ended, when it is over. One that was cut off is ended now, by looking. None: it never began."""
-    records = ctx.hands.journal.records(attempt=ctx.id, kinds=("intent", "result"))
-    for record in records:
-        if record.kind == "result":
-            return Attempt.model_validate(record.data["attempt"])
-    return _recover(ctx, records[0]) if records else None
+    for ended in ctx.recorded(AttemptEnded):
+        return ended.record.attempt
+    for intended in ctx.recorded(AttemptIntended):
+        return _recover(ctx, intended)
+    return None
 
 
 def needs_recovery(journal: Journal) -> bool:
     """Whether anything was begun and not ended: here and now by a live lifeboat, or by one that is gone."""
     return bool(
         unfinished(journal)
-        or _open_intents(journal)
+        or open_intents(journal)
         or journal.locks()
         or unrestored_limits(journal)
         or left_behind(journal)
@@ -150,53 +149,45 @@ def recover_attempts(
     All at once, since each may have to wait for a move that libvirt carries on. Only for a journal that no other
     lifeboat process is working on.
     """
-    open_attempts = _open_intents(hands.journal)
+    open_attempts = open_intents(hands.journal)
 
-    def recover(item: tuple[str, Record]) -> Attempt:
-        attempt_id, record = item
-        action = Action.model_validate(record.data["action"])
+    def recover(item: tuple[str, Entry[AttemptIntended]]) -> Attempt:
+        attempt_id, entry = item
+        action = entry.record.action
         vm = Vm(uuid=action.vm, name=action.vm_name or "?", node=action.source, memory_bytes=0)
-        return _recover(AttemptContext(attempt_id, record.evacuation or "", action, vm, policy, hands, tell), record)
+        return _recover(AttemptContext(attempt_id, entry.evacuation or "", action, vm, policy, hands, tell), entry)
 
     recovered: list[Attempt] = []
     if open_attempts:
         with ThreadPoolExecutor(max_workers=len(open_attempts), thread_name_prefix="recover") as pool:
             recovered = list(pool.map(recover, open_attempts.items()))
-    # A lock taken right before a crash, with no intent after it, protects nothing.
-    with_intent = {record.attempt for record in hands.journal.records(kinds=("intent",))}
-    ended = {record.attempt for record in hands.journal.records(kinds=("result",))} - _frozen(hands)
     for vm, attempt_id in hands.journal.locks().items():
-        if attempt_id not in with_intent or attempt_id in ended:
+        if not _keeps_lock(hands.journal, attempt_id):
             hands.journal.unlock(vm, attempt_id)
     sweep(hands)
     remove_left_behind(hands)
     return recovered
 
 
-def _open_intents(journal: Journal) -> dict[str, Record]:
+def open_intents(journal: Journal) -> dict[str, Entry[AttemptIntended]]:
     """attempt → its intent, for all that have no result."""
-    found: dict[str, Record] = {}
-    for record in journal.records(kinds=("intent", "result")):
-        if record.kind == "intent" and record.attempt is not None:
-            found[record.attempt] = record
-        elif record.attempt is not None:
-            found.pop(record.attempt, None)
-    return found
+    intents = journal.unended(AttemptIntended, AttemptEnded, by=Scope.ATTEMPT)
+    return {entry.attempt: entry for entry in intents if entry.attempt is not None}
 
 
-def _frozen(hands: Resources) -> set[str | None]:
-    """Attempts that keep their lock until a human has looked."""
-    return {
-        record.attempt
-        for record in hands.journal.records(kinds=("result",))
-        if record.data["attempt"]["outcome"] == AttemptOutcome.INDETERMINATE
-    }
+def _keeps_lock(journal: Journal, attempt: str) -> bool:
+    """Whether it has begun and not ended, or until a human has looked. A lock taken right before a crash, with no intent
+    after it, protects nothing."""
+    if not journal.of(AttemptIntended, attempt=attempt):
+        return False
+    outcomes = [entry.record.attempt.outcome for entry in journal.of(AttemptEnded, attempt=attempt)]
+    return not outcomes or AttemptOutcome.INDETERMINATE in outcomes
 
 
-def _recover(ctx: AttemptContext, intent: Record) -> Attempt:
-    before = TypeAdapter(VmObservation).validate_python(intent.data["before"])
+def _recover(ctx: AttemptContext, intent: Entry[AttemptIntended]) -> Attempt:
+    initial = intent.record.initial
     if ctx.vm.name == "?":
-        ctx = replace(ctx, vm=ctx.vm.model_copy(update={"name": before.name}))
-    ctx.record("recovering", why="its intent is in the journal and its result is not")
-    recover = partial(_RECOVERIES[ctx.action.kind], ctx, before)
-    return _conclude(ctx, datetime.fromisoformat(intent.time), recover)
+        ctx = replace(ctx, vm=ctx.vm.model_copy(update={"name": initial.name}))
+    ctx.record(RecoveryBegun(why="its intent is in the journal and its result is not"))
+    recover = partial(_RECOVERIES[ctx.action.kind], ctx, initial)
+    return _conclude(ctx, intent.at, recover)

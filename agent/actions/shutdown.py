@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 
 from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.reconcile import NodeView, why_not_start
@@ -12,6 +11,7 @@ from models.errors import ActionFailed, LifeboatError
 from models.evacuation import AttemptOutcome, ObservedState
 from models.fleet import VmState
 from tools.ports.platform import Platform
+from tools.ports.records.attempts import PowerOffIntended, RestartIntended, ShutdownIntended
 
 _LOOK_SECONDS = 0.5
 _FORCED_SECONDS = 10.0
@@ -30,7 +30,7 @@ def stop(ctx: AttemptContext, source: Platform) -> AttemptResult | None:
     clock, policy = ctx.hands.clock, ctx.policy.archive
     if ctx.cancelled.is_set():
         return _still_running(ctx, ctx.hands.observe(ctx.action.source, ctx.vm.uuid))
-    ctx.record("shut-down")
+    ctx.record(ShutdownIntended())
     source.shut_down(ctx.vm.uuid)
     deadline = clock.monotonic() + policy.shutdown_timeout.total_seconds()
     press_again = clock.monotonic() + _PRESS_SECONDS
@@ -49,7 +49,7 @@ def stop(ctx: AttemptContext, source: Platform) -> AttemptResult | None:
             if policy.force_off and not forced and not ctx.cancelled.is_set():
                 forced = True
                 deadline = clock.monotonic() + _FORCED_SECONDS
-                ctx.record("power-off")
+                ctx.record(PowerOffIntended())
                 source.power_off(ctx.vm.uuid)
                 continue
             return _still_running(ctx, sight)
@@ -73,7 +73,7 @@ def put_back(ctx: AttemptContext, source: Platform, cause: str, code: str, *, wa
             return indeterminate(
                 ctx, f"{cause}; it is shut off on {ctx.action.source}, and not started again: {forbidden}"
             )
-        ctx.record("start-again", node=ctx.action.source, because=cause)
+        ctx.record(RestartIntended(node=ctx.action.source, because=cause))
         with suppress(LifeboatError):
             source.start(ctx.vm.uuid)
     clock = ctx.hands.clock
@@ -99,9 +99,8 @@ def _see_it_stop(ctx: AttemptContext) -> NodeView:
     """What the source shows. A guest that was asked to stop right before a crash still runs, and is waited for: seen
     running, and left, it would stop a moment later and stay off."""
     clock = ctx.hands.clock
-    records = ctx.hands.journal.records(attempt=ctx.id)
-    asked = [datetime.fromisoformat(record.time) for record in records if record.kind == "shut-down"]
-    pending_until = asked[-1] + ctx.policy.archive.shutdown_timeout if asked else clock.now()
+    asked = ctx.recorded(ShutdownIntended)
+    pending_until = asked[-1].at + ctx.policy.archive.shutdown_timeout if asked else clock.now()
     while True:
         sight = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
         if sight.seen is not ObservedState.RUNNING or clock.now() >= pending_until:
@@ -127,7 +126,7 @@ def _looks(ctx: AttemptContext, nodes: Sequence[str]) -> list[NodeView]:
 
 
 def _still_running(ctx: AttemptContext, sight: NodeView) -> AttemptResult:
-    asked = any(record.kind == "shut-down" for record in ctx.hands.journal.records(attempt=ctx.id))
+    asked = bool(ctx.recorded(ShutdownIntended))
     seconds = ctx.policy.archive.shutdown_timeout.total_seconds()
     outcome = AttemptOutcome.CANCELLED if ctx.cancelled.is_set() else AttemptOutcome.FAILED
     why = f"the guest did not stop within {seconds:.0f} s" if asked else "the guest was not asked to stop yet"

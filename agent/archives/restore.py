@@ -14,6 +14,7 @@ from models.policy import PinRule
 from tools.domain.files import STATE_ROLES, state_file
 from tools.ports.archives import ImageFile
 from tools.ports.hypervisor import Hypervisor
+from tools.ports.records.cold import RestoreBegun, Restored, RestoreFailed
 
 
 def restore(
@@ -57,7 +58,7 @@ def restore(
     domain_xml = store.domain_xml(archive_id)
     missing = _missing(target, entry.vm_name, images)
     now = hands.clock.now
-    hands.journal.append("restore-begun", {"archive": archive_id, "node": node, "gone": sorted(gone)}, now=now())
+    hands.journal.append(RestoreBegun(archive=archive_id, node=node, gone=tuple(sorted(gone))), now=now())
     made: list[Callable[[], None]] = []
     try:
         for image, read in missing:
@@ -81,7 +82,7 @@ def restore(
         raise
     sight = hands.observe(node, uuid)
     wanted = ObservedState.RUNNING if start else ObservedState.SHUTOFF
-    hands.journal.append("restored", {"archive": archive_id, "node": node, "seen": sight.seen}, now=now())
+    hands.journal.append(Restored(archive=archive_id, node=node, seen=sight.seen), now=now())
     if sight.seen is not wanted:
         raise ActionFailed(
             f"{what} was defined on node {node} and shows {sight.seen}, expected {wanted}",
@@ -142,7 +143,7 @@ def _take_back(hands: Resources, archive_id: str, node: str, made: list[Callable
         except LifeboatError as error:
             left.append(error.message)
             break  # what is still defined, or does not answer, keeps its disks
-    hands.journal.append("restore-failed", {"archive": archive_id, "node": node, "left": left}, now=hands.clock.now())
+    hands.journal.append(RestoreFailed(archive=archive_id, node=node, left=tuple(left)), now=hands.clock.now())
 
 
 def _undefine(hands: Resources, node: str, uuid: str) -> None:

@@ -17,6 +17,7 @@ from models.errors import ActionFailed, BadInput, LifeboatError, PrecheckFailed
 from models.evacuation import ObservedState
 from tools.domain.files import STATE_ROLES
 from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile, WipedImage
+from tools.ports.records.cold import WipeBegun, Wiped, WipeRecordStored
 from tools.ports.storage import Storage
 from tools.ports.vms import StorageFacts
 
@@ -93,11 +94,8 @@ def _wipe(
     archive_id = entry.id
     _require_stopped_everywhere(hands, entry, gone)
     targets, left = _choose(source, entry, images, tell)
-    hands.journal.append(
-        "wipe-begun",
-        {"archive": archive_id, "node": entry.source, "images": [image.path for image, _ in targets], "by": by},
-        now=begun_at,
-    )
+    paths = tuple(image.path for image, _ in targets)
+    hands.journal.append(WipeBegun(archive=archive_id, node=entry.source, images=paths, by=by), now=begun_at)
     wiped: list[WipedImage] = list(left)
     failure: LifeboatError | None = None
     for image, facts in targets:
@@ -125,9 +123,9 @@ def _wipe(
     fields = asdict(record)
     del fields["sha256"]
     # The journal first: what was done must be on record even when the store does not answer any more.
-    hands.journal.append("wiped", fields, now=hands.clock.now())
+    hands.journal.append(Wiped(**fields), now=hands.clock.now())
     sha256 = store.write_record(archive_id, f"wipe-{begun_at:%Y%m%dT%H%M%SZ}", fields)
-    hands.journal.append("wipe-record", {"archive": archive_id, "sha256": sha256}, now=hands.clock.now())
+    hands.journal.append(WipeRecordStored(archive=archive_id, sha256=sha256), now=hands.clock.now())
     if failure is not None:
         raise ActionFailed(
             f"archive {archive_id}: {failure.message}; what was wiped and what not is in the record {sha256[:16]}",

@@ -11,10 +11,9 @@ from models.policy import ColdMigratePolicy, Policy
 from models.risk import Risk
 from models.risk_level import RiskLevel, node_risks
 from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
-from tools.journal.sqlite import Journal
-
-RECORD = "tiers"
-"""The journal's kind of record for the changes of one look."""
+from tools.ports.journal import Journal
+from tools.ports.records.evacuations import EvacuationPlanned
+from tools.ports.records.nodes import TiersChanged, TierStep
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,13 @@ class Tiers:
     def restored(cls, policy: Policy, journal: Journal, now: datetime) -> Tiers:
         """As the journal left them. What was held is upheld until `now`: nobody looked in between."""
         tiers = cls(policy)
-        for record in journal.records():
-            at = datetime.fromisoformat(record.time)
-            if record.kind == RECORD:
-                for one in record.data["changes"]:
-                    tiers.held[one["node"]] = NodeTier(
-                        one["node"], Tier(one["tier"]), at, max(at, now), one["why"], unknown_data=one["blind"]
-                    )
-            elif record.kind == "planned":
-                tiers.acted(record.data["plan"]["evacuating"], at)
+        for entry in journal.of(TiersChanged):
+            for one in entry.record.changes:
+                tiers.held[one.node] = NodeTier(
+                    one.node, one.tier, entry.at, max(entry.at, now), one.why, unknown_data=one.unknown_data
+                )
+        for entry in journal.of(EvacuationPlanned, since=now - policy.cooldown):
+            tiers.acted(entry.record.plan.evacuating, entry.at)
         return tiers
 
     def judge(self, fleet: Fleet, risks: Iterable[Risk], now: datetime) -> dict[str, TierChange]:
@@ -90,14 +87,17 @@ def record_changes(judged: Iterable[TierChange], journal: Journal, now: datetime
     """Write what changed in this look into the journal, as one record; those that changed."""
     changed = [one for one in judged if one.changed]
     if changed:  # one record: when a Prometheus falls silent, every node of the fleet changes at once
-        changes = [
-            {
-                "node": one.now.node, "tier": one.now.tier, "was": one.before.tier if one.before else Tier.WATCH,
-                "why": one.now.why, "blind": one.now.unknown_data,
-            }
+        steps = [
+            TierStep(
+                node=one.now.node,
+                tier=one.now.tier,
+                was=one.before.tier if one.before else Tier.WATCH,
+                why=one.now.why,
+                unknown_data=one.now.unknown_data,
+            )
             for one in changed
-        ]  # fmt: skip
-        journal.append(RECORD, {"changes": changes}, now=now)
+        ]
+        journal.append(TiersChanged(changes=tuple(steps)), now=now)
     return changed
 
 

@@ -164,11 +164,12 @@ def discard(
     from agent.service.session import open_archives
     from agent.settings import load_settings
     from models.errors import PrecheckFailed
-    from tools.journal.sqlite import open_journal
+    from tools.journal import open_journal
+    from tools.ports.records.attempts import AttemptEnded, AttemptIntended
 
     settings = load_settings(config)
-    kinds = {record.kind for record in open_journal(settings.state_dir).records(attempt=archive_id)}
-    if "intent" in kinds and "result" not in kinds:
+    journal = open_journal(settings.state_dir)
+    if journal.of(AttemptIntended, attempt=archive_id) and not journal.of(AttemptEnded, attempt=archive_id):
         raise PrecheckFailed(
             f"{archive_id} is being written, or was cut off and not recovered yet",
             hint="let it end; after a crash, `lifeboat status` says how it ended",
@@ -189,7 +190,7 @@ def audit_verify(
     """Check the hash chain over everything that was decided and done."""
     from agent.cli.console import console, write_json
     from agent.settings import load_settings
-    from tools.journal.sqlite import open_journal
+    from tools.journal import open_journal
 
     journal = open_journal(load_settings(config).state_dir)
     count = journal.verify(expected_head=head)

@@ -160,12 +160,12 @@ def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) 
     from agent.assess.tiers import Tiers
     from agent.documents import read_policy
     from models.policy import Policy
-    from tools.journal.sqlite import open_journal
+    from tools.journal import open_existing_journal
 
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
     tiers = Tiers(policy)
-    if (settings.state_dir / "journal.sqlite").exists():
-        journal = open_journal(settings.state_dir)
+    journal = open_existing_journal(settings.state_dir)
+    if journal is not None:
         tiers = Tiers.restored(policy, journal, observation.at)
         journal.close()
     return tiers.judge(observation.fleet, risks, observation.at)

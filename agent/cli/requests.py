@@ -12,7 +12,7 @@ from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOpti
 if TYPE_CHECKING:
     from agent.settings import Settings
     from agent.state.requests import Request
-    from tools.journal.file_lease import Holder
+    from tools.ports.journal import Holder
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -84,8 +84,7 @@ def _record(request: Request, evacuation: str, config: Path | None) -> tuple[Set
     from agent.settings import load_settings
     from agent.state.requests import ask
     from tools.clock import SystemClock
-    from tools.journal.file_lease import holder
-    from tools.journal.sqlite import open_journal
+    from tools.journal import open_journal, open_lease
 
     settings = load_settings(config)
     journal = open_journal(settings.state_dir)
@@ -93,7 +92,7 @@ def _record(request: Request, evacuation: str, config: Path | None) -> tuple[Set
         evacuation_id = ask(journal, request, evacuation, by=f"terminal:{getpass.getuser()}", now=SystemClock().now())
     finally:
         journal.close()
-    return settings, evacuation_id, holder(settings.state_dir)
+    return settings, evacuation_id, open_lease(settings.state_dir).holder()
 
 
 def _finish(

@@ -22,12 +22,11 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from agent.cli.console import console, write_json
     from agent.settings import load_settings
     from agent.state.status import read_status
-    from tools.journal.file_lease import holder
-    from tools.journal.sqlite import open_journal
+    from tools.journal import open_journal, open_lease
 
     settings = load_settings(config)
     journal = open_journal(settings.state_dir)
-    status_now = read_status(journal, holder=holder(settings.state_dir))
+    status_now = read_status(journal, holder=open_lease(settings.state_dir).holder())
     journal.close()
     if as_json:
         write_json(status_now)

@@ -23,9 +23,9 @@ from tools.bounded_call import BoundedCall
 
 if TYPE_CHECKING:
     from agent.settings import NodeSettings, PrometheusSettings, Settings
-    from tools.journal.sqlite import Journal
     from tools.ports.clock import Clock
     from tools.ports.hypervisor import Hypervisor
+    from tools.ports.journal import Journal
     from tools.prometheus.health import PrometheusHealth
 
 PATIENCE_SECONDS = 20.0

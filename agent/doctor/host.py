@@ -32,7 +32,7 @@ def check_settings(context: CheckContext) -> Iterator[Finding]:
 def check_journal(context: CheckContext) -> Iterator[Finding]:
     """The audit log's chain holds, and the pins are those it knows of. (That it can be written was checked on opening it.)"""
     count = context.journal.verify()
-    what = f"{count} record{'' if count == 1 else 's'}, the chain holds ({context.journal.path})"
+    what = f"{count} record{'' if count == 1 else 's'}, the chain holds ({context.journal.name})"
     yield finding("journal", "audit log", Health.OK, what)
     recorded, known = context.pins.recorded(), context.pins.known()
     for node in sorted({*recorded, *known}):

@@ -20,12 +20,20 @@ from agent.actions.resources import Resources
 from agent.actions.runner import abandon, attempt_so_far, run_attempt
 from agent.execute.admission import AdmissionQueue
 from agent.execute.periodic import meanwhile
-from agent.state.requests import LOOK_SECONDS, Request, read_requests
+from agent.state.requests import LOOK_SECONDS, read_requests
 from models.approval import ApprovedPlan
 from models.base import format_duration
 from models.errors import BadInput
 from models.evacuation import Attempt, Evacuation, EvacuationOutcome, judge_outcome
 from models.plan import Action, ActionKind
+from tools.ports.journal import Record
+from tools.ports.records.attempts import AttemptEnded
+from tools.ports.records.evacuations import (
+    CancelRequested,
+    EvacuationEnded,
+    EvacuationStarted,
+    RestAbandoned,
+)
 
 T = TypeVar("T")
 
@@ -79,7 +87,7 @@ class Run:
         self.watcher = watcher or Watcher()
         self.cancelled = threading.Event()
         self._paused = False
-        self._called_off: str | None = None
+        self._abandoned: str | None = None
         self._began_at: datetime | None = None
         self.gate = AdmissionQueue(
             order.plan.actions, order.policy.limits, stopped=self._why_stopped, paused=lambda: self._paused
@@ -88,18 +96,13 @@ class Run:
     @classmethod
     def from_journal(cls, hands: Resources, evacuation: str, watcher: Watcher | None = None) -> Run:
         """An evacuation that was begun, here or in a process that is gone. Raises BadInput when it never was."""
-        for record in hands.journal.records(evacuation=evacuation, kinds=("evacuation-started",)):
-            return cls(
-                ApprovedPlan.model_validate({k: record.data[k] for k in ApprovedPlan.model_fields}),
-                hands,
-                evacuation,
-                watcher,
-            )
+        for entry in hands.journal.of(EvacuationStarted, evacuation=evacuation):
+            return cls(entry.record.approved, hands, evacuation, watcher)
         raise BadInput(f"evacuation {evacuation} was never begun", hint="see `lifeboat status`")
 
     def begin(self) -> None:
         """On disk before anything else is done."""
-        self._append("evacuation-started", **self.order.model_dump(mode="json"))
+        self._append(EvacuationStarted.of(self.order))
 
     @property
     def waves(self) -> list[list[int]]:
@@ -130,8 +133,7 @@ class Run:
 
     def expect(self, wave: Sequence[int]) -> None:
         """The actions of a wave are about to come to the gate, except those that are over since before a restart."""
-        results = self.hands.journal.records(evacuation=self.id, kinds=("result",))
-        over = {record.attempt for record in results}
+        over = {entry.attempt for entry in self.hands.journal.of(AttemptEnded, evacuation=self.id)}
         for number in wave:
             if self.attempt_id(number) in over:
                 self.gate.release(number)
@@ -166,22 +168,21 @@ class Run:
 
     def finish(self, attempts: Sequence[Attempt]) -> Evacuation:
         """Write down how it ended."""
-        started = self.hands.journal.records(evacuation=self.id, kinds=("evacuation-started",))[0]
         in_order = tuple(sorted(attempts, key=lambda attempt: attempt.started_at))
         moves = self.order.plan.moves
         outcome = judge_outcome(in_order, frozenset(action.vm for action in moves))
         if not moves:
             outcome = EvacuationOutcome.DONE
         ended_at = self.hands.clock.now()
-        if not self.hands.journal.records(evacuation=self.id, kinds=("evacuation-ended",)):
-            self._append("evacuation-ended", outcome=outcome)
+        if not self.hands.journal.of(EvacuationEnded, evacuation=self.id):
+            self._append(EvacuationEnded(outcome=outcome))
         return Evacuation(
             id=self.id,
             plan=self.order.plan,
             verdict=self.order.verdict,
             approved_by=self.order.agreement.by,
             approved_at=self.order.agreement.at,
-            started_at=datetime.fromisoformat(started.time),
+            started_at=self._begun(),
             ended_at=ended_at,
             outcome=outcome,
             attempts=in_order,
@@ -189,19 +190,19 @@ class Run:
 
     def cancel(self, by: str) -> None:
         """Call it off for good; in the journal when this returns."""
-        self._append(Request.CANCEL, by=by)
+        self._append(CancelRequested(by=by))
         self.cancelled.set()
 
     def abandon(self, why: str) -> None:
         """What has not begun will not begin; in the journal when this returns."""
-        self._append("called-off", why=why)
+        self._append(RestAbandoned(why=why))
         self.apply_requests()
 
     def apply_requests(self) -> None:
         """Take in what people have asked for so far."""
-        steering = read_requests(self.hands.journal, self.id)
-        self._paused, self._called_off = steering.paused_by is not None, steering.called_off
-        if steering.cancelled_by is not None:
+        asked = read_requests(self.hands.journal, self.id)
+        self._paused, self._abandoned = asked.paused_by is not None, asked.abandoned
+        if asked.cancelled_by is not None:
             self.cancelled.set()
         elif self.watcher.cancelled.is_set() and not self.cancelled.is_set():
             self.cancel("the process was told to stop")
@@ -219,8 +220,8 @@ class Run:
         self.apply_requests()  # once a pause or a cancellation is on disk, nothing begins
         if self.cancelled.is_set():
             return "cancelled"
-        if self._called_off is not None:
-            return self._called_off
+        if self._abandoned is not None:
+            return self._abandoned
         limit = self.order.policy.limits.evacuation_timeout
         if limit is not None and self.hands.clock.now() - self._begun() >= limit:
             return f"the evacuation had already taken the {format_duration(limit)} that policy gives it"
@@ -228,8 +229,7 @@ class Run:
 
     def _begun(self) -> datetime:
         if self._began_at is None:
-            started = self.hands.journal.records(evacuation=self.id, kinds=("evacuation-started",))
-            self._began_at = datetime.fromisoformat(started[0].time)
+            self._began_at = self.hands.journal.of(EvacuationStarted, evacuation=self.id)[0].at
         return self._began_at
 
     def _context(self, number: int) -> AttemptContext:
@@ -245,5 +245,5 @@ class Run:
             cancelled=self.cancelled,
         )
 
-    def _append(self, kind: str, **data: object) -> None:
-        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=self.id)
+    def _append(self, record: Record) -> None:
+        self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=self.id)

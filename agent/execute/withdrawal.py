@@ -20,6 +20,8 @@ from models.policy import Policy
 from models.risk import Risk
 from models.risk_level import NodeRisk, RiskLevel, node_risks
 from models.tier import NodeTier, Tier
+from tools.ports.journal import Record
+from tools.ports.records.evacuations import PollFailed, TargetsChanged
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class WithdrawalWatch:
             self._update(after_failed_look(self._seen))
             why = error.message if isinstance(error, LifeboatError) else f"unexpected {type(error).__name__}: {error}"
             if not self._poll_failed:
-                self._record("look-failed", why=why)
+                self._record(PollFailed(why=why))
                 self._say(f"the fleet could not be looked at again, so what was approved goes on: {why}")
             self._poll_failed = why
 
@@ -140,11 +142,11 @@ class WithdrawalWatch:
         before, self._seen = self._seen, seen
         if (before.recovered.keys(), before.unfit.keys()) == (seen.recovered.keys(), seen.unfit.keys()):
             return
-        self._record("looked-again", recovered=dict(seen.recovered), unfit=dict(seen.unfit))
+        self._record(TargetsChanged(recovered=dict(seen.recovered), unfit=dict(seen.unfit)))
         for node in seen.recovered.keys() - before.recovered.keys():
             self._say(f"node {node} has recovered ({seen.recovered[node]}): what has not begun is withdrawn")
         for node in seen.unfit.keys() - before.unfit.keys():
             self._say(f"node {node} must take no vm now ({seen.unfit[node]}): what has not begun is withdrawn")
 
-    def _record(self, kind: str, **data: object) -> None:
-        self._hands.journal.append(kind, data, now=self._hands.clock.now(), evacuation=self._evacuation)
+    def _record(self, record: Record) -> None:
+        self._hands.journal.append(record, now=self._hands.clock.now(), evacuation=self._evacuation)

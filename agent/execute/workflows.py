@@ -28,7 +28,8 @@ from models.approval import ApprovedPlan
 from models.errors import BadInput, Busy
 from models.evacuation import Attempt, Evacuation
 from models.policy import Policy
-from tools.journal.file_lease import lease
+from tools.journal import open_lease
+from tools.ports.records.attempts import AttemptEnded
 
 WORKFLOWS_VERSION = "1"
 """Pinned, so that an upgrade of lifeboat goes on with what the old one began. Raise it only when the workflows below
@@ -82,6 +83,7 @@ class Durable:
     def __init__(self, state_dir: Path, url: str | None = None) -> None:
         """`url`: a PostgreSQL database that several lifeboats share; None: a SQLite file in `state_dir`. Raises BadInput."""
         self._state_dir = state_dir.absolute()
+        self._lease = open_lease(self._state_dir)
         self._url = _checked(url) if url else f"sqlite:///{self._state_dir / 'durable.sqlite'}"
         self._executor = "lifeboat"
         if url:
@@ -92,7 +94,7 @@ class Durable:
         self, order: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None
     ) -> Evacuation:
         """As `agent.execute.evacuation.execute`. Raises Busy when another lifeboat is at work, or one was and did not finish."""
-        with lease(self._state_dir, evacuation):
+        with self._lease.hold(evacuation):
             cut_off = unfinished(hands.journal)
             if cut_off:
                 raise Busy(
@@ -120,7 +122,7 @@ class Durable:
         watcher = watcher or Watcher()
         with ExitStack() as stack:
             try:
-                stack.enter_context(lease(self._state_dir, "recovery"))
+                stack.enter_context(self._lease.hold("recovery"))
             except Busy:
                 return [], []
             attempts = recover_attempts(hands, policy, watcher.on_progress)
@@ -135,10 +137,9 @@ class Durable:
 
     def _decide(self, run: Run, look: Look) -> None:
         steering = read_requests(run.hands.journal, run.id)
-        if steering.cancelled_by is not None or steering.called_off is not None:
+        if steering.cancelled_by is not None or steering.abandoned is not None:
             return
-        results = run.hands.journal.records(evacuation=run.id, kinds=("result",))
-        over = {record.attempt for record in results}
+        over = {entry.attempt for entry in run.hands.journal.of(AttemptEnded, evacuation=run.id)}
         begun = frozenset(n for n in range(len(run.order.plan.actions)) if run.attempt_id(n) in over)
         reason = why_not_continue(run.order, begun, steering, look, run.hands.clock.now())
         if reason is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.incidents import Window
 from tools.history.incident_file import read_incidents
-from tools.journal.sqlite import JOURNAL_FILE, Journal, open_journal
+from tools.journal import open_existing_journal
+from tools.ports.journal import Journal
+from tools.ports.records.evacuations import EvacuationApproved, EvacuationPlanned
 
 if TYPE_CHECKING:
     from agent.settings import Settings
@@ -30,8 +31,8 @@ def known_incidents(settings: Settings, incidents: Path | None) -> KnownIncident
     """What the journal, if there is one yet, and the CSV `incidents` tell. Raises BadInput where that can't be read."""
     reported, planned = read_incidents(incidents) if incidents is not None else ([], [])
     evacuated: list[tuple[str, float]] = []
-    if (settings.state_dir / JOURNAL_FILE).exists():
-        journal = open_journal(settings.state_dir)
+    journal = open_existing_journal(settings.state_dir)
+    if journal is not None:
         evacuated = evacuations(journal)
         journal.close()
     return KnownIncidents(evacuated, reported, planned)
@@ -40,13 +41,12 @@ def known_incidents(settings: Settings, incidents: Path | None) -> KnownIncident
 def evacuations(journal: Journal) -> list[tuple[str, float]]:
     """(node, unix seconds) of every evacuation that was begun, as the journal has them."""
     leaving: dict[str, list[str]] = {}
-    found: list[tuple[str, float]] = []
-    for record in journal.records(kinds=("planned", "approved")):
-        if record.evacuation is None:
+    begun: list[tuple[str, float]] = []
+    for entry in journal.of(EvacuationPlanned, EvacuationApproved):
+        if entry.evacuation is None:
             continue
-        if record.kind == "planned":
-            leaving[record.evacuation] = list(record.data["plan"]["evacuating"])
+        if isinstance(entry.record, EvacuationPlanned):
+            leaving[entry.evacuation] = list(entry.record.plan.evacuating)
         else:
-            at = datetime.fromisoformat(record.time).timestamp()
-            found += [(node, at) for node in leaving.get(record.evacuation, [])]
-    return found
+            begun += [(node, entry.at.timestamp()) for node in leaving.get(entry.evacuation, [])]
+    return begun

@@ -28,6 +28,13 @@ from models.risk import Risk
 from models.tier import Tier
 from models.verification import Verification
 from tools.ports.approval import Approver
+from tools.ports.journal import Record
+from tools.ports.records.evacuations import (
+    EvacuationApproved,
+    EvacuationPlanned,
+    EvacuationRefused,
+    EvacuationVerified,
+)
 
 _TIMELINE_MOST = 20_000
 """samples kept for reports: hours of a small fleet, minutes of a large one"""
@@ -135,7 +142,7 @@ class ControlLoop:
         """
         plan, verdict = bind_to_fleet(plan, verdict, fleet)
         evacuation = new_evacuation_id(self.hands)
-        self._record("planned", evacuation, plan=plan.model_dump(mode="json"), verdict=verdict.model_dump(mode="json"))
+        self._record(EvacuationPlanned(plan=plan, verdict=verdict), evacuation)
         so_far = PassResult(PassOutcome.NOTHING_TO_MOVE, "", started_at, fleet, risks, plan, verdict)
         if not plan.moves:
             why = f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be"
@@ -143,10 +150,10 @@ class ControlLoop:
         try:
             done = self._carry_out(plan, verdict, fleet, evacuation, tiers)
         except Refused as error:
-            self._record("refused", evacuation, code=error.code, why=str(error))
+            self._record(EvacuationRefused(code=error.code, why=str(error)), evacuation)
             return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
         verification = verify(done, fleet, self.hands)
-        self._record("verified", evacuation, checks=verification.model_dump(mode="json"))
+        self._record(EvacuationVerified(checks=verification), evacuation)
         fleet_after, _ = self.look()
         silent = tuple(
             NodeLoss(node=node.name, at=fleet_after.observed_at, detail="did not answer afterwards")
@@ -169,7 +176,7 @@ class ControlLoop:
         agreement = approve(
             plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
         )
-        self._record("approved", evacuation, **agreement.model_dump(mode="json"))
+        self._record(EvacuationApproved(**dict(agreement)), evacuation)
         lookout = WithdrawalWatch(
             plan,
             fleet,
@@ -203,5 +210,5 @@ class ControlLoop:
         with lookout.looking(self.look_again):
             yield watcher
 
-    def _record(self, kind: str, evacuation: str, **data: object) -> None:
-        self.hands.journal.append(kind, data, now=self.hands.clock.now(), evacuation=evacuation)
+    def _record(self, record: Record, evacuation: str) -> None:
+        self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation)

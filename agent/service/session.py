@@ -19,7 +19,7 @@ from models.fleet import Fleet, Vm
 from models.plan import Plan
 from models.policy import Policy
 from models.risk import Risk
-from tools.journal.sqlite import open_journal
+from tools.journal import open_journal
 
 if TYPE_CHECKING:
     from agent.execute.workflows import Durable

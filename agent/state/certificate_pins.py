@@ -20,11 +20,9 @@ from models.base import UtcTime, Value
 from models.errors import BadInput, IdentityUnproven
 from models.policy import PinRule
 from tools.atomic_file import write_atomically
-from tools.journal.sqlite import Journal
 from tools.ports.clock import Clock
-
-PINNED = "certificate-pinned"
-"""the journal's word for it"""
+from tools.ports.journal import Journal
+from tools.ports.records.nodes import CertificatePinned
 
 
 class Pin(Value):
@@ -70,7 +68,7 @@ class Pins:
 
     def recorded(self) -> dict[str, str]:
         """Node → the fingerprint that the journal says was pinned last."""
-        return {record.data["node"]: record.data["sha256"] for record in self._journal.records(kinds=(PINNED,))}
+        return {entry.record.node: entry.record.sha256 for entry in self._journal.of(CertificatePinned)}
 
     def pin(self, node: str, sha256: str, *, by: str, replace: bool = False) -> PinState:
         """Record a node's certificate. Another one that is pinned already is left alone unless `replace`, which also mends
@@ -86,11 +84,8 @@ class Pins:
             if before is not None and not replace:
                 return PinState.CHANGED
             now = self._clock.now()
-            self._journal.append(
-                PINNED,
-                {"node": node, "sha256": sha256, "before": before.sha256 if before else None, "by": by},
-                now=now,
-            )
+            record = CertificatePinned(node=node, sha256=sha256, before=before.sha256 if before else None, by=by)
+            self._journal.append(record, now=now)
             self._write(pins, node, sha256, now, by)
             return PinState.NEW if before is None else PinState.REPLACED
 

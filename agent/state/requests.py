@@ -7,25 +7,40 @@ carries the evacuation out reads them every `LOOK_SECONDS`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from models.errors import BadInput
-from tools.journal.sqlite import Journal, Record
+from tools.ports.journal import Entry, Journal, Record, Scope
+from tools.ports.records.evacuations import (
+    CancelRequested,
+    EvacuationEnded,
+    EvacuationStarted,
+    PauseRequested,
+    RestAbandoned,
+    ResumeRequested,
+)
 
 LOOK_SECONDS = 0.25
 
 
 class Request(StrEnum):
-    """What can be asked, as the journal names it."""
+    """What can be asked."""
 
-    CANCEL = "cancel-asked"
+    CANCEL = "cancel"
     """nothing new begins; what has not switched over yet is taken back. For good"""
-    PAUSE = "pause-asked"
+    PAUSE = "pause"
     """nothing new begins; what runs finishes"""
-    RESUME = "resume-asked"
+    RESUME = "resume"
     """a person wants it to go on, and so agrees to the rest of its plan again"""
+
+
+_RECORDS: dict[Request, type[CancelRequested | PauseRequested | ResumeRequested]] = {
+    Request.CANCEL: CancelRequested,
+    Request.PAUSE: PauseRequested,
+    Request.RESUME: ResumeRequested,
+}
 
 
 @dataclass(frozen=True)
@@ -37,46 +52,38 @@ class OperatorRequests:
     renewed_by: str | None = None
     """who last asked for it to go on"""
     renewed_at: datetime | None = None
-    called_off: str | None = None
+    abandoned: str | None = None
     """why what had not begun was given up after a crash"""
 
 
-STEERING = (*Request, "called-off")
-
-
-def fold_requests(records: Iterable[Record]) -> OperatorRequests:
-    """What these records of one evacuation come to. A cancellation is not taken back by anything."""
-    steering = OperatorRequests()
-    for record in records:
-        by = str(record.data.get("by", ""))
-        cancelled, paused = steering.cancelled_by, steering.paused_by
-        renewed, at, called_off = steering.renewed_by, steering.renewed_at, steering.called_off
-        if record.kind == Request.CANCEL:
-            cancelled = cancelled or by
-        elif record.kind == Request.PAUSE:
-            paused = by
-        elif record.kind == Request.RESUME:
-            paused, renewed, at = None, by, datetime.fromisoformat(record.time)
-        elif record.kind == "called-off":
-            called_off = called_off or str(record.data["why"])
-        steering = OperatorRequests(cancelled, paused, renewed, at, called_off)
-    return steering
+def fold_requests(entries: Iterable[Entry[Record]]) -> OperatorRequests:
+    """What these entries of one evacuation come to. A cancellation is not taken back by anything."""
+    asked = OperatorRequests()
+    for entry in entries:
+        match entry.record:
+            case CancelRequested(by=by):
+                asked = replace(asked, cancelled_by=asked.cancelled_by or by)
+            case PauseRequested(by=by):
+                asked = replace(asked, paused_by=by)
+            case ResumeRequested(by=by):
+                asked = replace(asked, paused_by=None, renewed_by=by, renewed_at=entry.at)
+            case RestAbandoned(why=why):
+                asked = replace(asked, abandoned=asked.abandoned or why)
+            case _:
+                pass
+    return asked
 
 
 def read_requests(journal: Journal, evacuation: str) -> OperatorRequests:
-    return fold_requests(journal.records(evacuation=evacuation, kinds=STEERING))
+    return fold_requests(
+        journal.of(CancelRequested, PauseRequested, ResumeRequested, RestAbandoned, evacuation=evacuation)
+    )
 
 
 def unfinished(journal: Journal) -> list[str]:
     """Evacuations that were started and not ended, oldest first: running now, paused, or cut off by a crash."""
-    started: dict[str, None] = {}
-    for record in journal.records(kinds=("evacuation-started", "evacuation-ended")):
-        if record.evacuation is not None:
-            if record.kind == "evacuation-started":
-                started[record.evacuation] = None
-            else:
-                started.pop(record.evacuation, None)
-    return list(started)
+    started = journal.unended(EvacuationStarted, EvacuationEnded, by=Scope.EVACUATION)
+    return list(dict.fromkeys(entry.evacuation for entry in started if entry.evacuation is not None))
 
 
 def ask(journal: Journal, request: Request, evacuation: str, *, by: str, now: datetime) -> str:
@@ -88,7 +95,7 @@ def ask(journal: Journal, request: Request, evacuation: str, *, by: str, now: da
     if not evacuation and len(going_on) == 1:
         evacuation = going_on[0]
     if evacuation not in going_on:
-        known = evacuation and journal.records(evacuation=evacuation)
+        known = evacuation and journal.entries(evacuation=evacuation)
         raise BadInput(
             f"evacuation {evacuation} is over"
             if known
@@ -101,5 +108,5 @@ def ask(journal: Journal, request: Request, evacuation: str, *, by: str, now: da
         )
     if request is not Request.CANCEL and read_requests(journal, evacuation).cancelled_by is not None:
         raise BadInput(f"evacuation {evacuation} was cancelled, which is for good", hint="plan again")
-    journal.append(request, {"by": by}, now=now, evacuation=evacuation)
+    journal.append(_RECORDS[request](by=by), now=now, evacuation=evacuation)
     return evacuation

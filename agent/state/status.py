@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from agent.state.requests import OperatorRequests, fold_requests
 from models.base import Value
 from models.evacuation import AttemptOutcome
-from models.plan import Plan
-from tools.journal.file_lease import Holder
-from tools.journal.sqlite import Journal, Record
+from models.plan import Action
+from tools.ports.journal import Entry, Holder, Journal, Record
+from tools.ports.records.attempts import AttemptEnded, AttemptIntended
+from tools.ports.records.evacuations import EvacuationEnded, EvacuationRefused, EvacuationStarted
 
 
 class AttemptStatus(Value):
@@ -57,56 +60,63 @@ class Status(Value):
 
 def read_status(journal: Journal, *, holder: Holder | None = None, most: int = 10) -> Status:
     """The newest `most` evacuations as the journal has them. `holder`: the lifeboat that is at work now."""
-    by_evacuation: dict[str, list[Record]] = {}
-    for record in journal.records():
-        if record.evacuation is not None:
-            by_evacuation.setdefault(record.evacuation, []).append(record)
     locks = set(journal.locks().values())
-    newest = list(by_evacuation.items())[::-1][:most]
     return Status(
-        evacuations=tuple(_evacuation(name, records, locks, holder) for name, records in newest),
+        evacuations=tuple(
+            _evacuation(name, journal.entries(evacuation=name), locks, holder) for name in journal.evacuations(most)
+        ),
         audit_head=journal.head(),
     )
 
 
-def _evacuation(name: str, records: list[Record], locks: set[str], holder: Holder | None) -> EvacuationStatus:
+def _evacuation(
+    name: str, entries: Sequence[Entry[Record]], locks: set[str], holder: Holder | None
+) -> EvacuationStatus:
     outcome, why, actions = "planned", "", 0
     attempts: dict[str, AttemptStatus] = {}
-    for record in records:
-        if record.kind == "evacuation-started":
-            outcome = "running"
-            actions = len(Plan.model_validate(record.data["plan"]).moves)
-        elif record.kind == "evacuation-ended":
-            outcome = record.data["outcome"]
-        elif record.kind == "refused":
-            outcome, why = "refused", record.data["why"]
-        elif record.kind in ("intent", "result") and record.attempt is not None:
-            ended = record.kind == "result"
-            action = record.data["attempt"]["action"] if ended else record.data["action"]
-            attempts[record.attempt] = AttemptStatus(
-                id=record.attempt,
-                vm=action["vm"],
-                vm_name=action["vm_name"],
-                kind=action["kind"],
-                source=action["source"],
-                target=action["target"],
-                outcome=record.data["attempt"]["outcome"] if ended else "running",
-                message=record.data["attempt"]["message"] if ended else "",
-                locked=record.attempt in locks,
-            )
+    for entry in entries:
+        match entry.record:
+            case EvacuationStarted(plan=plan):
+                outcome, actions = "running", len(plan.moves)
+            case EvacuationEnded():
+                outcome = entry.record.outcome
+            case EvacuationRefused():
+                outcome, why = "refused", entry.record.why
+            case AttemptIntended(action=action) if entry.attempt is not None:
+                attempts[entry.attempt] = _attempt(entry.attempt, action, "running", "", locks)
+            case AttemptEnded(attempt=ended) if entry.attempt is not None:
+                attempts[entry.attempt] = _attempt(
+                    entry.attempt, ended.action, ended.outcome or "running", ended.message, locks
+                )
+            case _:
+                pass
     at_work = holder is not None and holder.what in (name, "recovery") and outcome == "running"
     if outcome == "running":
-        outcome, why = _under_way(fold_requests(records), at_work)
+        outcome, why = _under_way(fold_requests(entries), at_work)
     over = sum(attempt.outcome != "running" for attempt in attempts.values())
     return EvacuationStatus(
         id=name,
-        started_at=records[0].time,
+        started_at=entries[0].at.isoformat(),
         outcome=outcome,
         why=why,
         attempts=tuple(attempts.values()),
         actions=actions,
         over=over,
         worked_on_by=holder.pid if at_work and holder is not None else None,
+    )
+
+
+def _attempt(attempt: str, action: Action, outcome: str, message: str, locks: set[str]) -> AttemptStatus:
+    return AttemptStatus(
+        id=attempt,
+        vm=action.vm,
+        vm_name=action.vm_name,
+        kind=action.kind,
+        source=action.source,
+        target=action.target,
+        outcome=outcome,
+        message=message,
+        locked=attempt in locks,
     )
 
 

@@ -30,7 +30,7 @@ from models.signal import HardwareEvent, Signal, SignalHistory
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.domain.labels import Labels
-from tools.journal.sqlite import Journal
+from tools.journal import open_journal
 from tools.ports.clock import Clock
 from tools.signals import load_catalogue
 from tools.simulated.fleet import SimulatedFleet
@@ -132,7 +132,7 @@ class SimulatedStage:
         hands = Resources(
             self.fleet.hypervisors(),
             clock,
-            Journal(settings.state_dir / "journal.sqlite"),
+            open_journal(settings.state_dir),
             FsspecArchiveStore(settings.archive_url, key_file=settings.state_dir / "archive-signing.key", clock=clock),
             self._meter,
         )

@@ -13,7 +13,8 @@ from models.errors import LifeboatError
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import ActionKind
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
+from tools.ports.records.attempts import AttemptEnded, AttemptIntended
 
 _THROTTLES = ("io_limits", "throttles")
 _LOOKING_SECONDS = 15.0
@@ -47,14 +48,12 @@ class Account:
 
 
 def read_account(path: Path) -> Account:
-    journal = Journal(path)
+    journal = SqliteJournal(path)
     try:
-        records = journal.records()
-        ended = [Attempt.model_validate(r.data["attempt"]) for r in records if r.kind == "result"]
+        ended = [entry.record.attempt for entry in journal.of(AttemptEnded)]
         found = {
-            r.attempt or "": (r.data["before"]["node"], r.data["before"]["state"])
-            for r in records
-            if r.kind == "intent"
+            entry.attempt or "": (entry.record.initial.node, entry.record.initial.state)
+            for entry in journal.of(AttemptIntended)
         }
         locks = journal.locks()
         try:

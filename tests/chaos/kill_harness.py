@@ -32,7 +32,8 @@ from agent.state.requests import unfinished
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome
 from tools.archive.store import FsspecArchiveStore
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
+from tools.ports.records.attempts import AttemptEnded
 from tools.simulated.migration import Phase
 
 _PATIENCE_SECONDS = 60.0
@@ -128,7 +129,7 @@ class Harness:
 
 
 def _judge(found: Found, state: Path, truth: Truth, uuids: dict[str, str]) -> None:
-    journal = Journal(state / "journal.sqlite")
+    journal = SqliteJournal(state / "journal.sqlite")
     store = FsspecArchiveStore((state / "archives").as_uri(), key_file=state / "archive-signing.key")
     archived: set[str] = set()
     for entry in store.entries():
@@ -146,8 +147,9 @@ def _judge(found: Found, state: Path, truth: Truth, uuids: dict[str, str]) -> No
     if unfinished(journal):
         found.wrong.append(f"evacuation {unfinished(journal)} reached no end")
     results: dict[str, list[dict[str, Any]]] = {}
-    for record in journal.records(kinds=("result",)):
-        results.setdefault(record.data["attempt"]["action"]["vm"], []).append(record.data["attempt"])
+    for ended in journal.of(AttemptEnded):
+        attempt = ended.record.attempt
+        results.setdefault(attempt.action.vm, []).append(attempt.model_dump(mode="json"))
     by_uuid = {uuid: vm for vm, uuid in uuids.items()}
     frozen = {vm for vm, each in results.items() if each[-1]["outcome"] == AttemptOutcome.INDETERMINATE}
     found.left_over += [f"lock on {by_uuid[vm]}" for vm in journal.locks() if vm not in frozen]

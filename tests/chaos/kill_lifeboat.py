@@ -52,7 +52,7 @@ class Steps:
 
         @functools.wraps(original)
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            label = f"{name} {arguments[1]}" if name == "append" else name
+            label = f"{name} {arguments[1].kind}" if name == "append" else name
             self.step(f"before {label}")
             answer = original(*arguments, **options)
             self.step(f"after {label}")
@@ -140,7 +140,7 @@ def _simulate(address: str, steps: Steps) -> None:
     tools.clock.SystemClock = FastClock  # type: ignore[misc,assignment]
     agent.assess.monitor.FleetMonitor = FleetMonitor  # type: ignore[misc,assignment]
     for name in ("append", "lock", "unlock"):
-        steps.around(tools.journal.sqlite.Journal, name)
+        steps.around(tools.journal.sqlite.SqliteJournal, name)
     for name in ("fsync", "replace"):
         steps.around(os, name)
     steps.around_commits()

@@ -20,10 +20,13 @@ from agent.actions.attempt import Progress
 from agent.actions.resources import Resources
 from agent.execute.evacuation import Watcher
 from tools.clock import VirtualClock
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
 from tools.ports.archives import ArchiveStore
 from tools.ports.clock import Clock
 from tools.ports.hypervisor import Hypervisor
+from tools.ports.journal import Record
+from tools.ports.records.attempts import AttemptEnded, AttemptIntended
+from tools.ports.records.evacuations import CancelRequested
 
 
 class Stopped(BaseException):
@@ -80,7 +83,7 @@ class Process:
 
     def heeded_cancel(self) -> bool:
         """The thread that heeds requests has written it down, and has come round again since."""
-        asked = [r for r in Journal.records(self.journal) if r.kind == "cancel-asked"]
+        asked = SqliteJournal.of(self.journal, CancelRequested)
         if not asked:
             return False
         looks = sum(count for name, count in self.journal.looks.items() if name.startswith("steering"))
@@ -116,27 +119,42 @@ class Process:
         self.journal.close()
 
 
-class _Journal(Journal):
+class _Journal(SqliteJournal):
     def __init__(self, path: Path, process: Process) -> None:
         super().__init__(path)
         self._process = process
         self.looks: Counter[str] = Counter()
         """thread → how often it has read here"""
 
-    def append(self, kind: str, data: dict[str, Any], **about: Any) -> Any:
+    def append(self, record: Record, **about: Any) -> Any:
         self._process.require_running()
-        written = super().append(kind, data, **about)
-        vm = data.get("action", {}).get("vm") or data.get("attempt", {}).get("action", {}).get("vm")
-        if vm is None and about.get("attempt") is not None:
-            for record in super().records(attempt=about["attempt"]):
-                vm = vm or record.data.get("action", {}).get("vm")
-        self._process.moment(f"writes {kind}" + (f" about {self._process.vm_name(vm)}" if vm else ""))
+        written = super().append(record, **about)
+        vm = None
+        if isinstance(record, AttemptIntended):
+            vm = record.action.vm
+        elif isinstance(record, AttemptEnded):
+            vm = record.attempt.action.vm
+        elif about.get("attempt") is not None:
+            for intended in super().of(AttemptIntended, attempt=about["attempt"]):
+                vm = vm or intended.record.action.vm
+        self._process.moment(f"writes {record.kind}" + (f" about {self._process.vm_name(vm)}" if vm else ""))
         return written
 
-    def records(self, *args: Any, **only: Any) -> Any:
+    def of(self, *kinds: Any, **only: Any) -> Any:
+        self._look()
+        return super().of(*kinds, **only)
+
+    def unended(self, *args: Any, **only: Any) -> Any:
+        self._look()
+        return super().unended(*args, **only)
+
+    def entries(self, **only: Any) -> Any:
+        self._look()
+        return super().entries(**only)
+
+    def _look(self) -> None:
         self._process.require_running()
         self.looks[threading.current_thread().name] += 1
-        return super().records(*args, **only)
 
     def lock(self, *args: Any, **more: Any) -> None:
         self._process.require_running()

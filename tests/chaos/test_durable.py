@@ -22,8 +22,8 @@ from models.evacuation import AttemptOutcome, Evacuation, EvacuationOutcome
 from models.fleet import Fleet
 from models.policy import Policy
 from models.risk import Risk
-from tools.journal.file_lease import holder, lease
-from tools.journal.sqlite import Journal
+from tools.journal.file_lease import FileLease
+from tools.journal.sqlite import SqliteJournal
 
 NAME = "evac-1"
 
@@ -60,7 +60,7 @@ def recover(world: World, failing: tuple[str, ...] = ("a",)) -> list[Evacuation]
 
 def ask_elsewhere(world: World, request: Request) -> None:
     """As another terminal does."""
-    journal = Journal(world.journal.path)
+    journal = SqliteJournal(world.journal.path)
     ask(journal, request, "", by="ana", now=world.fleet.clock.now())
     journal.close()
 
@@ -81,7 +81,7 @@ def test_an_evacuation_is_over_once_and_its_attempts_are_named_after_it(world: W
     assert evacuation.outcome is EvacuationOutcome.DONE
     assert {attempt.id for attempt in evacuation.attempts} == {f"{NAME}-{number:03d}" for number in range(3)}
     assert recover(world) == []
-    assert holder(world.directory) is None
+    assert FileLease(world.directory).holder() is None
     world.check_nothing_lost_or_doubled()
 
 
@@ -94,7 +94,7 @@ def test_a_pause_lets_finish_what_runs_and_nothing_new_begins_until_it_is_resume
     thread = threading.Thread(target=lambda: found.append(evacuate(world, watcher, policy=one_by_one)))
     thread.start()
     assert rests.wait(30)
-    (shown,) = read_status(world.journal, holder=holder(world.directory)).evacuations
+    (shown,) = read_status(world.journal, holder=FileLease(world.directory).holder()).evacuations
     assert (shown.outcome, shown.over, shown.actions) == ("paused", 1, 3)
     assert shown.worked_on_by is not None
     assert world.fleet.running_on(world.web) != ["a"], "what ran was finished"
@@ -162,12 +162,14 @@ def test_a_pause_outlasts_a_crash_and_nothing_is_evacuated_around_it(world: Worl
 
 def test_only_one_lifeboat_is_at_work_and_what_it_works_on_is_not_taken_for_cut_off(world: World) -> None:
     cut_off(world)
-    with lease(world.directory, NAME):
-        assert read_status(world.journal, holder=holder(world.directory)).evacuations[0].outcome == "running"
+    with FileLease(world.directory).hold(NAME):
+        assert (
+            read_status(world.journal, holder=FileLease(world.directory).holder()).evacuations[0].outcome == "running"
+        )
         assert recover(world) == []
         with pytest.raises(Busy, match="another lifeboat"):
             evacuate(world, name="evac-2")
-    assert read_status(world.journal, holder=holder(world.directory)).evacuations[0].outcome == "cut off"
+    assert read_status(world.journal, holder=FileLease(world.directory).holder()).evacuations[0].outcome == "cut off"
     assert world.fleet.running_on(world.web) == ["a"]
 
 

@@ -20,6 +20,7 @@ from models.approval import ApprovalRecord, ApprovedPlan
 from models.errors import BadInput, Busy
 from models.evacuation import EvacuationOutcome
 from tools.clock import SystemClock
+from tools.ports.records.evacuations import PauseRequested
 
 pytestmark = pytest.mark.lab  # not for what it needs but for the ten seconds it takes
 BIN = Path("/usr/lib/postgresql/15/bin")
@@ -69,7 +70,7 @@ def evacuate_as(directory: Path, url: str, *, pause: bool = False) -> Evacuation
     )
     name = f"evac-{directory.name}"
     if pause:
-        world.journal.append(Request.PAUSE, {"by": "ana"}, now=now, evacuation=name)
+        world.journal.append(PauseRequested(by="ana"), now=now, evacuation=name)
     try:
         order = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=POLICY, agreement=agreement)
         return Durable(directory, url).execute(order, world.hands, evacuation=name).outcome

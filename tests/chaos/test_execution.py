@@ -24,7 +24,7 @@ from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.fleet import VmState
 from models.plan import ActionKind, Plan
 from models.policy import Policy
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
 
 
 @pytest.fixture
@@ -202,8 +202,14 @@ def test_every_intent_is_on_disk_before_the_first_side_effect(world: World) -> N
     original = world.fleet.node("a").shut_down
 
     def watched(uuid: str) -> None:
-        other = Journal(world.journal.path)
-        seen.append([record.kind for record in other.records() if record.data.get("action", {}).get("vm") == uuid])
+        other = SqliteJournal(world.journal.path)
+        seen.append(
+            [
+                entry.kind
+                for entry in other.entries()
+                if (action := getattr(entry.record, "action", None)) is not None and action.vm == uuid
+            ]
+        )
         other.close()
         original(uuid)
 

@@ -18,6 +18,7 @@ from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Vm, VmState
 from models.plan import Action, ActionKind
 from models.policy import Policy
+from tools.ports.records.migration import DirtyRateMeasured, DisksThrottled, LadderStepTaken
 from tools.simulated.migration import Phase
 from tools.simulated.state import LOCAL_DIRECTORY
 
@@ -44,7 +45,7 @@ class Move:
         return AttemptContext("attempt-1", "evac-1", action, vm, self.policy, self.world.hands, self.seen.append)
 
     def steps(self) -> list[str]:
-        return [r.data["step"] for r in self.world.journal.records(attempt="attempt-1") if r.kind == "ladder"]
+        return [taken.record.step for taken in self.world.journal.of(LadderStepTaken, attempt="attempt-1")]
 
     def dirties(self, rate: float, *, by_disk: float = 0.0) -> Move:
         guest = self.world.fleet.guests[self.uuid]
@@ -56,7 +57,7 @@ class Move:
 def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     yield world
-    assert not world.fleet.ran_twice or "twice" in str(world.journal.records()[-2].data)
+    assert not world.fleet.ran_twice or "twice" in str(world.journal.entries()[-2].record)
     world.journal.close()
 
 
@@ -65,7 +66,7 @@ def test_a_vm_that_rewrites_more_than_the_link_carries_is_refused_before_anythin
     assert (attempt.outcome, attempt.error_code) == (AttemptOutcome.REFUSED, "wont-converge")
     assert "400.0 MB/s" in attempt.message
     assert "move it cold" in attempt.message
-    assert {r.kind for r in world.journal.records(attempt="attempt-1")} == {"dirty-rate", "result"}
+    assert {entry.kind for entry in world.journal.entries(attempt="attempt-1")} == {"dirty-rate", "result"}
     assert world.fleet.known_on(world.web) == ["a"]
 
 
@@ -83,7 +84,7 @@ def test_advice_to_wait_names_the_time(world: World) -> None:
     assert Move(world, dirty_probe="500ms").dirties(1e6).run().outcome is AttemptOutcome.DONE
     world.fleet.clock.sleep(20 * 3600)
     busy = world.fleet.add_vm("a", "busy", shared=True, memory_bytes=1 << 30)
-    world.journal.append("dirty-rate", {"vm": busy, "bytes_per_second": 1e6}, now=world.fleet.clock.now())
+    world.journal.append(DirtyRateMeasured(vm=busy, bytes_per_second=1e6), now=world.fleet.clock.now())
     world.fleet.clock.sleep(10 * 3600)
     attempt = Move(world, busy, dirty_probe="500ms").dirties(400e6).run()
     assert "try again at 2026-01-02 20:00" in attempt.message
@@ -180,7 +181,7 @@ class TestDisksHeld:
         return world.fleet.node(node).io_limits(world.web)["vda"]
 
     def held(self, world: World) -> bool:
-        return any(r.kind == "io-throttled" for r in world.journal.records())
+        return bool(world.journal.of(DisksThrottled))
 
     def test_after_a_move(self, world: World) -> None:
         world.fleet.node("a").set_io_limits(world.web, {"vda": {"total_bytes_sec": 90 * MB}})

@@ -358,7 +358,7 @@ def test_a_wipe_destroys_what_only_this_vm_had_and_signs_for_it(world: Whole):
     signer.verify(path.read_bytes(), path.with_suffix(".sig").read_bytes(), what="the record")
     with pytest.raises(ArchiveFailed):
         signer.verify(path.read_bytes() + b" ", path.with_suffix(".sig").read_bytes(), what="the record")
-    kinds = [each.kind for each in world.journal.records()]
+    kinds = [each.kind for each in world.journal.entries()]
     assert kinds.index("wipe-begun") < kinds.index("wiped")
     assert world.journal.locks() == {}
     world.fleet.node("a").undefine(world.vm, with_snapshots=True)

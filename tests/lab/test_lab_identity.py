@@ -27,7 +27,7 @@ from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import PinRule, Policy
 from tools.clock import SystemClock
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
 from tools.libvirt.fleet import connect_nodes
 
 pytestmark = pytest.mark.lab
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.lab
 @pytest.fixture
 def hands(lab: Lab, tmp_path: Path) -> Iterator[Resources]:
     nodes = connect_nodes(load_settings(lab.config_path))
-    journal = Journal(tmp_path / "journal.sqlite")
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
     clock = SystemClock()
     yield Resources(dict(nodes), clock, journal, pins=Pins(tmp_path / "pins.json", journal, clock))
     for node in nodes.values():
@@ -73,7 +73,7 @@ def test_a_swapped_certificate_of_the_same_ca_stops_the_move_before_anything_is_
         assert seen is not None
         assert (seen.state, seen.attempt) == (VmState.RUNNING, None)
         assert target.observe(identity) is None
-        assert [record.kind for record in hands.journal.records()] == ["certificate-pinned"]
+        assert [entry.kind for entry in hands.journal.entries()] == ["certificate-pinned"]
     assert target.tls_fingerprint() == pins.known()["node-b"].sha256
 
 

@@ -23,7 +23,7 @@ from models.plan import Action, ActionKind
 from models.policy import ArchivePolicy, Policy, SourceRelease
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
 from tools.libvirt.node import LibvirtNode
 from tools.ports.hypervisor import Hypervisor
 from tools.ports.vms import VmObservation
@@ -47,7 +47,7 @@ class Place:
         }
         self.vm = str(guests.guest_uuid(lab, WHOLE))
         self.store = FsspecArchiveStore(f"file://{directory}/archives", key_file=directory / "key")
-        self.hands = Resources(self.nodes, SystemClock(), Journal(directory / "journal.sqlite"), self.store)
+        self.hands = Resources(self.nodes, SystemClock(), SqliteJournal(directory / "journal.sqlite"), self.store)
 
     def attempt(self, kind: ActionKind, source: str, target: str | None = None) -> str:
         action = Action(kind=kind, vm=self.vm, vm_name="whole", source=source, target=target, reason="a test")

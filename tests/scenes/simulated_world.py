@@ -19,7 +19,7 @@ from models.policy import ApprovalMode, ApprovalPolicy, Policy
 from models.risk import Risk
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.labels import Labels
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
 from tools.simulated.fleet import SimulatedFleet
 
 POLICY = Policy(
@@ -52,7 +52,7 @@ class World:
 
     def reopen(self) -> None:
         """A new lifeboat process on the same state directory."""
-        self.journal = Journal(self.directory / "journal.sqlite")
+        self.journal = SqliteJournal(self.directory / "journal.sqlite")
         self.hands = Resources(self.fleet.hypervisors(), self.fleet.clock, self.journal, self.store)
 
     def snapshot(self) -> Fleet:
@@ -76,14 +76,18 @@ class World:
         made = solve(fleet, risks, policy, now)
         return made, fleet, judge(made, fleet, risks, policy, now)
 
-    def evacuate(self, policy: Policy = POLICY, watcher: Watcher | None = None) -> Evacuation:
+    def approved(self, policy: Policy = POLICY) -> ApprovedPlan:
+        """The plan for the fleet as it is, with the policy's own agreement."""
         made, fleet, verdict = self.plan(policy)
         assert verdict.passed, verdict.failures
         now = self.fleet.clock.now()
-        self.evacuations += 1
         agreement = approve(made, verdict, DenyingApprover(), now=now, expires_after=timedelta(minutes=15))
-        order = ApprovedPlan(plan=made, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
-        return execute(order, self.hands, evacuation=f"evac-{self.evacuations}", watcher=watcher)
+        return ApprovedPlan(plan=made, fleet=fleet, verdict=verdict, policy=policy, agreement=agreement)
+
+    def evacuate(self, policy: Policy = POLICY, watcher: Watcher | None = None) -> Evacuation:
+        approved = self.approved(policy)
+        self.evacuations += 1
+        return execute(approved, self.hands, evacuation=f"evac-{self.evacuations}", watcher=watcher)
 
     def outcome(self, evacuation: Evacuation, vm: str) -> AttemptOutcome:
         attempt = evacuation.attempt_for(vm)

@@ -12,10 +12,10 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import BadInput, Busy
+from tools.ports.journal import Holder
 
 _FILE = "evacuating.lock"
 _TRIES = 6
@@ -23,57 +23,50 @@ _TRY_SECONDS = 0.05
 """somebody who only looks holds the lock for an instant too"""
 
 
-@dataclass(frozen=True)
-class Holder:
-    """The lifeboat that is carrying out, or recovering, an evacuation now."""
+class FileLease:
+    """A `Lease` for the lifeboats that share a state directory."""
 
-    pid: int
-    what: str
-    """the evacuation, or `recovery`"""
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / _FILE
 
+    @contextmanager
+    def hold(self, what: str) -> Generator[None]:
+        file = self._open(os.O_RDWR | os.O_CREAT)
+        try:
+            for attempt in range(_TRIES):
+                if _lock(file, fcntl.LOCK_EX):
+                    break
+                if attempt == _TRIES - 1:
+                    holder = _read(file)
+                    raise Busy(
+                        f"another lifeboat (pid {holder.pid}) is at work on {holder.what}; nothing was changed",
+                        hint="a plan is judged for a fleet that nobody else changes: wait for it, see `lifeboat "
+                        "status`, or `lifeboat cancel` it",
+                    )
+                time.sleep(_TRY_SECONDS)
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps({"pid": os.getpid(), "what": what}).encode(), 0)
+            yield
+        finally:
+            os.close(file)  # which gives the lock back
 
-@contextmanager
-def lease(state_dir: Path, what: str) -> Generator[None]:
-    """Be the only one until the end of the block. Raises Busy, naming the one who is, and BadInput."""
-    file = _open(state_dir, os.O_RDWR | os.O_CREAT)
-    try:
-        for attempt in range(_TRIES):
-            if _lock(file, fcntl.LOCK_EX):
-                break
-            if attempt == _TRIES - 1:
-                holder = _read(file)
-                raise Busy(
-                    f"another lifeboat (pid {holder.pid}) is at work on {holder.what}; nothing was changed",
-                    hint="a plan is judged for a fleet that nobody else changes: wait for it, see `lifeboat status`, or "
-                    "`lifeboat cancel` it",
-                )
-            time.sleep(_TRY_SECONDS)
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps({"pid": os.getpid(), "what": what}).encode(), 0)
-        yield
-    finally:
-        os.close(file)  # which gives the lock back
+    def holder(self) -> Holder | None:
+        try:
+            file = self._open(os.O_RDONLY)
+        except BadInput:
+            return None
+        try:
+            return None if _lock(file, fcntl.LOCK_SH) else _read(file)
+        finally:
+            os.close(file)
 
-
-def holder(state_dir: Path) -> Holder | None:
-    """Who holds the lease now; None when nobody does."""
-    try:
-        file = _open(state_dir, os.O_RDONLY)
-    except BadInput:
-        return None
-    try:
-        return None if _lock(file, fcntl.LOCK_SH) else _read(file)
-    finally:
-        os.close(file)
-
-
-def _open(state_dir: Path, flags: int) -> int:
-    try:
-        return os.open(state_dir / _FILE, flags, 0o600)
-    except OSError as error:
-        raise BadInput(
-            f"{state_dir / _FILE} can't be opened: {error.strerror}", hint="check state_dir in the settings"
-        ) from error
+    def _open(self, flags: int) -> int:
+        try:
+            return os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise BadInput(
+                f"{self._path} can't be opened: {error.strerror}", hint="check state_dir in the settings"
+            ) from error
 
 
 def _lock(file: int, kind: int) -> bool:
@@ -86,7 +79,7 @@ def _lock(file: int, kind: int) -> bool:
 
 def _read(file: int) -> Holder:
     try:
-        found = json.loads(os.pread(file, 4096, 0))
-        return Holder(int(found["pid"]), str(found["what"]))
+        content = json.loads(os.pread(file, 4096, 0))
+        return Holder(int(content["pid"]), str(content["what"]))
     except (ValueError, KeyError, TypeError):
         return Holder(0, "an evacuation")

@@ -1,4 +1,4 @@
-"""The journal: an append-only, hash-chained record of everything decided and done, and the locks on vms.
+"""The journal in a SQLite file: an append-only, hash-chained record of everything decided and done, and the locks on vms.
 
 Every intent is here, synced to disk, before its side effect begins; what recovery needs is read back from here. The
 chain (each record's SHA-256 covers the one before) lets `lifeboat audit verify` find a record changed, removed or
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from models.errors import AuditBroken, BadInput, Refused
+from tools.journal.kinds import decode, decode_as
+from tools.ports.journal import Entry, R, Record, Scope
 
-JOURNAL_FILE = "journal.sqlite"
-"""its name under the state directory"""
 _GENESIS = "0" * 64
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -30,34 +30,26 @@ CREATE TABLE IF NOT EXISTS records (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS records_by_attempt ON records (attempt);
 CREATE INDEX IF NOT EXISTS records_by_evacuation ON records (evacuation);
+CREATE INDEX IF NOT EXISTS records_by_kind ON records (kind, time);
+CREATE INDEX IF NOT EXISTS records_by_kind_and_evacuation ON records (kind, evacuation);
 CREATE TRIGGER IF NOT EXISTS records_keep BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER IF NOT EXISTS records_stay BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS locks (vm TEXT PRIMARY KEY, attempt TEXT NOT NULL, since TEXT NOT NULL) STRICT;
 """
+_COLUMNS = "seq, time, evacuation, attempt, sha256, kind, data"
+_Row = tuple[int, str, str | None, str | None, str, str, str]
 
 
-@dataclass(frozen=True)
-class Record:
-    """One line of the journal."""
-
-    seq: int
-    time: str
-    kind: str
-    evacuation: str | None
-    attempt: str | None
-    data: dict[str, Any]
-    sha256: str
-
-
-class Journal:
-    """Safe for several threads and several processes on one host."""
+class SqliteJournal:
+    """A `Journal` for the lifeboats of one host."""
 
     def __init__(self, path: Path) -> None:
-        """Open, or make, the journal at `path`. Raises BadInput when that can't be done."""
+        """Open, or make, the journal at `path`, for this user alone. Raises BadInput when that can't be done."""
         self.path = path
         self._mutex = threading.RLock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite makes its own files beside it alike
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -67,51 +59,77 @@ class Journal:
                 f"journal {path} can't be opened: {error}", hint="check state_dir in the settings"
             ) from error
 
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
     def append(
-        self,
-        kind: str,
-        data: dict[str, Any],
-        *,
-        now: datetime,
-        evacuation: str | None = None,
-        attempt: str | None = None,
-    ) -> Record:
-        """Write one record; it is on disk when this returns."""
+        self, record: Record, *, now: datetime, evacuation: str | None = None, attempt: str | None = None
+    ) -> Entry[Record]:
+        kind, text = record.kind, json.dumps(record.data(), sort_keys=True, ensure_ascii=False)
         with self._writing():
             row = self._db.execute("SELECT seq, sha256 FROM records ORDER BY seq DESC LIMIT 1").fetchone()
             seq, previous = (row[0] + 1, row[1]) if row else (1, _GENESIS)
-            time, text = now.isoformat(), json.dumps(data, sort_keys=True, ensure_ascii=False, default=str)
+            time = now.isoformat()
             sha256 = _digest(seq, time, kind, evacuation, attempt, text, previous)
             self._db.execute(
                 "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (seq, time, kind, evacuation, attempt, text, previous, sha256),
             )
-        return Record(seq, time, kind, evacuation, attempt, json.loads(text), sha256)
+        return Entry(seq=seq, at=now, evacuation=evacuation, attempt=attempt, record=record, sha256=sha256)
 
-    def records(
-        self, *, evacuation: str | None = None, attempt: str | None = None, kinds: Sequence[str] = ()
-    ) -> list[Record]:
-        """Records in order: all of them, or those of one evacuation, of one attempt, of some kinds."""
-        query = "SELECT seq, time, kind, evacuation, attempt, data, sha256 FROM records"
-        wanted = {"evacuation": evacuation, "attempt": attempt}
-        where = [f"{column} = :{column}" for column, value in wanted.items() if value is not None]
-        if kinds:
-            wanted |= {f"kind{number}": kind for number, kind in enumerate(kinds)}
-            where.append(f"kind IN ({', '.join(f':kind{number}' for number in range(len(kinds)))})")
-        if where:
-            query += " WHERE " + " AND ".join(where)
+    def of(
+        self,
+        *kinds: type[R],
+        evacuation: str | None = None,
+        attempt: str | None = None,
+        vm: str | None = None,
+        since: datetime | None = None,
+        after: int = 0,
+    ) -> list[Entry[R]]:
+        conditions = [f"kind IN ({', '.join('?' * len(kinds))})"]
+        values: list[str | int] = [kind.KIND for kind in kinds]
+        for condition, value in (
+            ("evacuation = ?", evacuation),
+            ("attempt = ?", attempt),
+            ("json_extract(data, '$.vm') = ?", vm),
+            ("time >= ?", since.isoformat() if since is not None else None),
+            ("seq > ?", after or None),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        return self._decoded(kinds, self._rows(" AND ".join(conditions), values))
+
+    def unended(self, began: type[R], ended: type[Record], *, by: Scope) -> list[Entry[R]]:
+        scope = by.value
+        rows = self._rows(
+            f"kind = ? AND {scope} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM records AS later "  # noqa: S608
+            f"WHERE later.{scope} = records.{scope} AND later.kind = ? AND later.seq > records.seq)",
+            [began.KIND, ended.KIND],
+        )
+        return self._decoded((began,), rows)
+
+    def entries(self, *, evacuation: str | None = None, attempt: str | None = None) -> list[Entry[Record]]:
+        only = [(c, v) for c, v in (("evacuation", evacuation), ("attempt", attempt)) if v is not None]
+        where = " AND ".join(f"{column} = ?" for column, _ in only) or "TRUE"
+        return [_entry(row, decode(row[5], json.loads(row[6]))) for row in self._rows(where, [v for _, v in only])]
+
+    def evacuations(self, most: int) -> list[str]:
         with self._mutex:
-            rows = self._db.execute(query + " ORDER BY seq", wanted).fetchall()
-        return [Record(s, t, k, e, a, json.loads(data), sha256) for s, t, k, e, a, data, sha256 in rows]
+            rows = self._db.execute(
+                "SELECT evacuation FROM records WHERE evacuation IS NOT NULL GROUP BY evacuation "
+                "ORDER BY MIN(seq) DESC LIMIT ?",
+                (most,),
+            ).fetchall()
+        return [name for (name,) in rows]
 
     def head(self) -> str:
-        """SHA-256 of the newest record: keep it elsewhere to notice a cut-off end."""
         with self._mutex:
             row = self._db.execute("SELECT sha256 FROM records ORDER BY seq DESC LIMIT 1").fetchone()
         return row[0] if row else _GENESIS
 
     def verify(self, *, expected_head: str | None = None) -> int:
-        """Check the whole chain; the number of records. Raises AuditBroken naming the first that does not hold."""
         previous, count = _GENESIS, 0
         with self._mutex:
             rows = self._db.execute("SELECT * FROM records ORDER BY seq").fetchall()
@@ -134,7 +152,6 @@ class Journal:
         return count
 
     def lock(self, vm: str, attempt: str, *, now: datetime) -> None:
-        """Reserve a vm for one attempt. Raises Refused when another attempt holds it."""
         with self._writing():
             holder = self.lock_holder(vm)
             if holder is not None and holder != attempt:
@@ -146,7 +163,6 @@ class Journal:
             self._db.execute("INSERT OR IGNORE INTO locks VALUES (?, ?, ?)", (vm, attempt, now.isoformat()))
 
     def unlock(self, vm: str, attempt: str) -> None:
-        """Give a vm free again; only the attempt that holds it can."""
         with self._writing():
             self._db.execute("DELETE FROM locks WHERE vm = ? AND attempt = ?", (vm, attempt))
 
@@ -156,13 +172,24 @@ class Journal:
         return row[0] if row else None
 
     def locks(self) -> dict[str, str]:
-        """vm → attempt, for everything locked now."""
         with self._mutex:
             return dict(self._db.execute("SELECT vm, attempt FROM locks").fetchall())
 
     def close(self) -> None:
         with self._mutex:
             self._db.close()
+
+    def _rows(self, where: str, values: Iterable[str | int]) -> list[_Row]:
+        query = f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY seq"  # noqa: S608  only our own words are put in
+        with self._mutex:
+            return self._db.execute(query, list(values)).fetchall()
+
+    def _decoded(self, kinds: Iterable[type[R]], rows: Iterable[_Row]) -> list[Entry[R]]:
+        by_name = {kind.KIND: kind for kind in kinds}
+        return [
+            _entry(row, decode_as(by_name[row[5]], json.loads(row[6]), f"journal {self.path}: record {row[0]}"))
+            for row in rows
+        ]
 
     @contextmanager
     def _writing(self) -> Generator[None]:
@@ -176,10 +203,17 @@ class Journal:
             self._db.execute("COMMIT")
 
 
-def open_journal(state_dir: Path) -> Journal:
-    """The journal of the lifeboat that keeps its state there. Raises BadInput as `Journal` does."""
-    return Journal(state_dir / JOURNAL_FILE)
+def _entry(row: _Row, record: R) -> Entry[R]:
+    seq, time, evacuation, attempt, sha256, _, _ = row
+    return Entry(
+        seq=seq,
+        at=datetime.fromisoformat(time),
+        evacuation=evacuation,
+        attempt=attempt,
+        record=record,
+        sha256=sha256,
+    )
 
 
-def _digest(*fields: object) -> str:
+def _digest(*fields: Any) -> str:
     return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()

@@ -105,9 +105,11 @@ class Journal(Protocol):
         attempt: str | None = None,
         vm: str | None = None,
         since: datetime | None = None,
+        after: int = 0,
     ) -> list[Entry[R]]:
         """Entries of these kinds in order: all, or those of one evacuation, of one attempt, about one vm (its uuid, for
-        kinds that have it), or written at `since` or later."""
+        kinds that have it), written at `since` or later by a clock that may have been set back, or placed after the
+        entry with `seq` `after`."""
         ...
 
     def unended(self, began: type[R], ended: type[Record], *, by: Scope) -> list[Entry[R]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.approval import ApprovalRecord
+from models.approval import ApprovalRecord, ApprovedPlan
 from models.base import UtcTime
 from models.evacuation import EvacuationOutcome
 from models.fleet import Fleet
@@ -46,6 +46,14 @@ class EvacuationStarted(Record):
     verdict: Verdict
     policy: Policy
     agreement: ApprovalRecord
+
+    @classmethod
+    def of(cls, approved: ApprovedPlan) -> EvacuationStarted:
+        return cls(**dict(approved))
+
+    @property
+    def approved(self) -> ApprovedPlan:
+        return ApprovedPlan(**dict(self))
 
 
 class EvacuationEnded(Record):

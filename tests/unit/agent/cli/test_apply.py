@@ -22,6 +22,7 @@ from models.fleet import Fleet
 from models.plan import Action, ActionKind
 from models.risk import Risk
 from tools.ports.approval import ApprovalAnswer
+from tools.ports.records.evacuations import EvacuationApproved, EvacuationStarted
 
 
 @pytest.fixture
@@ -63,10 +64,10 @@ def test_a_plan_made_by_hand_with_nothing_but_what_has_to_be_there_is_carried_ou
     json.loads(result.stdout)
     assert "web  live → b  copying" in result.stderr
     assert ": done: " in result.stderr
-    (approved,) = world.journal.records(kinds=("approved",))
-    (started,) = world.journal.records(kinds=("evacuation-started",))
-    assert approved.data["by"] == "ana"
-    assert len(started.data["plan"]["fleet_sha256"]) == 64, "bound to the fleet that ana agreed about"
+    (approved,) = world.journal.of(EvacuationApproved)
+    (started,) = world.journal.of(EvacuationStarted)
+    assert approved.record.by == "ana"
+    assert len(started.record.plan.fleet_sha256) == 64, "bound to the fleet that ana agreed about"
 
 
 def test_the_policy_alone_never_agrees_to_it(world: World) -> None:

@@ -12,10 +12,13 @@ from typer.testing import CliRunner, Result
 
 from agent.cli.archive import archive
 from models.errors import ArchiveFailed, LifeboatError
+from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
+from models.plan import Action, ActionKind
 from tools.archive.store import FsspecArchiveStore
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
 from tools.ports.archives import ImageFile
+from tools.ports.records.attempts import AttemptEnded, AttemptIntended
 from tools.ports.vms import ImageRole, VmObservation
 
 VM = VmObservation("7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001", "batch", "node-a", VmState.SHUTOFF, True, ())
@@ -83,13 +86,15 @@ def test_only_what_is_no_archive_is_discarded(store: FsspecArchiveStore):
 
 
 def test_what_is_being_written_is_not_discarded(store: FsspecArchiveStore, tmp_path: Path):
-    journal = Journal(tmp_path / "state/journal.sqlite")
+    journal = SqliteJournal(tmp_path / "state/journal.sqlite")
     now = datetime(2026, 11, 23, tzinfo=UTC)
-    journal.append("intent", {}, now=now, attempt="begun")
+    action = Action(kind=ActionKind.COLD_ARCHIVE, vm=VM.uuid, vm_name="batch", source="node-a")
+    journal.append(AttemptIntended(action=action, initial=VM), now=now, attempt="begun")
     code, result = lifeboat("discard", "begun")
     assert code == 3
     assert "is being written" in str(result.exception)
-    journal.append("result", {}, now=now, attempt="begun")
+    ended = Attempt(id="begun", action=action, started_at=now, ended_at=now, outcome=AttemptOutcome.FAILED)
+    journal.append(AttemptEnded(attempt=ended), now=now, attempt="begun")
     assert lifeboat("discard", "begun")[0] == 0
     journal.close()
 

@@ -16,7 +16,7 @@ from agent.cli.app import app
 from agent.execute.evacuation import Run
 from models.approval import ApprovedPlan
 from models.errors import LifeboatError
-from tools.journal.file_lease import lease
+from tools.journal.file_lease import FileLease
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def outcome() -> str:
 
 def test_what_was_asked_is_heeded_by_whoever_is_at_work_and_shown(world: World) -> None:
     assert outcome() == "cut off"
-    with lease(world.directory, "evac-1"):
+    with FileLease(world.directory).hold("evac-1"):
         assert outcome() == "running"
         code, said = lifeboat("pause")
         assert code == 0
@@ -63,7 +63,7 @@ def test_what_was_asked_is_heeded_by_whoever_is_at_work_and_shown(world: World) 
         code, said = lifeboat("resume", "evac-1")
         assert code == 2
         assert "was cancelled, which is for good" in said
-    kinds = [record.kind for record in world.journal.records(evacuation="evac-1")]
+    kinds = [entry.kind for entry in world.journal.entries(evacuation="evac-1")]
     assert kinds == ["evacuation-started", "pause-asked", "resume-asked", "cancel-asked"]
     assert world.journal.verify() == 4
 

@@ -15,14 +15,14 @@ from agent.doctor.host import check_journal
 from agent.settings import ForecastSettings, NodeSettings, Settings
 from agent.state.certificate_pins import Pins, PinState
 from models.policy import MigrationPolicy, PinRule, Policy
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
 from tools.simulated.fleet import SimulatedFleet
 
 
 class Ward:
     """Two simulated nodes, a store and a journal."""
 
-    def __init__(self, directory: Path, journal: Journal) -> None:
+    def __init__(self, directory: Path, journal: SqliteJournal) -> None:
         self.fleet = SimulatedFleet()
         for name in ("node-a", "node-b"):
             self.fleet.add_node(name)
@@ -53,7 +53,7 @@ class Ward:
 
 @pytest.fixture
 def ward(tmp_path: Path) -> Iterator[Ward]:
-    journal = Journal(tmp_path / "journal.sqlite")
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
     yield Ward(tmp_path, journal)
     journal.close()
 
@@ -150,7 +150,7 @@ def test_a_pin_file_that_was_changed_behind_the_audit_log_fails_until_the_node_i
 def test_a_pin_that_only_the_file_has_is_mended_by_pinning_anew(ward: Ward, tmp_path: Path):
     pin_all(ward)
     shown = ward.fleet.hypervisors()["node-b"].tls_fingerprint()
-    with closing(Journal(tmp_path / "other.sqlite")) as journal:
+    with closing(SqliteJournal(tmp_path / "other.sqlite")) as journal:
         pins = Pins(tmp_path / "pins.json", journal, ward.fleet.clock)
         assert pins.recorded() == {}
         assert pins.pin("node-b", shown, by="doctor") is PinState.SAME

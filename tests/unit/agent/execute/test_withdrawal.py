@@ -10,7 +10,7 @@ import pytest
 from scenes.simulated_world import POLICY, World
 
 from agent.approve.approval import DenyingApprover, PreapprovedBy
-from agent.execute.evacuation import Watcher
+from agent.execute.evacuation import Run, Watcher
 from agent.execute.withdrawal import TargetChanges, after_failed_look, changes_since, why_withdraw
 from agent.guard.judge import judge
 from agent.plan.solver import plan as solve
@@ -18,13 +18,15 @@ from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.session import planner_named
 from agent.settings import Settings
 from models.errors import MetricsUnavailable
-from models.evacuation import Attempt, AttemptOutcome
+from models.evacuation import Attempt, AttemptOutcome, EvacuationOutcome
 from models.fleet import Fleet, Node, NodeState
 from models.plan import Action, ActionKind
 from models.policy import LimitPolicy, TierPolicy
 from models.risk import Risk
 from models.risk_level import NodeRisk, RiskLevel
 from models.tier import NodeTier, Tier
+from tools.ports.journal import Record
+from tools.ports.records.evacuations import EvacuationEnded, PollFailed, TargetsChanged
 from tools.simulated.migration import Phase
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -128,8 +130,8 @@ class Agent:
         self.world.check_nothing_lost_or_doubled()
         return [attempt.outcome for attempt in self.ended]
 
-    def recorded(self, kind: str) -> int:
-        return len(self.world.journal.records(kinds=(kind,)))
+    def recorded(self, kind: type[Record]) -> int:
+        return len(self.world.journal.of(kind))
 
 
 def test_a_node_that_recovers_keeps_what_has_not_begun(world: World) -> None:
@@ -139,7 +141,7 @@ def test_a_node_that_recovers_keeps_what_has_not_begun(world: World) -> None:
     assert outcomes[-1] is AttemptOutcome.CANCELLED
     assert "not begun: node a has recovered (P(fails within 2 h)" in agent.ended[-1].message
     assert world.fleet.running_on(world.batch) == ["a"]
-    assert agent.recorded("looked-again") == 1
+    assert agent.recorded(TargetsChanged) == 1
     assert any("node a has recovered" in line for line in agent.said)
 
 
@@ -173,16 +175,17 @@ def test_what_was_approved_goes_on_when_nobody_can_look(world: World) -> None:
     assert set(agent.outcomes(agent.cycle.run_once())) == {AttemptOutcome.DONE}
     (said,) = [line for line in agent.said if "could not be looked at" in line]
     assert "what was approved goes on: Prometheus does not answer" in said
-    assert agent.recorded("look-failed") == 1
+    assert agent.recorded(PollFailed) == 1
 
 
 def test_while_an_evacuation_is_not_over_nothing_is_planned_or_written(world: World) -> None:
-    world.journal.append("evacuation-started", {}, now=world.fleet.clock.now(), evacuation="evac-paused")
+    Run(world.approved(), world.hands, "evac-paused").begin()
     agent = Agent(world, world.risks)
-    before = agent.cycle.run_once(), len(world.journal.records())
+    before = agent.cycle.run_once(), len(world.journal.entries())
     result = agent.cycle.run_once()
     assert (result.outcome, result.plan) == (PassOutcome.WAITING, None)
     assert "a should be left, and evacuation evac-paused is not over" in result.why
-    assert len(world.journal.records()) == before[1]
-    world.journal.append("evacuation-ended", {}, now=world.fleet.clock.now(), evacuation="evac-paused")
+    assert len(world.journal.entries()) == before[1]
+    ended = EvacuationEnded(outcome=EvacuationOutcome.CANCELLED)
+    world.journal.append(ended, now=world.fleet.clock.now(), evacuation="evac-paused")
     assert agent.cycle.run_once().outcome is PassOutcome.EVACUATED

@@ -17,11 +17,13 @@ from agent.cli.history import app
 from agent.observe.history import append_history, backfill_history
 from agent.observe.incidents import evacuations
 from models.errors import BadInput, MetricsUnavailable
+from models.plan import Approval, Plan, Verdict
 from models.signal import STATISTICS, Signal, Summaries
 from tools.forecast.datasets import read_dataset
 from tools.history.store import HistoryStore
 from tools.history.summary_ring import SummaryRing
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
+from tools.ports.records.evacuations import EvacuationApproved, EvacuationPlanned, EvacuationRefused
 
 NODES = ["node-a", "node-b"]
 SIGNALS = [SIGNAL[name] for name in ("psu_12v_volts", "node_uptime_seconds", "cpu_temperature_celsius", "target_up")]
@@ -134,11 +136,14 @@ def test_the_command_fills_an_empty_history_from_prometheus(tmp_path: Path) -> N
 
 
 def test_an_evacuation_counts_once_somebody_agreed_to_it(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.sqlite")
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
     now = datetime.fromtimestamp(START, UTC)
     for name in ("ev-1", "ev-2"):
-        journal.append("planned", {"plan": {"evacuating": ["node-a"]}}, now=now, evacuation=name)
-    journal.append("refused", {}, now=now, evacuation="ev-1")
-    journal.append("approved", {}, now=now, evacuation="ev-2")
+        plan = Plan(created_at=now, evacuating=("node-a",), actions=())
+        verdict = Verdict(plan_sha256=plan.digest(), passed=True, approval=Approval.HUMAN, results=())
+        journal.append(EvacuationPlanned(plan=plan, verdict=verdict), now=now, evacuation=name)
+    journal.append(EvacuationRefused(code="approval-missing", why="nobody agreed"), now=now, evacuation="ev-1")
+    approved = EvacuationApproved(plan_sha256="0" * 64, by="ana", at=now, expires_at=now + timedelta(minutes=15))
+    journal.append(approved, now=now, evacuation="ev-2")
     assert evacuations(journal) == [("node-a", float(START))]
     journal.close()

@@ -22,6 +22,7 @@ from models.plan import ActionKind
 from models.policy import DrainPolicy, Policy
 from models.risk import Risk
 from models.tier import Tier
+from tools.ports.records.nodes import TiersChanged
 
 
 @pytest.fixture
@@ -71,9 +72,9 @@ def test_the_journal_has_each_change_of_tier_once(world: World) -> None:
     loop = cycle(world, failing=("a",), policy=Policy())
     loop.run_once()
     loop.run_once()
-    (record,) = [r for r in world.journal.records() if r.kind == "tiers"]
-    (change,) = record.data["changes"]
-    assert (change["node"], change["tier"], change["was"]) == ("a", "evacuate", "watch")
+    (entry,) = world.journal.of(TiersChanged)
+    (change,) = entry.record.changes
+    assert (change.node, change.tier, change.was) == ("a", "evacuate", "watch")
 
 
 def test_a_restart_neither_forgets_the_cooldown_nor_the_tier(world: World) -> None:
@@ -143,7 +144,7 @@ def test_telemetry_that_cant_be_read_is_unknown_and_moves_nothing(world: World) 
     with pytest.raises(MetricsUnavailable):
         loop.run_once()
     assert world.fleet.running_on(world.web) == ["a"]
-    assert world.journal.records() == []
+    assert world.journal.entries() == []
 
 
 def test_status_shows_what_a_human_must_look_at(world: World) -> None:

@@ -20,32 +20,34 @@ from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import PinRule, Policy
 from tools.clock import VirtualClock
-from tools.journal.sqlite import Journal
+from tools.journal.sqlite import SqliteJournal
+from tools.ports.records.attempts import AttemptIntended
+from tools.ports.records.nodes import CertificatePinned
 from tools.simulated.fleet import SimulatedFleet
 
 ONE, OTHER = "1" * 64, "2" * 64
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal(tmp_path / "journal.sqlite")
+def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
     yield journal
     journal.close()
 
 
 @pytest.fixture
-def pins(tmp_path: Path, journal: Journal) -> Pins:
+def pins(tmp_path: Path, journal: SqliteJournal) -> Pins:
     return Pins(tmp_path / "pins.json", journal, VirtualClock())
 
 
-def test_a_pin_is_kept_and_every_change_is_in_the_audit_log(pins: Pins, journal: Journal):
+def test_a_pin_is_kept_and_every_change_is_in_the_audit_log(pins: Pins, journal: SqliteJournal):
     assert pins.pin("node-b", ONE, by="doctor") is PinState.NEW
     assert pins.pin("node-b", ONE, by="doctor") is PinState.SAME
     assert pins.pin("node-b", OTHER, by="doctor") is PinState.CHANGED
     assert pins.known()["node-b"].sha256 == ONE, "another one never replaces it by itself"
     assert pins.pin("node-b", OTHER, by="doctor", replace=True) is PinState.REPLACED
     assert pins.known()["node-b"].sha256 == OTHER
-    assert [(record.data["before"], record.data["sha256"]) for record in journal.records()] == [
+    assert [(entry.record.before, entry.record.sha256) for entry in journal.of(CertificatePinned)] == [
         (None, ONE),
         (ONE, OTHER),
     ]
@@ -101,7 +103,7 @@ def test_a_damaged_file_is_not_an_empty_one(pins: Pins, tmp_path: Path, content:
 
 @pytest.mark.parametrize("pinned", [True, False], ids=["pinned", "not pinned"])
 def test_a_cold_move_is_held_to_the_pin_where_there_is_one_before_the_vm_stops(
-    pins: Pins, journal: Journal, pinned: bool
+    pins: Pins, journal: SqliteJournal, pinned: bool
 ):
     fleet = SimulatedFleet()
     for name in ("node-a", "node-b"):
@@ -165,5 +167,5 @@ def test_an_evacuation_moves_nothing_to_nodes_that_show_other_certificates(tmp_p
         assert attempt is not None
         assert (attempt.outcome, attempt.error_code) == (AttemptOutcome.REFUSED, "precheck-identity")
         assert world.fleet.known_on(vm) == world.fleet.running_on(vm) == ["a"]
-        assert world.journal.records(attempt=attempt.id, kinds=("intent",)) == []
+        assert world.journal.of(AttemptIntended, attempt=attempt.id) == []
     world.journal.close()

@@ -1,41 +1,32 @@
-"""The journal: what is appended stays, and a change anywhere is found."""
+"""The journal in a file: a change behind lifeboat's back is found, and nobody else can read it."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from models.errors import AuditBroken, BadInput, Refused
-from tools.journal.sqlite import Journal
+from models.errors import AuditBroken, BadInput
+from tools.journal.sqlite import SqliteJournal
+from tools.ports.records.disks import DiskCreated
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal(tmp_path / "state" / "journal.sqlite")
+def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
+    journal = SqliteJournal(tmp_path / "state" / "journal.sqlite")
     yield journal
     journal.close()
 
 
-def fill(journal: Journal, count: int = 5) -> None:
+def fill(journal: SqliteJournal, count: int = 5) -> None:
     for n in range(count):
-        journal.append("intent", {"n": n, "name": "vm \u202e ☃"}, now=NOW, evacuation="e1", attempt=f"a{n}")
-
-
-def test_what_was_written_is_read_back_after_reopening(journal: Journal) -> None:
-    fill(journal)
-    reopened = Journal(journal.path)
-    assert [record.data["n"] for record in reopened.records(evacuation="e1")] == [0, 1, 2, 3, 4]
-    assert [record.attempt for record in reopened.records(attempt="a3")] == ["a3"]
-    assert reopened.verify() == 5
-    assert reopened.head() == journal.head()
-    reopened.close()
+        journal.append(DiskCreated(node="a", path=f"/vm \u202e ☃ {n}"), now=NOW, evacuation="e1", attempt=f"a{n}")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +38,7 @@ def test_what_was_written_is_read_back_after_reopening(journal: Journal) -> None
         "UPDATE records SET attempt = NULL WHERE seq = 5",
     ],
 )
-def test_a_change_behind_lifeboats_back_is_found_and_named(journal: Journal, damage: str) -> None:
+def test_a_change_behind_lifeboats_back_is_found_and_named(journal: SqliteJournal, damage: str) -> None:
     fill(journal)
     with sqlite3.connect(journal.path) as db:
         db.executescript("DROP TRIGGER records_keep; DROP TRIGGER records_stay;")
@@ -57,7 +48,7 @@ def test_a_change_behind_lifeboats_back_is_found_and_named(journal: Journal, dam
         journal.verify()
 
 
-def test_a_cut_off_end_is_found_when_the_head_was_kept(journal: Journal) -> None:
+def test_a_cut_off_end_is_found_when_the_head_was_kept(journal: SqliteJournal) -> None:
     fill(journal)
     head = journal.head()
     with sqlite3.connect(journal.path) as db:
@@ -68,7 +59,7 @@ def test_a_cut_off_end_is_found_when_the_head_was_kept(journal: Journal) -> None
         journal.verify(expected_head=head)
 
 
-def test_records_can_be_neither_changed_nor_deleted_by_a_stray_statement(journal: Journal) -> None:
+def test_records_can_be_neither_changed_nor_deleted_by_a_stray_statement(journal: SqliteJournal) -> None:
     fill(journal)
     with sqlite3.connect(journal.path) as db:
         for statement in ("DELETE FROM records", "UPDATE records SET kind = 'x'"):
@@ -77,35 +68,23 @@ def test_records_can_be_neither_changed_nor_deleted_by_a_stray_statement(journal
     db.close()
 
 
-def test_two_writers_make_one_chain(journal: Journal) -> None:
-    other = Journal(journal.path)
-    threads = [threading.Thread(target=fill, args=(j, 20)) for j in (journal, other, journal)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert journal.verify() == 60
-    other.close()
-
-
-def test_a_vm_is_locked_for_one_attempt_at_a_time(journal: Journal) -> None:
-    journal.lock("vm-1", "a1", now=NOW)
-    journal.lock("vm-1", "a1", now=NOW)
-    other = Journal(journal.path)
-    with pytest.raises(Refused, match="locked by attempt a1"):
-        other.lock("vm-1", "a2", now=NOW)
-    other.unlock("vm-1", "a2")
-    assert other.lock_holder("vm-1") == "a1"
-    journal.unlock("vm-1", "a1")
-    other.lock("vm-1", "a2", now=NOW)
-    assert journal.locks() == {"vm-1": "a2"}
-    other.close()
-
-
 def test_a_journal_that_cant_be_opened_is_bad_input(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a directory")
     with pytest.raises(BadInput, match="can't be opened"):
-        Journal(blocked / "journal.sqlite")
+        SqliteJournal(blocked / "journal.sqlite")
     with pytest.raises(BadInput, match="can't be opened"):
-        Journal(blocked)
+        SqliteJournal(blocked)
+
+
+def test_nobody_else_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        journal = SqliteJournal(tmp_path / "state" / "journal.sqlite")
+        fill(journal, 1)
+        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "state").iterdir()}
+        journal.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("journal.sqlite", "journal.sqlite-shm", "journal.sqlite-wal"), "0o600")
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700

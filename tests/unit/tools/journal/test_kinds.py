@@ -1,0 +1,29 @@
+"""Every kind of record as the version before typed records wrote it, one a line in `scenes/journal_v1/records.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.journal.kinds import decode, known_kinds
+from tools.ports.journal import UnknownRecord
+
+LINES = (Path(__file__).parents[3] / "scenes/journal_v1/records.jsonl").read_text().splitlines()
+OLD: list[dict[str, Any]] = [json.loads(line) for line in LINES]
+
+
+@pytest.mark.parametrize("line", OLD, ids=[line["kind"] for line in OLD])
+def test_a_record_of_before_reads_and_is_written_as_before(line: dict[str, Any]) -> None:
+    record = decode(line["kind"], line["data"])
+    assert not isinstance(record, UnknownRecord), record.why
+    assert record.kind == line["kind"]
+    assert line["data"].items() <= record.data().items(), "an older lifeboat finds every field it wrote"
+
+
+def test_no_kind_of_this_version_is_missing_among_them() -> None:
+    """A kind that is new since then is named here, so that a renamed one is noticed."""
+    new_since_then: set[str] = set()
+    assert known_kinds().keys() - {line["kind"] for line in OLD} == new_since_then
