@@ -102,6 +102,10 @@ class MetricsUnavailable(SourceError):
     code = "metrics-unavailable"
 
 
+class MetricsRefused(MetricsUnavailable):
+    """It answers, but not this question: another may do well."""
+
+
 class HardwareLogUnavailable(SourceError):
     code = "hardware-log-unavailable"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,14 @@ class SignalKind(StrEnum):
     """only grows, except at a reset; its rate is what counts"""
 
 
+class FeedLimits(Value):
+    """What one kind of mains or direct-current feed may be, in volts."""
+
+    nominal: float
+    low: float
+    high: float
+
+
 class Limits(Value):
     """Documented limits of a signal, in the signal's unit. A None side has no limit."""
 
@@ -45,11 +55,31 @@ class Limits(Value):
     relative: bool = False
     """low and high are distances from the part's own healthy median (low negative), for counts that differ from part
     to part and only matter when they grow"""
+    rows: tuple[FeedLimits, ...] = ()
+    """several documented sets of limits, of which the measured level says which one holds; low and high are then None"""
     source: str = ""
     """where the figures stand: a specification, data sheet or paper"""
 
+    @property
+    def known(self) -> bool:
+        """Whether there is any limit."""
+        return not (self.low is None and self.high is None) or bool(self.rows)
+
+    def measured(self, level: float) -> Limits | None:
+        """The limits of the row whose nominal value is nearest to a healthy level, among those it lies within; self without
+        rows. None: no row fits."""
+        if not self.rows:
+            return self
+        fitting = [row for row in self.rows if row.low <= level <= row.high]
+        if not fitting:
+            return None
+        row = min(fitting, key=lambda one: abs(one.nominal - level))
+        return Limits(low=row.low, high=row.high, nominal=row.nominal, source=self.source)
+
     @model_validator(mode="after")
     def _ordered(self) -> Limits:
+        if self.rows and not (self.low is None and self.high is None and not self.relative):
+            raise ValueError("rows and limits of its own: give one of them")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(f"low {self.low} is not below high {self.high}")
         if self.relative and ((self.low is not None and self.low >= 0) or (self.high is not None and self.high <= 0)):
@@ -59,6 +89,25 @@ class Limits(Value):
 
 _OVER_TIME = {"last": "last", "min": "min", "max": "max", "mean": "avg", "count": "count"}
 _MATCHERS = re.compile(r"\{[^{}]*\}")
+CADENCE_SPANS = (600, 3600)
+"""Seconds within which scrapes are counted to learn how often a series is scraped."""
+_GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)")
+_WORDS = r"(?!(?:and|or|unless|bool|offset|by|on|without|ignoring|inf|nan)\b)"
+_SELECTOR = re.compile(
+    # name{matchers} or {matchers}; or a bare name that is no function, keyword, number's unit or macro
+    rf'(?<![\w:$"])(?:{_WORDS}[a-zA-Z_:][\w:]*)?\{{[^{{}}]*\}}|(?<![\w:$"]){_WORDS}[a-zA-Z_:][\w:]*(?![\w:]*\s*\()'
+)
+_RANGE = re.compile(r"\[[^]]*\]")
+_STRINGS_OUTSIDE = re.compile(r'"[^"]*"(?=\s*[,)])')
+
+
+@lru_cache(maxsize=4096)
+def _selectors(promql: str) -> tuple[str, ...]:
+    braces = _MATCHERS.findall(promql)
+    kept = _GROUPING.sub(" ", _RANGE.sub("", _MATCHERS.sub("{#}", promql)))
+    parts = iter(braces)
+    whole = re.sub(r"\{#\}", lambda _: next(parts), _STRINGS_OUTSIDE.sub('""', kept))
+    return tuple(dict.fromkeys(found.group() for found in _SELECTOR.finditer(whole)))
 
 
 class Signal(Value):
@@ -81,12 +130,27 @@ class Signal(Value):
     limits: Limits
     noise: float = Field(default=0.0, ge=0)
     """the smallest spread worth believing, in the signal's unit: the sensor's step, or one count"""
+    window: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0))
+    """what `$window` stands for in promql, at the least; `$per_hour` brings a count over it to an hour"""
+    domain: str = Field(default="", pattern=r"^[a-z-]*$")
+    """the kind of fault domain its parts belong to: supply, rail, cooling, fan, disk, array, link …; empty: the component's"""
+    redundant: bool = False
+    """one of several: its loss while the others are well is a loss of reserve"""
+    own_word: bool = False
+    """it is what the machine itself says of the part: a state of the BMC, of a driver or of a disk"""
+    state: str = ""
+    """the signal that is the machine's own word on the same part: while it says nominal, a limit of ours triggers
+    nothing alone"""
     follows_load: bool = False
     """it moves with the workload: spread and short climbs say nothing, only a level well on its way to the limit does"""
     failure_weight: float = Field(default=1.0, ge=0, le=1)
     """P(the node fails | this limit is crossed): one dead fan of six is not a dead node"""
     failure_delay: Duration = timedelta(0)
     """mean time from crossing the limit to the failure, for those that fail; exponential"""
+    critical_weight: float | None = Field(default=None, ge=0, le=1)
+    """of states: P(the node fails | critical); failure_weight then is that of a warning"""
+    critical_delay: Duration | None = None
+    """as failure_delay, when critical"""
     weight_reason: str = ""
     """why failure_weight and failure_delay are what they are; `judgement` where no figure was found"""
     meaning: str
@@ -110,14 +174,57 @@ class Signal(Value):
             raise ValueError("expected a PromQL expression")
         return promql
 
-    @property
+    @cached_property
     def looks_back(self) -> bool:
         """Computed over a range of time, such as a rate: it goes on for a while after the last sample."""
         return "[" in _MATCHERS.sub("", self.promql)
 
+    @cached_property
+    def is_watched(self) -> bool:
+        """It has a limit and carries weight: a part of it can raise a risk."""
+        return self.failure_weight > 0 and self.limits.known
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """The series that promql reads, such as `node_edac_errors{kind="ue"}`, each once; empty where none can be told."""
+        return _selectors(self.promql)
+
+    @cached_property
+    def scrapes(self) -> Signal | None:
+        """A signal whose values are the moments of a node's newest scrape of this one (unix seconds); None: can't be told."""
+        if not self.selectors:
+            return None
+        query = " or ".join(f"max by ($node_label) (timestamp({selector}))" for selector in self.selectors)
+        return self.model_copy(update={"name": f"{self.name}_scraped_at", "promql": query, "part_label": None})
+
+    @cached_property
+    def scrape_counts(self) -> Signal | None:
+        """A signal that counts a node's scrapes of this one within `CADENCE_SPANS` (seconds, its parts); None: can't be told."""
+        if not self.selectors:
+            return None
+        counts = (
+            f'label_replace(max by ($node_label) (count_over_time({selector}[{span}s])), "span", "{span}", "", "")'
+            for selector in self.selectors
+            for span in CADENCE_SPANS
+        )
+        changed = {"name": f"{self.name}_scrapes", "promql": " or ".join(counts), "part_label": "span"}
+        return self.model_copy(update=changed)
+
+    def with_window(self, cadence_seconds: float) -> Signal:
+        """Itself, or with a window that holds three scrapes of series that are scraped only so often."""
+        window = math.ceil(3.0 * cadence_seconds / 60.0) * 60.0
+        if "$window" not in self.promql or window <= self.window.total_seconds():
+            return self
+        return self.model_copy(update={"window": timedelta(seconds=window)})
+
     def query(self, node_label: str) -> str:
-        """The PromQL to send, with `$node_label` filled in."""
-        return self.promql.replace("$node_label", node_label)
+        """The PromQL to send, with `$node_label`, `$window` and `$per_hour` filled in."""
+        window = self.window.total_seconds()
+        return (
+            self.promql.replace("$node_label", node_label)
+            .replace("$window", f"{window:.0f}s")
+            .replace("$per_hour", f"{3600.0 / window:g}")
+        )
 
     def summary_query(self, node_label: str, *, stretch_seconds: int, resolution_seconds: int) -> str:
         """PromQL that has Prometheus compute each of STATISTICS over a stretch, told apart by the label `stat`.

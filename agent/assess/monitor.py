@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from models.errors import BadInput, Indeterminate, LifeboatError
+from models.errors import Indeterminate, LifeboatError
 from models.fleet import Fleet
 from models.risk import Risk
 
@@ -101,8 +101,8 @@ class FleetMonitor:
     def poll(self) -> tuple[Fleet, list[Risk]]:
         """Observe and assess.
 
-        Raises MetricsUnavailable when no telemetry could be read at all, BadInput when a signal is broken (two series for
-        one node, PromQL that Prometheus refuses), and Indeterminate when a vm is seen running on two nodes.
+        Raises MetricsUnavailable when no telemetry could be read at all, and Indeterminate when a vm is seen running on two
+        nodes. A signal that is broken (two series for one node, PromQL that Prometheus refuses) is unknown in each risk.
         """
         observation = self.observe()
         if observation.duplicate_vms:
@@ -112,7 +112,7 @@ class FleetMonitor:
                 hint="its disks are in danger: stop one copy by hand; nothing was changed",
             )
         for failed in observation.unread:
-            if failed.what == "metrics" or isinstance(failed.error, BadInput):
+            if failed.what == "metrics":
                 raise failed.error
         return observation.fleet, self.assess(observation)
 

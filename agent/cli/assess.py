@@ -74,7 +74,7 @@ def assess(
         for node in nodes.values():
             node.close()
     for failed in observation.unread:
-        if failed.what == "metrics" or isinstance(failed.error, BadInput):
+        if failed.what == "metrics":
             raise failed.error
     risks = monitor.assess(observation)
     if output is not None:

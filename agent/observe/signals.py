@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,9 +13,9 @@ import numpy as np
 
 from agent.observe.observation import UnreadSource
 from agent.observe.summaries import refresh
-from models.errors import LifeboatError, MetricsUnavailable
-from models.signal import Signal, SignalHistory
-from tools.ports.telemetry import MetricsSource, SummarySource
+from models.errors import LifeboatError, MetricsRefused, MetricsUnavailable
+from models.signal import Floats, Signal, SignalHistory
+from tools.ports.telemetry import MetricsSource, ScrapeSource, SummarySource
 
 if TYPE_CHECKING:
     from tools.history.summary_ring import SummaryRing
@@ -31,7 +31,13 @@ DAY_KEPT = timedelta(minutes=10)
 """How long a healthy past is used before it is read again."""
 DAYS_AT_ONCE = 3
 """Healthy pasts read again in one look, so that no look takes much longer than the others."""
+CADENCE_KEPT = timedelta(minutes=30)
+"""How long what was learned of the scrapes is used before it is learned again."""
+RARER = 1.5
+"""Series that are scraped more rarely than this many steps of an answer are thinned to their scrapes."""
 _QUERIES_AT_ONCE = 4
+_TRIES = 3
+"""Signals asked for before nobody is taken to be there: one alone may be refused."""
 
 
 @dataclass
@@ -46,6 +52,14 @@ class TelemetryCache:
         default_factory=dict[str, tuple[datetime, list[SignalHistory]]]
     )
     """by signal: the last moment asked for, and the last half hour"""
+    cadences: dict[str, tuple[datetime, Mapping[str, float]]] = field(
+        default_factory=dict[str, tuple[datetime, Mapping[str, float]]]
+    )
+    """by signal: when it was learned, and the seconds between scrapes by node"""
+    windowed: dict[str, Signal] = field(default_factory=dict[str, Signal])
+    """by name: signals whose window was made to hold three scrapes"""
+    grids: dict[tuple[bytes, bytes], Floats] = field(default_factory=dict[tuple[bytes, bytes], Floats])
+    """times of a day and the last half hour, one array for all parts that have the same: they are judged together"""
     ring: SummaryRing | None = None
     """where summaries are kept across restarts; without one the healthy past is asked for again and again"""
     summaries: SummarySource | None = None
@@ -63,26 +77,39 @@ def read_signals(
     due = sorted((at, name) for name, (at, _) in memory.days.items() if not at <= now <= at + DAY_KEPT)
     again = {name for _, name in due[:DAYS_AT_ONCE]}
 
-    def read(signal: Signal) -> list[SignalHistory] | LifeboatError:
+    memory.grids.clear()
+    learning = {s.name for s in signals if s.is_watched and _is_due(memory.cadences.get(s.name), now)}
+
+    def read(asked: Signal) -> list[SignalHistory] | LifeboatError:
         try:
+            cadences = _cadences(metrics, asked, now, memory, learn=asked.name in learning)
+            signal = _windowed(asked, cadences, memory)
             recent = _recent(metrics, signal, now, interval, memory)
-            return _join(_day(metrics, signal, now, memory, again=signal.name in again), recent)
+            if any(cadence > RARER * interval for cadence in cadences.values()):
+                recent = _thinned(recent, _scrapes(metrics, signal, now, interval, memory), cadences, interval, memory)
+            return _join(_day(metrics, signal, now, memory, again=signal.name in again), recent, memory)
         except LifeboatError as error:
             return error
 
     failed: dict[str, LifeboatError] = {}
     if memory.ring is not None and memory.summaries is not None:
+        known = [memory.windowed.get(signal.name, signal) for signal in signals]
         failed = refresh(
-            memory.ring, memory.summaries, signals, now=now, interval_seconds=interval, recorded=memory.recorded
+            memory.ring, memory.summaries, known, now=now, interval_seconds=interval, recorded=memory.recorded
         )
-    first = read(signals[0])
-    if isinstance(first, MetricsUnavailable):
-        return [], [UnreadSource("metrics", first)]
+    outcomes: list[list[SignalHistory] | LifeboatError] = []
+    for signal in signals[:_TRIES]:
+        outcome = read(signal)
+        outcomes.append(outcome)
+        if not isinstance(outcome, MetricsUnavailable):
+            break
+        if not isinstance(outcome, MetricsRefused) or len(outcomes) == min(_TRIES, len(signals)):
+            return [], [UnreadSource("metrics", outcome)]
     with ThreadPoolExecutor(max_workers=_QUERIES_AT_ONCE) as pool:
-        rest = list(pool.map(read, signals[1:]))
+        outcomes += pool.map(read, signals[len(outcomes) :])
     histories: list[SignalHistory] = []
     unread: list[UnreadSource] = []
-    for signal, outcome in zip(signals, [first, *rest], strict=True):
+    for signal, outcome in zip(signals, outcomes, strict=True):
         if isinstance(outcome, LifeboatError):
             unread.append(UnreadSource(signal.name, outcome))
         else:
@@ -96,7 +123,7 @@ def _recent(
     metrics: MetricsSource, signal: Signal, now: datetime, interval: float, memory: TelemetryCache
 ) -> list[SignalHistory]:
     """The last half hour, of which only what is newer than the last look is asked for."""
-    length = RECENT if _is_limited(signal) else BRIEF
+    length = RECENT if signal.is_watched else BRIEF
     asked, known = memory.recent.get(signal.name, (now - length, []))
     if not now - length <= asked < now:
         asked, known = now - length, []
@@ -105,7 +132,7 @@ def _recent(
     start = now - timedelta(seconds=max(1, steps) * interval)
     fresh = metrics.histories(signal, start=start, end=now, step_seconds=interval)
     begin = (now - length).timestamp()
-    recent = [history.since(begin) for history in _join(known, fresh)]
+    recent = [history.since(begin) for history in _join(known, fresh, None)]
     memory.recent[signal.name] = now, recent
     return recent
 
@@ -114,7 +141,7 @@ def _day(
     metrics: MetricsSource, signal: Signal, now: datetime, memory: TelemetryCache, *, again: bool
 ) -> list[SignalHistory]:
     """The day before the last half hour; nothing where no limit needs a healthy past to be judged by."""
-    if not _is_limited(signal):
+    if not signal.is_watched:
         return []
     if signal.name not in memory.days or again:
         if memory.ring is not None:
@@ -126,18 +153,109 @@ def _day(
     return memory.days[signal.name][1]
 
 
-def _is_limited(signal: Signal) -> bool:
-    return signal.failure_weight > 0 and not (signal.limits.low is None and signal.limits.high is None)
+# ---- scrapes: what an answer repeats at every step was read once ----
 
 
-def _join(earlier: Iterable[SignalHistory], later: Sequence[SignalHistory]) -> list[SignalHistory]:
+def _is_due(known: tuple[datetime, object] | None, now: datetime) -> bool:
+    return known is None or not known[0] <= now <= known[0] + CADENCE_KEPT
+
+
+def _cadences(
+    metrics: MetricsSource, signal: Signal, now: datetime, memory: TelemetryCache, *, learn: bool
+) -> Mapping[str, float]:
+    """Seconds between scrapes by node; nothing where nobody can tell, as for an answer that is refused."""
+    if learn and isinstance(metrics, ScrapeSource):
+        try:
+            memory.cadences[signal.name] = now, metrics.cadences(signal, at=now)
+        except LifeboatError as error:
+            if isinstance(error, MetricsUnavailable) and not isinstance(error, MetricsRefused):
+                raise
+            memory.cadences[signal.name] = now, memory.cadences.get(signal.name, (now, {}))[1]
+    return memory.cadences.get(signal.name, (now, {}))[1]
+
+
+def _windowed(signal: Signal, cadences: Mapping[str, float], memory: TelemetryCache) -> Signal:
+    """The signal with a window that holds three scrapes of the node that is scraped most rarely."""
+    wanted = signal.with_window(max(cadences.values(), default=0.0))
+    known = memory.windowed.get(signal.name)
+    if known is None or known.window != wanted.window or known.promql != wanted.promql:
+        memory.windowed[signal.name] = wanted
+        memory.recent.pop(signal.name, None)
+        return wanted
+    return known
+
+
+def _scrapes(
+    metrics: MetricsSource, signal: Signal, now: datetime, interval: float, memory: TelemetryCache
+) -> dict[str, SignalHistory]:
+    """By node: the moment of the newest scrape, at each step of the last half hour. Asked for as the signal itself."""
+    if not isinstance(metrics, ScrapeSource):
+        return {}
+    name = f"{signal.name} scrapes"
+    asked, known = memory.recent.get(name, (now - RECENT, []))
+    if not now - RECENT <= asked < now:
+        asked, known = now - RECENT, []
+    steps = int((now - asked).total_seconds() / interval)
+    start = now - timedelta(seconds=max(1, steps) * interval)
+    fresh = metrics.scrapes(signal, start=start, end=now, step_seconds=interval)
+    recent = [history.since((now - RECENT).timestamp()) for history in _join(known, fresh, None)]
+    memory.recent[name] = now, recent
+    return {history.node: history for history in recent}
+
+
+def _thinned(
+    recent: Iterable[SignalHistory],
+    scrapes: Mapping[str, SignalHistory],
+    cadences: Mapping[str, float],
+    interval: float,
+    memory: TelemetryCache,
+) -> list[SignalHistory]:
+    """Only the readings that are scrapes of their own, dated by these."""
+    places: dict[str, tuple[Floats, Floats] | None] = {}
+    thinned: list[SignalHistory] = []
+    for history in recent:
+        if cadences.get(history.node, 0.0) <= RARER * interval:
+            thinned.append(history)
+            continue
+        if history.node not in places:
+            places[history.node] = _new_scrapes(scrapes.get(history.node), memory)
+        found = places[history.node]
+        if found is None:
+            thinned.append(history)
+            continue
+        steps, moments = found
+        where = np.minimum(np.searchsorted(history.times, steps), history.times.size - 1)
+        values = np.where(history.times[where] == steps, history.values[where], np.nan)
+        thinned.append(SignalHistory(history.signal, history.node, history.part, moments, values))
+    return thinned
+
+
+def _new_scrapes(history: SignalHistory | None, memory: TelemetryCache) -> tuple[Floats, Floats] | None:
+    """The steps at which a new scrape shows first, and the moments of these scrapes."""
+    if history is None:
+        return None
+    known = np.flatnonzero(np.isfinite(history.values))
+    if not known.size:
+        return None
+    moments = history.values[known]
+    new = np.concatenate(([True], moments[1:] > moments[:-1] + 0.5))
+    steps, moments = history.times[known][new], np.minimum(moments, history.times[known])[new]
+    key = b"", moments.tobytes()
+    return steps, memory.grids.setdefault(key, moments)
+
+
+def _join(
+    earlier: Iterable[SignalHistory], later: Sequence[SignalHistory], memory: TelemetryCache | None
+) -> list[SignalHistory]:
     """One history per node and part out of two stretches of time; where they overlap the later one holds.
 
     A part that only the earlier stretch knows has NaN over the later one: it fell silent.
     """
     before = {(h.node, h.part): h for h in earlier}
     after = {(h.node, h.part): h for h in later}
-    times = later[0].times if later else np.zeros(0)
+    of_node = {h.node: h.times for h in later}
+    usual = later[0].times if later else np.zeros(0)
+    grids: dict[tuple[tuple[int, int], tuple[int, int]], tuple[Floats, Floats, int, Floats]] = {}
     joined: list[SignalHistory] = []
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
@@ -145,11 +263,20 @@ def _join(earlier: Iterable[SignalHistory], later: Sequence[SignalHistory]) -> l
             joined += [new] if new is not None else []
             continue
         signal = old.signal if new is None else new.signal
+        times = of_node.get(key[0], usual) if new is None else new.times
         values = np.full(times.shape, np.nan) if new is None else new.values
-        keep = old.times < times[0] if times.size else np.ones(old.times.shape, bool)
-        joined.append(
-            SignalHistory(
-                signal, *key, np.concatenate((old.times[keep], times)), np.concatenate((old.values[keep], values))
-            )
-        )
+        grid = _place(old.times), _place(times)
+        if grid not in grids:
+            kept = int(np.searchsorted(old.times, times[0], side="left")) if times.size else old.times.size
+            whole = np.concatenate((old.times[:kept], times))
+            if memory is not None:  # parts of one grid are judged together
+                whole = memory.grids.setdefault((whole[-1:].tobytes(), whole.tobytes()), whole)
+            grids[grid] = old.times, times, kept, whole
+        kept, whole = grids[grid][2:]
+        joined.append(SignalHistory(signal, *key, whole, np.concatenate((old.values[:kept], values))))
     return joined
+
+
+def _place(times: Floats) -> tuple[int, int]:
+    """The same for views of the same stretch of one array."""
+    return times.__array_interface__["data"][0], times.size

@@ -380,3 +380,13 @@ def as_sensed(column: str, values: Floats) -> Floats:
         return values
     raw = np.clip(np.round((values - sensor.offset) / sensor.step), 0, 255)
     return np.round(raw * sensor.step + sensor.offset, sensor.decimals)
+
+
+def as_state(column: str, values: Floats) -> Floats:
+    """What the BMC calls these values by its own thresholds, as ipmi_exporter shows it: 0 nominal, 1 warning, 2 critical."""
+    sensed = as_sensed(column, values)
+    state = np.zeros_like(sensed)
+    for name, limit in sensors.BY_SIGNAL[column].thresholds.items():
+        beyond = sensed <= limit if name.startswith("l") else sensed >= limit
+        state = np.maximum(state, beyond * (1.0 if name.endswith("nc") else 2.0))
+    return state

@@ -80,6 +80,7 @@ def _all(times: Floats, now: Columns, read: Callable[[Floats], Columns]) -> Iter
         failing = sensors.PSU_FAILURE | sensors.PSU_INPUT_LOST
         state = np.where(bits & failing, 2.0, np.where(bits & sensors.PSU_PREDICTIVE, 1.0, 0.0))
         yield "psu_status", f"PSU{psu} Status", state
+    yield from _states(now)
     earlier = read(times - RATE_WINDOW)
     before = read(times - DEFECTS_WINDOW)
     per_hour = 3600.0 / RATE_WINDOW
@@ -104,7 +105,27 @@ def _all(times: Floats, now: Columns, read: Callable[[Floats], Columns]) -> Iter
         yield "nic_receive_error_storm_per_hour", nic, errors
         yield "nic_carrier_changes_per_hour", nic, (now[f"{nic}_carrier"] - earlier[f"{nic}_carrier"]) * per_hour
         yield "nic_up", nic, now[f"{nic}_up"]
-    yield "cpu_throttles_per_hour", "", (now["throttles"] - earlier["throttles"]) * per_hour
+    yield "cpu_throttles_per_hour", "0", (now["throttles"] - earlier["throttles"]) * per_hour
+
+
+_STATES = {
+    "ipmi_voltage_volts": "rail_status",
+    "ipmi_temperature_celsius": "temperature_status",
+    "ipmi_fan_speed_rpm": "fan_status",
+}
+_STATES_OF = {"inlet_temp": "inlet_status", "cpu_temp": "cpu_temperature_status"}
+
+
+def _states(now: Columns) -> Iterator[tuple[str, str, Floats]]:
+    """What the BMC says of its analog sensors by its own thresholds, as ipmi_exporter shows it: 0, 1 or 2."""
+    for sensor in sensors.ANALOG:
+        if sensor.metric not in _STATES:
+            continue
+        yield (
+            _STATES_OF.get(sensor.signal, _STATES[sensor.metric]),
+            sensor.name,
+            physics.as_state(sensor.signal, now[sensor.signal]),
+        )
 
 
 def _sum(columns: Mapping[str, Floats], names: Iterable[str]) -> Floats:

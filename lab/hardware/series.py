@@ -47,6 +47,10 @@ def _sensed(name: str) -> Callable[[Columns], Floats]:
     return lambda columns: physics.as_sensed(name, columns[name])
 
 
+def _state(name: str) -> Callable[[Columns], Floats]:
+    return lambda columns: physics.as_state(name, columns[name])
+
+
 def _total(*names: str) -> Callable[[Columns], Floats]:
     return lambda columns: sum((columns[name] for name in names), np.zeros_like(columns["alive"]))
 
@@ -139,7 +143,8 @@ def _sensors() -> Iterator[Series]:
     for sensor in sensors.ANALOG:
         labels = {"id": str(sensors.SENSOR_NUMBER[sensor.signal]), "name": sensor.name}
         yield Series("ipmi", sensor.metric, labels, "gauge", _sensed(sensor.signal))
-        yield Series("ipmi", f"{sensor.metric.rsplit('_', 1)[0]}_state", labels, "gauge", _constant(0.0))
+        state = f"{sensor.metric.rsplit('_', 1)[0]}_state"
+        yield Series("ipmi", state, labels, "gauge", _state(sensor.signal))
     for sensor in sensors.DISCRETE:
         labels = {"id": str(sensors.SENSOR_NUMBER[sensor.signal]), "name": sensor.name, "type": sensor.exporter_type}
         yield Series("ipmi", "ipmi_sensor_state", labels, "gauge", _constant(0.0))
@@ -153,7 +158,7 @@ TEXTFILE: tuple[Series, ...] = (*_memory(), *_network(), *_disks(), *_processor(
 """Served by node_exporter's textfile collector, with the boot time (see `textfile`)."""
 
 SENSORS: tuple[Series, ...] = tuple(_sensors())
-"""Served by prometheus-ipmi-exporter, from the BMC. States and SEL count are as healthy hardware has them."""
+"""Served by prometheus-ipmi-exporter, from the BMC. Discrete states and SEL count are as healthy hardware has them."""
 
 
 def textfile(boot_time: float, columns: Columns) -> str:

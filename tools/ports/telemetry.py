@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -16,6 +17,25 @@ class MetricsSource(Protocol):
 
         Raises MetricsUnavailable when the source is unreachable, refuses, or answers only in part, and BadInput when the
         signal gives two series for one node and part.
+        """
+        ...
+
+
+@runtime_checkable
+class ScrapeSource(Protocol):
+    """Who knows when series were scraped. Without one, every step of an answer counts as a scrape."""
+
+    def cadences(self, signal: Signal, *, at: datetime) -> Mapping[str, float]:
+        """Seconds between the newest scrapes of a signal, by node; nodes of which it can't be told are left out.
+
+        Raises as `MetricsSource.histories` does.
+        """
+        ...
+
+    def scrapes(self, signal: Signal, *, start: datetime, end: datetime, step_seconds: float) -> list[SignalHistory]:
+        """For each node the moment of the newest scrape (unix seconds) at each step, NaN where there was none.
+
+        Raises as `MetricsSource.histories` does.
         """
         ...
 

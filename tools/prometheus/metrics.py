@@ -7,9 +7,10 @@ malformed or ambiguous raises, naming the signal, so that nobody mistakes it for
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -95,6 +96,23 @@ class PrometheusMetrics:
                 self._place(signal, found, labels, values, begin, count)
         return [SignalHistory(signal, node, part, grid, values) for (node, part), (_, values) in sorted(found.items())]
 
+    def cadences(self, signal: Signal, *, at: datetime) -> dict[str, float]:
+        """Seconds between the newest scrapes of a signal, by node. Raises as `histories` does."""
+        counts = signal.scrape_counts
+        if counts is None:
+            return {}
+        found: dict[str, dict[str, float]] = {}
+        # Two steps: a range that is none at all is refused.
+        for history in self.histories(counts, start=at - timedelta(seconds=1), end=at, step_seconds=1.0):
+            if history.part.isdigit() and np.isfinite(history.values[-1]):
+                found.setdefault(history.node, {})[history.part] = float(history.values[-1])
+        return {node: cadence for node, one in found.items() if (cadence := scrape_cadence(one)) is not None}
+
+    def scrapes(self, signal: Signal, *, start: datetime, end: datetime, step_seconds: float) -> list[SignalHistory]:
+        """For each node the moment of the newest scrape at each step. Raises as `histories` does."""
+        moments = signal.scrapes
+        return [] if moments is None else self.histories(moments, start=start, end=end, step_seconds=step_seconds)
+
     def summaries(
         self,
         signal: Signal,
@@ -146,8 +164,12 @@ class PrometheusMetrics:
         place = (np.repeat(places.owner, lengths) * points.size + at)[keep]
         parts = places.parts
         flat: Floats = np.full(len(parts) * len(STATISTICS) * points.size, np.nan)
-        flat[place] = np.where(np.isfinite(number), number, np.nan)[keep]
-        if place.size and np.bincount(place, minlength=1).max() > 1:
+        number = np.where(np.isfinite(number), number, np.nan)[keep]
+        flat[place] = number
+        choose = _worse(signal.promql) if places.by_port else None
+        if choose is not None:
+            choose.at(flat, place, number)
+        elif place.size and np.bincount(place, minlength=1).max() > 1:
             twice = int(np.argmax(np.bincount(place))) // (points.size * len(STATISTICS))
             node, part = parts[twice]
             raise BadInput(
@@ -163,13 +185,14 @@ class PrometheusMetrics:
         parts: dict[tuple[str, str], int] = {}
         seen = self._names(labelled, signal)
         place_of: dict[tuple[str, str], int] = {}  # each name is read once, not once a statistic
-        for node, part in dict.fromkeys(seen):
+        names = dict.fromkeys(seen)
+        for node, part in names:
             if not node:
                 raise self._unlabelled(signal, labelled[seen.index((node, part))])
             place_of[node, part] = parts.setdefault((node_name(node), part), len(parts)) * len(STATISTICS)
         stats = map(_STATISTIC.__getitem__, map(itemgetter("stat"), labelled))
         owner = np.array(list(map(place_of.__getitem__, seen)), np.int64) + np.array(list(stats), np.int64)
-        return _Places(tuple(parts), owner)
+        return _Places(tuple(parts), owner, by_port=len(parts) < len(names))
 
     def _names(self, labelled: list[Mapping[str, str]], signal: Signal) -> list[tuple[str, str]]:
         """Node label and part of each series, empty where there is none."""
@@ -242,6 +265,9 @@ class PrometheusMetrics:
             found[key] = (labels, np.full(count, np.nan))
         seen, whole = found[key]
         piece = whole[begin : begin + values.size]
+        if seen.get(self._node_label) != node and (choose := _worse(signal.promql)) is not None:
+            choose(piece, values, out=piece)  # the same machine by another port: another of its exporters
+            return
         if np.any(np.isfinite(piece) & np.isfinite(values)):
             differ = sorted(k for k in {*seen, *labels} if seen.get(k) != labels.get(k))
             different = ", ".join(f"{k}={seen.get(k, '')!r} and {labels.get(k, '')!r}" for k in differ)
@@ -289,9 +315,41 @@ class _Places:
     """(node, part), each once"""
     owner: NDArray[np.int64]
     """of each series: the place of its part × statistics, plus that of its statistic"""
+    by_port: bool = False
+    """some parts have several series, of one machine by several ports"""
 
 
 _STATISTIC = {stat: place for place, stat in enumerate(STATISTICS)}
+
+
+_AGGREGATION = re.compile(r"(-\s*)?\b(min|max|sum|count)\s+by\b")
+
+
+def _worse(promql: str) -> np.ufunc | None:
+    """Which of two series the query itself would keep; None where it does not say."""
+    found = _AGGREGATION.search(promql)
+    if found is None:
+        return None
+    return np.fmax if (found[2] != "min") != (found[1] is not None) else np.fmin
+
+
+_NICE = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 600, 900, 1200, 1800)
+"""Scrape intervals that people set, seconds."""
+
+
+def scrape_cadence(counts: Mapping[str, float]) -> float | None:
+    """Seconds between scrapes, from how many there were in each span (`CADENCE_SPANS`, as text); None: too few to tell.
+
+    The longer span is the finer measure, unless the series was not there all the time.
+    """
+    rates = [int(span) / count for span, count in counts.items() if count >= 2]
+    if not rates:
+        return None
+    cadence = min(rates)
+    if len(rates) > 1 and max(rates) <= 1.25 * cadence:
+        cadence = int(max(counts, key=int)) / counts[max(counts, key=int)]
+    near = min(_NICE, key=lambda nice: abs(nice - cadence))
+    return float(near) if abs(near - cadence) <= 0.12 * near else cadence
 
 
 def node_name(label: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import requests
 from pydantic_core import from_json
 
-from models.errors import BadInput, MetricsUnavailable
+from models.errors import BadInput, MetricsRefused
 from models.signal import Signal
 from tools.prometheus.matrix import Matrix, split_answer
 
@@ -48,7 +48,7 @@ class RefusalError(Exception):
         super().__init__(what)
         self.what, self.kind, self.status = what, kind, status
 
-    def about(self, signal: Signal, query: str, url: str) -> BadInput | MetricsUnavailable:
+    def about(self, signal: Signal, query: str, url: str) -> BadInput | MetricsRefused:
         if self.kind == "bad_data" or "many-to-many" in self.what or "duplicate series" in self.what:
             return BadInput(
                 f"signal {signal.name}: Prometheus refuses its query: {self.what}; query: {query}",
@@ -61,7 +61,7 @@ class RefusalError(Exception):
             hint = "check prometheus.url: it must be the address before /api/v1"
         elif self.kind == "partial":
             hint = "the rest is unknown; mend the store that did not answer"
-        return MetricsUnavailable(f"Prometheus at {url} gave no data for {signal.name}: {self.what}", hint=hint)
+        return MetricsRefused(f"Prometheus at {url} gave no data for {signal.name}: {self.what}", hint=hint)
 
 
 class CheckedSession(requests.Session):

@@ -22,9 +22,14 @@ def table(signals: Iterable[Signal]) -> str:
         sides = [
             f"{word} {side:g}" for word, side in (("below", limits.low), ("above", limits.high)) if side is not None
         ]
-        told = " or ".join(sides) + (" off its usual" if limits.relative else "") if sides else "none"
+        sides += [f"{row.low:g} to {row.high:g} at {row.nominal:g}" for row in limits.rows]
+        told = (" or " if not limits.rows else ", ").join(sides) + (" off its usual" if limits.relative else "")
+        told = told if sides else "none"
         delay = format_duration(signal.failure_delay) if signal.failure_delay else "at once"
         weight = f"{signal.failure_weight:g}" if sides else "—"
+        if sides and signal.critical_weight is not None:
+            weight += f"; critical {signal.critical_weight:g}"
+            delay += f"; {format_duration(signal.critical_delay)}" if signal.critical_delay else ""
         cells = [
             f"`{signal.name}`",
             signal.exporter or "—",

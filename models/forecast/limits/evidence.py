@@ -22,15 +22,24 @@ RECENT = 1800.0
 """Seconds that count as now; what is older is the part's healthy past."""
 SPANS = (25.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 900.0, 1800.0)
 """Windows looked at, seconds, all ending with the newest sample."""
-SHORT_SPAN = 120.0
-"""Up to here a window shows flutter, beyond it wander."""
+STEPS = (6, 8, 12, 24)
+"""Windows looked at where scrapes are rare, in scrapes."""
+SHORT_SPAN, SHORT_STEPS = 120.0, 8.5
+"""Up to here a window shows flutter, beyond it wander: seconds, or scrapes where those are rare."""
+OFTEN = 20.0
+"""Seconds between scrapes up to which SPANS fit; from there on windows are counted in scrapes."""
 FEWEST = 6
 """Samples a window needs; shorter ones say nothing."""
+RECENT_STEPS = 12
+"""Scrapes that count as now at the least, however rare they are."""
 _POINTS = 30
 """Longer windows are thinned to about this many block means where a fit is compared."""
-_INDEPENDENT = 20
+INDEPENDENT = 20
 """Neighbouring samples are alike: no window counts for more independent ones than this."""
-_PAST_SAMPLES, _PAST_SECONDS = 30, 3600.0
+PAST_SAMPLES, PAST_SECONDS = 30, 3600.0
+"""A past that is known has this many samples over this long."""
+_CADENCE_SAMPLES = 13
+_GLITCH_SAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,8 @@ class Window:
     """standard normal deviate of `spread` against the healthy one (chi-square, Wilson and Hilferty 1931)"""
     ratio: float
     """`spread` over the healthy one: the jitter for short windows, the whole spread for long ones"""
+    is_short: bool = False
+    """it shows flutter rather than wander"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +107,60 @@ def known_samples(history: SignalHistory) -> tuple[Floats, Floats]:
     if history.signal.kind is SignalKind.COUNTER and values.size:
         lost = np.maximum(values[:-1] - values[1:], 0.0)
         if lost.any():
+            times, values = _without_gaps(times, values, np.flatnonzero(lost))
+            lost = np.maximum(values[:-1] - values[1:], 0.0)
             values = values + np.concatenate(([0.0], np.cumsum(np.where(lost > 0, values[:-1], 0.0))))
     return times, values
+
+
+def _without_gaps(times: Floats, values: Floats, drops: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Without stretches in which a counter reads less and then, in one jump, what it read before: it was not reset, its exporter
+    had nothing to say and said 0."""
+    keep = np.ones(values.size, dtype=bool)
+    for drop in drops.tolist():
+        before = values[drop]
+        after = values[drop + 1 : drop + 2 + _GLITCH_SAMPLES]
+        back = np.flatnonzero(after >= before)
+        if back.size and back[0] > 0 and after[back[0]] - after[back[0] - 1] >= 0.5 * (before - after.min()):
+            keep[drop + 1 : drop + 1 + int(back[0])] = False
+    return times[keep], values[keep]
+
+
+def cadence_of(times: Floats) -> float:
+    """Seconds between scrapes, by the newest samples; 0 where there are too few."""
+    tail = times[-_CADENCE_SAMPLES:]
+    return float(median(tail[1:] - tail[:-1])) if tail.size >= 3 else 0.0
+
+
+def recent_seconds(cadence: float) -> float:
+    """How much counts as now: `RECENT`, or `RECENT_STEPS` scrapes where those are rarer."""
+    return max(RECENT, RECENT_STEPS * cadence)
+
+
+def spans(cadence: float) -> tuple[float, ...]:
+    """Windows to look at, seconds, where scrapes are that far apart."""
+    if cadence <= OFTEN:
+        return SPANS
+    steps = (step * cadence for step in STEPS)
+    return tuple(sorted({*(s for s in SPANS if s >= FEWEST * cadence), *steps}))
+
+
+def short_seconds(cadence: float) -> float:
+    """Up to which span a window shows flutter rather than wander."""
+    return max(SHORT_SPAN, SHORT_STEPS * cadence if cadence > OFTEN else 0.0)
 
 
 def past(signal: Signal, times: Floats, values: Floats, *, until: float) -> Past:
     """The healthy past: samples before `until`. With less than an hour of them, the nominal value and the noise floor."""
     before = values[: int(np.searchsorted(times, until, side="left"))]
-    enough = before.size >= _PAST_SAMPLES and times[before.size - 1] - times[0] >= _PAST_SECONDS
+    enough = before.size >= PAST_SAMPLES and times[before.size - 1] - times[0] >= PAST_SECONDS
     ordered = np.sort(before if enough else values)
     step = _step(ordered)
     # A few values far apart are no steps of a sensor: what the catalogue says bounds what is read off them.
     floor = max(signal.noise, min(step, 3.0 * signal.noise) if signal.noise else step) / 2.0 or 1e-9
     if not enough:
         nominal = signal.limits.nominal
-        center = nominal if nominal is not None else float(np.median(values[:_PAST_SAMPLES]))
+        center = nominal if nominal is not None else float(np.median(values[:PAST_SAMPLES]))
         return Past(center, floor, floor, floor, known=False)
     center = _at(ordered, 0.5)
     # 1.0364: the 85 % point of a standard normal. A fault that has lasted up to 3.6 of the past 24 hours leaves it alone.
@@ -124,12 +174,18 @@ def past(signal: Signal, times: Floats, values: Floats, *, until: float) -> Past
 def evidence(times: Floats, values: Floats, healthy: Past, *, counter: bool) -> Evidence:
     """The part as of its newest sample. Needs at least one sample."""
     windows: list[Window] = []
-    for span in SPANS:
+    cadence = cadence_of(times)
+    for span in spans(cadence):
         first = int(np.searchsorted(times, times[-1] - span - 0.5, side="left"))
         if times.size - first >= FEWEST and times[-1] - times[first] >= 0.6 * span:
-            windows.append(_window(times[first:], values[first:], healthy))
-    level = float(values[-1]) if counter else median(values[-3:])
+            windows.append(_window(times[first:], values[first:], healthy, cadence))
+    level = float(values[-1]) if counter or is_rare(cadence) else median(values[-3:])
     return Evidence(float(times[-1]), float(values[-1]), level, tuple(windows))
+
+
+def is_rare(cadence: float) -> bool:
+    """Whether two scrapes that agree are enough for a level: of frequent ones it takes three."""
+    return cadence >= 45.0
 
 
 def may_flutter(times: Floats, values: Floats, healthy: Past, *, ratio: float, deviate: float) -> bool:
@@ -137,29 +193,31 @@ def may_flutter(times: Floats, values: Floats, healthy: Past, *, ratio: float, d
 
     All jumps of a window, where `_window` takes the smaller ones, bound its spread from above.
     """
-    tail = int(np.searchsorted(times, times[-1] - SPANS[-1] - 0.5, side="left"))
+    cadence = cadence_of(times)
+    looked_at = spans(cadence)
+    tail = int(np.searchsorted(times, times[-1] - looked_at[-1] - 0.5, side="left"))
     with np.errstate(over="ignore"):  # a wild reading: not sure, then
         squares = np.cumsum(np.square(values[tail + 1 :] - values[tail:-1])[::-1])
     if not squares.size or squares[-1] == 0.0:
         return False
-    for first in np.searchsorted(times, times[-1] - np.array(SPANS) - 0.5, side="left").tolist():
+    for first in np.searchsorted(times, times[-1] - np.array(looked_at) - 0.5, side="left").tolist():
         jumps = times.size - first - 1
         if jumps + 1 < FEWEST:
             continue
         kept = jumps - max(2, jumps // 6)
-        spread = math.sqrt(float(squares[jumps - 1]) / (2.0 * kept)) / _trimmed(kept / jumps) * (1.0 + 1e-9)
-        usual = healthy.jitter if times[-1] - times[first] <= SHORT_SPAN else healthy.spread
-        if spread / usual >= ratio and _chi_square_deviate(spread / usual, kept) >= deviate:
+        spread = math.sqrt(float(squares[jumps - 1]) / (2.0 * kept)) / trimmed(kept / jumps) * (1.0 + 1e-9)
+        usual = healthy.jitter if times[-1] - times[first] <= short_seconds(cadence) else healthy.spread
+        if spread / usual >= ratio and chi_square_deviate(spread / usual, kept) >= deviate:
             return True
     return False
 
 
-def _window(times: Floats, values: Floats, healthy: Past) -> Window:
+def _window(times: Floats, values: Floats, healthy: Past, cadence: float) -> Window:
     span = float(times[-1] - times[0])
     jumps = np.sort(np.abs(values[1:] - values[:-1]))
     # One wild reading makes two jumps, a step makes one: neither is flutter, which jumps all the time.
     kept = jumps[: -max(2, jumps.size // 6)]
-    spread = math.sqrt(float(np.sum(kept * kept)) / (2.0 * kept.size)) / _trimmed(kept.size / jumps.size)
+    spread = math.sqrt(float(np.sum(kept * kept)) / (2.0 * kept.size)) / trimmed(kept.size / jumps.size)
     ordered = np.sort(values)
     low, high = float(ordered[1]), float(ordered[-2])
     spread = min(spread, (high - low) / 2.0)
@@ -173,9 +231,10 @@ def _window(times: Floats, values: Floats, healthy: Past) -> Window:
     unrounded = healthy.floor / (math.sqrt(share) if spread > healthy.floor else 1.0)
     error = math.sqrt(2.0 * (noise * noise + unrounded * unrounded))
     settling = 1.0 if abs(late) >= abs(early) or steady == 0.0 else late / early
-    ratio = spread / (healthy.jitter if span <= SHORT_SPAN else healthy.spread)
-    flutter = _chi_square_deviate(ratio, kept.size)
-    return Window(span, 3.0 * steady / span, steady / error, settling, spread, low, high, flutter, ratio)
+    short = span <= short_seconds(cadence)
+    ratio = spread / (healthy.jitter if short else healthy.spread)
+    flutter = chi_square_deviate(ratio, kept.size)
+    return Window(span, 3.0 * steady / span, steady / error, settling, spread, low, high, flutter, ratio, short)
 
 
 def _is_slope(times: Floats, values: Floats) -> bool:
@@ -211,17 +270,17 @@ def median(values: Floats) -> float:
 
 
 @lru_cache(maxsize=512)
-def _trimmed(share: float) -> float:
+def trimmed(share: float) -> float:
     """What leaving out all but the smallest `share` of normal deviations makes of their standard deviation."""
     edge = NormalDist().inv_cdf(0.5 + share / 2.0)
     return math.sqrt(1.0 - 2.0 * edge * NormalDist().pdf(edge) / share)
 
 
-def _chi_square_deviate(ratio: float, freedom: int) -> float:
+def chi_square_deviate(ratio: float, freedom: int) -> float:
     """How unusual a standard deviation `ratio` times the expected one is, as a standard normal deviate."""
     if freedom < 1:
         return 0.0
-    freedom = min(freedom, _INDEPENDENT)
+    freedom = min(freedom, INDEPENDENT)
     part = 2.0 / (9.0 * freedom)
     return float((ratio ** (2.0 / 3.0) - (1.0 - part)) / math.sqrt(part))
 

@@ -1,10 +1,11 @@
 """The first, honest model: how far each part is from its documented limit, and how it moves toward it. Pure.
 
-What each part says is `part_risk`. Parts, hardware events, vanished signals, a base rate and what learned models say of
-the node's parts combine as 1 - prod(1 - p); a model that speaks of the whole node takes the base rate's place, and dilutes
-none of the others: it may never have seen such a fault. The sum is at most `CAP`: the weights are judgement, and what
-stands on judgement is never sure. Parts of one fault are not independent, so the sum overstates a little what several of
-them say. No factor falls as h grows, hence neither does the result.
+What each part says is `models.forecast.limits.part`, what the parts of a node say together
+`models.forecast.limits.parts_of_node`. Of each fault domain the strongest counts
+(`models.forecast.limits.domains`); domains, a base rate and what learned models say of the node's parts
+combine as 1 - prod(1 - p). A model that speaks of the whole node takes the base rate's place, and dilutes
+none of the others: it may never have seen such a fault. The sum is at most `CAP`: the weights are judgement,
+and what stands on judgement is never sure. No factor falls as h grows, hence neither does the result.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.forecast.limits.combine import ModelForecast, base_rate
+from models.forecast.limits.domains import Fact, strongest
 from models.forecast.limits.events import EventHazard, event_hazards
-from models.forecast.limits.evidence import RECENT, known_samples, past
-from models.forecast.limits.part import HORIZON_SECONDS, Curve, PartRisk, Unknown, assess_part, elapsed
+from models.forecast.limits.evidence import RECENT, cadence_of, known_samples, past
+from models.forecast.limits.part import HORIZON_SECONDS, Curve, Unknown, elapsed
+from models.forecast.limits.parts_of_node import TWO_HOURS, WEEK, Line, event_fact, parts_of
 from models.risk import HORIZONS, Driver, Risk
 from models.signal import HardwareEvent, SignalHistory
 from models.text import visible
@@ -25,10 +28,10 @@ BASIS = "documented limits and each part's own last day; weights of signals and 
 UNLEARNED = ", nothing here was learned from failures"
 
 CAP = 0.98
+RARE_SECONDS = 240.0
+"""Scrapes this far apart or further leave a sample current until the next one is due: policies think in minutes."""
 VANISHED = (0.05, 7200.0)
-"""(weight, delay in seconds) of one component whose signals vanished: that blindness is not health. Judgement."""
-
-_TWO_HOURS, _WEEK = 1, 3
+"""(weight, delay in seconds) of signals that vanished: that blindness is not health. Judgement."""
 
 
 def assess_node(
@@ -45,60 +48,72 @@ def assess_node(
     `unread` names signals or sources that could not be read, with why; `opinions` are what learned models say of this node.
     Later samples and other nodes' are ignored.
     """
-    curves: list[Curve] = []
-    drivers: list[tuple[float, float, Driver]] = []
     unknown = [Unknown(name, why) for name, why in (unread or {}).items()]
-    newest: list[float] = []
-    oldest_scrape = 0.0
+    newest = oldest_scrape = -math.inf
+    mine: list[SignalHistory] = []
     for history in histories:
         if history.node != node:
             continue
-        history = history.until(now)
+        if history.times.size and history.times[-1] > now:
+            history = history.until(now)
         if history.signal.name in DATING:
             age, stale = _dating(history, now)
             oldest_scrape = max(oldest_scrape, age)
             unknown += stale
             continue
         # A rate goes on after the last sample, and `up` is written by Prometheus itself: neither dates the node's data.
-        if history.newest is not None and not history.signal.looks_back and history.signal.name != "target_up":
-            newest.append(history.newest)
-        said = assess_part(history, now=now)
-        if isinstance(said, PartRisk):
-            curves.append(said.curve)
-            unknown += [said.unknown] if said.unknown is not None else []
-            if said.curve[_TWO_HOURS] >= 0.005 or said.curve[_WEEK] >= 0.02 or said.newsworthy:
-                drivers.append(
-                    (said.curve[_TWO_HOURS], said.curve[_WEEK], Driver(signal=said.signal.name, why=said.why))
-                )
-        elif said is not None:
-            unknown.append(said)
-    for component in sorted({u.component for u in unknown if u.vanished}):
-        weight, delay = VANISHED
-        curves.append(tuple(weight * -math.expm1(-h / delay) for h in HORIZON_SECONDS))
-        names = [u.signal for u in unknown if u.vanished and u.component == component]
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        why = f"{component}: {names[0]}{more} no longer reported; it was before"
-        drivers.append((curves[-1][_TWO_HOURS], curves[-1][_WEEK], Driver(signal=names[0].split(" ")[0], why=why)))
-    for hazard in event_hazards((event for event in events if event.node == node), now=now):
-        curve = tuple(hazard.within(h) for h in HORIZON_SECONDS)
-        curves.append(curve)
-        if curve[_WEEK] >= 0.005:
-            drivers.append(
-                (curve[_TWO_HOURS], curve[_WEEK], Driver(signal=f"event:{hazard.kind}", why=_tell_event(hazard)))
-            )
+        if not history.signal.looks_back and history.signal.name != "target_up":
+            newest = max(newest, _current_until(history))
+        mine.append(history)
+    told = parts_of(mine, now=now)
+    unknown += told.unknown
+    hazards = event_hazards((event for event in events if event.node == node), now=now)
+    facts = [*told.facts, *(event_fact(hazard, told) for hazard in hazards)]
+    drivers = [*told.drivers, *_vanished(unknown, facts), *filter(None, map(_event_driver, hazards))]
     drivers.sort(key=lambda d: (-d[0], -d[1], d[2].why))
-    age = max(0.0, now - max(newest), oldest_scrape) if newest else None
+    curves = strongest(facts, alone=told.alone)
     return Risk(
         node=node,
         probability=dict(zip(HORIZONS, combine(curves, opinions), strict=True)),
         misfit="; ".join(f"model {one.model}: {one.misfit}" for one in opinions if one.misfit),
         grounded=dict(zip(HORIZONS, combine(curves), strict=True)) if opinions else None,
         drivers=(*(driver for _, _, driver in drivers), *(driver for one in opinions for driver in one.drivers)),
-        data_age_seconds=age,
+        data_age_seconds=max(0.0, now - newest, oldest_scrape) if newest > -math.inf else None,
         model="+".join((MODEL, *(one.model for one in opinions))),
         basis="; ".join((BASIS, *(one.basis for one in opinions))) if opinions else BASIS + UNLEARNED,
         unknown=tuple(f"{u.signal}: {u.why}" for u in unknown),
     )
+
+
+def _current_until(history: SignalHistory) -> float:
+    """The newest sample's time; of what is scraped more rarely than every few minutes, until the next one is due
+    (unix seconds)."""
+    newest = history.newest
+    if newest is None:
+        return -math.inf
+    cadence = cadence_of(history.times)
+    return newest + cadence if cadence >= RARE_SECONDS else newest
+
+
+def _vanished(unknown: Iterable[Unknown], facts: list[Fact]) -> list[Line]:
+    """What no longer reports: a line a component, and one fact, for most often it is one exporter or the BMC."""
+    lines: list[Line] = []
+    gone = [u for u in unknown if u.vanished]
+    weight, delay = VANISHED
+    curve = tuple(weight * -math.expm1(-h / delay) for h in HORIZON_SECONDS)
+    for component in sorted({u.component for u in gone}):
+        names = [u.signal for u in gone if u.component == component]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        why = f"{component}: {names[0]}{more} no longer reported; it was before"
+        lines.append((curve[TWO_HOURS], curve[WEEK], Driver(signal=names[0].split(" ")[0], why=why)))
+    if lines:
+        facts.append(Fact(domain="monitoring", curve=curve, source="vanished"))
+    return lines
+
+
+def _event_driver(hazard: EventHazard) -> Line | None:
+    soon, later = (hazard.within(HORIZON_SECONDS[k]) for k in (TWO_HOURS, WEEK))
+    return (soon, later, Driver(signal=f"event:{hazard.kind}", why=_tell_event(hazard))) if later >= 0.005 else None
 
 
 def combine(curves: Iterable[Curve], opinions: Sequence[ModelForecast] = ()) -> Curve:

@@ -7,8 +7,9 @@ The probability of failing within h is the product of
 3. *crossing*: P(the limit is reached within h), first passage of a drifting, wandering level (`first_passage`);
 4. *weight*: P(the node fails | the limit is crossed) and how long that takes, from the catalogue.
 
-Each alone never falls as h grows. A part counts as the lesser of what it says with and without its last sample, so that
-one wild reading moves nothing. Counters don't glitch; they count at once.
+Each alone never falls as h grows. A sample is a scrape. A part counts as the lesser of what it says with and without its last
+one, so that one wild reading moves nothing; a rate as the lesser of what it says with and without its last burst. Counters don't
+glitch; they count at once.
 """
 
 from __future__ import annotations
@@ -21,26 +22,29 @@ import numpy as np
 
 from models.base import parse_duration
 from models.forecast.limits.evidence import (
-    RECENT,
-    SHORT_SPAN,
+    RECENT_STEPS,
     Evidence,
     Floats,
     Past,
     Window,
+    cadence_of,
     evidence,
+    is_rare,
     known_samples,
     may_flutter,
     median,
     past,
+    recent_seconds,
+    short_seconds,
 )
 from models.forecast.limits.first_passage import crossing_probability
 from models.forecast.limits.units import unit_change
 from models.risk import HORIZONS
-from models.signal import Signal, SignalHistory, SignalKind
+from models.signal import Limits, Signal, SignalHistory, SignalKind
 from models.text import visible
 
-STALE_SECONDS = 120.0
-"""A signal whose newest number is older than this is unknown."""
+STALE_SECONDS, STALE_STEPS = 120.0, 2.5
+"""A signal whose newest number is older than this, or than that many scrapes, is unknown."""
 DEPARTURE_HALF, DEPARTURE_STEEPNESS = 6.0, 1.6
 """Standard deviations away from the healthy past at which departure is 1/2, and how fast it rises around there."""
 PROGRESS, PROGRESS_UNDER_LOAD = (0.05, 0.20), (0.50, 0.80)
@@ -61,6 +65,11 @@ OFF_NOMINAL = 0.3
 """Without a past, a level this far off the nominal one says that it is another kind of part, not a failing one."""
 NEWS, NEWS_RATIO = 6.0, 2.0
 """Flutter from this deviate and this many times the healthy spread on is told, however far the limit is."""
+
+MOVING = 0.1
+"""What trend and flutter must add to the probability of reaching the limit, for it to be more than a level near it."""
+CRITICAL = 1.5
+"""A state from here on is critical: 0 nominal, 1 warning, 2 critical."""
 
 HORIZON_SECONDS = tuple(parse_duration(h).total_seconds() for h in HORIZONS)
 
@@ -88,31 +97,46 @@ class PartRisk:
     curve: Curve
     why: str
     newsworthy: bool
-    """worth a line even where the curve is low"""
+    """worth a line even where the curve is low: it flutters"""
     unknown: Unknown | None = None
     """what can't be said of it all the same: it fell silent, or the limit of one side does not fit"""
+    is_known: bool = True
+    """False: it has no past, the limits alone speak"""
+    level: float = math.nan
+    """its newest reading"""
+    is_moving: bool = False
+    """it flutters or is on its way to the limit: more than a limit says"""
+
+
+def stale_seconds(cadence: float) -> float:
+    """From which age on the newest reading of a part that is scraped so often is old."""
+    return max(STALE_SECONDS, STALE_STEPS * cadence + 30.0)
 
 
 def assess_part(history: SignalHistory, *, now: float) -> PartRisk | Unknown | None:
     """What one history says at `now`; None when its signal carries no weight or limit."""
-    signal, limits = history.signal, history.signal.limits
+    signal = history.signal
     name = f"{signal.name} {visible(history.part, 40)}".strip()
     times, values = known_samples(history)
-    watched = signal.failure_weight > 0 and not (limits.low is None and limits.high is None)
+    watched = signal.is_watched
     component = signal.component.value
     if not times.size:
         return (
             Unknown(name, "nothing but NaN reported", component=component) if history.times.size and watched else None
         )
     age = now - float(times[-1])
-    if age > RECENT:
+    cadence = cadence_of(times)
+    if age > max(recent_seconds(0.0), 0.5 * RECENT_STEPS * cadence):
         return (
             Unknown(name, f"not reported for {elapsed(age)}", vanished=True, component=component) if watched else None
         )
     if not watched:
         return None
-    healthy = past(signal, times, values, until=now - RECENT)
-    sides = [s for s in (_Side.of(signal, healthy, low) for low in (True, False)) if s is not None]
+    healthy = past(signal, times, values, until=now - recent_seconds(cadence))
+    limits = signal.limits.measured(healthy.center if healthy.known else median(values[-5:]))
+    if limits is None:
+        return Unknown(name, f"reads {values[-1]:g}: no documented limits are known for that", component=component)
+    sides = [s for s in (_Side.of(limits, healthy, low) for low in (True, False)) if s is not None]
     if not healthy.known and limits.nominal is not None:
         off = abs(median(values[-5:]) - limits.nominal)
         if off > OFF_NOMINAL * abs(limits.nominal):
@@ -129,30 +153,49 @@ def assess_part(history: SignalHistory, *, now: float) -> PartRisk | Unknown | N
         unfit = Unknown(name, why, component=component)
     if not fitting:
         return unfit
-    if age <= STALE_SECONDS and _is_calm(fitting, times, values, healthy, signal):
-        return PartRisk(signal, history.part, (0.0,) * len(HORIZONS), f"{name}: calm", newsworthy=False, unknown=unfit)
-    counter = signal.kind is SignalKind.COUNTER
-    looks = [evidence(times, values, healthy, counter=counter)]
-    if not counter and times.size > 1:
-        looks.append(evidence(times[:-1], values[:-1], healthy, counter=counter))
+    is_stale = age > stale_seconds(cadence)
+    if not is_stale and _is_calm(fitting, times, values, healthy, signal):
+        nothing = (0.0,) * len(HORIZONS)
+        return PartRisk(signal, history.part, nothing, f"{name}: calm", False, unfit, healthy.known, float(values[-1]))
+    looks = _looks(times, values, healthy, signal, cadence)
     judged = [[_judge(side, look, healthy, signal) for look in looks] for side in fitting]
     if signal.follows_load:
         settled = times <= times[-1] - LOAD_SETTLES
         if settled.any():
-            before = evidence(times[settled], values[settled], healthy, counter=counter)
+            before = evidence(times[settled], values[settled], healthy, counter=signal.kind is SignalKind.COUNTER)
             for side, both in zip(fitting, judged, strict=True):
                 if not all(j.progress >= 1.0 for j in both):
                     both.append(_judge(side, before, healthy, signal))
     # Per side the least of the looks, then the worse of the two sides.
     curves = [tuple(min(p) for p in zip(*(j.curve for j in both), strict=True)) for both in judged]
     worst = max(range(len(curves)), key=lambda k: (curves[k], judged[k][0].progress))
-    newsworthy = _can_flutter(signal) and all(_fluttering(look) is not None for look in looks)
+    newsworthy = can_flutter(signal) and all(_fluttering(look) is not None for look in looks)
     why = _tell(signal, history.part, fitting[worst], looks[0], judged[worst][0], healthy)
-    if age > STALE_SECONDS:
+    if is_stale:
         # What it said last still counts; that it fell silent counts too.
-        silent = Unknown(name, f"not reported for {elapsed(age)}", vanished=True, component=component)
-        return PartRisk(signal, history.part, curves[worst], f"{why}, {silent.why}", newsworthy, silent)
-    return PartRisk(signal, history.part, curves[worst], why, newsworthy, unfit)
+        unfit = Unknown(name, f"not reported for {elapsed(age)}", vanished=True, component=component)
+        why = f"{why}, {unfit.why}"
+    moving = newsworthy or (not signal.follows_load and all(j.is_moving for j in judged[worst]))
+    return PartRisk(
+        signal, history.part, curves[worst], why, newsworthy, unfit, healthy.known, float(values[-1]), moving
+    )
+
+
+def _looks(times: Floats, values: Floats, healthy: Past, signal: Signal, cadence: float) -> list[Evidence]:
+    """The part as it is now, and as it was before what may be one wild reading or one burst: both have to say so."""
+    counter = signal.kind is SignalKind.COUNTER
+    looks = [evidence(times, values, healthy, counter=counter)]
+    if not counter and times.size > 1:
+        looks.append(evidence(times[:-1], values[:-1], healthy, counter=counter))
+    if signal.looks_back and not signal.follows_load:
+        # One burst within one scrape holds a rate up for all its window: the burst before it, or a plateau that is longer, has
+        # to say the same.
+        window = max(signal.window.total_seconds(), 3.0 * cadence) + cadence + 1.0
+        rises = np.flatnonzero(values[1:] - values[:-1] > np.maximum(signal.noise / 2.0, 0.05 * np.abs(values[:-1])))
+        if rises.size and times[-1] - times[rises[-1] + 1] < window:
+            before = int(rises[-1]) + 1
+            looks.append(evidence(times[:before], values[:before], healthy, counter=counter))
+    return looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +210,11 @@ class _Side:
     """from the healthy center to the limit, positive"""
 
     @staticmethod
-    def of(signal: Signal, healthy: Past, low: bool) -> _Side | None:
-        limit = signal.limits.low if low else signal.limits.high
+    def of(limits: Limits, healthy: Past, low: bool) -> _Side | None:
+        limit = limits.low if low else limits.high
         if limit is None:
             return None
-        if signal.limits.relative:
+        if limits.relative:
             limit += healthy.center
         sign = -1.0 if low else 1.0
         return _Side(sign, limit, sign * (limit - healthy.center))
@@ -184,6 +227,8 @@ class _Judgement:
     """share of the way to the limit, excursions included; 1 or more: crossed"""
     window: Window | None
     """the one whose trend says most"""
+    is_moving: bool = False
+    """its trend and its flutter take it to the limit, where its level would only wander there"""
 
 
 def _is_calm(sides: Sequence[_Side], times: Floats, values: Floats, healthy: Past, signal: Signal) -> bool:
@@ -191,10 +236,12 @@ def _is_calm(sides: Sequence[_Side], times: Floats, values: Floats, healthy: Pas
 
     No excursion reaches beyond the furthest sample of the short windows.
     """
-    level = float(values[-1]) if signal.kind is SignalKind.COUNTER else median(values[-3:])
+    cadence = cadence_of(times)
+    rare = is_rare(cadence) or signal.kind is SignalKind.COUNTER
+    level = float(values[-1]) if rare else median(values[-3:])
     lowest = highest = level
     if not signal.follows_load:
-        short = values[int(np.searchsorted(times, times[-1] - SHORT_SPAN, side="left")) :]
+        short = values[int(np.searchsorted(times, times[-1] - short_seconds(cadence), side="left")) :]
         lowest, highest = min(level, float(short.min())), max(level, float(short.max()))
     begins = (PROGRESS_UNDER_LOAD if signal.follows_load else PROGRESS)[0]
     for side in sides:
@@ -202,17 +249,19 @@ def _is_calm(sides: Sequence[_Side], times: Floats, values: Floats, healthy: Pas
         # Short of the equality itself: the two sums round differently.
         if side.margin <= 0 or 1.0 - left / side.margin > begins - 1e-9:
             return False
-    return not (_can_flutter(signal) and may_flutter(times, values, healthy, ratio=NEWS_RATIO, deviate=NEWS))
+    return not (can_flutter(signal) and may_flutter(times, values, healthy, ratio=NEWS_RATIO, deviate=NEWS))
 
 
 def _judge(side: _Side, look: Evidence, healthy: Past, signal: Signal) -> _Judgement:
-    windows = [w for w in look.windows if w.span > SHORT_SPAN] if signal.follows_load else list(look.windows)
+    windows = [w for w in look.windows if not w.is_short] if signal.follows_load else list(look.windows)
     left = side.sign * (side.limit - look.level)
     if left <= 0.0:
-        return _Judgement(_weigh(signal, (1.0,) * len(HORIZONS)), 1.0, _steepest(windows, side))
+        crossed = (1.0,) * len(HORIZONS)
+        critical = signal.critical_weight is not None and look.level >= CRITICAL
+        return _Judgement(_weigh(signal, crossed, critical=critical), 1.0, _steepest(windows, side))
     excursion = 0.0
     for window in windows:
-        if not signal.follows_load and window.span <= SHORT_SPAN and window.spread > healthy.jitter:
+        if not signal.follows_load and window.is_short and window.spread > healthy.jitter:
             reached = side.sign * ((window.high if side.sign > 0 else window.low) - look.level)
             excursion = max(excursion, min(EXCURSIONS * window.spread, reached))
     distance = max(0.0, left - excursion)
@@ -230,6 +279,7 @@ def _judge(side: _Side, look: Evidence, healthy: Past, signal: Signal) -> _Judge
     # What wandered so far in a day, or moved just now, may do so again within a day.
     wander = max(healthy.spread, 0.0 if signal.follows_load else shift) / math.sqrt(86_400.0)
     reach = [crossing_probability(distance, 0.0, wander, h) for h in HORIZON_SECONDS]
+    wandered = reach[-1]
     for window in windows:
         drift = side.sign * window.slope * window.trend**2 / (window.trend**2 + 4.0)  # less of it where it may be noise
         grown = max(0.0, window.spread**2 - healthy.jitter**2)
@@ -240,14 +290,18 @@ def _judge(side: _Side, look: Evidence, healthy: Past, signal: Signal) -> _Judge
             believed = min(believed, window.span / 3.0 * window.settling / (1.0 - window.settling))
         for k, h in enumerate(HORIZON_SECONDS):
             reach[k] = max(reach[k], crossing_probability(distance, drift, diffusion, min(h, believed)))
-    return _Judgement(_weigh(signal, tuple(sure * p for p in reach)), progress, _steepest(windows, side))
+    moving = sure * (reach[-1] - wandered) >= MOVING
+    return _Judgement(_weigh(signal, tuple(sure * p for p in reach)), progress, _steepest(windows, side), moving)
 
 
-def _weigh(signal: Signal, crossing: Curve) -> Curve:
+def _weigh(signal: Signal, crossing: Curve, *, critical: bool = False) -> Curve:
     """P(fails within h) from P(crosses within h): the failure follows after an exponential delay, taken from now on."""
-    delay = signal.failure_delay.total_seconds()
+    weight, wait = signal.failure_weight, signal.failure_delay
+    if critical and signal.critical_weight is not None:
+        weight, wait = signal.critical_weight, signal.critical_delay or wait
+    delay = wait.total_seconds()
     return tuple(
-        signal.failure_weight * p * (1.0 if delay <= 0 else -math.expm1(-h / delay))
+        weight * p * (1.0 if delay <= 0 else -math.expm1(-h / delay))
         for h, p in zip(HORIZON_SECONDS, crossing, strict=True)
     )
 
@@ -256,7 +310,7 @@ STATES = ("state", "up", "ok", "bits")
 """Units of signals that only take a few values, told without speed and limit."""
 
 
-def _can_flutter(signal: Signal) -> bool:
+def can_flutter(signal: Signal) -> bool:
     """Whether a grown spread tells something by itself: of levels, not of counts, rates and states."""
     countable = signal.kind is SignalKind.COUNTER or signal.limits.relative or "/" in signal.unit
     return not (signal.follows_load or countable or signal.unit in STATES)
@@ -294,7 +348,7 @@ def _tell(signal: Signal, part: str, side: _Side, look: Evidence, judgement: _Ju
         steep = f" {rate:.{max(digits, 0 if rate >= 10 else 2)}f} {signal.unit}/{per}"
         says.append(word if "/" in signal.unit else word + steep)
     flutter = _fluttering(look)
-    if _can_flutter(signal) and flutter is not None:
+    if can_flutter(signal) and flutter is not None:
         says.append(f"spread {flutter.ratio:.0f} × its healthy one")
     exact = f"{side.limit:.{digits}f}"
     says.append(

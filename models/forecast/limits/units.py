@@ -41,4 +41,4 @@ def unit_change(signal: Signal, values: Floats, healthy: Past) -> str | None:
 
 
 def _told(newest: Floats, usual: float, how: str) -> str:
-    return f"reads {newest[-1]:g}, usually {usual:g}: {how}, so another unit; mend its promql"
+    return f"reads {newest[-1]:g}, usually {usual:g}: {how}, so another unit; fix its promql"

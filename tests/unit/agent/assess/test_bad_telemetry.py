@@ -88,4 +88,7 @@ def test_readings_from_the_future_are_not_used() -> None:
 
 def test_a_node_that_appears_is_judged_by_documented_limits_alone() -> None:
     assert risk("psu_12v_volts", steady(12.1), no_past=True).probability["2h"] < 0.01
-    assert risk("psu_12v_volts", steady(11.2), no_past=True).probability["2h"] > 0.5
+    below = risk("psu_12v_volts", steady(11.2), no_past=True).probability
+    assert 0.1 < below["2h"] <= below["24h"] < 0.25, (
+        "told, and kept from vms; no reason to drain a node nobody knows yet"
+    )

@@ -118,13 +118,19 @@ def test_no_prometheus_is_one_clear_error() -> None:
     eyes.close()
 
 
-def test_a_broken_signal_is_one_clear_error(stub: Stub, tmp_path: Path) -> None:
+def test_a_broken_signal_is_one_clear_line_and_blinds_nobody(stub: Stub, tmp_path: Path) -> None:
     file = tmp_path / "signals.yaml"
-    file.write_text("signals: [{name: psu_12v_volts, part_label: null, title: rail}]")
+    file.write_text(
+        "signals: [{name: psu_12v_volts, part_label: null, title: rail}, {name: rail_5v_volts, part_label: name, promql: "
+        "'min by ($node_label, name) (x{y=\"12[ _.]?v\"})', limits: {low: 11.4, high: 12.6, nominal: 12}}]"
+    )
     eyes = FleetMonitor(settings(stub.url, signals_file=str(file)), simulated()[1])
-    with pytest.raises(BadInput, match="psu_12v_volts: two series for node 'node-a' that differ in name="):
-        eyes.poll()
+    _, (a, b) = eyes.poll()
     eyes.close()
+    for risk in (a, b):
+        (line,) = (line for line in risk.unknown if line.startswith("psu_12v_volts"))
+        assert "two series for node 'node-a' that differ in name=" in line
+    assert a.probability["2h"] > 0.8 > 0.01 > b.probability["2h"], "the other signals are judged as ever"
 
 
 def test_a_vm_running_twice_stops_the_look_and_calls_a_human(stub: Stub) -> None:

@@ -83,8 +83,12 @@ def test_two_series_for_one_part_name_the_labels_and_how_to_mend_it() -> None:
 
 
 def test_ports_make_no_two_nodes_of_one() -> None:
-    with pytest.raises(BadInput, match="9100"):
-        read(constant(({"node": "node-a:9100", "name": ""}, "1"), ({"node": "node-a:9177", "name": ""}, "1")))
+    """Two exporters of one machine: the query says which of the two counts, here the lower (`min by`)."""
+    (history,) = read(
+        constant(({"node": "node-a:9100", "name": ""}, "12.1"), ({"node": "node-a:9177", "name": ""}, "11"))
+    )
+    assert history.node == "node-a"
+    assert set(history.values) == {11.0}
 
 
 def test_one_series_after_the_other_is_one_history() -> None:

@@ -220,22 +220,23 @@ def test_a_textfile_nobody_writes_makes_what_comes_through_it_unknown() -> None:
 
 
 def test_a_limit_that_never_fitted_is_not_used_and_says_so() -> None:
-    (line,) = risk_of(seen("psu_input_volts", steady(120, spread=1, step=1), 0.0)).unknown
+    (line,) = risk_of(seen("fan_speed_rpm", steady(1200, spread=1, step=40), 0.0)).unknown
     assert re.fullmatch(
-        r"psu_input_volts part: its limit 207 V does not fit: it was well at 120; set its own limits", line
+        r"fan_speed_rpm part: its limit 2000 rpm does not fit: it was well at 1200; set its own limits", line
     )
 
 
-@pytest.mark.parametrize("level", [120.0, 0.0])
+@pytest.mark.parametrize("level", [5.0, 0.0])
 def test_without_a_past_another_kind_of_part_is_not_a_failing_one(level: float) -> None:
-    risk = risk_of(seen("psu_input_volts", steady(level, step=1), 0.0, no_past=True))
+    risk = risk_of(seen("psu_12v_volts", steady(level, step=1), 0.0, no_past=True))
     assert risk.probability["2h"] < 0.01
     assert "another kind of part" in risk.unknown[0]
 
 
-def test_without_a_past_documented_limits_are_taken_at_their_word() -> None:
+def test_without_a_past_a_documented_limit_keeps_vms_away_and_drains_nothing() -> None:
     risk = risk_of(seen("psu_12v_volts", steady(11.2, spread=0.01, step=0.02), 0.0, no_past=True))
-    assert risk.probability["2h"] > 0.9
+    assert 0.1 < risk.probability["2h"] <= risk.probability["24h"] < 0.25
+    assert risk.drivers[0].why.endswith("it has no past to compare with")
 
 
 def test_samples_from_the_future_and_of_other_nodes_are_left_aside() -> None:
@@ -292,6 +293,8 @@ def test_an_event_from_far_in_the_future_is_not_believed() -> None:
 
 def test_the_sum_never_claims_certainty() -> None:
     everything = [
-        event(kind, "critical", part=f"{kind}{n}") for kind in ("voltage", "fan", "machine-check") for n in range(5)
+        event(kind, "critical", part=f"{kind}{n}")
+        for kind in ("voltage", "temperature", "machine-check", "memory-uncorrected", "disk-io")
+        for n in range(5)
     ]
     assert after(*everything) == CAP
