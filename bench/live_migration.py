@@ -22,6 +22,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from models.fleet import VmState
 from models.plan import Action, ActionKind
 from models.policy import Policy
 from tools.clock import SystemClock
-from tools.guest_probe import guest_answers
+from tools.guest_probe import guest_asker
 from tools.journal import open_journal
 from tools.libvirt.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
@@ -50,6 +51,7 @@ BETWEEN = ("node-a", "node-b")
 CALM = replace(guests.guest("infer-1"), memory=512, dirty_rate=6, dirty_set=256)
 STORM = replace(guests.guest("infer-1"), memory=256, dirty_rate=25, dirty_set=64)
 STORM_LINK = 8 * MIB
+PROBES = guest_asker((ip_network("10.77.0.0/16"),))
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Bench:
             )
             for name in BETWEEN
         }  # fmt: skip
-        self.hands = Resources(self.nodes, SystemClock(), open_journal(directory), ask_guest=guest_answers)
+        self.hands = Resources(self.nodes, SystemClock(), open_journal(directory), ask_guest=PROBES)
         self.guest = CALM
         for node in lab.nodes:
             for name, state in guests.where(lab, node).items():

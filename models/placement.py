@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
+from functools import lru_cache
 
 from models.fleet import Node, Vm, VmState
 from models.policy import Policy
 
 
 def is_protected(vm: Vm, policy: Policy) -> bool:
-    return any(fnmatchcase(vm.name, pattern) or fnmatchcase(vm.uuid, pattern) for pattern in policy.protected)
+    """Whether a pattern of `protected` is the vm's name or UUID. Only `*` means anything in it: `db[1]` is a name."""
+    return any(
+        re.fullmatch(pattern, vm.name, re.DOTALL) or re.fullmatch(pattern, vm.uuid, re.IGNORECASE)
+        for pattern in map(_protecting, policy.protected)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _protecting(pattern: str) -> str:
+    return ".*".join(re.escape(part) for part in pattern.split("*"))
 
 
 def cpu_accepts(source: Node, target: Node, policy: Policy) -> bool:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, IPvAnyNetwork, model_validator
 
 from models.base import Duration, Value, parse_duration
 from models.fleet import Priority
@@ -243,6 +243,28 @@ class ArchivePolicy(Value):
     release_source: SourceRelease = SourceRelease.KEEP
 
 
+class Label(StrEnum):
+    """What a vm's owner may say of it in its label."""
+
+    PRIORITY = "priority"
+    WORKLOAD = "workload"
+    ANTI_AFFINITY_GROUP = "anti-affinity-group"
+    COLD_ARCHIVE = "cold-archive"
+    PROBE = "probe"
+
+
+class LabelPolicy(Value):
+    """How far labels are believed: whoever may edit a vm's metadata writes them."""
+
+    believed: tuple[Label, ...] = tuple(Label)
+    """the others are left aside, as if they were not there"""
+    highest_priority: Priority = Priority.HIGH
+    """a label that claims more counts as this"""
+    probe_networks: tuple[IPvAnyNetwork, ...] = ()
+    """a `probe` is asked only at addresses in these, such as `10.0.0.0/8`; empty: none is asked, since a label could
+    otherwise make lifeboat knock anywhere in its own network"""
+
+
 class Weights(Value):
     """What losing one vm of each priority costs, relative to the others."""
 
@@ -269,6 +291,7 @@ class Policy(Value):
     migration: MigrationPolicy = MigrationPolicy()
     cold_migrate: ColdMigratePolicy = ColdMigratePolicy()
     archive: ArchivePolicy = ArchivePolicy()
+    labels: LabelPolicy = LabelPolicy()
     weights: Weights = Weights()
     protected: tuple[str, ...] = ()
     """vm names or uuids lifeboat never touches; `*` stands for any run of characters"""

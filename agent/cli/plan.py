@@ -65,7 +65,7 @@ def plan(
     if fleet_file is None:
         if risks_file is not None or now is not None:
             raise BadInput("--risks and --now go with --fleet", hint="name the fleet file the risks belong to")
-        fleet, risks, at = _observe(config)
+        fleet, risks, at = _observe(config, policy)
     else:
         from agent.documents import read_fleet, read_risks
 
@@ -184,12 +184,14 @@ def _print_approval(verdict: Verdict) -> None:
         console().print(Text("\nPolicy itself approves it.", style="green"))
 
 
-def _observe(config: Path | None) -> tuple[Fleet, list[Risk], datetime]:
+def _observe(config: Path | None, policy: Policy) -> tuple[Fleet, list[Risk], datetime]:
     from agent.assess.monitor import poll_once
     from agent.settings import load_settings
+    from models.label_rights import with_label_rights
 
     settings = load_settings(config)
     fleet, risks = poll_once(settings)
+    fleet = with_label_rights(fleet, policy.labels)
     return fleet, risks, _as_of(None, fleet, risks)
 
 

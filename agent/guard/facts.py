@@ -114,32 +114,44 @@ class PlanFacts:
         return loads
 
     @cached_property
-    def peak_memory(self) -> dict[str, int]:
-        """The most memory each target holds at any moment: within a wave the vm counts on both ends."""
-        loads = {name: load.memory for name, load in self.loads_before.items()}
-        peaks = dict(loads)
+    def peak_loads(self) -> dict[str, Load]:
+        """The most that each target holds at any moment: within a wave the vm counts on both ends."""
+        loads = {name: Load(load.memory, load.vcpus) for name, load in self.loads_before.items()}
+        peaks = {name: Load(load.memory, load.vcpus) for name, load in loads.items()}
         for wave in self.waves:
             for _, move in wave:
-                if move.target is not None and holds_room(move.vm, self.policy):
-                    loads[move.target] += move.vm.memory_bytes
-                    peaks[move.target] = max(peaks[move.target], loads[move.target])
+                if move.target is not None:
+                    load, peak = loads[move.target], peaks[move.target]
+                    _add(load, move.vm, self.policy, +1)
+                    peak.memory, peak.vcpus = max(peak.memory, load.memory), max(peak.vcpus, load.vcpus)
             for _, move in wave:
-                if holds_room(move.vm, self.policy):
-                    loads[move.source] -= move.vm.memory_bytes
+                _add(loads[move.source], move.vm, self.policy, -1)
         return peaks
 
     @cached_property
-    def groups_after(self) -> dict[tuple[str, str], list[Vm]]:
-        """(node, anti-affinity group) → the vms of the group on that node at any moment of the plan."""
-        members: dict[tuple[str, str], list[Vm]] = defaultdict(list)
-        gone = {move.vm.uuid for _, move in self.moves}
+    def groups_met(self) -> dict[tuple[str, str], list[Vm]]:
+        """(target, anti-affinity group) → the most vms of the group that are there at one moment, the newest last.
+
+        A vm counts on both ends while its wave runs, and on its source until the wave is over.
+        """
+        there: dict[tuple[str, str], dict[str, Vm]] = defaultdict(dict)
         for vm in self.fleet.vms:
-            if vm.anti_affinity_group and vm.uuid not in gone:
-                members[vm.node, vm.anti_affinity_group].append(vm)
-        for _, move in self.moves:
-            if move.vm.anti_affinity_group and move.target is not None:
-                members[move.target, move.vm.anti_affinity_group].append(move.vm)
-        return members
+            if vm.anti_affinity_group:
+                there[vm.node, vm.anti_affinity_group][vm.uuid] = vm
+        met: dict[tuple[str, str], list[Vm]] = {}
+        for wave in self.waves:
+            grouped = [(move, move.vm.anti_affinity_group) for _, move in wave if move.vm.anti_affinity_group]
+            arriving = [(move.target, group) for move, group in grouped if move.target is not None]
+            for move, group in grouped:
+                if move.target is not None:
+                    there[move.target, group][move.vm.uuid] = move.vm
+            for place in arriving:
+                if len(there[place]) > len(met.get(place, ())):
+                    met[place] = list(there[place].values())
+            for move, group in grouped:
+                if move.target != move.source:
+                    there[move.source, group].pop(move.vm.uuid, None)
+        return met
 
 
 def _add(load: Load, vm: Vm, policy: Policy, sign: int) -> None:

@@ -99,6 +99,25 @@ def known(facts: PlanFacts) -> Iterator[Violation]:
             yield Violation(f"node {name} is not in the fleet")
 
 
+@rule("vm-named", "every vm is named as the fleet names it", invariant=6)
+def vm_named(facts: PlanFacts) -> Iterator[Violation]:
+    """The name that a person reads and agrees to is that of the vm that would move."""
+    for action in facts.plan.actions:
+        vm = facts.fleet.vm_by_uuid.get(action.vm)
+        if vm is not None and action.vm_name and action.vm_name != vm.name:
+            yield Violation(
+                f"vm {action.vm} is called {action.vm_name} in the plan and {vm.name} in the fleet", action.vm
+            )
+
+
+@rule("asked-evacuating", "every node that a person named is one of those to be left", invariant=12)
+def asked_evacuating(facts: PlanFacts) -> Iterator[Violation]:
+    """Naming a node lifts the rule about its risk; that holds for nodes the plan says it evacuates, and no others."""
+    for name in dict.fromkeys(facts.plan.asked):
+        if name not in facts.plan.evacuating:
+            yield Violation(f"a person is said to have named {name}, which the plan does not evacuate")
+
+
 @rule("vm-once", "no vm has two actions", invariant=1)
 def vm_once(facts: PlanFacts) -> Iterator[Violation]:
     """No vm is moved twice, or moved and kept."""
@@ -200,11 +219,13 @@ def target_memory(facts: PlanFacts) -> Iterator[Violation]:
         yield from _over_memory(facts, name, facts.loads_after[name].memory, "after all moves")
 
 
-@rule("target-memory-peak", fullest_target(lambda f, n: f.peak_memory[n] / GIBIBYTE, room_gib, "GiB"), invariant=8)
+@rule(
+    "target-memory-peak", fullest_target(lambda f, n: f.peak_loads[n].memory / GIBIBYTE, room_gib, "GiB"), invariant=8
+)
 def target_memory_peak(facts: PlanFacts) -> Iterator[Violation]:
     """While a wave runs a vm holds memory on both ends; not even then is a target over."""
     for name in facts.receiving:
-        yield from _over_memory(facts, name, facts.peak_memory[name], "while moves run")
+        yield from _over_memory(facts, name, facts.peak_loads[name].memory, "while moves run")
 
 
 def _over_memory(facts: PlanFacts, name: str, held: int, when: str) -> Iterator[Violation]:
@@ -219,13 +240,13 @@ def _over_memory(facts: PlanFacts, name: str, held: int, when: str) -> Iterator[
 
 @rule(
     "target-vcpus",
-    fullest_target(lambda f, n: f.loads_after[n].vcpus, lambda f, n: f.fleet.node_by_name[n].vcpu_capacity, "vcpus"),
+    fullest_target(lambda f, n: f.peak_loads[n].vcpus, lambda f, n: f.fleet.node_by_name[n].vcpu_capacity, "vcpus"),
     invariant=8,
 )
 def target_vcpus(facts: PlanFacts) -> Iterator[Violation]:
-    """No target runs more vcpus than its processors times its overcommit."""
+    """No target holds more vcpus than its processors times its overcommit, not even between two waves."""
     for name in facts.receiving:
-        node, held = facts.fleet.node_by_name[name], facts.loads_after[name].vcpus
+        node, held = facts.fleet.node_by_name[name], facts.peak_loads[name].vcpus
         if held > node.vcpu_capacity:
             yield Violation(f"target {name} would hold {held} vcpus, it may hold {node.vcpu_capacity:g}")
 
@@ -246,10 +267,9 @@ def cpu_compatible(facts: PlanFacts) -> Iterator[Violation]:
 
 @rule("anti-affinity", "no two vms of one group share a target", invariant=None)
 def anti_affinity(facts: PlanFacts) -> Iterator[Violation]:
-    """Vms of one anti-affinity group never come together on a target."""
-    arriving = {(move.target, move.vm.anti_affinity_group) for _, move in facts.moves if move.target}
-    for (name, group), members in facts.groups_after.items():
-        if len(members) > 1 and (name, group) in arriving:
+    """Vms of one anti-affinity group never come together on a target, not even between two waves."""
+    for (name, group), members in facts.groups_met.items():
+        if len(members) > 1:
             names = ", ".join(vm.name for vm in members[:4])
             yield Violation(f"{name} would hold {len(members)} vms of group {group}: {names}", members[-1].uuid)
 

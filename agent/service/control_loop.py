@@ -187,10 +187,10 @@ class ControlLoop:
             tiers=tiers,
             say=self.watcher.on_message,
         )
-        if agreement.by != "policy":  # a person takes time: the fleet must still be the one they agreed about
-            seen, risks = self.look()
-            fleet = with_unschedulable(seen, self._cordoned)
-            lookout.take(seen, risks)
+        # a person takes time, and so does a planner: the fleet must still be the one that was agreed about
+        seen, risks = self.look()
+        fleet = with_unschedulable(seen, self._cordoned)
+        lookout.take(seen, risks)
         require_valid_approval(agreement, plan, fleet, now=clock.now())
         with self._looking(lookout) as watcher:
             order = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)

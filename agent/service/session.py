@@ -16,6 +16,7 @@ from agent.documents import read_policy
 from agent.plan.solver import Planner
 from models.errors import BadInput, PlannerFailed
 from models.fleet import Fleet, Vm
+from models.label_rights import with_label_rights
 from models.plan import Plan
 from models.policy import Policy
 from models.risk import Risk
@@ -77,7 +78,7 @@ def connect(
     from agent.observe.sources import node_clocks
     from agent.state.certificate_pins import Pins
     from tools.clock import SystemClock
-    from tools.guest_probe import guest_answers
+    from tools.guest_probe import guest_asker
     from tools.libvirt.fleet import connect_nodes
 
     policy_path = policy_file or settings.policy_file
@@ -89,9 +90,15 @@ def connect(
         archives = open_archives(settings) if settings.archive_url else None
         clock = SystemClock()
         pins = Pins(settings.state_dir / "pins.json", journal, clock)
-        hands = Resources(nodes, clock, journal, archives, watch, pins, guest_answers)
+        hands = Resources(nodes, clock, journal, archives, watch, pins, guest_asker(policy.labels.probe_networks))
         eyes = FleetMonitor(settings, nodes, keep_ring=keep_ring)
-        yield Session(settings, hands, policy, eyes.poll, planner_named(planner, settings))
+        poll = eyes.poll
+
+        def look() -> tuple[Fleet, list[Risk]]:
+            fleet, risks = poll()
+            return with_label_rights(fleet, policy.labels), risks
+
+        yield Session(settings, hands, policy, look, planner_named(planner, settings))
     finally:
         if eyes is not None:
             eyes.close()

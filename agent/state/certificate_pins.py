@@ -101,8 +101,10 @@ class Pins:
                     f"node {node}: no certificate is pinned, and policy requires one; it shows {sha256}",
                     hint="compare it with the one on the node, then `lifeboat doctor --pin`; nothing was sent",
                 )
-            if pinned is None and self.pin(node, sha256, by="first-use") is not PinState.CHANGED:
-                return
+            if pinned is None:
+                self._require_as_recorded(node, sha256)
+                if self.pin(node, sha256, by="first-use") is not PinState.CHANGED:
+                    return
             pinned = pinned or self.known()[node]
             if pinned.sha256 != sha256:
                 raise IdentityUnproven(
@@ -112,6 +114,16 @@ class Pins:
                 )
 
         return check
+
+    def _require_as_recorded(self, node: str, sha256: str) -> None:
+        """A pin that is gone from the file is no first use: whoever removed the file may want another node trusted."""
+        before = self.recorded().get(node)
+        if before is not None and before != sha256:
+            raise IdentityUnproven(
+                f"node {node}: it shows certificate {sha256[:16]}…; the journal says that {before[:16]}… was pinned, and "
+                f"{self._path} has no pin of it any more",
+                hint=f"compare it on the node, then `lifeboat doctor --repin {node}`; nothing was sent",
+            )
 
     def checker_of(self, node: str, rule: PinRule) -> Callable[[str, str], None] | None:
         """The same for a node that is pinned; None for another: lifeboat may reach it over SSH, where it shows none."""

@@ -113,9 +113,29 @@ def protected_vm() -> Case:
     return scene, scene.plan_of(live("db-1", "a", "b"))
 
 
+def worth_draining(name: str, **fields: object) -> Topology:
+    """`a` is about to fail; `name` may be drained live at leisure, and still takes vms."""
+    drain = {"act": True, "price": 0.01, "effort": 0}
+    others = [other for other in "bc" if other != name]
+    scene = Topology(drain=drain, **fields).node("a", risk=0.8).node(name, risk=0.09)
+    for other in others:
+        scene.node(other)
+    return scene
+
+
 def onto_itself() -> Case:
-    scene = dying().vm("x", on="c")
-    return scene, scene.plan_of(live("x", "c", "c"), asked=("c",))
+    scene = worth_draining("c").vm("x", on="c")
+    return scene, scene.plan_of(live("x", "c", "c"))
+
+
+def named_otherwise() -> Case:
+    scene = one_vm()
+    return scene, scene.plan_of(live("x", "a", "b", vm_name="y"))
+
+
+def asked_but_not_evacuated() -> Case:
+    scene = dying().vm("x", on="a").vm("y", on="c")
+    return scene, scene.plan_of(live("x", "a", "b"), live("y", "c", "b", 1), evacuating=("a",), asked=("c",))
 
 
 def draining_target() -> Case:
@@ -164,9 +184,19 @@ def stopped_vms_hold_their_room() -> Case:
 
 
 def target_full_until_later() -> Case:
-    """`b` is asked to be emptied too, but only after `x` came: for a while it holds both."""
-    scene = Topology().node("a", risk=0.8).node("b").node("c").vm("x", on="a", gib=40).vm("y", on="b", gib=40)
-    return scene, scene.plan_of(live("x", "a", "b"), live("y", "b", "c", 1), asked=("b",))
+    """`b` is drained too, but only after `x` came: for a while it holds both."""
+    scene = worth_draining("b").vm("x", on="a", gib=40).vm("y", on="b", gib=40)
+    return scene, scene.plan_of(live("x", "a", "b"), live("y", "b", "c", 1))
+
+
+def vcpus_full_until_later() -> Case:
+    scene = worth_draining("b").vm("x", on="a", vcpus=40).vm("y", on="b", vcpus=40)
+    return scene, scene.plan_of(live("x", "a", "b"), live("y", "b", "c", 1))
+
+
+def group_together_until_later() -> Case:
+    scene = worth_draining("b").vm("x", on="a", anti_affinity_group="g").vm("y", on="b", anti_affinity_group="g")
+    return scene, scene.plan_of(live("x", "a", "b"), live("y", "b", "c", 1))
 
 
 def too_many_vcpus() -> Case:
@@ -328,13 +358,17 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("target-risk", target_at_risk_by_a_model_that_does_not_fit),
     ("target-risk", unknown_target),
     ("target-risk", stale_target),
+    ("vm-named", named_otherwise),
+    ("asked-evacuating", asked_but_not_evacuated),
     ("target-memory", target_too_small),
     ("target-memory", stopped_vms_hold_their_room),
     ("target-memory-peak", target_full_until_later),
     ("target-vcpus", too_many_vcpus),
+    ("target-vcpus", vcpus_full_until_later),
     ("cpu-compatible", other_cpu(live)),
     ("cpu-compatible", other_cpu(cold)),
     ("anti-affinity", group_meets_on_target),
+    ("anti-affinity", group_together_until_later),
     ("anti-affinity", group_arrives_together),
     ("live-migratable", passthrough_moves_live),
     ("live-migratable", stopped_moves_live),
@@ -478,3 +512,18 @@ def test_an_empty_policy_asks_before_anything_moves() -> None:
     scene = one_vm()
     assert scene.policy == Policy()
     assert _approval(scene, scene.plan_of(live("x", "a", "b"))) is Approval.HUMAN
+
+
+@pytest.mark.parametrize(
+    ("pattern", "protects"),
+    [("db[1]", {"db[1]"}), ("db*", {"db[1]", "db1"}), ("UUID-DB1", {"db1"}), ("uuid-*", {"db[1]", "db1", "web"}), ("d?1", set())],
+)  # fmt: skip
+def test_protected_means_what_it_says(pattern: str, protects: set[str]) -> None:
+    """`*` is any run of characters and nothing else is special; a UUID is one however it is written."""
+    scene = dying(protected=[pattern]).vm("db[1]", on="a").vm("db1", on="a").vm("web", on="a")
+    refused = {
+        name
+        for name in ("db[1]", "db1", "web")
+        if not judge(scene.plan_of(live(name, "a", "b")), scene.fleet, scene.risks, scene.policy, NOW).passed
+    }
+    assert refused == protects

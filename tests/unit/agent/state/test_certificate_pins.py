@@ -169,3 +169,18 @@ def test_an_evacuation_moves_nothing_to_nodes_that_show_other_certificates(tmp_p
         assert world.fleet.known_on(vm) == world.fleet.running_on(vm) == ["a"]
         assert world.journal.of(AttemptIntended, attempt=attempt.id) == []
     world.journal.close()
+
+
+def test_a_pins_file_that_was_removed_does_not_make_the_next_certificate_the_first(pins: Pins, tmp_path: Path):
+    check = pins.checker(PinRule.FIRST_USE)
+    assert check is not None
+    check("node-b", ONE)
+    (tmp_path / "pins.json").unlink()
+    with pytest.raises(IdentityUnproven, match="has no pin of it any more"):
+        check("node-b", OTHER)
+    assert "node-b" not in pins.known()
+    check("node-b", ONE)
+    assert pins.known()["node-b"].sha256 == ONE, "the one that was pinned is pinned again"
+    (tmp_path / "pins.json").unlink()
+    pins.pin("node-b", OTHER, by="doctor", replace=True)
+    check("node-b", OTHER)
