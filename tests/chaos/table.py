@@ -18,13 +18,13 @@ Each line is a way in which a scenario of `tests/chaos/scenarios/` ends, played 
 fleet, in virtual time; *real* on three real libvirt nodes as well, with the same outcome. Phases are those of a live migration:
 **begin** (the target was asked, nothing was sent), **copying**, **switchover** (the guest stands still, the target has not
 started it), **handed over** (it runs at the target, the source still holds it paused), **done** (the source let go, lifeboat has
-not heard of it). Exit codes: 0 done · 1 failed · 3 refused · 4 a human must look; *killed* is lifeboat itself, and the outcome
+not heard of it). Exit codes: 0 done · 1 failed · 3 refused · 4 needs a human; *killed* is lifeboat itself, and the outcome
 is then what its next start found out. Where the vm is, is the truth of all nodes at the end, dead ones included.
 
 After every line these hold, checked by one function (`tests/chaos/invariants.py`): no vm ran twice, none is lost (on a node,
 or in an archive whose every byte verifies), what the journal says is what the nodes show, the journal's chain holds, and
 nothing is left — no second definition, no image, mark, throttle, lock or half an archive — unless the vm is *indeterminate*:
-then it stays locked, and the message names the nodes to look at. A vm that a dead node took along is off until somebody
+then it stays locked, and the message names the nodes to check. A vm that a dead node took along is off until somebody
 starts it. Where a line says *wrong*, one of these is known not to hold.
 """
 _COLUMNS = ("what breaks", "when", "outcome", "exit", "where the vm is then", "what a human does", "seen")
