@@ -73,7 +73,7 @@ def fault_run(job: tuple[FaultKind, int, float, float]) -> Caught:
     rng = np.random.default_rng(seed)
     onset = START + 86_400.0 + float(rng.integers(0, 5760)) * 15.0
     death = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
-    fault = Fault("node-a", kind, onset, 0.6 * death, death)
+    fault = Fault(node="node-a", kind=kind, onset=onset, seconds_to_errors=0.6 * death, seconds_to_death=death)
     interval = 5.0 if death < 3600.0 else 15.0
     before = np.arange(onset - 86_400.0, onset - 1800.0, 300.0)
     before = np.floor(before / 300.0) * 300.0

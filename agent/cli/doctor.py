@@ -43,7 +43,14 @@ def doctor(
     with connect(settings, policy_file) as session:
         hands = session.hands
         assert hands.pins is not None
-        context = CheckContext(settings, session.policy, hands.nodes, hands.journal, hands.pins, hands.clock)
+        context = CheckContext(
+            settings=settings,
+            policy=session.policy,
+            nodes=hands.nodes,
+            journal=hands.journal,
+            pins=hands.pins,
+            clock=hands.clock,
+        )
         if pin or repin:
             pin_certificates(context, frozenset(repin or ()), everyone=pin)
         findings = run_checks(context, FLEET_CHECKS, NODE_CHECKS)

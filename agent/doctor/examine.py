@@ -55,7 +55,7 @@ def finding(check: str, subject: str, health: Health, what: str, fix: str = "") 
     return Finding(check=check, subject=subject, health=health, what=what, fix=fix)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CheckContext:
     """What the checks examine."""
 

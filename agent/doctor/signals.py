@@ -35,7 +35,7 @@ class Presence(StrEnum):
     """Prometheus did not answer, or only in part"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SignalRow:
     """One signal of the catalogue in this Prometheus."""
 
@@ -87,9 +87,17 @@ def _row(signal: Signal, answer: list[SignalHistory] | LifeboatError, nodes: Seq
     def row(presence: Presence, why: str, having: set[str], parts: int = 0) -> SignalRow:
         known = set(nodes)
         return SignalRow(
-            signal.name, signal.component, signal.exporter, presence, tuple(sorted(having & known)),
-            tuple(sorted(known - having)), tuple(sorted(having - known)), parts, counts, why,
-        )  # fmt: skip
+            signal=signal.name,
+            component=signal.component,
+            exporter=signal.exporter,
+            presence=presence,
+            nodes=tuple(sorted(having & known)),
+            without=tuple(sorted(known - having)),
+            unmatched_nodes=tuple(sorted(having - known)),
+            parts=parts,
+            counts=counts,
+            why=why,
+        )
 
     if isinstance(answer, MetricsUnavailable):
         return row(Presence.UNREAD, str(answer), set())

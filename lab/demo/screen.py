@@ -29,7 +29,7 @@ _VERBS = {
 }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _VmLine:
     name: str
     priority: str
@@ -79,7 +79,7 @@ class Screen:
     def show_fleet(self, fleet: Fleet) -> None:
         with self._mutex:
             for vm in fleet.vms:
-                line = self._vms.setdefault(vm.uuid, _VmLine(vm.name, vm.priority, vm.node))
+                line = self._vms.setdefault(vm.uuid, _VmLine(name=vm.name, priority=vm.priority, node=vm.node))
                 line.node = vm.node
 
     def show_risks(self, risks: list[Risk]) -> None:

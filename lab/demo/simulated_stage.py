@@ -145,7 +145,15 @@ class SimulatedStage:
         return self._watches[vm.name]
 
     def break_psu(self, node: str) -> None:
-        self._metrics.faults.append(Fault(node, "psu", self.clock.now().timestamp(), SECONDS_TO_ERRORS, None))
+        self._metrics.faults.append(
+            Fault(
+                node=node,
+                kind="psu",
+                onset=self.clock.now().timestamp(),
+                seconds_to_errors=SECONDS_TO_ERRORS,
+                seconds_to_death=None,
+            )
+        )
 
     def kill(self, node: str) -> None:
         self._metrics.dead[node] = self.clock.now().timestamp()

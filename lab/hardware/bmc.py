@@ -28,7 +28,7 @@ _POLL_MS = 500
 _SDR_VERSION = 0x51
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bmc:
     """Where a node's BMC is and what opens it."""
 
@@ -76,7 +76,12 @@ class Bmc:
 def of(lab: Lab, node: LabNode) -> Bmc:
     """The BMC of a node: host 10 above the node's own (10.77.7.11 → 10.77.7.21)."""
     host = int(node.address.rsplit(".", 1)[1]) + 10
-    return Bmc(node.name, lab.host_address(host), node.run_dir / "bmc", lab.root / "bmc-password")
+    return Bmc(
+        node=node.name,
+        address=lab.host_address(host),
+        directory=node.run_dir / "bmc",
+        password_file=lab.root / "bmc-password",
+    )
 
 
 def write_reading(directory: Path, signal: str, raw: int) -> None:

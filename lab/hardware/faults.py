@@ -28,7 +28,7 @@ SECONDS_TO_DEATH = 600.0
 __all__ = ["KINDS", "SECONDS_TO_DEATH", "SECONDS_TO_ERRORS", "FaultStatus", "clear", "start", "status"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FaultStatus:
     """One fault as it stands. Times are Unix seconds."""
 
@@ -118,7 +118,9 @@ def start(
     if kind not in KINDS:
         raise BadInput(f"fault {kind!r}: expected one of {', '.join(KINDS)}")
     at = time.time() if now is None else now
-    fault = Fault(node, kind, at, seconds_to_errors, seconds_to_death)
+    fault = Fault(
+        node=node, kind=kind, onset=at, seconds_to_errors=seconds_to_errors, seconds_to_death=seconds_to_death
+    )
     with update(lab) as state:
         if _dead(lab, node, state):
             raise LabError(f"{node} is dead already", hint="`lifeboat lab down`, then `up`")
@@ -164,6 +166,6 @@ def status(lab: Lab, *, now: float | None = None) -> list[FaultStatus]:
 
 def _status(fault: Fault, state: State, now: float) -> FaultStatus:
     return FaultStatus(
-        fault.node, fault.kind, fault.phase(now), fault.onset, fault.errors_at, fault.death_at,
-        state.killed.get(fault.node),
+        node=fault.node, kind=fault.kind, phase=fault.phase(now), onset=fault.onset, errors_at=fault.errors_at, death_at=fault.death_at,
+        killed_at=state.killed.get(fault.node),
     )  # fmt: skip

@@ -25,7 +25,7 @@ _PLATEAU = 0.67
 """Length of the error phase of a fault that never kills, as a share of its flutter."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fault:
     """One fault of one node. Times are Unix seconds."""
 

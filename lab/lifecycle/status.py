@@ -14,7 +14,7 @@ from lab.nodes.processes import ProcessRef
 from models.errors import LabError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NodeStatus:
     """`state`: `up`, `no libvirt` (it runs, its libvirtd does not answer), `no link`, or `dead` (killed)."""
 
@@ -25,7 +25,7 @@ class NodeStatus:
     """proportional set size of all it runs"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VmStatus:
     """One domain on one node; a name on two nodes gives two. `node` is None where no node that answers has it."""
 
@@ -38,7 +38,7 @@ class VmStatus:
     counter: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
     """One daemon that `lab up` or `lab break` started."""
 
@@ -49,7 +49,7 @@ class ServiceStatus:
     running: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabStatus:
     name: str
     config: str
@@ -76,7 +76,12 @@ def status(name: str = DEFAULT_NAME) -> LabStatus:
         name=name,
         config=str(lab.config_path),
         nodes=tuple(
-            NodeStatus(node.name, node.address, _state(lab, node.name, seen_by[node.name]), memory[node.name])
+            NodeStatus(
+                name=node.name,
+                address=node.address,
+                state=_state(lab, node.name, seen_by[node.name]),
+                memory_bytes=memory[node.name],
+            )
             for node in lab.nodes.values()
         ),
         vms=tuple(_vms(lab, seen_by, answers)),

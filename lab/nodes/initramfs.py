@@ -19,7 +19,7 @@ _DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_balloon", "button"
 BUSYBOX = Path("/bin/busybox")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BootImage:
     kernel: Path
     initramfs: Path
@@ -47,7 +47,11 @@ def build(directory: Path) -> BootImage:
     kernel, modules = installed
     inputs = [_SOURCE / "guest.c", _SOURCE / "init", BUSYBOX, kernel, Path(__file__)]
     digest = hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in inputs)).hexdigest()[:16]
-    image = BootImage(directory / f"vmlinuz-{digest}", directory / f"initramfs-{digest}.gz", directory / "qemu-tcg")
+    image = BootImage(
+        kernel=directory / f"vmlinuz-{digest}",
+        initramfs=directory / f"initramfs-{digest}.gz",
+        emulator=directory / "qemu-tcg",
+    )
     directory.mkdir(parents=True, exist_ok=True)
     shutil.copy(_SOURCE / "qemu-tcg", image.emulator)
     if image.initramfs.exists() and image.kernel.exists():

@@ -113,7 +113,7 @@ def start_recorded(
     return processes.start(argv, log=log, env=_DAEMON_ENVIRONMENT if env is None else env, record=record)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabNode:
     """One node. `address` is its IPv4 address on the lab's bridge, `run_dir` holds its state, sockets and logs."""
 
@@ -255,7 +255,14 @@ class Lab:
         return lab
 
     def make_node(self, name: str, address: str, netns: str, holder: ProcessRef | None) -> LabNode:
-        return LabNode(name, address, self.root / "nodes" / name, netns, holder, self.journal)
+        return LabNode(
+            name=name,
+            address=address,
+            run_dir=self.root / "nodes" / name,
+            netns=netns,
+            holder=holder,
+            journal=self.journal,
+        )
 
     @staticmethod
     @contextmanager

@@ -34,7 +34,7 @@ class Answer:
     """longest time between two ticks by the guest's own clock, which stands still while the guest is paused"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ProbeResult:
     """What a probe saw between its start and its end."""
 
@@ -75,7 +75,9 @@ class ProbeResult:
 
     def since(self, started: float) -> ProbeResult:
         """The part after a monotonic time, for one move out of a longer probe. `sent` is that of the whole."""
-        return ProbeResult(started, self.ended, self.sent, tuple(a for a in self.answers if a.at >= started))
+        return ProbeResult(
+            started=started, ended=self.ended, sent=self.sent, answers=tuple(a for a in self.answers if a.at >= started)
+        )
 
 
 def parse_target(target: str) -> tuple[str, int]:
@@ -115,7 +117,7 @@ class Probe:
 
     def result(self) -> ProbeResult:
         ended = self._ended if self._ended is not None else time.monotonic()
-        return ProbeResult(self._started, ended, self._sent, tuple(self._answers))
+        return ProbeResult(started=self._started, ended=ended, sent=self._sent, answers=tuple(self._answers))
 
     def wait_answer(self, seconds: float) -> Answer:
         """The next answer from now on. Raises LabError when none comes within `seconds`."""

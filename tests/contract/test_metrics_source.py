@@ -96,7 +96,7 @@ NOT_IN_THE_LAB = {
     "clock_offset_seconds",
 }
 """Shipped signals that the lab's exporters don't have."""
-FAULT = Fault("node-a", "psu", END - 120.0, 150.0, 300.0)
+FAULT = Fault(node="node-a", kind="psu", onset=END - 120.0, seconds_to_errors=150.0, seconds_to_death=300.0)
 
 
 @dataclass(frozen=True)

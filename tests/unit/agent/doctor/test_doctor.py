@@ -44,7 +44,14 @@ class Ward:
             state_dir=self.directory,
         )
         policy = Policy(migration=MigrationPolicy(pins=self.rule))
-        patient = CheckContext(settings, policy, self.fleet.hypervisors(), self.journal, self.pins, self.fleet.clock)
+        patient = CheckContext(
+            settings=settings,
+            policy=policy,
+            nodes=self.fleet.hypervisors(),
+            journal=self.journal,
+            pins=self.pins,
+            clock=self.fleet.clock,
+        )
         return run_checks(patient, FLEET_CHECKS, NODE_CHECKS)
 
     def failing(self) -> list[tuple[str, str]]:
@@ -172,7 +179,9 @@ def test_a_check_that_hangs_or_breaks_stops_no_other_and_a_node_that_hangs_fails
         raise ZeroDivisionError
 
     settings = Settings(nodes=(NodeSettings(name="node-a", libvirt_uri="qemu:///system"),))
-    patient = CheckContext(settings, Policy(), {}, ward.journal, ward.pins, ward.fleet.clock)
+    patient = CheckContext(
+        settings=settings, policy=Policy(), nodes={}, journal=ward.journal, pins=ward.pins, clock=ward.fleet.clock
+    )
     found = run_checks(patient, [breaks, hangs, check_journal], [node_hangs], patience_seconds=0.5)
     let_go.set()
     assert [(each.check, each.health.value) for each in found] == [

@@ -74,7 +74,17 @@ def row(
 ) -> SignalRow:
     without = tuple(sorted(set(NODES) - set(nodes)))
     known = {"counts": True, "unmatched_nodes": (), **more}
-    return SignalRow(signal, Component.NETWORK, exporter, presence, nodes, without, parts=1, why="why", **known)
+    return SignalRow(
+        signal=signal,
+        component=Component.NETWORK,
+        exporter=exporter,
+        presence=presence,
+        nodes=nodes,
+        without=without,
+        parts=1,
+        why="why",
+        **known,
+    )
 
 
 THERE = row("there", Presence.PRESENT, nodes=NODES)

@@ -81,7 +81,7 @@ def test_a_third_of_healthy_machines_see_a_correctable_memory_error_in_a_year() 
 @given(kind=kinds, seed=seeds, tempo=tempos, onset=onsets)
 def test_a_flutter_is_silent(kind: FaultKind, seed: int, tempo: float, onset: float) -> None:
     machine = Machine("n", seed, T0)
-    fault = Fault("n", kind, onset, tempo, 2 * tempo)
+    fault = Fault(node="n", kind=kind, onset=onset, seconds_to_errors=tempo, seconds_to_death=2 * tempo)
     flutter = np.linspace(onset, fault.errors_at, 2000, endpoint=False)
     assert crossed(readings(machine, flutter, [fault])) == []
     window = (fault.errors_at - min(tempo, 600.0), np.floor(fault.errors_at))
@@ -92,7 +92,7 @@ def test_a_flutter_is_silent(kind: FaultKind, seed: int, tempo: float, onset: fl
 @given(kind=kinds, seed=seeds, tempo=tempos, onset=onsets)
 def test_errors_are_loud_from_their_beginning(kind: FaultKind, seed: int, tempo: float, onset: float) -> None:
     machine = Machine("n", seed, T0)
-    fault = Fault("n", kind, onset, tempo, 2 * tempo)
+    fault = Fault(node="n", kind=kind, onset=onset, seconds_to_errors=tempo, seconds_to_death=2 * tempo)
     start = np.linspace(fault.errors_at, fault.errors_at + 0.2 * tempo, 2000)
     window = (fault.errors_at, fault.errors_at + min(0.2 * tempo, 900.0))
     logged = set(kernel_log.lines(machine, [fault], *window)) - set(kernel_log.lines(machine, [], *window))
@@ -107,7 +107,7 @@ def test_a_fault_drifts_one_way_through_flutter_and_errors(
     kind: FaultKind, seed: int, tempo: float, onset: float
 ) -> None:
     column, direction = SIGNATURE[kind]
-    fault = Fault("n", kind, onset, tempo, 2 * tempo)
+    fault = Fault(node="n", kind=kind, onset=onset, seconds_to_errors=tempo, seconds_to_death=2 * tempo)
     times = np.linspace(onset - tempo, onset + 2 * tempo, 6000, endpoint=False)
     values = readings(Machine("n", seed, T0), times, [fault])[column] * direction
     parts = [part.mean() for part in np.array_split(values, 12)]  # 4 healthy, 4 flutter, 4 errors
@@ -121,7 +121,13 @@ def test_a_fault_drifts_one_way_through_flutter_and_errors(
 @given(seed=seeds, onset=onsets)
 def test_a_failing_psu_shows_within_four_scrapes(seed: int, onset: float) -> None:
     machine = Machine("n", seed, T0)
-    fault = Fault("n", "psu", onset, faults.SECONDS_TO_ERRORS, faults.SECONDS_TO_DEATH)
+    fault = Fault(
+        node="n",
+        kind="psu",
+        onset=onset,
+        seconds_to_errors=faults.SECONDS_TO_ERRORS,
+        seconds_to_death=faults.SECONDS_TO_DEATH,
+    )
     before = physics.as_sensed("psu1_12v", readings(machine, np.arange(onset - DAY, onset, 60.0))["psu1_12v"])
     scrapes = physics.as_sensed(
         "psu1_12v", readings(machine, onset + np.array([1.0, 6.0, 11.0, 16.0]), [fault])["psu1_12v"]
@@ -135,7 +141,12 @@ def test_counters_never_fall(
     kind: FaultKind, seed: int, tempo: float, onset: float, cleared: float | None, dies: bool
 ) -> None:
     fault = Fault(
-        "n", kind, onset, tempo, 2 * tempo if dies else None, None if cleared is None else onset + cleared * tempo
+        node="n",
+        kind=kind,
+        onset=onset,
+        seconds_to_errors=tempo,
+        seconds_to_death=2 * tempo if dies else None,
+        cleared_at=None if cleared is None else onset + cleared * tempo,
     )
     times = np.sort(np.concatenate([np.linspace(onset - tempo, onset + 3 * tempo, 3000), [fault.errors_at]]))
     columns = readings(Machine("n", seed, T0), times, [fault])
@@ -147,7 +158,7 @@ def test_counters_never_fall(
 def test_any_moment_reads_the_same_alone_and_within_a_series(
     kind: FaultKind, seed: int, onset: float, picks: list[int]
 ) -> None:
-    fault = Fault("n", kind, onset, 360.0, 600.0)
+    fault = Fault(node="n", kind=kind, onset=onset, seconds_to_errors=360.0, seconds_to_death=600.0)
     times = onset - 300.0 + np.arange(1000.0)
     machine = Machine("n", seed, T0)
     series_, alone = readings(machine, times, [fault]), readings(machine, times[picks], [fault])
@@ -157,7 +168,7 @@ def test_any_moment_reads_the_same_alone_and_within_a_series(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mended_machine_reads_as_if_nothing_had_been(kind: FaultKind) -> None:
     machine = Machine("n", 5, T0)
-    fault = Fault("n", kind, T0, 300.0, 600.0, cleared_at=T0 + 450.0)
+    fault = Fault(node="n", kind=kind, onset=T0, seconds_to_errors=300.0, seconds_to_death=600.0, cleared_at=T0 + 450.0)
     after = T0 + 450.0 + np.arange(1000.0)
     healthy, mended = readings(machine, after), readings(machine, after, [fault])
     counted = {name for name in healthy if not np.array_equal(healthy[name], mended[name])}
@@ -167,7 +178,7 @@ def test_a_mended_machine_reads_as_if_nothing_had_been(kind: FaultKind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dead_node_falls_silent(kind: FaultKind) -> None:
-    fault = Fault("n", kind, T0 + 100.0, 60.0, 120.0)
+    fault = Fault(node="n", kind=kind, onset=T0 + 100.0, seconds_to_errors=60.0, seconds_to_death=120.0)
     replay = simulate(["n", "other"], T0, T0 + 400.0, 5.0, [fault])
     dead = replay.times >= T0 + 220.0
     assert np.isnan(replay.columns["psu1_12v"][0, dead]).all()
@@ -269,7 +280,7 @@ def test_the_textfile_is_what_an_exporter_would_serve() -> None:
 
 
 def test_controllers_count_what_their_csrows_count() -> None:
-    fault = Fault("n", "dimm", T0, 300.0, 600.0)
+    fault = Fault(node="n", kind="dimm", onset=T0, seconds_to_errors=300.0, seconds_to_death=600.0)
     columns = readings(Machine("n", 1, T0), T0 + np.arange(600.0), [fault])
     values = {one.selector(): one.value(columns) for one in series.TEXTFILE if one.metric.startswith("node_edac")}
     rows = [values[f'node_edac_csrow_correctable_errors_total{{controller="0",csrow="{row}"}}'] for row in ("0", "1")]
@@ -285,7 +296,7 @@ def test_log_lines_look_like_rsyslogs() -> None:
 
 def test_logged_memory_errors_add_up_to_the_counter() -> None:
     machine = Machine("n", 3, T0)
-    fault = Fault("n", "dimm", T0, 100.0, 400.0)
+    fault = Fault(node="n", kind="dimm", onset=T0, seconds_to_errors=100.0, seconds_to_death=400.0)
     texts = [line.text for line in kernel_log.lines(machine, [fault], fault.errors_at, T0 + 400.0)]
     logged = sum(int(text.split()[2]) for text in texts if " CE memory read error" in text)
     edges = readings(machine, np.array([fault.errors_at - 1.0, T0 + 399.0]), [fault])["ce_0_1"]

@@ -83,12 +83,12 @@ def _answer(at: float, counter: int, *, boot: str = "a", durable: int | None = N
     ],
 )
 def test_blackout_is_the_longest_silence_ends_included(times: list[float], blackout: float):
-    result = ProbeResult(0.0, 1.0, 100, tuple(_answer(at, 1) for at in times))
+    result = ProbeResult(started=0.0, ended=1.0, sent=100, answers=tuple(_answer(at, 1) for at in times))
     assert result.blackout_seconds == pytest.approx(blackout)
 
 
 def test_blackout_of_a_part_does_not_see_what_was_before_it():
-    result = ProbeResult(0.0, 3.0, 0, tuple(_answer(at, 1) for at in (2.0, 2.5, 2.9)))
+    result = ProbeResult(started=0.0, ended=3.0, sent=0, answers=tuple(_answer(at, 1) for at in (2.0, 2.5, 2.9)))
     assert result.blackout_seconds == pytest.approx(2.0)
     assert result.since(2.0).blackout_seconds == pytest.approx(0.5)
 
@@ -97,12 +97,17 @@ def test_blackout_of_a_part_does_not_see_what_was_before_it():
     ("counters", "unbroken"), [([1, 1, 2], True), ([5, 4], False), ([90, 0, 1], False), ([], False)]
 )
 def test_a_counter_that_goes_back_or_never_came_is_broken(counters: list[int], unbroken: bool):
-    result = ProbeResult(0, 1, 0, tuple(_answer(0.1 * n, c) for n, c in enumerate(counters)))
+    result = ProbeResult(started=0, ended=1, sent=0, answers=tuple(_answer(0.1 * n, c) for n, c in enumerate(counters)))
     assert result.counter_unbroken is unbroken
 
 
 def test_acknowledged_writes_that_vanish_are_counted():
-    result = ProbeResult(0, 1, 0, (_answer(0.1, 10), _answer(0.2, 11, durable=4), _answer(0.3, 12, durable=12)))
+    result = ProbeResult(
+        started=0,
+        ended=1,
+        sent=0,
+        answers=(_answer(0.1, 10), _answer(0.2, 11, durable=4), _answer(0.3, 12, durable=12)),
+    )
     assert result.lost_writes == 6
 
 

@@ -80,7 +80,10 @@ def test_healthy_machines_are_calm_for_a_day() -> None:
 def test_the_demo_s_power_supply_is_noticed_within_40_seconds_before_any_alarm() -> None:
     """Flutter of 75 s, then errors: P(2h) must be at 0.9 within 20 to 40 s, without one record in the log."""
     for seed in range(4):
-        machine, fault = physics.Machine("node-a", seed, T0), Fault("node-a", "psu", T0, 75.0, 125.0)
+        machine, fault = (
+            physics.Machine("node-a", seed, T0),
+            Fault(node="node-a", kind="psu", onset=T0, seconds_to_errors=75.0, seconds_to_death=125.0),
+        )
         assert look(machine, fault, -5.0) < 0.01
         assert max(look(machine, fault, at) for at in (25.0, 30.0, 35.0, 40.0)) >= 0.9
 
@@ -88,7 +91,7 @@ def test_the_demo_s_power_supply_is_noticed_within_40_seconds_before_any_alarm()
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_fault_of_the_lab_is_seen_with_time_to_spare(kind: str) -> None:
     """At the lab's default tempo (errors after 6 minutes, death after 10), telemetry alone, two minutes before the end."""
-    fault = Fault("node-a", kind, T0, 360.0, 600.0)  # pyright: ignore[reportArgumentType]
+    fault = Fault(node="node-a", kind=kind, onset=T0, seconds_to_errors=360.0, seconds_to_death=600.0)  # pyright: ignore[reportArgumentType]
     assert look(physics.Machine("node-a", 1, T0), fault, 480.0) >= 0.5
 
 
