@@ -166,6 +166,11 @@ def status(lab: Lab, *, now: float | None = None) -> list[FaultStatus]:
 
 def _status(fault: Fault, state: State, now: float) -> FaultStatus:
     return FaultStatus(
-        node=fault.node, kind=fault.kind, phase=fault.phase(now), onset=fault.onset, errors_at=fault.errors_at, death_at=fault.death_at,
+        node=fault.node,
+        kind=fault.kind,
+        phase=fault.phase(now),
+        onset=fault.onset,
+        errors_at=fault.errors_at,
+        death_at=fault.death_at,
         killed_at=state.killed.get(fault.node),
-    )  # fmt: skip
+    )
