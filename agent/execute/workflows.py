@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import socket
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -34,6 +35,7 @@ from tools.ports.records.attempts import AttemptEnded
 WORKFLOWS_VERSION = "1"
 """Pinned, so that an upgrade of lifeboat goes on with what the old one began. Raise it only when the workflows below
 start other children, or start them in another order, and keep the old ones until their evacuations are over."""
+_FILE = "durable.sqlite"
 _ADVISORY_KEY = 0x6C696665626F6174
 """of PostgreSQL's lock around `is anybody else evacuating? then I start`"""
 
@@ -84,7 +86,7 @@ class Durable:
         """`url`: a PostgreSQL database that several lifeboats share; None: a SQLite file in `state_dir`. Raises BadInput."""
         self._state_dir = state_dir.absolute()
         self._lease = open_lease(self._state_dir)
-        self._url = _checked(url) if url else f"sqlite:///{self._state_dir / 'durable.sqlite'}"
+        self._url = _checked(url) if url else f"sqlite:///{self._state_dir / _FILE}"
         self._executor = "lifeboat"
         if url:
             itself = f"{socket.gethostname()}:{self._state_dir}"
@@ -178,6 +180,8 @@ class Durable:
             "notification_listener_polling_interval_sec": 0.2,  # also how long closing it takes
             "conductor_key": None,
         }
+        if self._url.startswith("sqlite"):
+            _make_private(self._state_dir / _FILE)
         _runs.update((run.id, run) for run in runs)
         DBOS(config=config)
         try:
@@ -214,6 +218,16 @@ class Durable:
                     hint="a plan is judged for a fleet that nobody else changes: wait for it, or finish it where it runs",
                 )
             yield
+
+
+def _make_private(file: Path) -> None:
+    """So that nobody else can read it: DBOS would make it as the umask says. Raises BadInput."""
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise BadInput(
+            f"{file} can't be opened: {error.strerror}", hint="check state_dir in the settings; nothing was changed"
+        ) from error
 
 
 def _checked(url: str) -> str:

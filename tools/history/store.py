@@ -115,7 +115,7 @@ class HistoryStore:
                 spells = self._spells.get(node, [])
                 self._spells[node] = continued(spells, node, booted, float(at), tolerance=BOOT_TOLERANCE)
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, rows in wanted.items():
                 self._write_rows(name, rows)
             self._write_events(events, times[-1])

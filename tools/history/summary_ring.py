@@ -94,7 +94,7 @@ class SummaryRing:
         """Opens or makes it. Raises BadInput when the files are damaged, of another version, or in another process's hands."""
         self.directory = directory
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = (directory / "lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

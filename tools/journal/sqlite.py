@@ -32,6 +32,7 @@ CREATE INDEX IF NOT EXISTS records_by_attempt ON records (attempt);
 CREATE INDEX IF NOT EXISTS records_by_evacuation ON records (evacuation);
 CREATE INDEX IF NOT EXISTS records_by_kind ON records (kind, time);
 CREATE INDEX IF NOT EXISTS records_by_kind_and_evacuation ON records (kind, evacuation);
+CREATE INDEX IF NOT EXISTS records_by_kind_and_attempt ON records (kind, attempt);
 CREATE TRIGGER IF NOT EXISTS records_keep BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER IF NOT EXISTS records_stay BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS locks (vm TEXT PRIMARY KEY, attempt TEXT NOT NULL, since TEXT NOT NULL) STRICT;

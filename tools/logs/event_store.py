@@ -90,7 +90,7 @@ class EventStore:
             "events": [event.model_dump(mode="json") for event in self._events],
         }  # fmt: skip
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(self._file, json.dumps(content))
         except OSError as error:
             raise HardwareLogUnavailable(
