@@ -85,7 +85,14 @@ def archive(image: Path, directory: Path, *, read_back: bool) -> dict[str, Any]:
 
     size = image.stat().st_size
     store = FsspecArchiveStore(f"file://{directory}/archives", key_file=directory / "key")
-    vm = VmObservation("00000000-0000-4000-8000-000000000001", "bench", "node-a", VmState.SHUTOFF, True, ())
+    vm = VmObservation(
+        uuid="00000000-0000-4000-8000-000000000001",
+        name="bench",
+        node="node-a",
+        state=VmState.SHUTOFF,
+        persistent=True,
+        disks=(),
+    )
     file = ImageFile(ImageRole.DISK, "vda", str(image), "raw", size, size)
     begun = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()

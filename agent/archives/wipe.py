@@ -198,7 +198,14 @@ def _wipe_one(source: Storage, image: ImageFile, *, overwrite: bool) -> str:
 
 
 def _report(image: ImageFile, facts: StorageFacts | None, done: str, *, wiped: bool) -> WipedImage:
-    return WipedImage(image.path, image.sha256, image.image_bytes, facts.pool_type if facts else "", done, wiped)
+    return WipedImage(
+        path=image.path,
+        sha256=image.sha256,
+        bytes=image.image_bytes,
+        pool_type=facts.pool_type if facts else "",
+        done=done,
+        wiped=wiped,
+    )
 
 
 def _limits(facts: Sequence[StorageFacts], *, overwrite: bool) -> tuple[str, ...]:

@@ -271,8 +271,8 @@ class SimulatedStage(Stage):
     def cut_link(self, one: str, other: str) -> None:
         self.fleet.cut_link(one, other)
 
-    def hang(self, vm: str, *, deaf: bool) -> None:
-        self.fleet.stall(self.uuids[vm], deaf=deaf)
+    def stall(self, vm: str, *, ignores_abort: bool) -> None:
+        self.fleet.stall(self.uuids[vm], ignores_abort=ignores_abort)
 
     def mend_links(self) -> None:
         self.fleet.mend_links()

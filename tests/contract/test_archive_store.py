@@ -74,10 +74,25 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 def vm() -> VmObservation:
     disks = tuple(
-        DiskObservation(device, f"/images/{device}.qcow2", "qcow2", 1 << 30, len(image), False, len(image))
+        DiskObservation(
+            device=device,
+            path=f"/images/{device}.qcow2",
+            format="qcow2",
+            virtual_bytes=1 << 30,
+            allocated_bytes=len(image),
+            shared=False,
+            image_bytes=len(image),
+        )
         for device, image in IMAGES.items()
     )
-    return VmObservation("7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001", "batch", "node-a", VmState.SHUTOFF, True, disks)
+    return VmObservation(
+        uuid="7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001",
+        name="batch",
+        node="node-a",
+        state=VmState.SHUTOFF,
+        persistent=True,
+        disks=disks,
+    )
 
 
 def image_of(disk: DiskObservation) -> ImageFile:

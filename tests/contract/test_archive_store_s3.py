@@ -18,7 +18,14 @@ from tools.ports.vms import ImageRole, VmObservation
 pytest.importorskip("s3fs", reason="s3fs is an extra that the locked environment does not have")
 
 MIB = 1 << 20
-VM = VmObservation("7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001", "batch", "node-a", VmState.SHUTOFF, True, ())
+VM = VmObservation(
+    uuid="7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001",
+    name="batch",
+    node="node-a",
+    state=VmState.SHUTOFF,
+    persistent=True,
+    disks=(),
+)
 IMAGE = Random(3).randbytes(20 * MIB) + bytes(5 * MIB)
 CHUNK = 4 * MIB
 

@@ -134,7 +134,17 @@ def test_a_whole_move_ends_by_its_timeout_within_its_caps(
         timeout_seconds=rules.timeout, auto_converge=start.auto_converge, post_copy=rules.post_copy,
         parallel_connections=0, bandwidth_bytes_per_second=None, copy_disks=(),
     )  # fmt: skip
-    job = Migration("u", "a", "b", options, 0.0, memory, 0, dirty, link)
+    job = Migration(
+        uuid="u",
+        source="a",
+        target="b",
+        options=options,
+        started=0.0,
+        memory_bytes=memory,
+        disk_bytes=0,
+        dirty_bytes_per_second=dirty,
+        bytes_per_second=link,
+    )
     climb, history, now = start.climb, list[JobProgress](), 0.0
     poll = max(0.5, rules.timeout / 60)
     while now < job.done_at:

@@ -27,7 +27,7 @@ SEGMENT_CHUNKS = 64
 _UNVERIFIED_SEGMENTS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stored:
     """What was written of one image, and read back."""
 
@@ -147,7 +147,13 @@ class ImageWriter:
             raise DiffersAfterReadBack(
                 f"{self._context}: what was read back differs from the disk", hint="check the store; try again"
             )
-        return Stored(self._image_bytes, self._whole.hexdigest(), self._whole_index.hexdigest(), self._chunks, segments)
+        return Stored(
+            image_bytes=self._image_bytes,
+            image_sha256=self._whole.hexdigest(),
+            index_sha256=self._whole_index.hexdigest(),
+            chunks=self._chunks,
+            segments=segments,
+        )
 
     def _look_at(self, numbered: tuple[int, bytes]) -> _Read:
         number, original = numbered

@@ -37,7 +37,7 @@ class ArchiveReader:
         unreadable: list[UnreadableArchive] = []
         for archive_id in self._names():
             try:
-                loaded = self._load(archive_id, missing_ok=True)
+                loaded = self._load(archive_id)
             except ArchiveFailed as error:
                 unreadable.append(UnreadableArchive(archive_id, str(error)))
                 continue
@@ -107,24 +107,23 @@ class ArchiveReader:
         return read
 
     def _require(self, archive_id: str) -> tuple[Manifest, bytes]:
-        loaded = self._load(archive_id, missing_ok=False)
-        assert loaded is not None
+        loaded = self._load(archive_id)
+        if loaded is None:
+            raise ArchiveFailed(
+                f"archive {archive_id} in {self.url} has no manifest: it is unknown or was never finished",
+                hint="see `lifeboat archive list`",
+            )
         self._cipher_for(loaded[0])
         return loaded
 
-    def _load(self, archive_id: str, *, missing_ok: bool) -> tuple[Manifest, bytes] | None:
-        """The manifest, its signature checked, and its bytes."""
+    def _load(self, archive_id: str) -> tuple[Manifest, bytes] | None:
+        """The manifest, its signature checked, and its bytes; None when there is none."""
         directory = self._directory(archive_id)
         with self._files.explained(f"archive {archive_id}"):
             try:
                 content = self._files.read(f"{directory}/{MANIFEST}")
             except FileNotFoundError:
-                if missing_ok:
-                    return None
-                raise ArchiveFailed(
-                    f"archive {archive_id} in {self.url} has no manifest: it is unknown or was never finished",
-                    hint="see `lifeboat archive list`",
-                ) from None
+                return None
             try:
                 signature = self._files.read(f"{directory}/{SIGNATURE}")
             except FileNotFoundError:

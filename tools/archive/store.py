@@ -39,7 +39,7 @@ _BEGUN = "begun.json"
 _SEGMENT = re.compile(r"(?P<stem>[a-z]+-[A-Za-z0-9_-]+)\.(?P<number>\d{6,})\.[0-9a-f]{8}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Begun:
     """What a copy writes down before its first byte."""
 
@@ -132,7 +132,7 @@ class FsspecArchiveStore(ArchiveReader):
         else:
             self._files.remove(directory)
             self._files.make_directory(directory)
-        begun = _Begun(vm.uuid, vm.name, self._clock.now(), sealed_as, ours)
+        begun = _Begun(vm_uuid=vm.uuid, vm_name=vm.name, begun_at=self._clock.now(), sealed_as=sealed_as, key_id=ours)
         self._files.publish(f"{directory}/{_BEGUN}", begun.content())
         return begun
 
@@ -218,11 +218,11 @@ class FsspecArchiveStore(ArchiveReader):
                 begun = self._begun(name)
                 found.append(
                     Leftover(
-                        name,
-                        begun.vm_uuid if begun else "",
-                        begun.vm_name if begun else "",
-                        begun.begun_at if begun else None,
-                        self._files.size(name),
+                        id=name,
+                        vm_uuid=begun.vm_uuid if begun else "",
+                        vm_name=begun.vm_name if begun else "",
+                        begun_at=begun.begun_at if begun else None,
+                        stored_bytes=self._files.size(name),
                     )
                 )
         return found
@@ -262,11 +262,11 @@ class FsspecArchiveStore(ArchiveReader):
         with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             fields = json.loads(self._files.read(f"{name}/{_BEGUN}"))
             return _Begun(
-                str(fields["vm_uuid"]),
-                str(fields["vm_name"]),
-                datetime.fromisoformat(fields["begun_at"]),
-                str(fields["sealed_as"]),
-                fields["key_id"],
+                vm_uuid=str(fields["vm_uuid"]),
+                vm_name=str(fields["vm_name"]),
+                begun_at=datetime.fromisoformat(fields["begun_at"]),
+                sealed_as=str(fields["sealed_as"]),
+                key_id=fields["key_id"],
             )
         return None
 

@@ -36,7 +36,7 @@ VERSION = 1
 Columns = NDArray[np.int64]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Level:
     """One ring: rows by time, columns by part."""
 
@@ -63,7 +63,7 @@ class _Level:
     def grow(self, columns: int) -> None:
         """Make room for more parts, row by row. The old file stays valid until the new one is complete."""
         with replacing(self.path) as new:
-            wider = _Level(new, self.seconds, self.slots, columns)
+            wider = _Level(path=new, seconds=self.seconds, slots=self.slots, columns=columns)
             for row in np.flatnonzero(self.ends):
                 wider.cells[row, :-1] = np.nan
                 wider.cells[row, :-1, : self.columns] = self.cells[row, :-1]
@@ -146,7 +146,7 @@ class SummaryRing:
             if rest or found < columns:
                 raise ValueError(f"{path.name} is cut off")
             columns = found  # it grew, and the state was not written any more
-        return _Level(path, seconds, slots, columns)
+        return _Level(path=path, seconds=seconds, slots=slots, columns=columns)
 
     @property
     def columns(self) -> int:

@@ -174,7 +174,7 @@ def numa_cells(connection: libvirt.virConnect, capabilities: str) -> tuple[Cell,
     host only, and the kernel drops them where memory is needed."""
     host: Any = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)
     caches = (int(host.get("buffers", 0)) + int(host.get("cached", 0))) << 10
-    found: list[Cell] = []
+    cells: list[Cell] = []
     for element in _xml(capabilities).findall("./host/topology/cells/cell"):
         number = int(element.get("id", "0"))
         stats: Any = connection.getMemoryStats(number, 0)
@@ -184,7 +184,7 @@ def numa_cells(connection: libvirt.virConnect, capabilities: str) -> tuple[Cell,
         huge = [size for size in sizes if size >= 1 << 10]
         pages: Any = connection.getFreePages(cast("Any", huge), number, 1, 0) if huge else {}
         counts: Any = pages.get(number, {})
-        found.append(
+        cells.append(
             Cell(
                 id=number,
                 memory_bytes=total,
@@ -192,7 +192,7 @@ def numa_cells(connection: libvirt.virConnect, capabilities: str) -> tuple[Cell,
                 free_hugepages={int(size) << 10: int(count) for size, count in counts.items()},
             )
         )
-    return tuple(found)
+    return tuple(cells)
 
 
 def missing_machine(capabilities: str, domain: Domain) -> str | None:

@@ -121,12 +121,12 @@ def _chain(
     connection: libvirt.virConnect, backing: str, shared: SharedStorage, pools: list[Pool]
 ) -> tuple[BackingImage, ...]:
     """The images below a disk, nearest first. It ends early at one that no pool holds."""
-    found: list[BackingImage] = []
-    while backing and len(found) < _MAX_CHAIN:
+    images: list[BackingImage] = []
+    while backing and len(images) < _MAX_CHAIN:
         volume = _volume(connection, backing)
         if volume is None:
             break
-        found.append(
+        images.append(
             BackingImage(
                 path=backing,
                 format=volume.format,
@@ -138,7 +138,7 @@ def _chain(
             )
         )
         backing = volume.backing
-    return tuple(found)
+    return tuple(images)
 
 
 def _sizes_from_qemu(domain: libvirt.virDomain, device: str) -> tuple[int, int, int]:

@@ -36,12 +36,12 @@ _pools_in_use: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 def read_state_files(connection: libvirt.virConnect, node: str, domain: Domain) -> tuple[StateFile, ...]:
     """Raises PrecheckFailed when something is there that can't be read whole."""
-    found: list[StateFile] = []
+    files: list[StateFile] = []
     if domain.nvram is not None:
-        found.append(_read(connection, node, ImageRole.NVRAM, domain.nvram, f"UEFI variables of vm {domain.name}"))
+        files.append(_read(connection, node, ImageRole.NVRAM, domain.nvram, f"UEFI variables of vm {domain.name}"))
     if domain.tpm:
-        found += _read_tpm(connection, node, domain)
-    return tuple(found)
+        files += _read_tpm(connection, node, domain)
+    return tuple(files)
 
 
 def write_state_file(connection: libvirt.virConnect, node: str, file: StateFile) -> bool:
@@ -106,14 +106,14 @@ def wipe_state_file(connection: libvirt.virConnect, node: str, path: str) -> boo
 
 def read_snapshots(domain: libvirt.virDomain) -> tuple[str, ...]:
     """XML of each, parents first, the current one marked `<active>1</active>`, as `--redefine` of virsh wants it."""
-    found: list[str] = []
+    snapshots: list[str] = []
     for snapshot in domain.listAllSnapshots(libvirt.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL):
         root = ET.fromstring(snapshot.getXMLDesc(libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE))  # noqa: S314 — libvirt's
         for old in root.findall("active"):
             root.remove(old)
         ET.SubElement(root, "active").text = "1" if snapshot.isCurrent(0) == 1 else "0"
-        found.append(ET.tostring(root, encoding="unicode"))
-    return tuple(found)
+        snapshots.append(ET.tostring(root, encoding="unicode"))
+    return tuple(snapshots)
 
 
 def restore_snapshots(domain: libvirt.virDomain, snapshots: tuple[str, ...]) -> None:
@@ -175,7 +175,6 @@ def _download(connection: libvirt.virConnect, volume: libvirt.virStorageVol, wha
     stream = connection.newStream(0)
     volume.download(stream, 0, 0, 0)
     while data := stream.recv(256 << 10):
-        assert isinstance(data, bytes)
         content += data
         if len(content) > _MAX_BYTES:
             stream.abort()

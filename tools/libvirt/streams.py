@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import cast
 
 import libvirt
 
@@ -126,11 +127,11 @@ def _receive(node: LibvirtConnection, connection: libvirt.virConnect, path: str,
 def _pieces(stream: libvirt.virStream) -> Iterator[bytes | int]:
     """Data as it comes, and the lengths of holes."""
     while True:
-        data = stream.recvFlags(_PACKET_BYTES, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE)
-        if data == _RECV_HOLE:
+        received = stream.recvFlags(_PACKET_BYTES, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE)
+        if received == _RECV_HOLE:
             yield stream.recvHole()
             continue
-        assert isinstance(data, bytes)
+        data = cast("bytes", received)  # the other number, "would block", is for streams that don't block
         if not data:
             return
         yield data

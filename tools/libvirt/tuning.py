@@ -23,9 +23,9 @@ def read_io_limits(domain: libvirt.virDomain) -> IoLimits:
     """The limits that are set on each writable disk, and the three on bytes per second in any case."""
     limits: IoLimits = {}
     for disk in parse_domain(domain.XMLDesc(0)).writable_disks:
-        found: Mapping[str, Any] = cast("Any", domain.blockIoTune(disk.device, libvirt.VIR_DOMAIN_AFFECT_LIVE))
+        tuning: Mapping[str, Any] = cast("Any", domain.blockIoTune(disk.device, libvirt.VIR_DOMAIN_AFFECT_LIVE))
         limits[disk.device] = {
-            name: int(value) for name, value in found.items() if isinstance(value, int) and (value or name in _BYTES)
+            name: int(value) for name, value in tuning.items() if isinstance(value, int) and (value or name in _BYTES)
         }
     return limits
 
@@ -43,8 +43,8 @@ def start_dirty_rate(domain: libvirt.virDomain, seconds: int) -> None:
 
 def read_dirty_rate(connection: libvirt.virConnect, domain: libvirt.virDomain) -> float | None:
     """Bytes per second once measured, None while QEMU measures."""
-    found: Any = connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_DIRTYRATE, 0)
-    stats: Mapping[str, Any] = found[0][1] if found else {}
+    records: Any = connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_DIRTYRATE, 0)
+    stats: Mapping[str, Any] = records[0][1] if records else {}
     if stats.get("dirtyrate.calc_status") != libvirt.VIR_DOMAIN_DIRTYRATE_MEASURED:
         return None
     return float(int(stats["dirtyrate.megabytes_per_second"]) * _MIB)

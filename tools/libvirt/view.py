@@ -63,7 +63,7 @@ class LibvirtView:
 
         def read(connection: libvirt.virConnect) -> list[Vm]:
             pools = list_pools(connection)
-            found: list[Vm] = []
+            vms: list[Vm] = []
             for domain in connection.listAllDomains(0):
                 try:
                     vm = self._vm(connection, domain, pools)
@@ -72,8 +72,8 @@ class LibvirtView:
                         continue  # undefined between the two calls
                     raise
                 if vm is not None:
-                    found.append(vm)
-            return sorted(found, key=lambda vm: vm.name)
+                    vms.append(vm)
+            return sorted(vms, key=lambda vm: vm.name)
 
         return self._access.query("its vms", read, seconds=60.0)
 

@@ -63,10 +63,10 @@ def _pool_for(connection: libvirt.virConnect, node: str, path: str) -> libvirt.v
     pools = list_pools(connection)
     for pool in pools:
         if pool.holds(path):
-            found = connection.storagePoolLookupByName(pool.name)
+            running = connection.storagePoolLookupByName(pool.name)
             with suppress(libvirt.libvirtError):  # another job uses it; its figures are recent enough then
-                found.refresh(0)
-            return found
+                running.refresh(0)
+            return running
     known = ", ".join(f"{pool.name} at {pool.target}" for pool in pools) or "none"
     raise PrecheckFailed(
         f"no running storage pool on node {node} holds {path} (pools: {known})",
@@ -175,7 +175,7 @@ def storage_facts(
 
 def _users(connection: libvirt.virConnect, path: str) -> tuple[str, ...]:
     """Names of the vms that have an image as a disk, or below one."""
-    found: list[str] = []
+    users: list[str] = []
     for domain in connection.listAllDomains(0):
         with suppress(libvirt.libvirtError):  # undefined between the two calls
             texts = [domain.XMLDesc(0)]
@@ -190,6 +190,6 @@ def _users(connection: libvirt.virConnect, path: str) -> tuple[str, ...]:
                     seen.add(below)
                     volume = find_volume(connection, below)
                     below = describe_volume(volume).backing if volume is not None else ""
-                if below == path and domain.name() not in found:
-                    found.append(domain.name())
-    return tuple(sorted(found))
+                if below == path and domain.name() not in users:
+                    users.append(domain.name())
+    return tuple(sorted(users))

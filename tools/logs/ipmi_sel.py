@@ -10,7 +10,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEvent
+from tools.bounded_call import BoundedCall
 from tools.logs.sel.clock import AHEAD, BACK, date_records
 from tools.logs.sel.file import events_of_records
 from tools.logs.sel.records import SelLine, parse_stamp, sel_lines
@@ -58,7 +59,8 @@ class SystemEventLog:
         elif os.environ.get(_PASSWORD_VARIABLE):
             self._command += ["-E"]
         self._lock = threading.Lock()
-        self._reading: _Reading | None = None
+        self._reading: BoundedCall[list[HardwareEvent]] | None = None
+        """the run of ipmitool under way, or whose answer nobody has taken yet"""
         self._last: tuple[float, list[HardwareEvent]] | None = None
         self._clock_off: timedelta | None = None
         self._doubts: list[str] = []
@@ -72,18 +74,23 @@ class SystemEventLog:
         HardwareLogUnavailable when it does not answer, refuses, or ipmitool is missing.
         """
         with self._lock:
-            if self._reading is None or self._reading.taken:
-                self._reading = _Reading(self._read)
+            if self._reading is None:
+                self._reading = BoundedCall(self._read, name=f"bmc-{self._node}")
             reading = self._reading
             last = self._last
-        reading.done.wait(FIRST_PATIENCE_SECONDS if last is None else PATIENCE_SECONDS)
-        if reading.done.is_set():
-            reading.taken = True
-            if isinstance(reading.outcome, list):
-                last = self._last = (time.monotonic(), reading.outcome)
-            elif last is None or time.monotonic() - last[0] > TRUSTED_SECONDS:
-                assert reading.outcome is not None
-                raise reading.outcome
+        if reading.wait(FIRST_PATIENCE_SECONDS if last is None else PATIENCE_SECONDS):
+            with self._lock:
+                if self._reading is reading:
+                    self._reading = None
+            try:
+                last = self._last = (time.monotonic(), reading.result())
+            except Exception as error:
+                if last is None or time.monotonic() - last[0] > TRUSTED_SECONDS:
+                    if isinstance(error, HardwareLogUnavailable):
+                        raise
+                    raise HardwareLogUnavailable(
+                        f"the BMC's event log can't be read: {error!r}", hint="report this"
+                    ) from error
         elif last is None or time.monotonic() - last[0] > TRUSTED_SECONDS:
             raise HardwareLogUnavailable(
                 f"BMC {self._address} of node {self._node!r} has not answered", hint="check its network and its address"
@@ -158,24 +165,3 @@ class SystemEventLog:
                 hint="check bmc.address, bmc.user and bmc.password_file in the settings",
             )
         return done.stdout
-
-
-class _Reading:
-    """One run of ipmitool in the background."""
-
-    def __init__(self, read: Callable[[], list[HardwareEvent]]) -> None:
-        self.outcome: list[HardwareEvent] | HardwareLogUnavailable | None = None
-        self.done = threading.Event()
-        self.taken = False
-        self._read = read
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self.outcome = self._read()
-        except HardwareLogUnavailable as error:
-            self.outcome = error
-        except Exception as error:  # a thread's exception would go unseen
-            self.outcome = HardwareLogUnavailable(f"the BMC's event log can't be read: {error!r}", hint="report this")
-        finally:
-            self.done.set()

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tools.ports.vms import ImageRole, VmObservation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArchiveEntry:
     """One archive in the store."""
 
@@ -60,7 +60,7 @@ class ImageFile:
         return self.allocated_bytes or self.image_bytes or self.virtual_bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Leftover:
     """What an interrupted copy left in a store. It is no archive; the next copy of the same vm goes on from it."""
 
@@ -72,7 +72,7 @@ class Leftover:
     stored_bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WipedImage:
     """What became of one file of an archived vm that its node had kept."""
 

@@ -8,7 +8,7 @@ IoLimits = dict[str, dict[str, int]]
 """limits on a vm's disks: device → libvirt's name of the limit, such as `total_bytes_sec` → figure, 0 for none"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MigrationOptions:
     """How one live migration is done."""
 
@@ -29,7 +29,7 @@ class MigrationOptions:
     """`none`, `xbzrle` (one stream), `zlib` or `zstd` (parallel connections)"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MigrationStatistics:
     """What libvirt measured, from whichever end still has the figures. None: neither end had it."""
 

@@ -22,7 +22,7 @@ class ImageRole(StrEnum):
     """state of an emulated TPM"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BackingImage:
     """One image below a disk."""
 
@@ -36,7 +36,7 @@ class BackingImage:
     shared: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DiskObservation:
     """One writable disk of a vm, as a node sees it."""
 
@@ -71,7 +71,7 @@ class StateFile:
     group: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StorageFacts:
     """What is to be known of an image before it is wiped."""
 
@@ -84,7 +84,7 @@ class StorageFacts:
     """names of the vms of this node, running or not, that have it as a disk or below one"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VmObservation:
     """What one node says of one vm at one moment."""
 
@@ -109,7 +109,7 @@ class VmObservation:
     """has an emulated TPM, whose state lies outside the disks"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One NUMA cell of a node."""
 

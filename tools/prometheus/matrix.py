@@ -24,7 +24,7 @@ _NEXT, _VALUES = b']]},{"metric":{', b'},"values":[['
 _NUMBER = b"0123456789.eE+-NaInf"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
     """Every series of an answer: what stands between the braces of its labels, and its samples, one series' after the other's."""
 
@@ -80,7 +80,7 @@ class Matrix:
         if numbers.size != 2 * count:
             return None
         lengths = [values.count(b"],[") + 1 for values in samples] if several else [1] * len(samples)
-        return Rows([labels for labels, _, _ in cut], lengths, numbers[0::2], numbers[1::2])
+        return Rows(labels=[labels for labels, _, _ in cut], lengths=lengths, times=numbers[0::2], values=numbers[1::2])
 
 
 def split_answer(content: bytes) -> tuple[bytes, Matrix] | None:

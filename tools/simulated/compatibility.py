@@ -64,7 +64,11 @@ class SimulatedCompatibility:
     def cells(self) -> tuple[Cell, ...]:
         free = self.free_memory_bytes()
         with self._access.answering() as machine:
-            return machine.cells if machine.cells is not None else (Cell(0, machine.node.memory_bytes, free),)
+            return (
+                machine.cells
+                if machine.cells is not None
+                else (Cell(id=0, memory_bytes=machine.node.memory_bytes, free_bytes=free),)
+            )
 
     def clock_offset_seconds(self) -> float | None:
         with self._access.answering() as machine:

@@ -144,7 +144,7 @@ class SimulatedFleet(Timeline):
             machine.state_files[f"{NVRAM_DIRECTORY}/{name}_VARS.fd"] = self._random.randbytes(1000)
         if tpm:
             machine.state_files[f"{TPM_DIRECTORY}/{identity}/tpm2/tpm2-00.permall"] = self._random.randbytes(1000)
-        machine.domains[identity] = SimulatedDomain(xml, parse_domain(xml), state)
+        machine.domains[identity] = SimulatedDomain(xml=xml, described=parse_domain(xml), state=state)
         self.guests[identity] = Guest(dirty_bytes_per_second, stop_seconds)
         return identity
 
@@ -230,14 +230,14 @@ class SimulatedFleet(Timeline):
             self._cut_links.add(frozenset((one, other)))
             self._judge_all()
 
-    def stall(self, uuid: str, *, deaf: bool = False) -> None:
+    def stall(self, uuid: str, *, ignores_abort: bool = False) -> None:
         """The link swallows what a migration of this vm sends, without an error, as one does that a disk is copied over
-        (QEMU's NBD waits for TCP to give up). `deaf`: the job does not end when told to, either."""
+        (QEMU's NBD waits for TCP to give up). `ignores_abort`: the job does not end when told to, either."""
         with self.lock:
             self.advance()
             for migration in self.migrations:
                 if migration.uuid == uuid:
-                    migration.stall(self.clock.monotonic(), deaf=deaf)
+                    migration.stall(self.clock.monotonic(), ignores_abort=ignores_abort)
 
     def mend_links(self) -> None:
         with self.lock:

@@ -29,8 +29,13 @@ class SimulatedLifecycle:
                 raise ActionFailed(f"vm {uuid} on node {self._name} is paused and can't hear a request to stop")
             guest = self._fleet.guests.get(uuid)
             seconds = guest.stop_seconds if guest is not None else 2.0
-            deaf = guest is not None and guest.agent_does_nothing and not press_button
-            if domain.state is VmState.RUNNING and seconds is not None and domain.stops_at is None and not deaf:
+            ignores_agent = guest is not None and guest.agent_does_nothing and not press_button
+            if (
+                domain.state is VmState.RUNNING
+                and seconds is not None
+                and domain.stops_at is None
+                and not ignores_agent
+            ):
                 domain.stops_at = self._fleet.clock.monotonic() + seconds
 
     def power_off(self, uuid: str) -> None:
@@ -73,7 +78,7 @@ class SimulatedLifecycle:
                         f"node {self._name} has a vm {domain.described.name} ({uuid}) already",
                         hint="find out which one is the right one; nothing was changed",
                     )
-            machine.domains[described.uuid] = SimulatedDomain(xml, described)
+            machine.domains[described.uuid] = SimulatedDomain(xml=xml, described=described)
             return described.uuid
 
     def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:

@@ -47,7 +47,7 @@ class SimulatedLiveMigration:
                     if not migration.post_copy:
                         fleet.abort(migration)
                     continue
-                told = migration.abort_asked_at
+                abort_asked_at = migration.abort_asked_at
             if not connected or end is End.SOURCE_LOST:
                 raise self._access.unreachable("while a vm was migrating")
             if end is End.FAILED:
@@ -57,7 +57,7 @@ class SimulatedLiveMigration:
                 )
             if end is End.DONE:
                 return
-            if told is not None and clock.monotonic() - told >= ABORT_SECONDS:
+            if abort_asked_at is not None and clock.monotonic() - abort_asked_at >= ABORT_SECONDS:
                 raise Indeterminate(
                     f"vm {uuid}: the migration did not end within {ABORT_SECONDS:g} s of being told to",
                     hint=f"look with `virsh domjobinfo {uuid}` on {self._name}",

@@ -46,7 +46,7 @@ class End(StrEnum):
     """the source's libvirtd went away, and the job with it"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Round:
     """One pass over dirtied memory, with this share of the guest's processor time taken from it."""
 
@@ -56,7 +56,7 @@ class Round:
     throttle: float = 0.0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Migration:
     """One move from `source` to `target`, in seconds of the fleet's clock.
 
@@ -86,7 +86,7 @@ class Migration:
     ignores_abort: bool = False
     """it does not end when told to"""
     abort_asked_at: float | None = None
-    """of a deaf one"""
+    """when one that does not end was told to"""
     max_downtime: float = 0.0
     """QEMU's limit now: of the last round, switching over not included"""
 
@@ -123,9 +123,9 @@ class Migration:
             self.suspended_at = now
             self._play_on(now)
 
-    def stall(self, now: float, *, deaf: bool) -> None:
+    def stall(self, now: float, *, ignores_abort: bool) -> None:
         """The link swallows everything from now on: neither a byte nor an error gets through."""
-        self.hung_at, self.ignores_abort = now, deaf
+        self.hung_at, self.ignores_abort = now, ignores_abort
         self.switchover_at = self.handover_at = self.done_at = float("inf")
 
     def copies_memory(self, now: float) -> bool:
@@ -137,7 +137,10 @@ class Migration:
         self.post_copy = True
         self.switchover_at, self.handover_at = now, now + SWITCH_SECONDS
         self.done_at = self.handover_at + left / self.bytes_per_second + FINISH_SECONDS
-        self.rounds = [*(each for each in self.rounds if each.end <= now), Round(now, self.done_at, left)]
+        self.rounds = [
+            *(each for each in self.rounds if each.end <= now),
+            Round(start=now, end=self.done_at, bytes=left),
+        ]
 
     def progress(self, now: float) -> JobProgress:
         elapsed, now = now - self.started, now if self.hung_at is None else min(now, self.hung_at)
@@ -207,4 +210,6 @@ class Migration:
             self._add(last.end, left, throttle)
 
     def _add(self, start: float, to_send: float, throttle: float) -> None:
-        self.rounds.append(Round(start, start + to_send / self.bytes_per_second, to_send, throttle))
+        self.rounds.append(
+            Round(start=start, end=start + to_send / self.bytes_per_second, bytes=to_send, throttle=throttle)
+        )

@@ -56,7 +56,7 @@ class Image:
         return len(self.content), ""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SimulatedDomain:
     """One vm as one node knows it."""
 

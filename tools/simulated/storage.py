@@ -40,7 +40,13 @@ class SimulatedStorage:
                 if any(file.path == path for file in self.needed(domain))
             )
             shared = path.startswith(f"{SHARED_DIRECTORY}/")
-            return StorageFacts(image.format, len(image.content), "dir", shared, tuple(users))
+            return StorageFacts(
+                format=image.format,
+                image_bytes=len(image.content),
+                pool_type="dir",
+                shared=shared,
+                used_by=tuple(users),
+            )
 
     def wipe_disk(self, path: str, *, overwrite: bool) -> str:
         with self._access.answering():

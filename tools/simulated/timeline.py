@@ -28,7 +28,7 @@ class Timeline:
         """What libvirt does when the link breaks while the destination is being started: it takes the missing answer
         for a failure and resumes the source, and then two copies run. Off by default; on, to see it noticed."""
         self._cut_links: set[frozenset[str]] = set()
-        self._catching_up = False
+        self._advancing = False
         self._planned: list[tuple[str, Phase, Callable[[], object]]] = []
         self._afterwards: list[tuple[str, Callable[[], object]]] = []
 
@@ -59,10 +59,10 @@ class Timeline:
         source, target = self.machines[migration.source], self.machines[migration.target]
         leaving = source.domains[migration.uuid]
         target.domains[migration.uuid] = SimulatedDomain(
-            leaving.xml,
-            leaving.described,
-            VmState.PAUSED,
-            "starting up",
+            xml=leaving.xml,
+            described=leaving.described,
+            state=VmState.PAUSED,
+            reason="starting up",
             persistent=False,
             incoming=True,
             attempt=leaving.attempt,
@@ -74,15 +74,15 @@ class Timeline:
 
     def advance(self) -> None:
         """Bring everything up to the clock. Called with the lock held."""
-        if self._catching_up:  # what breaks at a phase does so before the next one
+        if self._advancing:  # what breaks at a phase does so before the next one
             return
-        self._catching_up = True
+        self._advancing = True
         try:
-            self._catch_up(self.clock.monotonic())
+            self._advance_to(self.clock.monotonic())
         finally:
-            self._catching_up = False
+            self._advancing = False
 
-    def _catch_up(self, now: float) -> None:
+    def _advance_to(self, now: float) -> None:
         for machine in self.machines.values():
             for domain in machine.domains.values():
                 if domain.stops_at is not None and domain.stops_at <= now:

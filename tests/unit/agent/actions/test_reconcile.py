@@ -18,8 +18,12 @@ from models.evacuation import ObservedState
 from models.fleet import VmState
 from tools.ports.vms import DiskObservation, VmObservation
 
-DISK = DiskObservation("vda", "/d/vda.raw", "raw", 64 << 20, 1 << 20, shared=True)
-OTHER_DISK = DiskObservation("vda", "/d/vda.raw", "raw", 32 << 20, 1 << 20, shared=True)
+DISK = DiskObservation(
+    device="vda", path="/d/vda.raw", format="raw", virtual_bytes=64 << 20, allocated_bytes=1 << 20, shared=True
+)
+OTHER_DISK = DiskObservation(
+    device="vda", path="/d/vda.raw", format="raw", virtual_bytes=32 << 20, allocated_bytes=1 << 20, shared=True
+)
 
 
 def sight(node: str, what: str, disk: DiskObservation = DISK, *, reason: str | None = None) -> NodeView:
@@ -28,12 +32,21 @@ def sight(node: str, what: str, disk: DiskObservation = DISK, *, reason: str | N
         return NodeView(node, ObservedState(what))
     state = VmState.PAUSED if what == "arriving" else VmState(what)
     why = reason if reason is not None else "migration" if what == "paused" else ""
-    observation = VmObservation("u", "vm", node, state, True, (disk,), incoming=what == "arriving", state_reason=why)
+    observation = VmObservation(
+        uuid="u",
+        name="vm",
+        node=node,
+        state=state,
+        persistent=True,
+        disks=(disk,),
+        incoming=what == "arriving",
+        state_reason=why,
+    )
     return NodeView(node, ObservedState(state.value), observation)
 
 
 def before(state: VmState = VmState.RUNNING) -> VmObservation:
-    return VmObservation("u", "vm", "a", state, True, (DISK,))
+    return VmObservation(uuid="u", name="vm", node="a", state=state, persistent=True, disks=(DISK,))
 
 
 def settle(source: str, target: str, *, late: bool = True, was: VmState = VmState.RUNNING) -> ReconcileStep:
@@ -53,7 +66,15 @@ def settle_paused(
 
 def resumed(node: str) -> NodeView:
     """Running again after libvirt stopped it for a switchover."""
-    seen = VmObservation("u", "vm", node, VmState.RUNNING, True, (DISK,), state_reason="migration canceled")
+    seen = VmObservation(
+        uuid="u",
+        name="vm",
+        node=node,
+        state=VmState.RUNNING,
+        persistent=True,
+        disks=(DISK,),
+        state_reason="migration canceled",
+    )
     return NodeView(node, ObservedState.RUNNING, seen)
 
 

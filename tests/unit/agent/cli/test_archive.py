@@ -21,7 +21,14 @@ from tools.ports.archives import ImageFile
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended
 from tools.ports.vms import ImageRole, VmObservation
 
-VM = VmObservation("7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001", "batch", "node-a", VmState.SHUTOFF, True, ())
+VM = VmObservation(
+    uuid="7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001",
+    name="batch",
+    node="node-a",
+    state=VmState.SHUTOFF,
+    persistent=True,
+    disks=(),
+)
 
 
 @pytest.fixture

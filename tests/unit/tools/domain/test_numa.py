@@ -50,13 +50,13 @@ def test_nodesets(text: str, cells: set[int]):
 
 
 def test_a_cell_that_does_not_exist_there_holds_nothing():
-    lacking = shortage([Demand(1, 0, frozenset({7}))], [Cell(0, 10, 10)])
+    lacking = shortage([Demand(1, 0, frozenset({7}))], [Cell(id=0, memory_bytes=10, free_bytes=10)])
     assert lacking is not None
     assert (lacking.cells, lacking.needed_bytes, lacking.free_bytes) == ((), 1, 0)
 
 
 def test_two_that_fit_alone_and_not_together():
-    cells = [Cell(0, 4, 4), Cell(1, 4, 4)]
+    cells = [Cell(id=0, memory_bytes=4, free_bytes=4), Cell(id=1, memory_bytes=4, free_bytes=4)]
     tied = [Demand(3, 0, frozenset({0})), Demand(5, 0, frozenset({0, 1}))]
     assert shortage(tied, cells) is None
     lacking = shortage([*tied, Demand(1, 0)], cells)
@@ -70,7 +70,7 @@ def test_two_that_fit_alone_and_not_together():
 )
 def test_it_fits_exactly_when_some_way_of_dividing_it_does(free: list[int], wanted: list[tuple[int, set[int]]]):
     """Against trying every way, byte by byte."""
-    cells = [Cell(number, 4, size) for number, size in enumerate(free)]
+    cells = [Cell(id=number, memory_bytes=4, free_bytes=size) for number, size in enumerate(free)]
     demands = [Demand(size, 0, frozenset(allowed)) for size, allowed in wanted]
     units = [sorted(allowed) for size, allowed in wanted for _ in range(size)]
     possible = any(

@@ -125,7 +125,9 @@ def test_what_stops_a_move_is_said_with_its_figures(spoil: Callable[[Scene], Non
 
 def two_cells(scene: Scene) -> None:
     """2 GiB of 2 MiB hugepages in each of two cells, 4 GiB of memory free in each."""
-    scene.fleet.machines["node-b"].cells = tuple(Cell(n, 8 * GIB, 4 * GIB, {2 << 20: 1024}) for n in (0, 1))
+    scene.fleet.machines["node-b"].cells = tuple(
+        Cell(id=n, memory_bytes=8 * GIB, free_bytes=4 * GIB, free_hugepages={2 << 20: 1024}) for n in (0, 1)
+    )
 
 
 def rewrite(scene: Scene, added: str) -> None:
@@ -145,7 +147,10 @@ def hugepages_in_one_cell(scene: Scene) -> None:
 
 def memory_in_one_cell(scene: Scene) -> None:
     two_cells(scene)
-    scene.fleet.machines["node-b"].cells = (Cell(0, 8 * GIB, 8 * GIB), Cell(1, 8 * GIB, GIB))
+    scene.fleet.machines["node-b"].cells = (
+        Cell(id=0, memory_bytes=8 * GIB, free_bytes=8 * GIB),
+        Cell(id=1, memory_bytes=8 * GIB, free_bytes=GIB),
+    )
     rewrite(scene, "<numatune><memory mode='strict' nodeset='1'/></numatune>")
 
 
