@@ -3,8 +3,9 @@
 A model file is three lines of text (name and format; the SHA-256 of all that follows; an Ed25519 signature of the
 rest's SHA-256, or "unsigned") and then a zip of `about.json` (library versions, feature plan, data window, metrics, calibration)
 and `model.skops` (the fitted scikit-learn parts). Reading checks in this order: format, hash, signature, library
-versions; only then are the fitted parts rebuilt, and only from the types listed here. So no flipped bit gets as far as
-a parser, and with a trusted key no stranger's file does.
+versions; only then are the fitted parts rebuilt, and only from the types listed here, and every index in their trees is held
+against their size (tree_bounds). So no flipped bit gets as far as a parser, with a trusted key no stranger's file does,
+and without one a stranger's file can be wrong but can't end the process.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from models.forecast.learned.calibrate import Calibration
 from models.forecast.learned.features import plan_from_json
 from models.forecast.learned.predict import Forecast, HorizonStep, Member
 from models.forecast.learned.reference import reference_from_json
+from models.forecast.learned.tree_bounds import require_in_bounds
 
 FORMAT = 2
 MAGIC = b"lifeboat-model "
@@ -108,12 +110,7 @@ def loads(data: bytes, trusted: Ed25519PublicKey | None = None) -> Model:
             HorizonStep(
                 horizon=int(step["horizon"]),
                 members=tuple(
-                    Member(
-                        classifier,
-                        np.array(member["columns"], dtype=np.int64),
-                        None if member["missing"] is None else np.array(member["missing"], np.float32),
-                        bool(member["logged"]),
-                    )
+                    _member(member, classifier, len(about["names"]))
                     for member, classifier in zip(step["members"], fits, strict=True)
                 ),
                 calibration=Calibration(
@@ -134,6 +131,17 @@ def loads(data: bytes, trusted: Ed25519PublicKey | None = None) -> Model:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelInvalid(f"the model file is not laid out as its version says ({error})") from None
+
+
+def _member(about: Mapping[str, Any], classifier: Any, features: int) -> Member:
+    columns = np.array(about["columns"], dtype=np.int64)
+    missing = None if about["missing"] is None else np.array(about["missing"], np.float32)
+    if columns.ndim != 1 or ((columns < 0) | (columns >= features)).any():
+        raise ValueError("a member looks at features that the model does not have")
+    if missing is not None and missing.shape != columns.shape:
+        raise ValueError("a member has stand-ins for other features than it looks at")
+    require_in_bounds(classifier, columns.size)
+    return Member(classifier, columns, missing, bool(about["logged"]))
 
 
 def describe(data: bytes) -> Mapping[str, Any]:
