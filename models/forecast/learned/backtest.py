@@ -6,17 +6,19 @@ Units and time are both unseen; pairs whose outcome nobody can know are left out
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.errors import BadInput
 from models.forecast.learned import baselines, evaluate, labels
 from models.forecast.learned.anomaly import score_anomaly, train_anomaly
+from models.forecast.learned.concentration import concentration
 from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats, Ints, Spans, known_at, take_units
 from models.forecast.learned.drift import fit_at
 from models.forecast.learned.evaluate import Bools
-from models.forecast.learned.train import Say, TrainingSettings, silent, train
+from models.forecast.learned.train import Say, TrainingSettings, sample, silent, train
 
 MODEL = "lifeboat"
 RATIOS = (10.0, 30.0, 100.0, 300.0)
@@ -35,6 +37,14 @@ class Trial:
     scores: Mapping[str, Floats]
     calibrated: frozenset[str]
     """Methods whose scores claim to be probabilities: only these get a calibration error and a cost."""
+    category: str = ""
+    """The static category that tells the most kinds of unit apart; empty: there is none."""
+    kind: NDArray[np.object_] = field(default_factory=lambda: np.zeros(0, object))
+    """Each pair's value of it; no rows where there is no category."""
+    largest: str = ""
+    """The kind with the most failures in training; what is measured is also reported without it."""
+    concentrated: str = ""
+    """One line where that kind makes up most failures of training; else empty."""
     misfit: str = ""
     """Why the model did not fit the test units at the end of the test; empty: nothing speaks against it."""
 
@@ -50,13 +60,15 @@ def run(
     seed: int = 0,
     settings: TrainingSettings | None = None,
     forest: bool = True,
+    own: bool = False,
     shuffle: bool = False,
     say: Say = silent,
 ) -> Trial:
     """Train on 1 − `unseen` of the units up to `train_until`, score the rest from then on every `every` (microseconds).
 
-    unseen 0 scores the units it trained on (time alone unseen). shuffle: the canary — failures are dealt
-    out to other units at random before anything else, and every method must fall to the base rate. Raises BadInput.
+    unseen 0 scores the units it trained on (time alone unseen). own: learners on the model's own features, too.
+    shuffle: the canary — failures are dealt out to other units at random before anything else, and every method must fall to
+    the base rate. Raises BadInput.
     """
 
     settings = settings or TrainingSettings()
@@ -82,25 +94,46 @@ def run(
     model = train(learn, [horizon], until=train_until, settings=settings, say=say)
     say(f"scoring {len(pairs)} pairs of {int(held_out.sum())} units, {int(failed.sum())} of them failing")
     builder = model.builder(test)
-    scores: dict[str, Floats] = {MODEL: model.curve(builder.build(pairs.unit, pairs.time))[:, 0]}
+    tested = builder.build(pairs.unit, pairs.time)
+    scores: dict[str, Floats] = {MODEL: model.curve(tested)[:, 0]}
     begin = int(learn.observed_from[learn.observed_from > -FOREVER].min())
-    back = labels.at_risk(learn, np.arange(train_until - horizon, begin - 1, -every, dtype=np.int64)[::-1])
-    past = labels.outcomes(learn, back, horizon, known_until=train_until)
-    back, past_failed = back.where(past != labels.UNKNOWN), past[past != labels.UNKNOWN] == 1
-    if past_failed.any():
-        say(f"fitting and scoring the baselines on {len(back)} pairs")
+    drawn = sample(learn, begin, train_until - horizon, train_until, 0, horizon, settings, seed=0)
+    if drawn.failed.any():
+        say(f"fitting and scoring the baselines on the same {len(drawn.pairs)} pairs")
+        values = baselines.category_values(learn)
         scores |= baselines.scores(
-            baselines.inputs(learn, back, horizon),
-            past_failed,
-            baselines.inputs(test, pairs, horizon),
+            baselines.inputs(learn, drawn.pairs, horizon, values),
+            drawn.failed,
+            drawn.weight,
+            baselines.inputs(test, pairs, horizon, values),
             seed,
+            horizon,
             jobs=settings.jobs,
             forest=forest,
         )
-    calibrated = frozenset({MODEL, "logistic regression", "gradient boosting", "random forest"})
-    failed_at = labels.next_failure(test, pairs)
-    misfit = fit_at(model, builder, int(pairs.time[-1])).misfit
-    return Trial(test.units, pairs.unit, pairs.time, failed, failed_at, scores, calibrated, misfit)
+        if own:
+            say("fitting and scoring the baselines on the model's own features")
+            features = model.features(learn, drawn.pairs.unit, drawn.pairs.time)
+            shift = baselines.prior_shift(drawn.failed, drawn.weight)
+            few = not model.plan.signals
+            fitted = baselines.learners(features, drawn.failed, tested, seed, shift, few=few, jobs=settings.jobs)
+            scores |= {name + baselines.OWN: probability for name, probability in fitted.items()}
+    most = concentration(learn)
+    category = "" if most is None else most.category
+    return Trial(
+        test.units,
+        pairs.unit,
+        pairs.time,
+        failed,
+        labels.next_failure(test, pairs),
+        scores,
+        baselines.PROBABILITIES | {MODEL},
+        category=category,
+        kind=test.categories[category][pairs.unit].astype(str).astype(object) if category else np.zeros(0, object),
+        largest="" if most is None else most.value,
+        concentrated="" if most is None else most.sentence,
+        misfit=fit_at(model, builder, int(pairs.time[-1])).misfit,
+    )
 
 
 def run_anomaly(dataset: Dataset, *, seed: int = 0) -> list[Trial]:
@@ -167,6 +200,9 @@ def measures(trial: Trial, probability: Floats, *, calibrated: bool) -> dict[str
     row["lead_days_top_1%"] = [float(q) for q in np.quantile(lead, (0.1, 0.5, 0.9))] if lead.size else []
     if calibrated:
         row["ece"] = evaluate.calibration_error(failed, probability)
+        row["ece_by_rank"] = evaluate.calibration_error_by_rank(failed, probability)
+        row["expected"], row["failures"] = float(probability.sum()), int(failed.sum())
+        row["expected_top_tenth"], row["failures_top_tenth"] = evaluate.top_tenth(failed, probability)
         row["cost_by_price_ratio"] = {f"{r:g}": evaluate.expected_cost(failed, probability, r) for r in RATIOS}
     return row
 

@@ -38,6 +38,23 @@ def calibration_error(failed: Bools, probability: Floats, bins: int = 10) -> flo
     return float(gap.sum() / max(count.sum(), 1))
 
 
+def calibration_error_by_rank(failed: Bools, probability: Floats, bins: int = 10) -> float:
+    """Expected calibration error over bins of equal size, from the lowest forecasts to the highest.
+
+    With failures at a third of a percent nearly all forecasts lie in the first of ten equal-width bins; this one sees them.
+    """
+    order = np.argsort(probability, kind="stable")
+    parts = np.array_split(order, bins)
+    gap = sum(abs(float(probability[part].sum()) - float(failed[part].sum())) for part in parts)
+    return gap / max(failed.size, 1)
+
+
+def top_tenth(failed: Bools, probability: Floats) -> tuple[float, int]:
+    """(failures forecast, failures that came) among the highest tenth of forecasts."""
+    highest = np.argsort(probability, kind="stable")[-max(probability.size // 10, 1) :]
+    return float(probability[highest].sum()), int(failed[highest].sum())
+
+
 def daily_top(failed: Bools, probability: Floats, time: Ints, unit: Ints, share: float) -> tuple[float, float]:
     """(precision, unit recall) when at each scoring time the top `share` of units (at least one) is acted on.
 

@@ -11,44 +11,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from models.errors import BadInput
 from models.forecast.learned import evaluate, labels
 from models.forecast.learned.as_of import span_name
 from models.forecast.learned.calibrate import Calibration, at_level, fit_calibration
-from models.forecast.learned.damage_counters import damage
-from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats, Ints, known_at
-from models.forecast.learned.descriptions import parted
+from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats, known_at
+from models.forecast.learned.ensemble import EnsembleSettings, fit_ensembles
 from models.forecast.learned.features import CHUNK, Builder, FeatureSpec, Matrix, plan
-from models.forecast.learned.predict import MISSING, Classifier, Forecast, HorizonStep, Member
+from models.forecast.learned.predict import Forecast, HorizonStep
 from models.forecast.learned.reference import take_reference
-from models.forecast.learned.regression import fit_regression
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """What training may spend. The defaults were chosen by cross-validation on real failures (docs/forecast.md)."""
+class TrainingSettings(EnsembleSettings):
+    """What training may spend. The defaults were chosen on rolling origins of real failures (docs/forecast.md).
 
-    trees: int = 60
-    rounds: int = 150
-    leaf: int = 20
+    enough_failing: with this many failing pairs a horizon apart, none are taken closer together.
+    """
+
+    enough_failing: int = 300
     most_failures: int = 4_000
     healthy_per_failure: int = 20
     fewest_healthy: int = 40_000
     most_times: int = 120
     calibration_share: float = 0.25
-    jobs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +157,7 @@ def sample(
 ) -> Sample:
     """Pairs from `begin` to `end` with known outcomes: the failures, some of the healthy (weighted back up)."""
 
-    every = max(horizon // 7, (end - begin) // settings.most_times, 1)
+    every = max(_spacing(past, begin, end, horizon, settings), (end - begin) // settings.most_times, 1)
     times = np.arange(end, begin - 1, -every, dtype=np.int64)[::-1]
     pairs = labels.at_risk(past, times)
     outcome = labels.outcomes(past, pairs, horizon, after=after, known_until=known_until)
@@ -177,6 +172,16 @@ def sample(
     weight = np.ones(rows.size)
     weight[failed.size :] = share * healthy.size / max(keep, 1)
     return Sample(pairs.where(rows), outcome[rows] == 1, weight)
+
+
+def _spacing(past: Dataset, begin: int, end: int, horizon: int, settings: TrainingSettings) -> int:
+    """Microseconds between training moments: a horizon, as scores are asked; down to a seventh where failures are few.
+
+    Closer pairs show one failure several times, and a leaf of twenty pairs is then three units.
+    """
+    starts = np.zeros(0, np.int64) if past.failures is None else past.failures.start
+    failures = int(((starts > begin) & (starts <= end + horizon)).sum())
+    return horizon // min(max(-(-settings.enough_failing // max(failures, 1)), 1), 7)
 
 
 def _fit_step(
@@ -212,7 +217,7 @@ def _fit_step(
     say(f"{name}: {len(sides) + 1} fits, on each half of the units to calibrate on the other, and on all")
     # All at once: where there are more cores than members, none waits.
     parts = [*((features[rows], drawn.failed[rows]) for rows in sides), (features, drawn.failed)]
-    *folds, members = _fit(parts, builder.names, settings)
+    *folds, members = fit_ensembles(parts, builder.names, builder.spec, settings)
     for rows, fold in zip(sides, folds, strict=True):
         step = HorizonStep(horizon, fold, Calibration(1.0, 0.0, 0, 0))
         other = half[slice_pairs.unit] != half[drawn.pairs.unit[rows][0]]
@@ -254,85 +259,6 @@ def _features(builder: Builder, pairs: labels.Pairs, settings: TrainingSettings)
         return builder.build(pairs.unit, pairs.time)
     jobs = [delayed(builder.build)(pairs.unit[k : k + CHUNK], pairs.time[k : k + CHUNK]) for k in starts]
     return np.concatenate(cast("list[Matrix]", Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)))
-
-
-def _fit(
-    parts: Sequence[tuple[Matrix, Bools]], names: Sequence[str], settings: TrainingSettings
-) -> list[tuple[Member, ...]]:
-    """An ensemble for each part (features, who failed). `prefer` is a wish: where a backend is set, such as Ray, that one
-    takes the jobs."""
-    of_parts = [_jobs(features, failed, names, settings) for features, failed in parts]
-    jobs = [job for of_part in of_parts for job in of_part]
-    fitted = iter(cast("list[Member]", Parallel(n_jobs=settings.jobs, prefer="threads")(jobs)))
-    return [tuple(islice(fitted, len(of_part))) for of_part in of_parts]
-
-
-def _jobs(features: Matrix, failed: Bools, names: Sequence[str], settings: TrainingSettings) -> list[Any]:
-    """Boosted trees, a forest and a regression on the logs of rates and counts of damage; their logits are averaged.
-
-    None sees the sample's weights: drawing healthy pairs shifts every logit by the same amount, which calibration undoes.
-    """
-    low, high = np.fmin.reduce(features, axis=0), np.fmax.reduce(features, axis=0)
-    told = np.flatnonzero(high > low)
-    listed = np.array(names)[told].tolist()
-    never_safer = np.array([damage(name) for name in listed], dtype=np.int8)
-    jobs: list[Any] = [
-        delayed(_boost)(features, failed, told, never_safer, settings),
-        delayed(_forest)(features, failed, told, never_safer, settings),
-    ]
-    straight = np.array([_is_straight(name) for name in listed], dtype=bool)
-    if straight.any():
-        jobs.append(delayed(_regression)(features, failed, told[straight], never_safer[straight] > 0))
-    return jobs
-
-
-def _is_straight(name: str) -> bool:
-    """Whether a feature's logarithm is what its log-odds go with: rates of events, counts of damage, age."""
-    subject, what = parted(name)
-    rate = subject == "events" or what.startswith("rate_") or what == "hazard"
-    return rate or name == "age.observed" or bool(damage(name))
-
-
-def _boost(
-    features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: TrainingSettings
-) -> Member:
-    # The categories are numbers here: scikit-learn's own encoding of them brings types that skops rightly refuses.
-    how: dict[str, Any] = {
-        "learning_rate": 0.05,
-        "max_iter": settings.rounds,
-        "max_leaf_nodes": 4,
-        "min_samples_leaf": 40,
-        "l2_regularization": 5.0,
-        "max_features": 0.3,
-        "early_stopping": False,
-        "categorical_features": None,
-        "monotonic_cst": never_safer,
-    }
-    model = HistGradientBoostingClassifier(random_state=0, **how)
-    with threadpool_limits(1):  # in this thread, too
-        model.fit(features[:, columns], failed)
-    return Member(model, columns)
-
-
-def _forest(
-    features: Matrix, failed: Bools, columns: Ints, never_safer: NDArray[np.int8], settings: TrainingSettings
-) -> Member:
-    # Where a value may only raise the risk, "not reported" must not be the lowest of all: it stands as none there, and
-    # the features beside it (reported for how long, how many are missing) still tell that it is not known.
-    missing = np.where(never_safer > 0, np.float32(0.0), MISSING)
-    how: dict[str, Any] = {"min_samples_leaf": settings.leaf, "max_features": 0.15, "max_samples": 0.5, "n_jobs": 1}
-    model = RandomForestClassifier(settings.trees, random_state=0, monotonic_cst=never_safer, **how)
-    member = Member(cast("Classifier", model), columns, missing)
-    model.fit(member.inputs(features), failed)
-    return member
-
-
-def _regression(features: Matrix, failed: Bools, columns: Ints, never_safer: Bools) -> Member:
-    missing = np.nan_to_num(np.nanmedian(features[:, columns], axis=0)).astype(np.float32)
-    model = LogisticRegression()
-    member = Member(cast("Classifier", model), columns, missing, logged=True)
-    fit_regression(model, member.inputs(features).astype(np.float64), failed, never_safer)
-    return member
 
 
 __all__ = ["FeatureSpec", "Sample", "Say", "TrainingSettings", "sample", "silent", "train"]

@@ -54,7 +54,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.append(hours(NODES, times, errors=ILL, outages=outages), times, NODES, [])
     past = store.read()
     data = build(tables(past, lives(past), failures(past)))
-    model = train(data, [MICRO_DAY, 2 * MICRO_DAY], settings=replace(QUICK, trees=4, rounds=15, fewest_healthy=300))
+    model = train(data, [MICRO_DAY, 2 * MICRO_DAY], settings=replace(QUICK, trees=4, fewest_healthy=300))
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -176,9 +176,7 @@ def test_a_model_that_cant_be_used_is_named_and_the_limits_carry_on(
 
 
 def test_a_model_about_another_kind_of_fleet_says_so(lived: Path, tmp_path: Path) -> None:
-    save_model(
-        tmp_path / "m", train(build(other_fleet(40)), [7 * MICRO_DAY], settings=replace(QUICK, trees=2, rounds=5))
-    )
+    save_model(tmp_path / "m", train(build(other_fleet(40)), [7 * MICRO_DAY], settings=replace(QUICK, trees=2)))
     (line,) = unknown(risks(models(lived, model=str(tmp_path / "m")), look(LAST))[WELL])
     assert line == (
         "learned forecast: the model needs errors, temperature, power_on_hours, which nothing here reports: 3 of its 3 signals"

@@ -198,7 +198,7 @@ def test_scoring_from_the_folder_is_scoring_from_what_was_known_then(tmp_path: P
     past = later.read()
     write_dataset(tmp_path / "data", tables(past, lives(past, left), failures(past)))
     folder = read_dataset(tmp_path / "data", now=datetime.fromtimestamp(past.until, UTC))
-    model = train(folder, [MICRO_DAY, 2 * MICRO_DAY], settings=replace(QUICK, trees=4, rounds=10, fewest_healthy=300))
+    model = train(folder, [MICRO_DAY, 2 * MICRO_DAY], settings=replace(QUICK, trees=4, fewest_healthy=300))
     now = then.read()
     ring = build(tables(now, lives(now, [one for one in left if one[1] <= middle])))
     at = middle * 1_000_000
