@@ -35,6 +35,7 @@ _FIRMWARE_WORDS = re.compile(
 _DISK_NAME = re.compile(
     r"\bsd (?P<hctl>(?P<host>\d+):\d+:\d+:\d+): \[(?P<name>sd[a-z]{1,3})\](?P<removable>.*removable)?"
 )
+_NIC_NAME = re.compile(r"^[\w-]+ (?P<device>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]):? (?P<name>[A-Za-z]\w{2,14}): ")
 _USB_GONE = re.compile(r"^usb [\d.-]+: USB disconnect")
 _USB_PULLED = timedelta(seconds=60)
 """Errors of a disk this soon after something was pulled from USB are of what was pulled."""
@@ -77,6 +78,8 @@ class LineReader:
         self._number = ""
         self._mcelog: _Record | None = None
         self._disks: dict[str, str] = {}
+        self._nics: dict[str, str] = {}
+        """by PCI address"""
         self._removable: set[str] = set()
         self._usb_gone: datetime | None = None
 
@@ -105,7 +108,9 @@ class LineReader:
         return [*self._end_firmware(), *self._end_mcelog()]
 
     def named(self, event: HardwareEvent) -> HardwareEvent:
-        """The event with its disk's name, where a number was all that the line had and other lines tell the name."""
+        """The event with its disk's or interface's name, where a line had only a number and other lines tell the name."""
+        if event.component is Component.NETWORK and event.part in self._nics:
+            return event.model_copy(update={"part": self._nics[event.part]})
         if event.component is not Component.STORAGE:
             return event
         name = self._disks.get(event.part)
@@ -140,6 +145,10 @@ class LineReader:
             self._disks[found["hctl"]] = found["name"]
             if found["removable"]:
                 self._removable.add(found["name"])
+            return
+        found = _NIC_NAME.match(message)
+        if found is not None:
+            self._nics[found["device"]] = found["name"]
         elif _USB_GONE.match(message):
             self._usb_gone = at
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 
+from tools.logs.patterns.filesystems import ARRAYS, SMARTD
 from tools.logs.patterns.machine import MACHINE
 from tools.logs.patterns.memory import MEMORY
 from tools.logs.patterns.network import NETWORK
-from tools.logs.patterns.storage import ARRAYS, CONTROLLERS, DISKS, SMARTD
+from tools.logs.patterns.storage import CONTROLLERS, DISKS
 from tools.logs.patterns.table import Match, Pattern, first_match, harmless
 
 __all__ = ["KERNEL", "Match", "Pattern", "harmless", "is_known_harmless", "lines_with_hints", "match_kernel"]
@@ -70,7 +71,9 @@ _HINTS = tuple(
         b"class=|imeout|imed out|TX |Tx |tx |Adapter|adapter|mlx|bnxt|"
         b"unrecoverable|now running without|event detected|offlining|dead device|USB disconnect|"
         b"Attached SCSI|BERT|CPUs|mcelog|rasdaemon|smartd|zed|mdadm|"
-        b"error, dev|_STATUS[|waited|Rebuild failed|reset failed|MC assert|Unit Hang|Device offlined|fatal"
+        b"error, dev|_STATUS[|waited|"
+        b"VD |Predictive|restarted|Reset successful|device-mapper|JBD2|corruption|"
+        b"Rebuild failed|reset failed|MC assert|Unit Hang|Device offlined|fatal"
     ).split(b"|")
 )
 """What every pattern's line contains, and the tags of the programs that speak for the hardware."""

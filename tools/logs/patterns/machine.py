@@ -32,15 +32,16 @@ MACHINE: tuple[Pattern, ...] = (
         "pcieport 0000:3a:00.0: AER: Multiple Correctable error message received from 0000:3b:00.0",
     ),
     pattern(
-        rf"{_BDF}: PCIe Bus Error: severity=Uncorrect(?:ed|able) \((?:Fatal|Non-Fatal)\)",
+        rf"{_BDF}: (?:AER: )?PCIe Bus Error: severity=Uncorrect(?:ed|able) \((?:Fatal|Non-Fatal)\)",
         K.PCIE,
         C.NODE,
         S.CRITICAL,
         "nvme 0000:01:00.0: PCIe Bus Error: severity=Uncorrected (Non-Fatal), type=Transaction Layer, (Requester ID)",
+        "nvme 0000:01:00.0: AER: PCIe Bus Error: severity=Uncorrected (Fatal), type=Inaccessible, (Unregistered Agent ID)",
         "pcieport 0000:00:1c.0: PCIe Bus Error: severity=Uncorrectable (Fatal), type=Transaction Layer, (Receiver ID)",
     ),
     pattern(
-        rf"{_BDF}: PCIe Bus Error: severity=Correct(?:ed|able)",
+        rf"{_BDF}: (?:AER: )?PCIe Bus Error: severity=Correct(?:ed|able)",
         K.PCIE,
         C.NODE,
         S.WARNING,

@@ -14,7 +14,7 @@ K, C, S = HardwareEventKind, Component, Severity
 
 MEMORY: tuple[Pattern, ...] = (
     pattern(
-        r"EDAC (?P<part>MC\d+): (?:\d+ )?UE ",
+        r"EDAC (?:\w+ )?(?P<part>MC\d+): (?:\d+ )?UE ",
         K.MEMORY_UNCORRECTED,
         C.MEMORY,
         S.CRITICAL,
@@ -23,14 +23,14 @@ MEMORY: tuple[Pattern, ...] = (
         'EDAC MC0: UE page 0x0, offset 0x0, grain 0, row 5, labels ":": amd64_edac',
     ),
     pattern(
-        r"EDAC (?P<part>MC\d+): \d{3,} CE ",
+        r"EDAC (?:\w+ )?(?P<part>MC\d+): \d{3,} CE ",
         K.MEMORY_CORRECTED,
         C.MEMORY,
         S.CRITICAL,
         "EDAC MC0: 240 CE memory read error on CPU_SrcID#0_Ha#0_Chan#1_DIMM#0 (channel:1 slot:0 page:0x12f03a)",
     ),
     pattern(
-        r"EDAC (?P<part>MC\d+): (?:\d+ )?CE ",
+        r"EDAC (?:\w+ )?(?P<part>MC\d+): (?:\d+ )?CE ",
         K.MEMORY_CORRECTED,
         C.MEMORY,
         S.WARNING,
@@ -47,7 +47,7 @@ MEMORY: tuple[Pattern, ...] = (
         "Memory failure: 0x12f03a: Sending SIGBUS to qemu-system-x86:4121 due to hardware memory corruption",
     ),
     pattern(
-        r"Uncorrected hardware memory error in (?:user-access|kernel)",
+        r"Uncorrected hardware memory error in (?:user-access|kernel)|Killing \S+ due to hardware memory corruption",
         K.MEMORY_UNCORRECTED,
         C.MEMORY,
         S.CRITICAL,

@@ -74,6 +74,15 @@ NETWORK: tuple[Pattern, ...] = (
         "i40e 0000:18:00.0: PF reset failed, -15",
     ),
     pattern(
+        r"(?:mlx5_core|bnxt_en) (?P<part>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])[^:]*: "
+        r"(?:.*timeout\. Will cause a leak|Error \(timeout: \d+\) msg)",
+        K.LINK_DOWN,
+        C.NETWORK,
+        S.WARNING,
+        "mlx5_core 0000:3b:00.0: wait_func:1162:(pid 1234): ENABLE_HCA(0x104) timeout. Will cause a leak of a command resource",
+        "bnxt_en 0000:04:00.0 eno1np0: Error (timeout: 500015) msg {0x41 0x20f} len:0",
+    ),
+    pattern(
         r"(?P<part>[\w.-]+): now running without any active interface|(?P<part_old>[\w.-]+): now "
         r"running without any active slave",
         K.LINK_DOWN,
@@ -122,14 +131,14 @@ NETWORK: tuple[Pattern, ...] = (
         "mlx5_core 0000:5e:00.0 enp94s0f0: Link up",
     ),
     pattern(
-        r"igb: (?P<part>[\w.-]+) NIC Link is Down",
+        r"(?:igb|igc|e1000e?|ixgbe): (?P<part>[\w.-]+) NIC Link is Down",
         K.LINK_DOWN,
         C.NETWORK,
         S.WARNING,
         "igb: eno1 NIC Link is Down",
     ),
     pattern(
-        r"igb: (?P<part>[\w.-]+) NIC Link is Up",
+        r"(?:igb|igc|e1000e?|ixgbe): (?P<part>[\w.-]+) NIC Link is Up",
         K.LINK_UP,
         C.NETWORK,
         S.INFO,

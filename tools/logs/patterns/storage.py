@@ -1,8 +1,7 @@
-"""Lines about controllers, disks, arrays and file systems, and smartd's.
+"""Lines about storage controllers and disks.
 
 Formats: drivers/ata/libata-*.c, drivers/scsi (sd, scsi_error, hpsa, smartpqi, megaraid_sas, mpt3sas, aacraid), block/blk-core.c
-(the names of its errors), drivers/nvme/host (pci.c, core.c), drivers/md, fs/{ext4,jbd2,xfs,btrfs}, OpenZFS's zed and spa_misc.c,
-smartmontools' smartd.cpp, mdadm's Monitor.c.
+(the names of its errors), drivers/nvme/host (pci.c, core.c).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from tools.logs.patterns.table import Pattern, pattern
 K, C, S, P = HardwareEventKind, Component, Severity, PartClass
 _NAME = r"(?:sd[a-z]{1,3}|nvme\d+n\d+|vd[a-z]{1,2}|mmcblk\d+|dm-\d+|md\d+)"
 _DISK = rf"(?P<part>{_NAME})"
-_SCSI = rf"(?:sd (?P<part_hctl>\d+:\d+:\d+:\d+):(?: \[(?P<part_named>{_NAME})\])?|\[{_DISK}\])"
+_SCSI = rf"(?:\b(?:sd|scsi) (?P<part_hctl>\d+:\d+:\d+:\d+):(?: \[(?P<part_named>{_NAME})\])?|\[{_DISK}\])"
 """`sd 0:0:0:0: [sda]`, or without the name where the driver did not know it."""
 _PCI = r"(?P<part>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])"
 
@@ -42,7 +41,7 @@ CONTROLLERS: tuple[Pattern, ...] = (
     pattern(
         rf"megaraid_sas {_PCI}: (?:.*killing adapter scsi|.*Adapter is (?:dead|not responding)|.*[Cc]ontroller "
         rf"in crit error|.*Diag reset adapter never cleared"
-        r"|.*cannot be recovered|.*FATAL.*Controller|.*adapter reset failed)",
+        r"|.*cannot be recovered|.*adapter reset failed)",
         K.DISK_IO,
         C.STORAGE,
         S.CRITICAL,
@@ -54,12 +53,39 @@ CONTROLLERS: tuple[Pattern, ...] = (
     ),
     pattern(
         rf"megaraid_sas {_PCI}: (?:.*(?:FW|Firmware) in FAULT state|.*resetting fusion adapter|.*Fatal "
-        rf"firmware error|.*FATAL\) )",
+        rf"firmware error|.*Controller encountered a fatal error and was reset)",
         K.DISK_IO,
         C.STORAGE,
         S.WARNING,
         "megaraid_sas 0000:18:00.0: FW in FAULT state Fault code:0x10000 subcode:0x0 func:megasas_wait_for_outstanding_fusion",
         "megaraid_sas 0000:18:00.0: resetting fusion adapter scsi0.",
+        cls=P.CONTROLLER,
+    ),
+    pattern(
+        rf"megaraid_sas {_PCI}: .*VD \S+ is now (?:OFFLINE|DELETED)",
+        K.DISK_IO,
+        C.STORAGE,
+        S.CRITICAL,
+        "megaraid_sas 0000:03:00.0: 5263 (627s/0x0001/FATAL) - VD 00/0 is now OFFLINE",
+        cls=P.CONTROLLER,
+    ),
+    pattern(
+        rf"megaraid_sas {_PCI}: .*(?:VD \S+ is now (?:PARTIALLY )?DEGRADED|Predictive failure: PD|"
+        r"PD \S+ is (?:now )?(?:FAILED|not supported))",
+        K.DISK_SMART,
+        C.STORAGE,
+        S.WARNING,
+        "megaraid_sas 0000:03:00.0: 5264 (627s/0x0001/CRIT) - VD 00/0 is now DEGRADED",
+        "megaraid_sas 0000:03:00.0: 5264 (627s/0x0002/WARN) - Predictive failure: PD 05(e0x20/s5)",
+        cls=P.REDUNDANT,
+    ),
+    pattern(
+        rf"megaraid_sas {_PCI}: (?:Reset successful|FW was restarted successfully)",
+        K.DISK_IO,
+        C.STORAGE,
+        S.WARNING,
+        "megaraid_sas 0000:03:00.0: Reset successful for scsi0.",
+        asserted=False,
         cls=P.CONTROLLER,
     ),
     pattern(
@@ -234,131 +260,5 @@ DISKS: tuple[Pattern, ...] = (
         S.WARNING,
         "<...>-1234 [002] 0.000127: diskerror_event: 2026-11-23 04:00:00 +0000 dev=8:0 (sda), sector=1234, "
         "nr_sector=8, error='I/O error'",
-    ),
-)
-
-ARRAYS: tuple[Pattern, ...] = (
-    pattern(
-        r"md/raid[\w:]*:(?P<part>md\d+): (?:Cannot continue operation|not enough operational|.*[Aa]ll "
-        r"(?:mirrors|devices) (?:have )?failed)",
-        K.DISK_IO,
-        C.STORAGE,
-        S.CRITICAL,
-        "md/raid:md5: Cannot continue operation (2/4 failed).",
-        "md/raid10:md1: not enough operational mirrors.",
-    ),
-    pattern(
-        r"md/raid[\w:]*:(?P<part>md\d+): (?:Disk failure on |Operation continuing on )|(?:Fail|DegradedArray) "
-        r"event detected on md device /dev/(?P<part_mdadm>md\S+?),?(?:\s|$)",
-        K.DISK_IO,
-        C.STORAGE,
-        S.WARNING,
-        "md/raid1:md0: Disk failure on sdb1, disabling device.",
-        "md/raid10:md1: Disk failure on nvme0n1p2, disabling device.",
-        "DegradedArray event detected on md device /dev/md0",
-        "Fail event detected on md device /dev/md0, component device /dev/sdb1",
-        cls=P.REDUNDANT,
-    ),
-    pattern(
-        r"EXT4-fs (?:error )?\((?:device )?(?P<part>[\w-]+)\):.*(?:Remounting filesystem read-only|Detected aborted journal)"
-        r"|XFS \((?P<part_xfs>[\w-]+)\): (?!User initiated).*(?:Shutting down filesystem|[Ff]ilesystem "
-        r"has been shut down|xfs_do_force_shutdown)"
-        r"|BTRFS(?: info| error| critical)?[: ]*(?:error )?\(device (?P<part_btrfs>[\w-]+)(?: state "
-        r"\w+)?\).*(?:forced readonly|errno=-5|IO failure)"
-        r"|Aborting journal on device (?P<part_jbd>[\w-]+?)-\d+\.|(?:FAT-fs|F2FS-fs) \((?P<part_other>[\w-]+)\): "
-        r"Filesystem has been set read-only",
-        K.DISK_IO,
-        C.STORAGE,
-        S.CRITICAL,
-        "EXT4-fs error (device sda1): ext4_journal_check_start:83: Detected aborted journal",
-        "EXT4-fs (sda1): Remounting filesystem read-only",
-        "XFS (sdb1): Log I/O Error Detected. Shutting down filesystem",
-        "XFS (dm-3): Filesystem has been shut down due to log error (0x2).",
-        "BTRFS: error (device sda2) in btrfs_commit_transaction:2494: errno=-5 IO failure (Error while writing out transaction)",
-        "BTRFS info (device sda2): forced readonly",
-        "BTRFS info (device dm-0 state EA): forced readonly",
-        "Aborting journal on device sda1-8.",
-    ),
-    pattern(
-        r"BTRFS (?:error|warning|critical) \(device (?P<part>[\w-]+)[^)]*\): (?:bdev \S+ errs: (?!wr "
-        r"0, rd 0, flush 0, corrupt 0)|csum failed|corrupt leaf|.*csum failed)",
-        K.DISK_IO,
-        C.STORAGE,
-        S.WARNING,
-        "BTRFS error (device sda1): bdev /dev/sda1 errs: wr 0, rd 12, flush 0, corrupt 0, gen 0",
-    ),
-    pattern(
-        r"(?:Pool|pool)[ =]'?(?P<part>[\w.-]+)'? (?:has encountered an uncorrectable I/O failure|"
-        r".*pool I/O.*suspended)|class=io_failure pool='?(?P<part_zed>[\w.-]+)'?",
-        K.DISK_IO,
-        C.STORAGE,
-        S.CRITICAL,
-        "WARNING: Pool 'tank' has encountered an uncorrectable I/O failure and has been suspended.",
-        "eid=14 class=io_failure pool='tank'",
-    ),
-    pattern(
-        r"class=statechange pool='?[\w.-]+'? .*?vdev=(?P<part>\S+) .*state=(?:FAULTED|UNAVAIL|DEGRADED|REMOVED)"
-        r"|class=(?:probe_failure|vdev\.\w+) pool='?[\w.-]+'?(?: .*?vdev=(?P<part_probe>\S+))?",
-        K.DISK_IO,
-        C.STORAGE,
-        S.CRITICAL,
-        "eid=12 class=statechange pool='tank' vdev=sdc state=FAULTED",
-        "eid=13 class=statechange pool='tank' vdev=sdc1 vdev_state=FAULTED",
-        cls=P.REDUNDANT,
-    ),
-    pattern(
-        r"class=(?:io|checksum|data|delay) pool='?[\w.-]+'?(?: .*?vdev=(?P<part>\S+))?",
-        K.DISK_IO,
-        C.STORAGE,
-        S.WARNING,
-        "eid=9 class=checksum pool='tank' vdev=sdc algorithm=fletcher4",
-        cls=P.REDUNDANT,
-    ),
-    pattern(
-        r"class=statechange pool='?[\w.-]+'? .*?vdev=(?P<part>\S+) .*state=ONLINE",
-        K.DISK_IO,
-        C.STORAGE,
-        S.CRITICAL,
-        "eid=15 class=statechange pool='tank' vdev=sdc state=ONLINE",
-        asserted=False,
-        cls=P.REDUNDANT,
-    ),
-)
-
-_DEVICE = r"Device: /dev/(?P<part>[\w/-]+(?: \[(?:megaraid_disk|cciss_disk|3ware_disk|areca_disk#?)_?\w+\])?)[, ]"
-
-SMARTD: tuple[Pattern, ...] = (
-    pattern(
-        rf"{_DEVICE}.*(?:FAILED SMART self-check|SMART Failure:|Failed SMART usage Attribute|Failed "
-        rf"SMART prefailure)",
-        K.DISK_SMART,
-        C.STORAGE,
-        S.CRITICAL,
-        "Device: /dev/sda [SAT], FAILED SMART self-check. BACK UP DATA NOW!",
-        "Device: /dev/sg2 [megaraid_disk_16], SMART Failure: HARDWARE IMPENDING FAILURE GENERAL HARD DRIVE FAILURE",
-        "Device: /dev/sda, SMART Failure: FAILURE PREDICTION THRESHOLD EXCEEDED: ascq=0x0",
-        "Device: /dev/sdb [SAT], Failed SMART usage Attribute: 184 End-to-End_Error.",
-    ),
-    # Byte 0 of an NVMe drive's health log: bit 2 reliability degraded, bit 3 read-only (NVM Express base, 5.14.1.2).
-    pattern(
-        rf"{_DEVICE}.*Critical Warning \(0x[0-9a-f]*[4-9a-f]\)",
-        K.DISK_SMART,
-        C.STORAGE,
-        S.CRITICAL,
-        "Device: /dev/nvme0, Critical Warning (0x04): reliability",
-    ),
-    pattern(
-        rf"{_DEVICE}.*(?:unreadable \(pending\) sectors|ffline uncorrectable sectors|Self-Test Log "
-        rf"error count increased|Critical Warning"
-        r"|ATA error count increased|failed to read SMART (?:Attribute Data|values)|reached critical "
-        r"limit|unable to open|No such device)",
-        K.DISK_SMART,
-        C.STORAGE,
-        S.WARNING,
-        "Device: /dev/sda [SAT], 8 Currently unreadable (pending) sectors",
-        "Device: /dev/sdb [SAT], 2 Offline uncorrectable sectors",
-        "Device: /dev/sdc [SAT], ATA error count increased from 12 to 388",
-        "Device: /dev/sdc [SAT], failed to read SMART Attribute Data",
-        "Device: /dev/nvme0, Critical Warning (0x01): available spare",
     ),
 )
