@@ -63,6 +63,8 @@ OF_CLASS: dict[tuple[PartClass, Severity], tuple[float, float]] = {
 }
 """Where the part says more than the kind of record, in place of `HAZARD`: what may fail while the node goes on, and what takes
 all of its disks along."""
+ONE_DISK = 0.7
+"""The most that the records of one disk weigh, however many: a dying disk repeats itself, and most nodes outlive it."""
 WITHOUT_WEIGHT = frozenset({P.USB_NIC, P.UNUSED_PORT, P.REMOVABLE})
 """Their records say nothing of the node."""
 CORRECTED = frozenset({K.MACHINE_CHECK, K.PCIE, K.MEMORY_CORRECTED, K.THROTTLE})
@@ -145,7 +147,9 @@ def _hazard(
     )
     age = max(0.0, now - newest)
     if not is_corrected:
-        weight = 1.0 - (1.0 - weight) ** (1.0 + math.log2(len(alike)))
+        repeated = 1.0 - (1.0 - weight) ** (1.0 + math.log2(len(alike)))
+        is_disk = kind in (K.DISK_IO, K.DISK_SMART) and part_class is not P.CONTROLLER
+        weight = max(weight, min(repeated, ONE_DISK)) if is_disk else repeated
     leaves_nothing = kind in _LEAVES_NOTHING or part_class in _RESERVES
     weight *= 0.5 ** (age / HALF_LIFE_SECONDS) * ((GONE_FOR_GOOD if leaves_nothing else GONE_AWAY) if gone else 1.0)
     return EventHazard(kind, severity, part, len(alike), age, gone, min(weight, 0.98), hours * 3600.0, part_class)

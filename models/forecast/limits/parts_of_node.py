@@ -17,7 +17,7 @@ from models.forecast.limits.part import HORIZON_SECONDS, PartRisk, Unknown, asse
 from models.forecast.limits.screen import calm
 from models.parts import fault_domain, supply_name
 from models.risk import Driver
-from models.signal import Component, HardwareEventKind, SignalHistory, SignalKind
+from models.signal import Component, HardwareEventKind, PartClass, SignalHistory, SignalKind
 from models.text import visible
 
 TWO_HOURS, WEEK = 1, 3
@@ -190,6 +190,7 @@ _OF_KIND = {
     HardwareEventKind.MEMORY_CORRECTED: "memory",
     HardwareEventKind.MEMORY_UNCORRECTED: "memory",
     HardwareEventKind.MACHINE_CHECK: "processor",
+    HardwareEventKind.LOCKUP: "kernel",
 }
 _COMPONENT = {
     HardwareEventKind.DISK_IO: Component.STORAGE,
@@ -199,20 +200,39 @@ _COMPONENT = {
 }
 
 
+_SUPPLY_KINDS = frozenset(
+    {HardwareEventKind.POWER_SUPPLY, HardwareEventKind.POWER_LOST, HardwareEventKind.VOLTAGE, HardwareEventKind.CURRENT}
+)
+_DISK_KINDS = frozenset({HardwareEventKind.DISK_IO, HardwareEventKind.DISK_SMART})
+
+
 def event_fact(hazard: EventHazard, told: Told) -> Fact:
-    """A kind of records on one part as a fact of its fault domain."""
+    """A kind of records on one part as a fact of its fault domain. Of what it is one of several says its part class."""
     domain = _OF_KIND.get(hazard.kind) or fault_domain(_COMPONENT.get(hazard.kind, Component.POWER), hazard.part)
     reserve = ""
-    if hazard.kind is HardwareEventKind.POWER_SUPPLY and supply_name(hazard.part) is not None:
-        reserve = "supplies"
-    elif hazard.kind is HardwareEventKind.FAN and hazard.part:
-        reserve = "fans"
-    elif hazard.kind is HardwareEventKind.LINK_DOWN and told.bonds and hazard.part not in told.bonds:
-        domain, reserve = "link:bond", "links"
+    supply = supply_name(hazard.part)
+    match hazard.part_class:
+        case PartClass.REDUNDANCY:
+            # Which of them is missing, others tell.
+            domain, reserve = "redundancy", "sets"
+        case PartClass.REDUNDANT if hazard.kind in _SUPPLY_KINDS or supply is not None:
+            domain, reserve = f"supply:{supply or hazard.part}", "supplies"
+        case PartClass.REDUNDANT if hazard.kind is HardwareEventKind.FAN:
+            reserve = "fans"
+        case PartClass.REDUNDANT if hazard.kind in _DISK_KINDS:
+            reserve = "disks"
+        case PartClass.REDUNDANT if hazard.kind is HardwareEventKind.LINK_DOWN:
+            domain, reserve = "link:bond", "links"
+        case _:
+            if hazard.kind is HardwareEventKind.POWER_SUPPLY and supply is not None:
+                reserve = "supplies"
+            elif hazard.kind is HardwareEventKind.LINK_DOWN and told.bonds and hazard.part not in told.bonds:
+                domain, reserve = "link:bond", "links"
     curve = tuple(hazard.within(h) for h in HORIZON_SECONDS)
     if reserve == "supplies" and told.word.by_domain.get(domain) == 0.0:
         curve = tuple(RECOVERED * p for p in curve)
-    return Fact(domain=domain, curve=curve, source="event", part=hazard.part, reserve=reserve)
+    part = "" if reserve == "sets" else hazard.part
+    return Fact(domain=domain, curve=curve, source="event", part=part, reserve=reserve)
 
 
 RECOVERED = 0.1

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from models.forecast.limits.events import EventHazard, event_hazards
+from models.forecast.limits.node import assess_node
 from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
 
 K, S, P = HardwareEventKind, Severity, PartClass
@@ -121,3 +122,34 @@ def test_a_leg_of_a_bond_is_one_whoever_tells_of_it() -> None:
 def test_a_boot_ends_a_lockup() -> None:
     stuck = event(K.LOCKUP, S.CRITICAL, ago=600)
     assert soon([stuck]) > TRIGGER > NO_TARGET > soon([stuck, event(K.BOOT, S.INFO, ago=300)])
+
+
+# ---- together, as a node's risk ----
+
+
+def within_two_hours(*events: HardwareEvent) -> float:
+    return assess_node("node-a", [], events, now=NOW.timestamp()).probability["2h"]
+
+
+def test_one_supply_of_two_keeps_vms_away_and_no_more_until_its_partner_is_in_trouble() -> None:
+    one = [
+        event(K.POWER_SUPPLY, S.CRITICAL, "0x3b", cls=P.REDUNDANT),
+        event(K.POWER_LOST, S.CRITICAL, "0x3b", cls=P.REDUNDANT),
+        event(K.POWER_SUPPLY, S.WARNING, "0x3e", cls=P.REDUNDANCY),
+    ]
+    assert NO_TARGET < within_two_hours(*one) < 0.25
+    other = event(K.POWER_LOST, S.CRITICAL, "0x3c", cls=P.REDUNDANT)
+    assert within_two_hours(*one, other) > TRIGGER
+
+
+def test_a_disk_told_of_under_many_names_is_one() -> None:
+    disk = event(K.DISK_IO, S.CRITICAL, "sdd")
+    names = [event(K.DISK_IO, S.WARNING, name) for name in ("ata4", "dm-0", "md0")]
+    assert within_two_hours(disk, *names) < within_two_hours(disk) + 0.01
+    burst = [event(K.DISK_IO, S.CRITICAL, "sdd", ago=600.0 - n) for n in range(300)]
+    assert NO_TARGET < within_two_hours(*burst) < TRIGGER, "one disk, however often it says so"
+
+
+def test_members_of_arrays_are_a_reserve() -> None:
+    member = event(K.DISK_SMART, S.CRITICAL, "0x42", cls=P.REDUNDANT)
+    assert assess_node("node-a", [], [member], now=NOW.timestamp()).probability["24h"] < 0.25
