@@ -27,7 +27,16 @@ from tools.ports.vms import DiskObservation, VmObservation
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 MOVE = Action(kind=ActionKind.LIVE_MIGRATE, vm="vm-1", vm_name="web", source="a", target="b")
 FOUND = VmObservation(
-    "vm-1", "web", "a", VmState.RUNNING, True, (DiskObservation("vda", "/web.raw", "raw", 1 << 30, 1 << 20, False),)
+    uuid="vm-1",
+    name="web",
+    node="a",
+    state=VmState.RUNNING,
+    persistent=True,
+    disks=(
+        DiskObservation(
+            device="vda", path="/web.raw", format="raw", virtual_bytes=1 << 30, allocated_bytes=1 << 20, shared=False
+        ),
+    ),
 )
 INTENDED = AttemptIntended(action=MOVE, initial=FOUND)
 Opener = Callable[[], Journal]
