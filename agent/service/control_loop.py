@@ -190,7 +190,8 @@ class ControlLoop:
         # a person takes time, and so does a planner: the fleet must still be the one that was agreed about
         seen, risks = self.look()
         fleet = with_unschedulable(seen, self._cordoned)
-        lookout.take(seen, risks)
+        if agreement.by != "policy":  # the risks that policy agreed on are seconds old
+            lookout.take(seen, risks)
         require_valid_approval(agreement, plan, fleet, now=clock.now())
         with self._looking(lookout) as watcher:
             order = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
