@@ -10,6 +10,7 @@ from agent.actions.shutdown import put_back, stop
 from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
+from models.plan import ActionKind
 from models.policy import SourceRelease
 from tools.domain.files import image_files, snapshot_files, split, state_image
 from tools.ports.archives import ArchiveEntry, ImageFile
@@ -19,6 +20,7 @@ from tools.ports.records.cold import Archived
 from tools.ports.storage import Storage
 from tools.ports.vms import VmObservation
 from tools.prechecks.checks import check_archive
+from tools.prechecks.guest import inventory_of
 
 
 def cold_archive(ctx: AttemptContext) -> AttemptResult:
@@ -35,6 +37,7 @@ def cold_archive(ctx: AttemptContext) -> AttemptResult:
     ctx.require_nobody_else_runs_it()
     check_archive(source, store, before, ctx.vm, ctx.policy.archive)
     domain_xml = source.domain_xml(before.uuid)
+    inventory = inventory_of(source, before)
 
     ctx.record_intent(before)
     started = clock.monotonic()
@@ -50,7 +53,8 @@ def cold_archive(ctx: AttemptContext) -> AttemptResult:
             domain_xml=domain_xml,
             images=_images(ctx, source, before),
             snapshots=snapshots,
-            left_out=snapshot_files(snapshots, image_files(before, shared=True)),
+            left_out=(*snapshot_files(snapshots, image_files(before, shared=True)), *inventory.left_out()),
+            account=inventory.account(ActionKind.COLD_ARCHIVE),
             on_progress=lambda done, total: ctx.progress(
                 "archiving", done / total if total else None, f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
             ),
@@ -110,7 +114,7 @@ def _images(
     """Everything a restore needs besides the definition. Lengths as they are now that the vm has stopped."""
     now = source.observe(before.uuid) or before
     images = [(image, _reader(ctx, source, image)) for image in image_files(now, shared=True)]
-    for file in source.state_files(before.uuid):
+    for file in (*source.state_files(before.uuid), *source.boot_files(before.uuid)):
         images.append((state_image(file), lambda content=file.content: iter(split(content))))
     return images
 

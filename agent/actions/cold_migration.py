@@ -6,7 +6,7 @@ stops only for its own disks, its UEFI variables and its TPM state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
 from agent.actions.attempt import AttemptContext, AttemptResult
@@ -15,14 +15,14 @@ from agent.actions.shutdown import indeterminate, put_back, stop
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError
 from models.evacuation import AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
-from tools.domain.files import image_files
+from tools.domain.files import ONLY_READ_ROLES, image_files
 from tools.ports.archives import ImageFile
 from tools.ports.platform import Platform
 from tools.ports.records.attempts import SourceUndefineIntended
 from tools.ports.records.cold import DefineIntended, StartIntended, TargetUndefineIntended
 from tools.ports.records.disks import StateFileCreated
 from tools.ports.storage import Storage
-from tools.ports.vms import ImageRole, VmObservation
+from tools.ports.vms import ImageRole, StateFile, VmObservation
 from tools.prechecks.checks import check_cold_migration
 
 
@@ -44,12 +44,14 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
     )
     domain_xml, snapshots = source.domain_xml(before.uuid), source.snapshots(before.uuid)
     images = image_files(before, shared=False)
-    below = [image for image in images if image.role is ImageRole.BACKING and not _there(ctx, source, target, image)]
+    below = [image for image in images if image.role in ONLY_READ_ROLES and not _there(ctx, source, target, image)]
+    boot_files = source.boot_files(before.uuid)
 
     ctx.record_intent(before)
     started = clock.monotonic()
     try:
         copied = sum(_copy(ctx, source, target, image) for image in below)
+        _put_small_files(ctx, target, boot_files)  # nothing writes to them while it runs
     except LifeboatError as error:
         return _roll_back(ctx, before, error.message, error.code)
     stopping = clock.monotonic()
@@ -65,9 +67,7 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
             for image in image_files(stopped, shared=False)
             if image.role is ImageRole.DISK
         )
-        for file in source.state_files(before.uuid):
-            if target.write_state_file(file):
-                ctx.record(StateFileCreated(node=target.name, path=file.path))
+        _put_small_files(ctx, target, source.state_files(before.uuid))
         ctx.record(DefineIntended(node=action.target))
         target.define(domain_xml)
         if snapshots:
@@ -162,6 +162,13 @@ def _require_source_off(ctx: AttemptContext, source: Platform) -> None:
             f"{ctx.label} is {now.state if now else 'gone'} on {ctx.action.source}: somebody else acted on it",
             hint="nothing was started on the target",
         )
+
+
+def _put_small_files(ctx: AttemptContext, target: Storage, files: Iterable[StateFile]) -> None:
+    """Those the target does not have already, the very same."""
+    for file in files:
+        if target.write_state_file(file):
+            ctx.record(StateFileCreated(node=target.name, path=file.path))
 
 
 def _there(ctx: AttemptContext, source: Storage, target: Storage, image: ImageFile) -> bool:

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from models.errors import ArchiveFailed, PrecheckFailed
+from tools.domain.files import ONLY_READ_ROLES
 from tools.ports.archives import ImageFile
 from tools.ports.storage import Storage
-from tools.ports.vms import ImageRole
 
 
 def image_sha256(node: Storage, path: str, check: Callable[[], None] = lambda: None) -> tuple[int, str]:
@@ -28,11 +28,11 @@ def already_there(node: Storage, image: ImageFile, sha256: Callable[[], str]) ->
     """
     if not node.disk_exists(image.path):
         return False
-    if image.role is ImageRole.BACKING and image_sha256(node, image.path)[1] == sha256():
+    if image.role in ONLY_READ_ROLES and image_sha256(node, image.path)[1] == sha256():
         return True
     raise PrecheckFailed(
         f"disk {image.path} exists on node {node.name} already"
-        f"{' with other content' if image.role is ImageRole.BACKING else ''}",
+        f"{' with other content' if image.role in ONLY_READ_ROLES else ''}",
         hint="find out whose it is; nothing was overwritten",
     )
 

@@ -15,7 +15,7 @@ from agent.actions.image_copy import image_sha256
 from agent.actions.resources import Resources
 from models.errors import ActionFailed, BadInput, LifeboatError, PrecheckFailed
 from models.evacuation import ObservedState
-from tools.domain.files import STATE_ROLES
+from tools.domain.files import NOT_ITS_OWN, STATE_ROLES
 from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile, WipedImage
 from tools.ports.records.cold import WipeBegun, Wiped, WipeRecordStored
 from tools.ports.storage import Storage
@@ -160,6 +160,9 @@ def _choose(
     for image in reversed(images):
         if image.role in STATE_ROLES:
             targets.append((image, None))
+            continue
+        if image.role in NOT_ITS_OWN:
+            left.append(_report(image, None, "left: the vm only read it, and others may", wiped=False))
             continue
         if not source.disk_exists(image.path):
             left.append(_report(image, None, "it is not there any more", wiped=False))

@@ -83,6 +83,8 @@ class Manifest(Value):
     """what binds sealed chunks to this archive besides their image and number"""
     compression: Literal["zstd"] = "zstd"
     encryption: Encryption | None = None
+    account: tuple[str, ...] = ()
+    """what its definition names on a host, and what became of each for this archive, one line each"""
     left_out: tuple[str, ...] = ()
     """what of the vm is not in the archive, in words, such as a snapshot's memory file"""
 

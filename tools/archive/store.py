@@ -87,6 +87,7 @@ class FsspecArchiveStore(ArchiveReader):
         on_progress: Callable[[int, int], None],
         snapshots: Sequence[str] = (),
         left_out: Sequence[str] = (),
+        account: Sequence[str] = (),
     ) -> ArchiveEntry:
         """As the port says. `on_progress` counts every byte twice: copied, and read back.
 
@@ -103,7 +104,7 @@ class FsspecArchiveStore(ArchiveReader):
             with self._files.explained(what, needed=needed):
                 begun = self._begin(directory, vm)
                 return self._write(
-                    directory, archive_id, begun, vm, domain_xml, images, on_progress, snapshots, left_out
+                    directory, archive_id, begun, vm, domain_xml, images, on_progress, snapshots, left_out, account
                 )
         except (StoreFull, DiffersAfterReadBack):
             with suppress(Exception):  # the first error is the one to tell
@@ -147,6 +148,7 @@ class FsspecArchiveStore(ArchiveReader):
         on_progress: Callable[[int, int], None],
         snapshots: Sequence[str],
         left_out: Sequence[str],
+        account: Sequence[str],
     ) -> ArchiveEntry:
         progress = _Progress(on_progress, 2 * sum(image.image_bytes or image.virtual_bytes for image, _ in images))
         kept = self._complete_segments(directory)
@@ -199,6 +201,7 @@ class FsspecArchiveStore(ArchiveReader):
             ),
             sealed_as=begun.sealed_as,
             encryption=Encryption(key_id=self._cipher.key_id) if self._cipher else None,
+            account=tuple(account),
             left_out=tuple(left_out),
         )
         self._remove_except(

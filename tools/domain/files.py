@@ -8,14 +8,30 @@ from collections.abc import Sequence
 from tools.ports.archives import ImageFile
 from tools.ports.vms import ImageRole, StateFile, VmObservation
 
-STATE_ROLES = (ImageRole.NVRAM, ImageRole.TPM)
-"""small files beside the disks"""
+ONLY_READ_ROLES = (ImageRole.BACKING, ImageRole.MEDIUM)
+"""files that no guest writes to: the very same may be at a target already, and is used then"""
+NOT_ITS_OWN = (ImageRole.MEDIUM, ImageRole.BOOT)
+"""files of the host that a vm reads: never wiped with it"""
+STATE_ROLES = (ImageRole.NVRAM, ImageRole.TPM, ImageRole.BOOT)
+"""small files beside the disks, read and written whole"""
 
 
 def image_files(vm: VmObservation, *, shared: bool) -> list[ImageFile]:
-    """Disks and the images below them, each file once, those below first. Without `shared`, only what other nodes
-    don't reach."""
-    found: dict[str, ImageFile] = {}
+    """Media, then disks and the images below them, each file once, those below first. Without `shared`,
+    only what other nodes don't reach; media never otherwise: they outlive the node where they are."""
+    found: dict[str, ImageFile] = {
+        file.path: ImageFile(
+            file.role,
+            file.device,
+            file.path,
+            file.format,
+            file.virtual_bytes,
+            file.image_bytes,
+            allocated_bytes=file.allocated_bytes,
+        )
+        for file in vm.only_read
+        if file.role is ImageRole.MEDIUM and not file.shared
+    }
     for disk in vm.disks:
         for below in reversed(disk.chain):
             if shared or not below.shared:

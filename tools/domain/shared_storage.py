@@ -15,8 +15,6 @@ class SharedStorage:
     """directories"""
     pools: tuple[str, ...] = ()
     """names of storage pools"""
-    seen: frozenset[str] = frozenset()
-    """paths of images that a node was seen to have in a pool over the network"""
 
     def declares(self, path: str) -> bool:
         """Whether a declared directory holds this file."""
@@ -25,4 +23,4 @@ class SharedStorage:
 
     def holds(self, path: str, *, pool: str = "") -> bool:
         """Whether every node reaches this file, or this volume of a pool."""
-        return path in self.seen or bool(pool and pool in self.pools) or self.declares(path)
+        return bool(pool and pool in self.pools) or self.declares(path)

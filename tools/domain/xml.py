@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from models.errors import BadInput
@@ -83,6 +84,8 @@ class Domain:
     """the largest; 0 for normal pages"""
     demands: tuple[Demand, ...]
     """memory by page size and NUMA cell"""
+    boot_files: tuple[tuple[str, str], ...]
+    """what QEMU reads when it starts, such as `kernel`, and its path"""
     nvram: str | None
     """UEFI variables file"""
     tpm: bool
@@ -90,10 +93,17 @@ class Domain:
     tpm_emulated: bool
     """its state is in files of the node"""
     tpm_directory: str | None
-    """where an emulated TPM's state is; None where libvirt keeps it by itself"""
+    """where an emulated TPM's state is, where the definition names a directory"""
+    tpm_file: str | None
+    """and where it names a file"""
     bound: tuple[str, ...]
     """what ties it to its node, so that it can't be live-migrated, in words; empty when nothing does. Where its disks lie
     is another matter"""
+
+    @property
+    def media(self) -> tuple[DomainDisk, ...]:
+        """What the guest only reads, those on a server left aside: no copy of it is needed."""
+        return tuple(disk for disk in self.disks if not disk.writable and disk.unreadable is None)
 
     @property
     def writable_disks(self) -> tuple[DomainDisk, ...]:
@@ -127,10 +137,12 @@ def parse_domain(xml: str) -> Domain:
         cpu_model=cpu.findtext("model", "") if cpu is not None else "",
         disks=tuple(_disks(root)),
         hugepage_bytes=hugepage_bytes(root),
+        boot_files=tuple(_boot_files(root)),
         nvram=_nvram(root),
         tpm=root.find("./devices/tpm") is not None,
         tpm_emulated=root.find("./devices/tpm/backend[@type='emulator']") is not None,
-        tpm_directory=_text_or_none(root.find("./devices/tpm/backend[@type='emulator']/source"), "path"),
+        tpm_directory=_tpm_source(root, "dir"),
+        tpm_file=_tpm_source(root, "file"),
         bound=_bindings(root),
     )
 
@@ -150,6 +162,20 @@ def _number(text: str, of: str) -> int:
 
 def _text_or_none(element: ET.Element | None, attribute: str) -> str | None:
     return (element.get(attribute) or None) if element is not None else None
+
+
+def _tpm_source(root: ET.Element, of_type: str) -> str | None:
+    source = root.find("./devices/tpm/backend[@type='emulator']/source")
+    if source is None or source.get("type", "dir") != of_type:
+        return None
+    return _text_or_none(source, "path")
+
+
+def _boot_files(root: ET.Element) -> Iterator[tuple[str, str]]:
+    named = [(tag, root.findtext(f"./os/{tag}") or "") for tag in ("kernel", "initrd", "dtb", "shim")]
+    named += [("acpi-table", table.text or "") for table in root.findall("./os/acpi/table")]
+    named += [("fwcfg", entry.get("file", "")) for entry in root.findall("./sysinfo/entry")]
+    yield from ((what, path.strip()) for what, path in named if path.strip())
 
 
 def _nvram(root: ET.Element) -> str | None:

@@ -12,9 +12,11 @@ from tools.bounded_call import BoundedCall
 from tools.domain.shared_storage import SharedStorage
 from tools.domain.xml import Domain, DomainDisk
 from tools.libvirt.volumes import Pool, Volume, describe_volume, find_volume
-from tools.ports.vms import BackingImage, DiskObservation
+from tools.ports.vms import BackingImage, DiskObservation, ImageRole, OnlyReadFile
 
 _QEMU_SECONDS = 3.0
+_PLAIN_FORMATS = ("raw", "qcow2")
+"""others, such as `iso`, are bytes to be copied like raw ones"""
 _MAX_CHAIN = 200
 """QEMU itself takes no more"""
 _PAUSED_REASONS = {
@@ -55,6 +57,16 @@ def shares_file(shared: SharedStorage, path: str, pools: list[Pool], *, pool_nam
     return shared.declares(path) or any(
         (pool.on_network or pool.name in shared.pools) and (pool.name == (pool_name or None) or pool.holds(path))
         for pool in pools
+    )
+
+
+def shared_by_pools(shared: SharedStorage, pools: list[Pool]) -> SharedStorage:
+    """With the pools over the network, which every node that has them sees alike."""
+    network = [pool for pool in pools if pool.on_network or pool.name in shared.pools]
+    directories = (pool.target for pool in network if pool.target.startswith("/"))
+    return SharedStorage(
+        paths=tuple(dict.fromkeys((*shared.paths, *directories))),
+        pools=tuple(dict.fromkeys((*shared.pools, *(pool.name for pool in network)))),
     )
 
 
@@ -115,6 +127,31 @@ def observe_disks(
             )
         )
     return tuple(observed)
+
+
+def observe_only_read(
+    connection: libvirt.virConnect, described: Domain, shared: SharedStorage, pools: list[Pool]
+) -> tuple[OnlyReadFile, ...]:
+    """Media and boot files, as their storage pool has them."""
+    named = [
+        (ImageRole.MEDIUM, disk.device, _volume_path(connection, disk), shares(shared, disk, disk.path, pools))
+        for disk in described.media
+    ]
+    named += [(ImageRole.BOOT, what, path, shares_file(shared, path, pools)) for what, path in described.boot_files]
+    found: dict[str, OnlyReadFile] = {}
+    for role, device, path, is_shared in named:
+        volume = _volume(connection, path)
+        found[path] = OnlyReadFile(
+            role=role,
+            device=device,
+            path=path,
+            format=volume.format if volume is not None and volume.format in _PLAIN_FORMATS else "raw",
+            virtual_bytes=volume.virtual_bytes if volume is not None else 0,
+            allocated_bytes=volume.allocated_bytes if volume is not None else 0,
+            image_bytes=volume.image_bytes if volume is not None else 0,
+            shared=is_shared,
+        )
+    return tuple(found.values())
 
 
 def _chain(

@@ -80,6 +80,7 @@ class LibvirtNode:
 
         # the definitions of its vms
         self.uuid_of = view.uuid_of
+        self.shared_storage = view.shared_storage
         self.domain_xml = view.domain_xml
         self.running_xml = view.running_xml
         self.define = lifecycle.define
@@ -117,11 +118,13 @@ class LibvirtNode:
         self.disk_exists = storage.disk_exists
         self.storage_facts = storage.storage_facts
         self.read_disk = storage.read_disk
+        self.image_header = storage.image_header
         self.create_disk = storage.create_disk
         self.write_disk = storage.write_disk
         self.delete_disk = storage.delete_disk
         self.wipe_disk = storage.wipe_disk
         self.state_files = storage.state_files
+        self.boot_files = storage.boot_files
         self.write_state_file = storage.write_state_file
         self.delete_state_file = storage.delete_state_file
         self.wipe_state_file = storage.wipe_state_file

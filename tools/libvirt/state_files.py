@@ -11,7 +11,7 @@ import hashlib
 import threading
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 
@@ -24,7 +24,7 @@ from tools.libvirt.volumes import list_pools
 from tools.ports.vms import ImageRole, StateFile
 
 _MAX_BYTES = 128 << 20
-"""more than any firmware's variables or TPM state take; what is larger is something else"""
+"""more than firmware's variables, TPM state or a kernel with its initrd take; what is larger is something else"""
 _POOL_PREFIX = "lifeboat-"
 _DIRECTORY_MODE = "0711"
 _TPM_STATE = "/var/lib/libvirt/swtpm"
@@ -42,6 +42,14 @@ def read_state_files(connection: libvirt.virConnect, node: str, domain: Domain) 
     if domain.tpm:
         files += _read_tpm(connection, node, domain)
     return tuple(files)
+
+
+def read_boot_files(
+    connection: libvirt.virConnect, node: str, name: str, paths: Sequence[str]
+) -> tuple[StateFile, ...]:
+    """Raises PrecheckFailed when one can't be read whole."""
+    what, hint = f"what vm {name} boots from", "put it there, or let the vm boot from its disks"
+    return tuple(_read(connection, node, ImageRole.BOOT, path, what, hint=hint) for path in paths)
 
 
 def write_state_file(connection: libvirt.virConnect, node: str, file: StateFile) -> bool:
@@ -131,29 +139,47 @@ def _read_tpm(connection: libvirt.virConnect, node: str, domain: Domain) -> list
     what = f"TPM state of vm {domain.name}"
     if not domain.tpm_emulated:
         raise PrecheckFailed(f"{what} is in the TPM of node {node} itself", hint="it can't leave; stop the vm by hand")
-    for version in ("tpm2", "tpm1.2"):
-        directory = f"{_TPM_STATE}/{domain.uuid}/{version}"
+    for directory in _tpm_directories(domain):
         try:
             with _pool_over(connection, node, directory) as pool:
                 # its lock file is made anew whenever swtpm starts
                 paths = [v.path() for v in pool.listAllVolumes(0) if not v.name().startswith(".")]
         except PrecheckFailed:
             continue
+        paths = [path for path in paths if domain.tpm_file in (None, path)]
         if paths:
             return [_read(connection, node, ImageRole.TPM, path, what) for path in sorted(paths)]
+    places = ", ".join(_tpm_directories(domain))
     raise PrecheckFailed(
-        f"{what}: not found under {_TPM_STATE}/{domain.uuid} on node {node}, so it can't be copied",
+        f"{what}: not found under {places} on node {node}, so it can't be copied",
         hint="a vm that never ran has none yet: start it once; else let it move live",
     )
 
 
-def _read(connection: libvirt.virConnect, node: str, role: ImageRole, path: str, what: str) -> StateFile:
+def _tpm_directories(domain: Domain) -> tuple[str, ...]:
+    """Where its definition says, else where libvirt keeps it, by version."""
+    if domain.tpm_file is not None:
+        return (str(PurePosixPath(domain.tpm_file).parent),)
+    if domain.tpm_directory is not None:
+        return (domain.tpm_directory,)
+    return tuple(f"{_TPM_STATE}/{domain.uuid}/{version}" for version in ("tpm2", "tpm1.2"))
+
+
+def _read(
+    connection: libvirt.virConnect,
+    node: str,
+    role: ImageRole,
+    path: str,
+    what: str,
+    *,
+    hint: str = "libvirt makes it when the vm first starts; start it once, or let it move live",
+) -> StateFile:
     with _pool_over(connection, node, str(PurePosixPath(path).parent)) as pool:
         volume = _volume(pool, path)
         if volume is None:
             raise PrecheckFailed(
                 f"{what}: {path} is not there on node {node}",
-                hint="libvirt makes it when the vm first starts; start it once, or let it move live",
+                hint=hint,
             )
         permissions = ET.fromstring(volume.XMLDesc(0)).find("./target/permissions")  # noqa: S314 — libvirt's
 

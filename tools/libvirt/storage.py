@@ -51,6 +51,9 @@ class LibvirtStorage:
     def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
         return streams.read_volume(self._connection, path, chunk_bytes=chunk_bytes)
 
+    def image_header(self, path: str, *, length: int) -> bytes:
+        return self._access.query(f"the header of {path}", lambda c: streams.read_header(c, self._name, path, length))
+
     def create_disk(
         self,
         path: str,
@@ -88,6 +91,18 @@ class LibvirtStorage:
         return self._access.query(
             "its UEFI variables and TPM state",
             lambda c: state_files.read_state_files(c, self._name, domain),
+            seconds=_STATE_SECONDS,
+        )
+
+    def boot_files(self, uuid: str) -> tuple[StateFile, ...]:
+        domain = parse_domain(self._view.domain_xml(uuid))
+        if not domain.boot_files:
+            return ()
+        shared = self._view.shared_storage()
+        paths = dict.fromkeys(path for _, path in domain.boot_files if not shared.holds(path))
+        return self._access.query(
+            "its kernel and what goes with it",
+            lambda c: state_files.read_boot_files(c, self._name, domain.name, tuple(paths)),
             seconds=_STATE_SECONDS,
         )
 

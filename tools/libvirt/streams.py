@@ -11,7 +11,7 @@ from typing import cast
 
 import libvirt
 
-from models.errors import ActionFailed, ArchiveFailed, LifeboatError
+from models.errors import ActionFailed, ArchiveFailed, LifeboatError, PrecheckFailed
 from tools.libvirt.connection import LibvirtConnection, alive, one_line
 from tools.libvirt.volumes import describe_volume, find_volume
 
@@ -63,6 +63,31 @@ def read_volume(node: LibvirtConnection, path: str, *, chunk_bytes: int) -> Gene
             yield item
     finally:
         given_up.set()
+
+
+def read_header(connection: libvirt.virConnect, node: str, path: str, length: int) -> bytes:
+    """The first bytes of an image. Raises PrecheckFailed."""
+    content = bytearray()
+    try:
+        volume = find_volume(connection, path)
+        if volume is None:
+            raise PrecheckFailed(
+                f"disk {path} on node {node}: no running storage pool holds it",
+                hint="define a pool over its directory, and start it",
+            )
+        stream = connection.newStream(0)
+        volume.download(stream, 0, min(length, describe_volume(volume).image_bytes), 0)
+        while data := stream.recv(_PACKET_BYTES):
+            assert isinstance(data, bytes)
+            content += data
+        stream.finish()
+    except libvirt.libvirtError as error:
+        if not alive(connection):
+            raise
+        raise PrecheckFailed(
+            f"disk {path} on node {node}: {one_line(error)}", hint="look why it can't be read"
+        ) from error
+    return bytes(content)
 
 
 def _receive(node: LibvirtConnection, connection: libvirt.virConnect, path: str, chunk_bytes: int) -> Iterator[bytes]:

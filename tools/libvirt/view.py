@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 from dataclasses import dataclass
 
 import libvirt
@@ -13,7 +14,7 @@ from tools.domain.labels import read_attempt, read_labels, without_attempt
 from tools.domain.shared_storage import SharedStorage
 from tools.domain.xml import parse_domain
 from tools.libvirt.compatibility import memory_stats
-from tools.libvirt.disks import observe_disks, read_state
+from tools.libvirt.disks import observe_disks, observe_only_read, read_state, shared_by_pools
 from tools.libvirt.domains import GONE, DomainAccess, find_domain
 from tools.libvirt.migration_job import is_incoming
 from tools.libvirt.volumes import Pool, list_pools
@@ -112,6 +113,7 @@ class LibvirtView:
                 seen, reason = read_state(domain)
                 incoming = is_incoming(domain)
                 described = parse_domain(xml)
+                pools = list_pools(connection)
                 return VmObservation(
                     uuid=described.uuid,
                     name=described.name,
@@ -123,7 +125,7 @@ class LibvirtView:
                         domain,
                         described,
                         self._shared,
-                        list_pools(connection),
+                        pools,
                         ask_qemu=not incoming,
                     ),
                     incoming=incoming,
@@ -133,6 +135,8 @@ class LibvirtView:
                     snapshots=domain.snapshotNum(0),
                     nvram=described.nvram,
                     tpm=described.tpm,
+                    checkpoints=_checkpoints(domain),
+                    only_read=observe_only_read(connection, described, self._shared, pools),
                 )
             except libvirt.libvirtError as error:
                 if error.get_error_code() in GONE:
@@ -140,6 +144,9 @@ class LibvirtView:
                 raise
 
         return self._access.query(f"vm {uuid}", look)
+
+    def shared_storage(self) -> SharedStorage:
+        return self._access.query("its storage pools", lambda c: shared_by_pools(self._shared, list_pools(c)))
 
     def uuid_of(self, name: str) -> str | None:
         def look(connection: libvirt.virConnect) -> str | None:
@@ -165,3 +172,9 @@ class LibvirtView:
 
     def running_xml(self, uuid: str) -> str:
         return self._access.read("the running definition of", uuid, lambda d: d.XMLDesc(0))
+
+
+def _checkpoints(domain: libvirt.virDomain) -> int:
+    with suppress(libvirt.libvirtError):  # a libvirt without checkpoints has none
+        return len(domain.listAllCheckpoints(0))
+    return 0

@@ -100,8 +100,10 @@ class ArchiveStore(Protocol):
         on_progress: Callable[[int, int], None],
         snapshots: Sequence[str] = (),
         left_out: Sequence[str] = (),
+        account: Sequence[str] = (),
     ) -> ArchiveEntry:
-        """Copy, SHA-256, fsync, re-read and verify, then write the signed manifest.
+        """Copy, SHA-256, fsync, re-read and verify, then write the signed manifest. `account`: what the definition names
+        on its host and what became of each; `left_out`: what of it is not in the archive.
 
         What an interrupted copy of the same vm left is gone on from, as far as it is still what the image holds. Raises
         ArchiveFailed; then there is no archive, but perhaps a leftover that the next copy goes on from.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tools.domain.shared_storage import SharedStorage
 from tools.ports.compatibility import Compatibility
 from tools.ports.live_migration import LiveMigration
 from tools.ports.platform import Platform
@@ -28,6 +29,11 @@ class Hypervisor(Platform, Compatibility, LiveMigration, Storage, Protocol):
 
     def running_xml(self, uuid: str) -> str:
         """The definition as it runs now, with everything libvirt filled in; the persistent one when it is shut off."""
+        ...
+
+    def shared_storage(self) -> SharedStorage:
+        """What counts as reachable from every node, as far as this one can tell: what the operator declares, and its own
+        pools over the network."""
         ...
 
     def define(self, xml: str) -> str:

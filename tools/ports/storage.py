@@ -33,6 +33,11 @@ class Storage(Protocol):
         `chunk_bytes`. Raises ArchiveFailed when it can't be read to its end, or changed meanwhile."""
         ...
 
+    def image_header(self, path: str, *, length: int) -> bytes:
+        """The first `length` bytes of an image as they lie there now, whether or not a vm writes to it; fewer where it is
+        shorter. Raises PrecheckFailed when no pool holds it or it can't be read."""
+        ...
+
     def create_disk(self, path: str, *, format: str, virtual_bytes: int, needed_bytes: int | None = None) -> None:
         """Make an empty, sparse image in the pool that holds `path`.
 
@@ -60,6 +65,13 @@ class Storage(Protocol):
 
     def state_files(self, uuid: str) -> tuple[StateFile, ...]:
         """UEFI variables and TPM state as they lie there now; none for a vm without.
+
+        Raises PrecheckFailed, saying why, when there are some and they can't be read whole."""
+        ...
+
+    def boot_files(self, uuid: str) -> tuple[StateFile, ...]:
+        """Kernel, initrd and whatever else QEMU reads when the vm starts, where other nodes don't reach them; none for a
+        vm that boots from its disks.
 
         Raises PrecheckFailed, saying why, when there are some and they can't be read whole."""
         ...

@@ -16,6 +16,10 @@ class ImageRole(StrEnum):
     """what the guest writes to"""
     BACKING = "backing"
     """below a qcow2 overlay; only read, and often by several vms"""
+    MEDIUM = "medium"
+    """only read: a CD-ROM or floppy image, a read-only disk"""
+    BOOT = "boot"
+    """kernel, initrd, device tree: read when QEMU starts"""
     NVRAM = "nvram"
     """UEFI variables"""
     TPM = "tpm"
@@ -56,6 +60,23 @@ class DiskObservation:
     """the image below it that it needs; empty when it stands alone"""
     chain: tuple[BackingImage, ...] = ()
     """the images below it, nearest first, as far as storage pools hold them"""
+
+
+@dataclass(frozen=True)
+class OnlyReadFile:
+    """A file that a vm only reads, and does not start without."""
+
+    role: ImageRole
+    """MEDIUM or BOOT"""
+    device: str
+    """target of a medium, such as `sda`; what a boot file is, such as `kernel`"""
+    path: str
+    format: str
+    virtual_bytes: int = 0
+    """sizes are 0 where no storage pool holds it"""
+    allocated_bytes: int = 0
+    image_bytes: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +128,9 @@ class VmObservation:
     """file with the UEFI variables, outside the disks"""
     tpm: bool = False
     """has an emulated TPM, whose state lies outside the disks"""
+    checkpoints: int = 0
+    only_read: tuple[OnlyReadFile, ...] = ()
+    """media and boot files, those on a server left aside"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from models.errors import DeviceBound, PrecheckFailed
 from models.fleet import Vm
+from models.plan import ActionKind
 from models.policy import ArchivePolicy, MigrationPolicy
 from tools.domain.files import image_files, snapshot_files
 from tools.domain.labels import read_labels
@@ -22,11 +23,18 @@ from tools.ports.vms import VmObservation
 from tools.prechecks.disks import (
     require_disks_movable,
     require_images_movable,
+    require_only_read_files,
     require_readable,
     require_shared_disks,
-    require_state_readable,
     require_store_space,
     require_whole_chains,
+)
+from tools.prechecks.guest import (
+    inventory_of,
+    require_all_copied,
+    require_no_data_file,
+    require_no_obstacle,
+    require_sole_user,
 )
 from tools.prechecks.target import (
     require_clock,
@@ -61,12 +69,15 @@ def check_live_migration(
     domain = parse_domain(xml)
     require_persistent(before)
     require_not_bound(domain, before)
+    require_no_obstacle(inventory_of(source, before), before, ActionKind.LIVE_MIGRATE)
+    require_sole_user(source, before)
     require_unknown_at(target, before)
     require_memory(target, domain, vm)
     require_versions(source, target, before, older_allowed=policy.allow_older_target)
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before, fleet)
     require_shared_disks(target, before)
+    require_only_read_files(target, before)
     require_disks_movable(target, before)  # QEMU's mirror fills the image at the target (seen with 7.2)
     require_clock(target, before, most_seconds=policy.max_clock_difference.total_seconds())
     require_port(target, before)
@@ -90,8 +101,11 @@ def check_cold_migration(
     domain = parse_domain(xml)
     require_persistent(before)
     require_no_saved_memory(before, doing="moved cold")
+    inventory = inventory_of(source, before)
+    require_no_obstacle(inventory, before, ActionKind.COLD_MIGRATE)
     require_whole_chains(before)
-    require_state_readable(source, before, doing="moved cold")
+    require_sole_user(source, before)
+    require_all_copied(source, inventory, before, ActionKind.COLD_MIGRATE, image_files(before, shared=False))
     left_behind = snapshot_files(source.snapshots(before.uuid), image_files(before, shared=True))
     if left_behind:
         raise PrecheckFailed(
@@ -104,8 +118,10 @@ def check_cold_migration(
     require_cpu(source, target, xml, before)
     require_shared_disks(target, before)
     require_images_movable(target, before)
-    for image in image_files(before, shared=False):
+    images = image_files(before, shared=False)
+    for image in images:
         require_readable(source, image, before)
+    require_no_data_file(source, images, before)
     if pinned is not None:
         require_identity(target, before, pinned)
 
@@ -128,10 +144,15 @@ def check_archive(
         )
     require_persistent(before)
     require_no_saved_memory(before, doing="archived")
+    inventory = inventory_of(source, before)
+    require_no_obstacle(inventory, before, ActionKind.COLD_ARCHIVE)
     require_whole_chains(before)
-    require_state_readable(source, before, doing="archived")
-    for image in image_files(before, shared=True):
+    require_sole_user(source, before)
+    require_all_copied(source, inventory, before, ActionKind.COLD_ARCHIVE, image_files(before, shared=True))
+    images = image_files(before, shared=True)
+    for image in images:
         require_readable(source, image, before)
+    require_no_data_file(source, images, before)
     require_store_space(store, before, vm)
 
 

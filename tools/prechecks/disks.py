@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from models.errors import DisksUnmovable, PrecheckFailed
 from models.fleet import Vm
-from tools.domain.files import image_files
+from tools.domain.files import ONLY_READ_ROLES, image_files
 from tools.ports.archives import ArchiveStore, ImageFile
 from tools.ports.hypervisor import Hypervisor
-from tools.ports.vms import DiskObservation, ImageRole, VmObservation
+from tools.ports.vms import DiskObservation, VmObservation
 
 
 def require_shared_disks(target: Hypervisor, before: VmObservation) -> None:
@@ -24,6 +24,23 @@ def require_shared_disks(target: Hypervisor, before: VmObservation) -> None:
             raise DisksUnmovable(
                 f"disk {disk.path} of vm {before.name} counts as shared, and node {target.name} does not see it",
                 hint="mount the storage there, or mend shared_paths and shared_pools; nothing was changed",
+            )
+
+
+def require_only_read_files(target: Hypervisor, before: VmObservation) -> None:
+    """Media and boot files are there, at the same path, as far as a pool of the target can tell: a live migration copies
+    none of them, and QEMU opens them when it starts there."""
+    for file in before.only_read:
+        if file.shared:
+            continue
+        try:
+            there = target.disk_exists(file.path)
+        except PrecheckFailed:
+            continue
+        if not there:
+            raise DisksUnmovable(
+                f"{file.role} {file.path} of vm {before.name} is not on node {target.name}",
+                hint="put it there, eject it from the guest, or let the vm move cold: then it goes along",
             )
 
 
@@ -59,7 +76,7 @@ def require_images_movable(target: Hypervisor, before: VmObservation) -> None:
     needed: dict[str, int] = {}
     for image in image_files(before, shared=False):
         if target.disk_exists(image.path):  # also catches a shared directory that nobody declared
-            if image.role is ImageRole.BACKING:
+            if image.role in ONLY_READ_ROLES:
                 continue
             raise DisksUnmovable(
                 f"disk {image.path} of vm {before.name} exists on node {target.name} already",
@@ -104,16 +121,6 @@ def require_readable(source: Hypervisor, image: ImageFile, before: VmObservation
             f"disk {image.device} of vm {before.name} is not at {image.path} on node {source.name}",
             hint="refresh the storage pool, or look where the image went",
         )
-
-
-def require_state_readable(source: Hypervisor, before: VmObservation, *, doing: str) -> None:
-    """UEFI variables and TPM state can be read whole, so that they go along."""
-    if before.nvram is None and not before.tpm:
-        return
-    try:
-        source.state_files(before.uuid)
-    except PrecheckFailed as error:
-        raise PrecheckFailed(f"vm {before.name} can't be {doing}: {error.message}", hint=error.hint) from error
 
 
 def require_store_space(store: ArchiveStore, before: VmObservation, vm: Vm) -> None:

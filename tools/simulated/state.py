@@ -75,6 +75,9 @@ class SimulatedDomain:
     """QEMU's limit on the pause of a migration, seconds: its default, or what was set since it started"""
     stops_at: float | None = None
     """when a guest that was asked to stop will have stopped"""
+    checkpoints: int = 0
+    defined_xml: str | None = None
+    """the definition for its next start, where it differs from what runs"""
 
     @property
     def active(self) -> bool:

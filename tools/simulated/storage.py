@@ -8,7 +8,7 @@ from dataclasses import replace
 from models.errors import ActionFailed, ArchiveFailed, PrecheckFailed
 from models.fleet import VmState
 from tools.domain.xml import DomainDisk
-from tools.ports.vms import BackingImage, DiskObservation, ImageRole, StateFile, StorageFacts
+from tools.ports.vms import BackingImage, DiskObservation, ImageRole, OnlyReadFile, StateFile, StorageFacts
 from tools.simulated.domains import DomainAccess
 from tools.simulated.state import LOCAL_DIRECTORY, SHARED_DIRECTORY, TPM_DIRECTORY, Image, SimulatedDomain
 
@@ -73,6 +73,12 @@ class SimulatedStorage:
                     raise ArchiveFailed(f"{what} was written to while it was read", hint="make sure that no vm uses it")
             yield chunk
 
+    def image_header(self, path: str, *, length: int) -> bytes:
+        with self._access.answering():
+            if not self.has_image(path):
+                raise PrecheckFailed(f"disk {path} is not there on node {self._name}", hint="look what became of it")
+            return self._images(path)[path].content[:length]
+
     def create_disk(
         self,
         path: str,
@@ -125,6 +131,15 @@ class SimulatedStorage:
                 )
                 for path in self.state_paths(domain)
             )
+
+    def boot_files(self, uuid: str) -> tuple[StateFile, ...]:
+        with self._access.domain(uuid) as domain:
+            files = self._fleet.machines[self._name].state_files
+            paths = [path for _, path in domain.described.boot_files if not path.startswith(f"{SHARED_DIRECTORY}/")]
+            for path in paths:
+                if path not in files:
+                    raise PrecheckFailed(f"{path} is not there on node {self._name}", hint="put it there")
+            return tuple(StateFile(ImageRole.BOOT, path, files[path], 0o644, 0, 0) for path in paths)
 
     def write_state_file(self, file: StateFile) -> bool:
         with self._access.answering() as machine:
@@ -210,6 +225,26 @@ class SimulatedStorage:
             backing=image.backing if image else "",
             chain=tuple(self._chain(image.backing)) if image else (),
         )
+
+    def only_read(self, domain: SimulatedDomain) -> tuple[OnlyReadFile, ...]:
+        named = [(ImageRole.MEDIUM, disk.device, disk.path) for disk in domain.described.media]
+        named += [(ImageRole.BOOT, what, path) for what, path in domain.described.boot_files]
+        files: list[OnlyReadFile] = []
+        for role, device, path in named:
+            image = self._images(path)[path] if self.has_image(path) else None
+            files.append(
+                OnlyReadFile(
+                    role=role,
+                    device=device,
+                    path=path,
+                    format="raw",
+                    virtual_bytes=image.virtual_bytes if image else 0,
+                    allocated_bytes=image.allocated_bytes if image else 0,
+                    image_bytes=len(image.content) if image else 0,
+                    shared=path.startswith(f"{SHARED_DIRECTORY}/"),
+                )
+            )
+        return tuple(files)
 
     def _chain(self, below: str) -> Iterator[BackingImage]:
         """The images below a disk, as far as they are in a pool."""

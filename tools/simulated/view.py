@@ -5,9 +5,10 @@ from __future__ import annotations
 from models.errors import ActionFailed
 from models.fleet import Node, Vm
 from tools.domain.labels import read_labels
+from tools.domain.shared_storage import SharedStorage
 from tools.ports.vms import VmObservation
 from tools.simulated.domains import DomainAccess
-from tools.simulated.state import SimulatedDomain
+from tools.simulated.state import SHARED_DIRECTORY, SimulatedDomain
 from tools.simulated.storage import SimulatedStorage
 
 
@@ -73,7 +74,13 @@ class SimulatedView:
                 snapshots=domain.snapshots,
                 nvram=domain.described.nvram,
                 tpm=domain.described.tpm,
+                checkpoints=domain.checkpoints,
+                only_read=self._storage.only_read(domain),
             )
+
+    def shared_storage(self) -> SharedStorage:
+        with self._access.answering():
+            return SharedStorage(paths=(SHARED_DIRECTORY,))
 
     def uuid_of(self, name: str) -> str | None:
         with self._access.answering() as machine:
@@ -85,7 +92,7 @@ class SimulatedView:
                 raise ActionFailed(
                     f"vm {uuid} on node {self._name} is transient", hint="define it first, or move it live"
                 )
-            return domain.xml
+            return domain.defined_xml or domain.xml
 
     def running_xml(self, uuid: str) -> str:
         with self._access.domain(uuid) as domain:

@@ -143,6 +143,12 @@ class Inventory:
     def of(self, *kinds: ResourceKind) -> tuple[Resource, ...]:
         return tuple(resource for resource in self.resources if resource.kind in kinds)
 
+    def account(self, move: ActionKind) -> tuple[str, ...]:
+        """Each thing, and what becomes of it, one line each."""
+        return tuple(
+            f"{each.what}{f' ({each.where})' if each.where else ''}: {each.fate(move)}" for each in self.resources
+        )
+
     def left_out(self) -> tuple[str, ...]:
         """What an archive of it does not hold and a restore elsewhere needs from its owner, in words."""
         return tuple(

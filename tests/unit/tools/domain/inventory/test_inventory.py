@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.definitions import CEPH, EVERYTHING, LINUX, ROOT, WINDOWS, definition, disk
 
@@ -236,6 +236,7 @@ def test_without_one_line_of_what_is_known_an_ordinary_guest_that_has_it_is_refu
         assert inventory.obstacle(ARCHIVE) is not None, path
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_anything_unknown_anywhere_outside_the_metadata_refuses(data: st.DataObject):
     root = ET.fromstring(data.draw(st.sampled_from([LINUX, WINDOWS])))
@@ -270,6 +271,7 @@ trees = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(trees, max_size=5))
 def test_no_arrangement_of_elements_makes_it_fail(children: list[ET.Element]):
     root = ET.Element("domain", type="kvm")
