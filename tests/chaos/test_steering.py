@@ -328,11 +328,12 @@ class TestOldDisks:
         assert world.fleet.running_on(world.db) == ["b"]
 
     def test_an_image_that_another_vm_uses_stays(self, world: World) -> None:
+        """Somebody defines it while the move runs: one that is known before is not parted from its image at all."""
         other = world.fleet.add_vm("a", "twin", state=VmState.SHUTOFF)
         twin = world.fleet.machines["a"].domains[other]
         xml = twin.xml.replace("twin-0.raw", "db-0.raw")
         world.fleet.node("a").undefine(other)
-        world.fleet.node("a").define(xml)
+        world.fleet.when(world.db, Phase.COPYING, lambda: world.fleet.node("a").define(xml))
         attempt = Move(world, world.db, old_disks="delete").run()
         assert (attempt.outcome, self.on(world)) == (AttemptOutcome.DONE, {"a", "b"})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import AliasChoices, Field
 
 from models.evacuation import Attempt
@@ -17,6 +19,10 @@ class AttemptIntended(Record):
     action: Action
     initial: VmObservation = Field(validation_alias=AliasChoices("before", "initial"), serialization_alias="before")
     """the vm as found at the source, before anything was done"""
+
+    def data(self) -> dict[str, Any]:
+        """Without what only decides whether to begin: recovery needs none of it, and older versions read the rest."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"initial": {"checkpoints", "only_read"}})
 
 
 class AttemptEnded(Record):
