@@ -31,7 +31,7 @@ def apply(
     from agent.approve.approval import PreapprovedBy, TerminalApprover
     from agent.cli.console import note
     from agent.cli.outcome import conclude, is_of, report_after_crash, report_of, take_over
-    from agent.cli.progress import ProgressLines
+    from agent.cli.terminal.progress import ProgressLines
     from agent.documents import check_plan, read_plan
     from agent.guard.judge import judge
     from agent.service.control_loop import ControlLoop

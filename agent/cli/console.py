@@ -22,7 +22,7 @@ def console(*, to_stderr: bool = False) -> Console:
 
     Made on demand: importing rich is a tenth of the time `--help` may take.
     """
-    from agent.cli.visible_console import VisibleConsole
+    from agent.cli.terminal.visible_console import VisibleConsole
 
     return VisibleConsole(highlight=False, stderr=to_stderr)
 

@@ -196,8 +196,8 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Measure the forecast on units and times it has not seen, beside the baselines, with intervals by unit."""
-    from agent.cli.backtest_table import WIDTH, backtest_table
     from agent.cli.console import console, write_json
+    from agent.cli.terminal.backtest_table import WIDTH, backtest_table
     from models.errors import BadInput
     from models.forecast.learned import backtest as trials
     from models.forecast.learned.train import TrainingSettings

@@ -100,7 +100,7 @@ def _finish(
 ) -> None:
     """Do here what was asked, as no lifeboat is running. Ends the command, unless another lifeboat was faster."""
     from agent.cli.outcome import conclude, report_after_crash, take_over
-    from agent.cli.progress import ProgressLines
+    from agent.cli.terminal.progress import ProgressLines
     from agent.service.session import connect
 
     with connect(settings, policy_file) as session, ProgressLines() as lines:

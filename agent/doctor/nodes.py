@@ -123,15 +123,15 @@ def _widest_guests(node: Compatibility) -> dict[str, str] | None:
 
 def _lacks(guests: Mapping[str, str], nodes: Mapping[str, Compatibility]) -> dict[tuple[str, str], str]:
     """Source, target → what the target lacks. Asked once for each two CPUs that differ, however many nodes have them."""
-    asked: dict[tuple[str, str], str | None] = {}
+    checked: dict[tuple[str, str], str | None] = {}
     answer: dict[tuple[str, str], str] = {}
     for source, guest in guests.items():
         for target, other in guests.items():
             if guest == other:
                 continue
-            if (guest, other) not in asked:
-                asked[guest, other] = nodes[target].cpu_compatible(guest, "")
-            lack = asked[guest, other]
+            if (guest, other) not in checked:
+                checked[guest, other] = nodes[target].cpu_compatible(guest, "")
+            lack = checked[guest, other]
             if lack is not None:
                 answer[source, target] = lack
     return answer

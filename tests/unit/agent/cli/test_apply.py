@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from agent.actions.attempt import CopyState, Progress
 from agent.cli.app import app
-from agent.cli.progress import ProgressLines
+from agent.cli.terminal.progress import ProgressLines
 from models.errors import ApprovalMissing, BadInput, PlanRefused
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet

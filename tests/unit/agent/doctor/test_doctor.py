@@ -44,7 +44,7 @@ class Ward:
             state_dir=self.directory,
         )
         policy = Policy(migration=MigrationPolicy(pins=self.rule))
-        patient = CheckContext(
+        context = CheckContext(
             settings=settings,
             policy=policy,
             nodes=self.fleet.hypervisors(),
@@ -52,7 +52,7 @@ class Ward:
             pins=self.pins,
             clock=self.fleet.clock,
         )
-        return run_checks(patient, FLEET_CHECKS, NODE_CHECKS)
+        return run_checks(context, FLEET_CHECKS, NODE_CHECKS)
 
     def failing(self) -> list[tuple[str, str]]:
         return [(each.check, each.subject) for each in self.findings() if each.health is Health.FAIL]
@@ -168,21 +168,21 @@ def test_a_pin_that_only_the_file_has_is_mended_by_pinning_anew(ward: Ward, tmp_
 def test_a_check_that_hangs_or_breaks_stops_no_other_and_a_node_that_hangs_fails(ward: Ward):
     let_go = threading.Event()
 
-    def hangs(patient: CheckContext) -> list[Finding]:
+    def hangs(context: CheckContext) -> list[Finding]:
         let_go.wait()
         return []
 
-    def node_hangs(patient: CheckContext, node: NodeSettings) -> list[Finding]:
-        return hangs(patient)
+    def node_hangs(context: CheckContext, node: NodeSettings) -> list[Finding]:
+        return hangs(context)
 
-    def breaks(patient: CheckContext) -> list[Finding]:
+    def breaks(context: CheckContext) -> list[Finding]:
         raise ZeroDivisionError
 
     settings = Settings(nodes=(NodeSettings(name="node-a", libvirt_uri="qemu:///system"),))
-    patient = CheckContext(
+    context = CheckContext(
         settings=settings, policy=Policy(), nodes={}, journal=ward.journal, pins=ward.pins, clock=ward.fleet.clock
     )
-    found = run_checks(patient, [breaks, hangs, check_journal], [node_hangs], patience_seconds=0.5)
+    found = run_checks(context, [breaks, hangs, check_journal], [node_hangs], patience_seconds=0.5)
     let_go.set()
     assert [(each.check, each.health.value) for each in found] == [
         ("breaks", "unknown"),
