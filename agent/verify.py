@@ -27,10 +27,10 @@ def verify(evacuation: Evacuation, fleet_before: Fleet, hands: Resources) -> Ver
         if checks[-1].passed:
             whole.add(vm)
     for vm in fleet_before.vms:
-        sights = hands.observe_on_all_nodes(vm.uuid)
-        once, where = runs_at_most_once(sights)
-        seen = any(sight.observation is not None for sight in sights)
-        running = any(sight.observation is not None and sight.observation.state is VmState.RUNNING for sight in sights)
+        views = hands.observe_on_all_nodes(vm.uuid)
+        once, where = runs_at_most_once(views)
+        seen = any(view.observation is not None for view in views)
+        running = any(view.observation is not None and view.observation.state is VmState.RUNNING for view in views)
         if vm.uuid in whole:
             checks.append(Check(name=f"vm {vm.name}", passed=once and not running, why=f"archived; {where}"))
         elif vm.state is VmState.RUNNING:

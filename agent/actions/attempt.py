@@ -139,15 +139,15 @@ class AttemptContext:
                 ours[made.node, made.path] = isinstance(made, StateFileCreated)
         return list(reversed(ours.items()))
 
-    def clear_attempt_tag(self, *sights: NodeView) -> None:
+    def clear_attempt_tag(self, *views: NodeView) -> None:
         """This attempt's, wherever these looks show it: left there, it would keep every later attempt from the vm."""
-        for sight in sights:
-            if sight.observation is None or sight.observation.attempt != self.id:
+        for view in views:
+            if view.observation is None or view.observation.attempt != self.id:
                 continue
             try:
-                self.hands.node(sight.node).tag_attempt(self.vm.uuid, None)
+                self.hands.node(view.node).tag_attempt(self.vm.uuid, None)
             except LifeboatError as error:
-                self.record(TagLeft(node=sight.node, vm=self.vm.uuid, error=str(error)))
+                self.record(TagLeft(node=view.node, vm=self.vm.uuid, error=str(error)))
 
     def progress(
         self, phase: str, fraction: float | None = None, detail: str = "", copy: CopyState | None = None
@@ -162,42 +162,42 @@ class AttemptContext:
     def find_on_source(self, *states: VmState) -> VmObservation:
         """The vm as the source shows it now. Raises PrecheckFailed when it is gone or in another state, and
         NodeUnreachable."""
-        found = self.hands.node(self.action.source).observe(self.vm.uuid)
-        if found is None:
+        initial = self.hands.node(self.action.source).observe(self.vm.uuid)
+        if initial is None:
             raise PrecheckFailed(
                 f"{self.label} is no longer on node {self.action.source}",
                 hint="it moved or was removed since the plan was made; plan again",
             )
-        if found.state not in states:
+        if initial.state not in states:
             raise PrecheckFailed(
-                f"{self.label} on node {self.action.source} is {found.state}, the plan needs it {' or '.join(states)}",
+                f"{self.label} on node {self.action.source} is {initial.state}, the plan needs it {' or '.join(states)}",
                 hint="plan again with the fleet as it is now",
             )
-        if found.attempt is not None and found.attempt != self.id:
+        if initial.attempt is not None and initial.attempt != self.id:
             raise PrecheckFailed(
-                f"{self.label} on node {self.action.source} carries the mark of another attempt, {found.attempt}",
+                f"{self.label} on node {self.action.source} carries the mark of another attempt, {initial.attempt}",
                 hint="another lifeboat may be moving it; see `lifeboat status`, or remove the mark once none is",
             )
-        return found
+        return initial
 
     def require_nobody_else_runs_it(self) -> None:
         """Raises PrecheckFailed when any other node that answers knows this uuid."""
-        for sight in self.hands.observe_on_all_nodes(self.vm.uuid, except_for=frozenset({self.action.source})):
-            if sight.observation is not None:
+        for view in self.hands.observe_on_all_nodes(self.vm.uuid, except_for=frozenset({self.action.source})):
+            if view.observation is not None:
                 raise PrecheckFailed(
-                    f"{self.label} is known on node {sight.node} as well ({sight.seen})",
+                    f"{self.label} is known on node {view.node} as well ({view.seen})",
                     hint="find out which copy is the right one and undefine the other; nothing was changed",
                 )
 
-    def evidence(self, *sights: NodeView, at: datetime | None = None) -> tuple[Evidence, ...]:
+    def evidence(self, *views: NodeView, at: datetime | None = None) -> tuple[Evidence, ...]:
         moment = at or self.hands.clock.now()
         return tuple(
-            Evidence(node=sight.node, seen=sight.seen, observed_at=moment, detail=_detail(sight)) for sight in sights
+            Evidence(node=view.node, seen=view.seen, observed_at=moment, detail=_detail(view)) for view in views
         )
 
 
-def _detail(sight: NodeView) -> str:
-    if sight.observation is None:
+def _detail(view: NodeView) -> str:
+    if view.observation is None:
         return ""
-    disks = f"{len(sight.observation.disks)} disk{'' if len(sight.observation.disks) == 1 else 's'}"
-    return f"same uuid, {disks}{', arriving' if sight.arriving else ''}"
+    disks = f"{len(view.observation.disks)} disk{'' if len(view.observation.disks) == 1 else 's'}"
+    return f"same uuid, {disks}{', arriving' if view.arriving else ''}"

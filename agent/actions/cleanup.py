@@ -84,10 +84,10 @@ def _remove(hands: Resources, node: Storage, left: Left) -> str:
 
 
 def _unmark(hands: Resources, node: Hypervisor, left: Left) -> str:
-    sight = hands.observe(left.node, left.vm)
-    if sight.seen is ObservedState.UNREACHABLE:
+    view = hands.observe(left.node, left.vm)
+    if view.seen is ObservedState.UNREACHABLE:
         return ""
-    if sight.observation is None or sight.observation.attempt != left.attempt:
+    if view.observation is None or view.observation.attempt != left.attempt:
         return "it was gone"
     node.tag_attempt(left.vm, None)
     return "removed"

@@ -37,15 +37,15 @@ class MigrationForecast:
         return self.estimate.downtime_seconds if math.isfinite(self.estimate.downtime_seconds) else None
 
 
-def probe_and_estimate(ctx: AttemptContext, before: VmObservation) -> MigrationForecast:
+def probe_and_estimate(ctx: AttemptContext, initial: VmObservation) -> MigrationForecast:
     """The course of the move of a vm that was found fit to move.
 
     Raises WontConverge when its measured dirty rate is more than the link carries within policy; nothing was changed then.
     """
     source, target = ctx.hands.node(ctx.action.source), ctx.hands.node(ctx.action.target or "")
     bandwidth = stream_bandwidth(source.node(), target.node(), 1, 1, ctx.policy)
-    rate = _probe(ctx, before, bandwidth)
-    vm = ctx.vm.model_copy(update={"state": before.state})
+    rate = _probe(ctx, initial, bandwidth)
+    vm = ctx.vm.model_copy(update={"state": initial.state})
     if rate is not None:
         vm = vm.model_copy(update={"dirty_bytes_per_second": rate})
         advised = advise(vm, bandwidth, ctx.policy, now=ctx.hands.clock.now())
@@ -54,25 +54,25 @@ def probe_and_estimate(ctx: AttemptContext, before: VmObservation) -> MigrationF
         ctx.record(DirtyRateMeasured(vm=vm.uuid, bytes_per_second=rate, advice=advised.advice, why=advised.reason))
         if not advised.goes:
             raise WontConverge(f"{ctx.label}: {advised.reason}", hint=_hint(advised))
-    known = vm.dirty_bytes_per_second is not None or before.state is not VmState.RUNNING
+    known = vm.dirty_bytes_per_second is not None or initial.state is not VmState.RUNNING
     estimate = live_migration(vm, bandwidth, ctx.policy)
     rules = Rules.of(ctx.policy.migration, post_copy_stall=post_copy_stall(vm, bandwidth))
     return MigrationForecast(rules, start_position(rules, estimate.ratio if known else None), estimate, rate)
 
 
-def _probe(ctx: AttemptContext, before: VmObservation, bandwidth: float) -> float | None:
-    if before.state is not VmState.RUNNING:
+def _probe(ctx: AttemptContext, initial: VmObservation, bandwidth: float) -> float | None:
+    if initial.state is not VmState.RUNNING:
         return None
     if not worth_probing(ctx.vm, bandwidth, ctx.policy, risk=ctx.action.risk_before_safe):
         return None
     ctx.progress("checking", None, "measuring how fast it rewrites its memory")
     source, seconds = ctx.hands.node(ctx.action.source), ctx.policy.migration.dirty_probe.total_seconds()
     try:
-        rate = source.measure_dirty_rate(before.uuid, seconds)
-        vm = ctx.vm.model_copy(update={"state": before.state, "dirty_bytes_per_second": rate})
+        rate = source.measure_dirty_rate(initial.uuid, seconds)
+        vm = ctx.vm.model_copy(update={"state": initial.state, "dirty_bytes_per_second": rate})
         if advise(vm, bandwidth, ctx.policy, now=ctx.hands.clock.now()).advice is Advice.THROTTLE:
             # One second is a small sample, and a guest slowed for minutes in vain is worse than two seconds more.
-            again = [source.measure_dirty_rate(before.uuid, seconds) for _ in range(_SAMPLES_IN_DOUBT - 1)]
+            again = [source.measure_dirty_rate(initial.uuid, seconds) for _ in range(_SAMPLES_IN_DOUBT - 1)]
             rate = max(rate, *again)
         return rate
     except ActionFailed as error:  # a hypervisor that can't measure says nothing against the move

@@ -90,13 +90,13 @@ def restore_limits(hands: Resources, attempt: str) -> list[str]:
     for again in range(_TRIES):
         if again:
             hands.clock.sleep(_AGAIN_SECONDS)
-        sights = [hands.observe(name, vm) for name in sorted(hands.nodes)]
-        failed = [sight.node for sight in sights if sight.alive and not _restore(hands, sight.node, vm, limits, ours)]
-        silent = [sight.node for sight in sights if sight.seen is ObservedState.UNREACHABLE]
-        seen = any(sight.alive for sight in sights)
+        views = [hands.observe(name, vm) for name in sorted(hands.nodes)]
+        failed = [view.node for view in views if view.alive and not _restore(hands, view.node, vm, limits, ours)]
+        silent = [view.node for view in views if view.seen is ObservedState.UNREACHABLE]
+        seen = any(view.alive for view in views)
         if not failed and (seen or not silent):  # gone everywhere, or stopped: nothing is held any more
             hands.journal.append(
-                DiskLimitsRestored(vm=vm, nodes=tuple(sight.node for sight in sights if sight.alive)),
+                DiskLimitsRestored(vm=vm, nodes=tuple(view.node for view in views if view.alive)),
                 now=hands.clock.now(),
                 evacuation=throttled[0].evacuation,
                 attempt=attempt,

@@ -77,7 +77,7 @@ def live_migrate(ctx: AttemptContext) -> AttemptResult:
     started = clock.monotonic()
     watching = ctx.hands.watch(ctx.vm) if ctx.hands.watch is not None and ctx.vm.probe else nullcontext(None)
     with throttled_disks(ctx, course.start.throttle_io) as held, watching as meter:
-        steering = MigrationMonitor(ctx, course.rules, course.start.climb)
+        steering = MigrationMonitor(ctx, course.rules, course.start.reached)
         error = start_and_monitor(ctx, migration_options(ctx.policy.migration, before, course), steering)
         settled = _reconcile(ctx, before)
         seconds = clock.monotonic() - started
@@ -90,7 +90,7 @@ def live_migrate(ctx: AttemptContext) -> AttemptResult:
 def recover_live_migrate(ctx: AttemptContext, before: VmObservation) -> AttemptResult:
     """After a restart: libvirt carries a peer-to-peer move on without its client, so steer the job to its end, then look."""
     rules = Rules.of(ctx.policy.migration)
-    resume_monitoring(ctx, MigrationMonitor(ctx, rules, start_position(rules, None).climb))
+    resume_monitoring(ctx, MigrationMonitor(ctx, rules, start_position(rules, None).reached))
     settled = _reconcile(ctx, before)
     held_on = restore_limits(ctx.hands, ctx.id)
     cause = MigrationFailed("lifeboat was restarted in the middle")
@@ -142,7 +142,7 @@ def migration_options(policy: MigrationPolicy, before: VmObservation, course: Mi
     allowance = policy.switchover_allowance.total_seconds()
     return MigrationOptions(
         tls=policy.tls_required,
-        max_downtime_seconds=last_round_limit(course.start.climb.downtime, allowance),
+        max_downtime_seconds=last_round_limit(course.start.reached.downtime, allowance),
         timeout_seconds=course.rules.timeout + BACKSTOP_SECONDS,
         auto_converge=course.start.auto_converge,
         post_copy=course.rules.post_copy,

@@ -13,10 +13,10 @@ from tools.ports.storage import Storage
 from tools.ports.vms import DiskObservation, VmObservation
 
 
-def make_images(ctx: AttemptContext, target: Storage, before: VmObservation) -> None:
+def make_images(ctx: AttemptContext, target: Storage, initial: VmObservation) -> None:
     """Make room for the disks that move along. libvirt would too, but never removes it again when the move fails, and
     only what the journal calls ours may be removed."""
-    for disk in before.disks:
+    for disk in initial.disks:
         if not disk.shared:
             ctx.intend(target, disk.path)
             target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
@@ -24,14 +24,14 @@ def make_images(ctx: AttemptContext, target: Storage, before: VmObservation) -> 
 
 
 def settle_old_images(
-    ctx: AttemptContext, before: VmObservation, at_source: NodeView, at_target: NodeView
+    ctx: AttemptContext, initial: VmObservation, at_source: NodeView, at_target: NodeView
 ) -> list[str]:
     """After a move that was observed done: keep or remove what the disks were, as policy says; the paths that are left.
 
     Removed is only an image that this vm had at the source, whose copy this attempt itself made at the target (so they
     are two images, not one that both nodes reach), that the running vm uses there, and no other vm at the source.
     """
-    old = [disk for disk in before.disks if not disk.shared]
+    old = [disk for disk in initial.disks if not disk.shared]
     if not old:
         return []
     if ctx.policy.migration.old_disks is OldDisks.KEEP:

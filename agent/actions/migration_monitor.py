@@ -46,7 +46,7 @@ class MigrationMonitor:
 
     ctx: AttemptContext
     rules: Rules
-    climb: LadderPosition
+    reached: LadderPosition
     history: list[JobProgress] = field(default_factory=list[JobProgress])
     gave_up: str = ""
     """why the ladder ended it; empty when it did not"""
@@ -69,13 +69,13 @@ class MigrationMonitor:
         if job is not None:
             self._job_seconds = job.elapsed_seconds
             self.history.append(replace(job, elapsed_seconds=elapsed))
-        cancelled = self.ctx.cancelled.is_set() and not self.climb.abort_asked and not self.climb.post_copy
+        cancelled = self.ctx.cancelled.is_set() and not self.reached.abort_asked and not self.reached.post_copy
         if cancelled and self._is_ours():
-            self._abort("", replace(self.climb, abort_asked=True))
-        decision = next_step(self.history, self.climb, self.rules, elapsed=elapsed)
+            self._abort("", replace(self.reached, abort_asked=True))
+        decision = next_step(self.history, self.reached, self.rules, elapsed=elapsed)
         if decision.step is LadderStep.POST_COPY and not self._link_holds():
             without = replace(self.rules, post_copy=False)
-            decision = next_step(self.history, self.climb, without, elapsed=elapsed)
+            decision = next_step(self.history, self.reached, without, elapsed=elapsed)
         self._do(decision)
         if job is not None:
             self._show(decision)
@@ -86,12 +86,12 @@ class MigrationMonitor:
         source, vm, ctx = self.ctx.hands.node(self.ctx.action.source), self.ctx.vm.uuid, self.ctx
         step = decision.step
         if step is LadderStep.GO_ON:
-            self.climb = decision.climb
+            self.reached = decision.reached
             return
         if not self._is_ours():
             return
         if step is LadderStep.ABORT:
-            self._abort(decision.reason, decision.climb)
+            self._abort(decision.reason, decision.reached)
             return
         if step is LadderStep.POST_COPY and not self._link_holds():
             ctx.record(
@@ -103,7 +103,7 @@ class MigrationMonitor:
         try:
             if step is LadderStep.RAISE_DOWNTIME:
                 allowance = ctx.policy.migration.switchover_allowance.total_seconds()
-                source.set_max_downtime(vm, last_round_limit(decision.climb.downtime, allowance))
+                source.set_max_downtime(vm, last_round_limit(decision.reached.downtime, allowance))
             elif step is LadderStep.POST_COPY:
                 source.start_post_copy(vm)
             else:
@@ -111,10 +111,10 @@ class MigrationMonitor:
         except LifeboatError as error:
             ctx.record(LadderStepFailed(step=step, error=str(error)))
             if step in self._failed:  # twice is enough: on to the next rung
-                self.climb = replace(self.climb, position=decision.climb.position)
+                self.reached = replace(self.reached, position=decision.reached.position)
             self._failed.add(step)
         else:
-            self.climb = decision.climb
+            self.reached = decision.reached
 
     def _is_ours(self) -> bool:
         """Asked before anything is done to the job: libvirt has one at a time, and it may be somebody else's."""
@@ -124,14 +124,14 @@ class MigrationMonitor:
             self._job_seconds, seconds_since_migrate_call(self.ctx), self.ctx.hands.observe(target, self.ctx.vm.uuid)
         )
 
-    def _abort(self, reason: str, climb: LadderPosition) -> None:
+    def _abort(self, reason: str, reached: LadderPosition) -> None:
         if LadderStep.ABORT not in self._said:
             self._said.add(LadderStep.ABORT)
             self.gave_up = reason
             self.ctx.record(AbortIntended(why=reason or "cancelled"))
         with suppress(LifeboatError):
             self.ctx.hands.node(self.ctx.action.source).abort_job(self.ctx.vm.uuid)
-            self.climb = climb
+            self.reached = reached
 
     def _link_holds(self) -> bool:
         """What post-copy stands on: memory flows, and the target answers and holds the arriving vm."""
@@ -172,7 +172,7 @@ class MigrationMonitor:
 
 
 def start_and_monitor(
-    ctx: AttemptContext, options: MigrationOptions, steering: MigrationMonitor
+    ctx: AttemptContext, options: MigrationOptions, monitor: MigrationMonitor
 ) -> LifeboatError | None:
     """Make the call in a thread of its own and steer until it is over; what it reported. Never raises."""
     action, clock = ctx.action, ctx.hands.clock
@@ -190,7 +190,7 @@ def start_and_monitor(
         call.add_done_callback(lambda _: over.set())
         while not clock.wait(over, POLL_SECONDS):
             with suppress(LifeboatError):
-                steering.poll(clock.monotonic() - started)
+                monitor.poll(clock.monotonic() - started)
         error = call.exception()
     # Answered, not by the loss of the connection or of patience: then libvirt has ended the job.
     answered = error is None or (
@@ -199,8 +199,8 @@ def start_and_monitor(
     ctx.record(MigrateCallEnded(error=str(error) if error else None, answered=answered))
     if error is None:
         return None
-    if steering.gave_up and answered:
-        return MigrationFailed(f"given up: {steering.gave_up}", hint="both nodes are looked at next")
+    if monitor.gave_up and answered:
+        return MigrationFailed(f"given up: {monitor.gave_up}", hint="both nodes are looked at next")
     if isinstance(error, LifeboatError):
         return error
     if not isinstance(error, Exception):
@@ -231,7 +231,7 @@ def seconds_since_migrate_call(ctx: AttemptContext) -> float | None:
     return made
 
 
-def resume_monitoring(ctx: AttemptContext, steering: MigrationMonitor) -> None:
+def resume_monitoring(ctx: AttemptContext, monitor: MigrationMonitor) -> None:
     """After a restart: libvirt carries a peer-to-peer move on without its client. Steer it until there is no job.
 
     Ends early when the source does not answer; whoever comes next has to look.
@@ -241,8 +241,8 @@ def resume_monitoring(ctx: AttemptContext, steering: MigrationMonitor) -> None:
     with suppress(LifeboatError):
         job = ctx.hands.node(ctx.action.source).job(ctx.vm.uuid)
         before = job.elapsed_seconds if job is not None else 0.0
-        limit = steering.rules.timeout + BACKSTOP_SECONDS
-        while steering.poll(elapsed := before + clock.monotonic() - started):
-            if elapsed > limit and not steering.climb.post_copy:
+        limit = monitor.rules.timeout + BACKSTOP_SECONDS
+        while monitor.poll(elapsed := before + clock.monotonic() - started):
+            if elapsed > limit and not monitor.reached.post_copy:
                 return
             clock.sleep(POLL_SECONDS)

@@ -80,7 +80,7 @@ class Reconciliation:
 
 
 def reconcile_migration(
-    before: VmObservation,
+    initial: VmObservation,
     source: NodeView,
     target: NodeView,
     *,
@@ -91,7 +91,7 @@ def reconcile_migration(
 ) -> Reconciliation:
     """Judge a live migration by what both ends show.
 
-    `before` is the vm as found on the source; `job`: whether the source still has a job of it, None when that is not
+    `initial` is the vm as found on the source; `job`: whether the source still has a job of it, None when that is not
     known; `elsewhere` are looks at all other nodes (None: nobody looked), wanted when neither end shows it, or when the
     source holds it paused; `suspended_by_us`: the journal says that this attempt paused it. With `out_of_patience` false,
     states that libvirt passes through by itself give LOOK_AGAIN; with it true, they are judged as they are. Never asks for
@@ -107,7 +107,7 @@ def reconcile_migration(
     def unless_it_settles(step: ReconcileStep, why: str) -> Reconciliation:
         return Reconciliation(step, why) if out_of_patience else Reconciliation(ReconcileStep.LOOK_AGAIN, why)
 
-    as_before = ObservedState(before.state.value)
+    as_before = ObservedState(initial.state.value)
     if target.alive and source.alive:
         if source.seen is ObservedState.RUNNING and target.seen is ObservedState.RUNNING:
             # Two looks are never at one instant: a switchover between them looks like this once, a real double stays.
@@ -121,7 +121,7 @@ def reconcile_migration(
                 ReconcileStep.INDETERMINATE, f"it was {as_before} before and is {target.seen} now ({target})"
             )
         assert target.observation is not None
-        different = _different_disks(before, target.observation)
+        different = _different_disks(initial, target.observation)
         if different:
             return Reconciliation(ReconcileStep.INDETERMINATE, f"at {target.node} it has other disks: {different}")
         if source.seen is ObservedState.ABSENT:
@@ -146,12 +146,10 @@ def reconcile_migration(
         )
     if source.seen is ObservedState.ABSENT and target.seen is ObservedState.ABSENT:
         elsewhere = elsewhere or ()
-        alive = [sight for sight in elsewhere if sight.alive]
-        if len(alive) == 1 and all(sight.seen is not ObservedState.UNREACHABLE for sight in elsewhere):
+        alive = [view for view in elsewhere if view.alive]
+        if len(alive) == 1 and all(view.seen is not ObservedState.UNREACHABLE for view in elsewhere):
             return Reconciliation(ReconcileStep.CHANGED, f"somebody else moved it: {alive[0]}")
-        found = (
-            "; ".join(str(sight) for sight in elsewhere if sight.seen is not ObservedState.ABSENT) or "nor elsewhere"
-        )
+        found = "; ".join(str(view) for view in elsewhere if view.seen is not ObservedState.ABSENT) or "nor elsewhere"
         return unless_it_settles(
             ReconcileStep.INDETERMINATE, f"neither on {source.node} nor on {target.node} ({found})"
         )
@@ -200,7 +198,7 @@ def _other_than_before(
     if elsewhere is None:
         return ReconcileStep.INDETERMINATE, f"{shows}, and nobody looked at the other nodes"
     if may_have_it := [
-        str(sight) for sight in elsewhere if sight.seen not in (ObservedState.ABSENT, ObservedState.SHUTOFF)
+        str(view) for view in elsewhere if view.seen not in (ObservedState.ABSENT, ObservedState.SHUTOFF)
     ]:
         return ReconcileStep.INDETERMINATE, f"{shows}, and it may run elsewhere ({'; '.join(may_have_it)})"
     return ReconcileStep.RESUME_SOURCE, shows
@@ -217,7 +215,7 @@ def why_not_start(source: NodeView, elsewhere: Sequence[NodeView]) -> str:
     """
     if source.reason == "migrated":
         return f"{source.node} says that it migrated away"
-    return "; ".join(str(sight) for sight in elsewhere if sight.alive or sight.arriving)
+    return "; ".join(str(view) for view in elsewhere if view.alive or view.arriving)
 
 
 def is_own_job(job_seconds: float, seconds_since_migrate_call: float | None, target: NodeView) -> bool:
@@ -232,16 +230,16 @@ def is_own_job(job_seconds: float, seconds_since_migrate_call: float | None, tar
     return target.seen is not ObservedState.ABSENT
 
 
-def runs_at_most_once(sights: Sequence[NodeView]) -> tuple[bool, str]:
+def runs_at_most_once(views: Sequence[NodeView]) -> tuple[bool, str]:
     """Over looks at every node: (False, where) when it runs twice. Silent nodes are named, not assumed empty."""
-    running = [sight.node for sight in sights if sight.seen is ObservedState.RUNNING and not sight.arriving]
-    unseen = [sight.node for sight in sights if sight.seen is ObservedState.UNREACHABLE]
+    running = [view.node for view in views if view.seen is ObservedState.RUNNING and not view.arriving]
+    unseen = [view.node for view in views if view.seen is ObservedState.UNREACHABLE]
     where = f"runs on {', '.join(running) or 'no node'}" + (f"; not seen: {', '.join(unseen)}" if unseen else "")
     return len(running) <= 1, where
 
 
-def _different_disks(before: VmObservation, after: VmObservation) -> str:
-    was = {disk.device: disk.virtual_bytes for disk in before.disks}
+def _different_disks(initial: VmObservation, after: VmObservation) -> str:
+    was = {disk.device: disk.virtual_bytes for disk in initial.disks}
     now = {disk.device: disk.virtual_bytes for disk in after.disks}
     # A size of 0 means that nobody could tell it just now (a busy QEMU, a disk on the network).
     if was.keys() == now.keys() and all(was[d] == now[d] or 0 in (was[d], now[d]) for d in was):

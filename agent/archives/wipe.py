@@ -137,15 +137,15 @@ def _wipe(
 def _require_stopped_everywhere(hands: Resources, entry: ArchiveEntry, gone: frozenset[str]) -> None:
     if entry.source in gone:
         raise BadInput(f"node {entry.source} holds the disks to be wiped", hint="bring it back; don't name it --gone")
-    for sight in hands.observe_on_all_nodes(entry.vm_uuid, except_for=gone):
-        if sight.seen in (ObservedState.ABSENT, ObservedState.SHUTOFF):
+    for view in hands.observe_on_all_nodes(entry.vm_uuid, except_for=gone):
+        if view.seen in (ObservedState.ABSENT, ObservedState.SHUTOFF):
             continue
         raise PrecheckFailed(
-            f"vm {entry.vm_name} ({entry.vm_uuid}) can't be wiped: node {sight.node} "
+            f"vm {entry.vm_name} ({entry.vm_uuid}) can't be wiped: node {view.node} "
             + (
                 "does not answer, and it may run there"
-                if sight.seen is ObservedState.UNREACHABLE
-                else f"shows it {sight.seen}"
+                if view.seen is ObservedState.UNREACHABLE
+                else f"shows it {view.seen}"
             ),
             hint="wipe once it is seen shut off or absent on every node",
         )

@@ -67,14 +67,14 @@ def report_after_crash(evacuation: Evacuation, session: Session) -> Report:
     from agent.execute.evacuation import Run
     from agent.report import build_report
 
-    order = Run.from_journal(session.hands, evacuation.id).order
+    approved = Run.from_journal(session.hands, evacuation.id).approved
     fleet_after, risks = session.look()
     return build_report(
-        order.fleet,
+        approved.fleet,
         risks,
-        order.plan,
-        order.verdict,
-        order.policy,
+        approved.plan,
+        approved.verdict,
+        approved.policy,
         now=session.hands.clock.now(),
         evacuation=evacuation,
         fleet_after=fleet_after,

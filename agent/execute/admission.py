@@ -27,7 +27,7 @@ class AdmissionQueue:
         stopped: Callable[[Action], str | None],
         paused: Callable[[], bool],
     ) -> None:
-        """`stopped`: why an action is not to begin any more, or None."""
+        """`stopped`: why an action must not begin any more, or None."""
         self._actions, self._limits = actions, limits
         self._stopped, self._paused = stopped, paused
         self._changed = threading.Condition()
@@ -43,7 +43,7 @@ class AdmissionQueue:
             self._waiting += [number for number in numbers if number not in known]
 
     def acquire(self, number: int) -> str | None:
-        """Wait until it may begin: None; or the reason why it is not to begin any more. `leave` must follow."""
+        """Wait until it may begin: None; or the reason why it must not begin any more. `release` must follow."""
         with self._changed:
             if number not in (*self._waiting, *self._running, *self._turned_away):
                 self._waiting.append(number)

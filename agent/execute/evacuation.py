@@ -50,15 +50,15 @@ class Watcher:
     on_message: Callable[[str], None] = lambda _: None
     """what a person following it should know, one line"""
     cancelled: threading.Event = field(default_factory=threading.Event)
-    heed_seconds: float = LOOK_SECONDS
-    """how often what people asked for is looked up meanwhile"""
+    request_poll_seconds: float = LOOK_SECONDS
+    """how often what people asked for is read meanwhile"""
 
 
 class CarryOut(Protocol):
     """What carries out an approved plan: `execute`, or `agent.execute.workflows.Durable.execute`."""
 
     def __call__(
-        self, order: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None
+        self, approved: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None
     ) -> Evacuation: ...
 
 
@@ -66,14 +66,14 @@ def new_evacuation_id(hands: Resources) -> str:
     return f"evac-{hands.clock.now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
-def execute(order: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None) -> Evacuation:
+def execute(approved: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None) -> Evacuation:
     """Run every action of the plan that is not `stay`.
 
     One failure neither stops nor undoes the others. Ctrl-C (or `watcher.cancelled`, or a request in the journal) ends
     what can still be ended and waits until every vm was observed. Raises nothing for failed actions: the outcome is in
     the Evacuation.
     """
-    run = Run(order, hands, evacuation, watcher)
+    run = Run(approved, hands, evacuation, watcher)
     run.begin()
     with run.watching_requests():
         return run.run_waves()
@@ -82,15 +82,17 @@ def execute(order: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: 
 class Run:
     """One evacuation, as this process carries it out. Every part of it may be asked for again after a restart."""
 
-    def __init__(self, order: ApprovedPlan, hands: Resources, evacuation: str, watcher: Watcher | None = None) -> None:
-        self.order, self.hands, self.id = order, hands, evacuation
+    def __init__(
+        self, approved: ApprovedPlan, hands: Resources, evacuation: str, watcher: Watcher | None = None
+    ) -> None:
+        self.approved, self.hands, self.id = approved, hands, evacuation
         self.watcher = watcher or Watcher()
         self.cancelled = threading.Event()
         self._paused = False
         self._abandoned: str | None = None
         self._began_at: datetime | None = None
-        self.gate = AdmissionQueue(
-            order.plan.actions, order.policy.limits, stopped=self._why_stopped, paused=lambda: self._paused
+        self.queue = AdmissionQueue(
+            approved.plan.actions, approved.policy.limits, stopped=self._why_stopped, paused=lambda: self._paused
         )
 
     @classmethod
@@ -102,14 +104,14 @@ class Run:
 
     def begin(self) -> None:
         """On disk before anything else is done."""
-        self._append(EvacuationStarted.of(self.order))
+        self._append(EvacuationStarted.of(self.approved))
 
     @property
     def waves(self) -> list[list[int]]:
         """Numbers (places in the plan) of the actions of each wave, in the order they start."""
         moves = [
             (action.wave, number)
-            for number, action in enumerate(self.order.plan.actions)
+            for number, action in enumerate(self.approved.plan.actions)
             if action.kind is not ActionKind.STAY
         ]
         return [[number for wave, number in moves if wave == each] for each in sorted({wave for wave, _ in moves})]
@@ -124,23 +126,23 @@ class Run:
         try:
             attempt = attempt_so_far(ctx)
             if attempt is None:
-                reason = self.gate.acquire(number)
+                reason = self.queue.acquire(number)
                 attempt = run_attempt(ctx) if reason is None else abandon(ctx, reason)
         finally:
-            self.gate.release(number)
+            self.queue.release(number)
         self.watcher.on_attempt_finished(attempt)
         return attempt
 
     def expect(self, wave: Sequence[int]) -> None:
-        """The actions of a wave are about to come to the gate, except those that are over since before a restart."""
+        """The actions of a wave are about to come to the queue, except those that are over since before a restart."""
         over = {entry.attempt for entry in self.hands.journal.of(AttemptEnded, evacuation=self.id)}
         for number in wave:
             if self.attempt_id(number) in over:
-                self.gate.release(number)
-        self.gate.announce(wave)
+                self.queue.release(number)
+        self.queue.announce(wave)
 
     def run_waves(self) -> Evacuation:
-        """Wave by wave, in threads of this process. Inside `steered`."""
+        """Wave by wave, in threads of this process. Inside `watching_requests`."""
         attempts: list[Attempt] = []
         for wave in self.waves:
             self.expect(wave)
@@ -150,12 +152,12 @@ class Run:
 
     def gather(self, results: Sequence[Callable[[], T]]) -> list[T]:
         """Every result, also when one of them raises: that is raised once all are there. Ctrl-C cancels and goes on."""
-        found: list[T] = []
+        answers: list[T] = []
         errors: list[BaseException] = []
         for result in results:
             while True:
                 try:
-                    found.append(result())
+                    answers.append(result())
                 except KeyboardInterrupt:
                     self.cancel("Ctrl-C")
                     continue
@@ -164,12 +166,12 @@ class Run:
                 break
         if errors:
             raise errors[0]
-        return found
+        return answers
 
     def finish(self, attempts: Sequence[Attempt]) -> Evacuation:
         """Write down how it ended."""
         in_order = tuple(sorted(attempts, key=lambda attempt: attempt.started_at))
-        moves = self.order.plan.moves
+        moves = self.approved.plan.moves
         outcome = judge_outcome(in_order, frozenset(action.vm for action in moves))
         if not moves:
             outcome = EvacuationOutcome.DONE
@@ -178,10 +180,10 @@ class Run:
             self._append(EvacuationEnded(outcome=outcome))
         return Evacuation(
             id=self.id,
-            plan=self.order.plan,
-            verdict=self.order.verdict,
-            approved_by=self.order.agreement.by,
-            approved_at=self.order.agreement.at,
+            plan=self.approved.plan,
+            verdict=self.approved.verdict,
+            approved_by=self.approved.agreement.by,
+            approved_at=self.approved.agreement.at,
             started_at=self._begun(),
             ended_at=ended_at,
             outcome=outcome,
@@ -189,7 +191,7 @@ class Run:
         )
 
     def cancel(self, by: str) -> None:
-        """Call it off for good; in the journal when this returns."""
+        """Cancel it for good; in the journal when this returns."""
         self._append(CancelRequested(by=by))
         self.cancelled.set()
 
@@ -209,10 +211,10 @@ class Run:
 
     @contextmanager
     def watching_requests(self) -> Generator[None]:
-        """Heed requests for as long as the block runs."""
+        """Apply requests for as long as the block runs."""
         self.apply_requests()
         with meanwhile(
-            self.apply_requests, lambda over: over.wait(self.watcher.heed_seconds), name=f"steering {self.id}"
+            self.apply_requests, lambda over: over.wait(self.watcher.request_poll_seconds), name=f"steering {self.id}"
         ):
             yield
 
@@ -222,7 +224,7 @@ class Run:
             return "cancelled"
         if self._abandoned is not None:
             return self._abandoned
-        limit = self.order.policy.limits.evacuation_timeout
+        limit = self.approved.policy.limits.evacuation_timeout
         if limit is not None and self.hands.clock.now() - self._begun() >= limit:
             return f"the evacuation had already taken the {format_duration(limit)} that policy gives it"
         return self.watcher.should_withdraw(action)
@@ -233,13 +235,13 @@ class Run:
         return self._began_at
 
     def _context(self, number: int) -> AttemptContext:
-        action = self.order.plan.actions[number]
+        action = self.approved.plan.actions[number]
         return AttemptContext(
             id=self.attempt_id(number),
             evacuation=self.id,
             action=action,
-            vm=self.order.fleet.vm_by_uuid[action.vm],
-            policy=self.order.policy,
+            vm=self.approved.fleet.vm_by_uuid[action.vm],
+            policy=self.approved.policy,
             hands=self.hands,
             tell=self.watcher.on_progress,
             cancelled=self.cancelled,

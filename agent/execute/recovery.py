@@ -14,23 +14,25 @@ from models.plan import Action, ActionKind, Approval, Plan
 
 
 def why_not_continue(
-    order: ApprovedPlan, begun: frozenset[int], steering: OperatorRequests, look: Look, now: datetime
+    approved: ApprovedPlan, begun: frozenset[int], requests: OperatorRequests, look: Look, now: datetime
 ) -> str | None:
     """Why what has not begun must not begin any more; None when it may.
 
     The approval must hold still (a person's `lifeboat resume` renews it for as long as policy says), and the rest of
     the plan must pass the guard on the fleet as it is now, like a plan made now.
     """
-    if all(number in begun for number, action in enumerate(order.plan.actions) if action.kind is not ActionKind.STAY):
+    if all(
+        number in begun for number, action in enumerate(approved.plan.actions) if action.kind is not ActionKind.STAY
+    ):
         return None
-    agreement = renewed(order, steering)
+    agreement = renewed(approved, requests)
     if now >= agreement.expires_at:
         return f"lifeboat was cut off, and the approval by {agreement.by} had expired before it was back"
     try:
         fleet, risks = look()
     except LifeboatError as error:
         return f"lifeboat was cut off, and the fleet could not be looked at again: {error.message}"
-    verdict = judge(rest_of(order.plan, begun, fleet), fleet, risks, order.policy, now)
+    verdict = judge(rest_of(approved.plan, begun, fleet), fleet, risks, approved.policy, now)
     if not verdict.passed:
         failed = "; ".join(f"{result.rule}: {result.why}" for result in verdict.failures)
         return f"lifeboat was cut off, and the rest of the plan no longer passes: {failed}"
@@ -39,13 +41,13 @@ def why_not_continue(
     return None
 
 
-def renewed(order: ApprovedPlan, steering: OperatorRequests) -> ApprovalRecord:
+def renewed(approved: ApprovedPlan, requests: OperatorRequests) -> ApprovalRecord:
     """The agreement as it stands: the one at the start, or that of whoever had it go on since."""
-    if steering.renewed_by is None or steering.renewed_at is None:
-        return order.agreement
-    until = steering.renewed_at + order.policy.approval.expires_after
-    return order.agreement.model_copy(
-        update={"by": steering.renewed_by, "at": steering.renewed_at, "expires_at": until}
+    if requests.renewed_by is None or requests.renewed_at is None:
+        return approved.agreement
+    until = requests.renewed_at + approved.policy.approval.expires_after
+    return approved.agreement.model_copy(
+        update={"by": requests.renewed_by, "at": requests.renewed_at, "expires_at": until}
     )
 
 

@@ -65,7 +65,7 @@ def after_failed_look(seen: TargetChanges) -> TargetChanges:
 
 
 def why_withdraw(action: Action, seen: TargetChanges) -> str | None:
-    """Why an action that has not begun is not to begin; None when it is."""
+    """Why an action that has not begun must not begin; None when it may."""
     if action.source in seen.recovered:
         return f"node {action.source} has recovered ({seen.recovered[action.source]})"
     if action.target is not None and action.target in seen.unfit:
@@ -112,7 +112,7 @@ class WithdrawalWatch:
         try:
             fleet, risks = self._look()
             self.take(fleet, risks)
-        except Exception as error:  # whatever it is, the evacuation is not to end for it
+        except Exception as error:  # whatever it is, the evacuation must not end for it
             if self._tiers is not None:
                 self._tiers.keep_tiers(self._hands.clock.now())
             self._update(after_failed_look(self._seen))

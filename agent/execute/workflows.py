@@ -68,7 +68,7 @@ def _run_of(evacuation: str) -> Run:
 
 
 def _start(run: Run, number: int) -> Callable[[], str]:
-    """Always all actions of a wave in the plan's order, as DBOS needs to find them again; the gate holds them back."""
+    """Always all actions of a wave in the plan's order, as DBOS needs to find them again; the queue holds them back."""
     with SetWorkflowID(run.attempt_id(number)):
         return DBOS.start_workflow(_action, run.id, number).get_result
 
@@ -93,7 +93,7 @@ class Durable:
             self._executor = hashlib.sha256(itself.encode()).hexdigest()[:16]
 
     def execute(
-        self, order: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None
+        self, approved: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None
     ) -> Evacuation:
         """As `agent.execute.evacuation.execute`. Raises Busy when another lifeboat is at work, or one was and did not finish."""
         with self._lease.hold(evacuation):
@@ -103,7 +103,7 @@ class Durable:
                     f"evacuation {cut_off[-1]} was not finished; nothing was changed",
                     hint=f"`lifeboat resume {cut_off[-1]}` goes on with it, `lifeboat cancel {cut_off[-1]}` ends it",
                 )
-            run = Run(order, hands, evacuation, watcher)
+            run = Run(approved, hands, evacuation, watcher)
             with self._launched([run]):
                 with self._nobody_else():
                     run.begin()
@@ -138,12 +138,12 @@ class Durable:
             return attempts, [self._finish(run) for run in runs]
 
     def _decide(self, run: Run, look: Look) -> None:
-        steering = read_requests(run.hands.journal, run.id)
-        if steering.cancelled_by is not None or steering.abandoned is not None:
+        requests = read_requests(run.hands.journal, run.id)
+        if requests.cancelled_by is not None or requests.abandoned is not None:
             return
         over = {entry.attempt for entry in run.hands.journal.of(AttemptEnded, evacuation=run.id)}
-        begun = frozenset(n for n in range(len(run.order.plan.actions)) if run.attempt_id(n) in over)
-        reason = why_not_continue(run.order, begun, steering, look, run.hands.clock.now())
+        begun = frozenset(n for n in range(len(run.approved.plan.actions)) if run.attempt_id(n) in over)
+        reason = why_not_continue(run.approved, begun, requests, look, run.hands.clock.now())
         if reason is not None:
             run.abandon(reason)
 

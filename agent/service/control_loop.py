@@ -177,7 +177,7 @@ class ControlLoop:
             plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
         )
         self._record(EvacuationApproved(**dict(agreement)), evacuation)
-        lookout = WithdrawalWatch(
+        watch = WithdrawalWatch(
             plan,
             fleet,
             self.policy,
@@ -191,24 +191,24 @@ class ControlLoop:
         seen, risks = self.look()
         fleet = with_unschedulable(seen, self._cordoned)
         if agreement.by != "policy":  # the risks that policy agreed on are seconds old
-            lookout.take(seen, risks)
+            watch.take(seen, risks)
         require_valid_approval(agreement, plan, fleet, now=clock.now())
-        with self._looking(lookout) as watcher:
-            order = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
-            return self.carry_out(order, self.hands, evacuation=evacuation, watcher=watcher)
+        with self._looking(watch) as watcher:
+            approved = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
+            return self.carry_out(approved, self.hands, evacuation=evacuation, watcher=watcher)
 
     @contextmanager
-    def _looking(self, lookout: WithdrawalWatch) -> Generator[Watcher]:
-        """The watcher with the lookout beside it."""
+    def _looking(self, watch: WithdrawalWatch) -> Generator[Watcher]:
+        """The watcher, and what is withdrawn while the evacuation runs."""
 
         def withdraw(action: Action) -> str | None:
-            return self.watcher.should_withdraw(action) or lookout.withdraw(action)
+            return self.watcher.should_withdraw(action) or watch.withdraw(action)
 
         watcher = replace(self.watcher, should_withdraw=withdraw)
         if self.look_again is None:
             yield watcher
             return
-        with lookout.looking(self.look_again):
+        with watch.looking(self.look_again):
             yield watcher
 
     def _record(self, record: Record, evacuation: str) -> None:

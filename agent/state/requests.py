@@ -1,6 +1,6 @@
 """Cancel, pause and resume: what people ask of a running evacuation, as records of the journal.
 
-A request is its own record, so it outlasts a crash of whoever wrote it and of whoever was to heed it. The process that
+A request is its own record, so it outlasts a crash of whoever wrote it and of whoever was to follow it. The process that
 carries the evacuation out reads them every `LOOK_SECONDS`.
 """
 

@@ -120,13 +120,13 @@ def _attempt(attempt: str, action: Action, outcome: str, message: str, locks: se
     )
 
 
-def _under_way(steering: OperatorRequests, at_work: bool) -> tuple[str, str]:
+def _under_way(requests: OperatorRequests, at_work: bool) -> tuple[str, str]:
     """State and reason of an evacuation that has not ended."""
     nobody = "" if at_work else "; the lifeboat that ran it is gone"
-    if steering.cancelled_by is not None:
-        return "cancelling", f"by {steering.cancelled_by}{nobody}"
-    if steering.paused_by is not None:
-        return "paused", f"by {steering.paused_by}{nobody}; `lifeboat resume` lets it go on"
+    if requests.cancelled_by is not None:
+        return "cancelling", f"by {requests.cancelled_by}{nobody}"
+    if requests.paused_by is not None:
+        return "paused", f"by {requests.paused_by}{nobody}; `lifeboat resume` lets it go on"
     if not at_work:
         return (
             "cut off",

@@ -121,7 +121,7 @@ class LadderPosition:
 class Start:
     """How a migration is begun: what libvirt takes only then, and the first pause allowed."""
 
-    climb: LadderPosition
+    reached: LadderPosition
     auto_converge: bool
     throttle_io: int | None
     """bytes per second for each disk; None: as they are"""
@@ -132,7 +132,7 @@ class LadderDecision:
     step: LadderStep
     reason: str
     """one clause a person reads: what was seen, and what follows"""
-    climb: LadderPosition
+    reached: LadderPosition
 
 
 def start_position(rules: Rules, ratio: float | None) -> Start:
@@ -160,13 +160,15 @@ def start_position(rules: Rules, ratio: float | None) -> Start:
         position, downtime = index + 1, max(downtime, rules.downtime(index))
     limits = [do.throttle_io for do in now if isinstance(do, ThrottleIo)]
     return Start(
-        climb=LadderPosition(position=position, downtime=downtime or rules.max_downtime),
+        reached=LadderPosition(position=position, downtime=downtime or rules.max_downtime),
         auto_converge=Act.AUTO_CONVERGE in now,
         throttle_io=min(limits) if limits else None,
     )
 
 
-def next_step(history: Sequence[JobProgress], climb: LadderPosition, rules: Rules, *, elapsed: float) -> LadderDecision:
+def next_step(
+    history: Sequence[JobProgress], reached: LadderPosition, rules: Rules, *, elapsed: float
+) -> LadderDecision:
     """The next step of a running migration, and why.
 
     `history` is oldest first, its `elapsed_seconds` counted like `elapsed`, from the start of the move; it may be empty or
@@ -175,28 +177,28 @@ def next_step(history: Sequence[JobProgress], climb: LadderPosition, rules: Rule
     once nothing at all was sent for `stuck_after`. After post-copy nothing is done any more: there is no way back. The pause
     allowed never becomes shorter.
     """
-    if climb.post_copy or (history and history[-1].post_copy):
+    if reached.post_copy or (history and history[-1].post_copy):
         return LadderDecision(
-            LadderStep.GO_ON, "post-copy: the guest runs at the target", replace(climb, post_copy=True)
+            LadderStep.GO_ON, "post-copy: the guest runs at the target", replace(reached, post_copy=True)
         )
-    if climb.abort_asked:
-        return LadderDecision(LadderStep.GO_ON, "told to end", climb)
+    if reached.abort_asked:
+        return LadderDecision(LadderStep.GO_ON, "told to end", reached)
     if elapsed >= rules.timeout:
-        return _at_the_timeout(climb, rules, elapsed)
+        return _at_the_timeout(reached, rules, elapsed)
     if (still := stuck_for(history)) >= rules.stuck_after:
         return LadderDecision(
-            LadderStep.ABORT, f"nothing was sent for {still:.0f} s: abort", _after(LadderStep.ABORT, climb)
+            LadderStep.ABORT, f"nothing was sent for {still:.0f} s: abort", _after(LadderStep.ABORT, reached)
         )
-    for position in range(climb.position, len(rules.ladder)):
+    for position in range(reached.position, len(rules.ladder)):
         rung = rules.ladder[position]
-        if rung.at_start or not rules.allows(rung) or not _holds(rung.when, history, climb, rules, elapsed):
+        if rung.at_start or not rules.allows(rung) or not _holds(rung.when, history, reached, rules, elapsed):
             continue
-        taken = replace(climb, position=position + 1, since=elapsed)
-        why = _why(rung.when, history, climb)
+        taken = replace(reached, position=position + 1, since=elapsed)
+        why = _why(rung.when, history, reached)
         if isinstance(rung.do, DowntimeTo):
             downtime = rules.downtime(position)
-            if downtime <= climb.downtime:
-                climb = replace(climb, position=position + 1)
+            if downtime <= reached.downtime:
+                reached = replace(reached, position=position + 1)
                 continue
             return LadderDecision(
                 LadderStep.RAISE_DOWNTIME,
@@ -204,29 +206,29 @@ def next_step(history: Sequence[JobProgress], climb: LadderPosition, rules: Rule
                 replace(taken, downtime=downtime),
             )
         step = LadderStep(str(rung.do))
-        if step is LadderStep.SUSPEND and climb.suspended:
+        if step is LadderStep.SUSPEND and reached.suspended:
             continue
         return LadderDecision(step, f"{why}: {rung.what}", _after(step, taken))
-    return LadderDecision(LadderStep.GO_ON, _course(history, climb), climb)
+    return LadderDecision(LadderStep.GO_ON, _course(history, reached), reached)
 
 
-def _at_the_timeout(climb: LadderPosition, rules: Rules, elapsed: float) -> LadderDecision:
-    step = LadderStep.POST_COPY if rules.post_copy and not climb.suspended else LadderStep.ABORT
-    top = replace(climb, position=max(climb.position, len(rules.ladder)), since=elapsed)
+def _at_the_timeout(reached: LadderPosition, rules: Rules, elapsed: float) -> LadderDecision:
+    step = LadderStep.POST_COPY if rules.post_copy and not reached.suspended else LadderStep.ABORT
+    top = replace(reached, position=max(reached.position, len(rules.ladder)), since=elapsed)
     what = step.value.replace("_", "-")
     return LadderDecision(step, f"{rules.timeout:.0f} s are over, the policy's timeout: {what}", _after(step, top))
 
 
-def _after(step: LadderStep, climb: LadderPosition) -> LadderPosition:
+def _after(step: LadderStep, reached: LadderPosition) -> LadderPosition:
     return replace(
-        climb,
+        reached,
         post_copy=step is LadderStep.POST_COPY,
-        suspended=climb.suspended or step is LadderStep.SUSPEND,
+        suspended=reached.suspended or step is LadderStep.SUSPEND,
         abort_asked=step is LadderStep.ABORT,
     )
 
 
-def _holds(when: When, history: Sequence[JobProgress], climb: LadderPosition, rules: Rules, elapsed: float) -> bool:
+def _holds(when: When, history: Sequence[JobProgress], reached: LadderPosition, rules: Rules, elapsed: float) -> bool:
     """Whether everything the condition names is so. What can't be told yet is not so."""
     memory = next((look.elapsed_seconds for look in history if look.iteration > 0), None)
     if when.left is not None and rules.timeout - elapsed > when.left.total_seconds():
@@ -243,7 +245,7 @@ def _holds(when: When, history: Sequence[JobProgress], climb: LadderPosition, ru
             return False
     if when.stalled is None:
         return True
-    stalled = stalled_for(history, since=climb.since)
+    stalled = stalled_for(history, since=reached.since)
     return stalled > 0 and stalled >= when.stalled.total_seconds()
 
 
@@ -335,8 +337,8 @@ def link_carries(history: Sequence[JobProgress]) -> bool:
     return len(last) > 1 and all(b.bytes_processed > a.bytes_processed for a, b in pairwise(last))
 
 
-def _course(history: Sequence[JobProgress], climb: LadderPosition) -> str:
-    if climb.suspended:
+def _course(history: Sequence[JobProgress], reached: LadderPosition) -> str:
+    if reached.suspended:
         return "suspended until it is over"
     if not history or history[-1].iteration == 0:
         return ""
@@ -344,10 +346,10 @@ def _course(history: Sequence[JobProgress], climb: LadderPosition) -> str:
     return f"slowed by {throttle:.0%}" if throttle else ""
 
 
-def _why(when: When, history: Sequence[JobProgress], climb: LadderPosition) -> str:
+def _why(when: When, history: Sequence[JobProgress], reached: LadderPosition) -> str:
     reasons: list[str] = []
     if when.stalled is not None:
-        reasons.append(f"no progress for {stalled_for(history, since=climb.since):.0f} s")
+        reasons.append(f"no progress for {stalled_for(history, since=reached.since):.0f} s")
     if when.throttled is not None:
         reasons.append(f"the guest is slowed by {history[-1].throttle:.0%}")
     if when.ratio is not None:

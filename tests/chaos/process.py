@@ -78,7 +78,7 @@ class Process:
         reached: dict[str, Hypervisor] = {n: _Reached(node, self) for n, node in nodes.items()}  # type: ignore[misc]
         self.hands = Resources(reached, clock, self.journal, archives)
         self.watcher = Watcher(
-            on_progress=self._tell, should_withdraw=lambda _: self.withdrawn or None, heed_seconds=_HEED_SECONDS
+            on_progress=self._tell, should_withdraw=lambda _: self.withdrawn or None, request_poll_seconds=_HEED_SECONDS
         )
 
     def heeded_cancel(self) -> bool:

@@ -1,4 +1,4 @@
-"""Whatever the ladder and the guest: the climb only goes up, what policy forbids is not done, and there is an end."""
+"""Whatever the ladder and the guest: it only goes up, what policy forbids is not done, and there is an end."""
 
 from __future__ import annotations
 
@@ -82,29 +82,29 @@ climbs = st.builds(
 
 @settings(deadline=None)
 @given(histories, climbs, all_rules(), st.floats(0, 700))
-def test_one_decision(history: list[JobProgress], climb: LadderPosition, rules: Rules, elapsed: float) -> None:
-    found = next_step(history, climb, rules, elapsed=elapsed)
-    after = found.climb
-    assert after.position >= climb.position
-    assert after.downtime >= climb.downtime
+def test_one_decision(history: list[JobProgress], reached: LadderPosition, rules: Rules, elapsed: float) -> None:
+    found = next_step(history, reached, rules, elapsed=elapsed)
+    after = found.reached
+    assert after.position >= reached.position
+    assert after.downtime >= reached.downtime
     assert (after.post_copy, after.suspended, after.abort_asked) >= (
-        climb.post_copy,
-        climb.suspended,
-        climb.abort_asked,
+        reached.post_copy,
+        reached.suspended,
+        reached.abort_asked,
     )
     if found.step is LadderStep.POST_COPY:
         assert rules.post_copy
         assert after.post_copy
     if found.step is LadderStep.SUSPEND:
         assert rules.suspend
-        assert not climb.suspended
+        assert not reached.suspended
     if found.step is LadderStep.RAISE_DOWNTIME:
-        assert climb.downtime < after.downtime <= rules.last_downtime
-    if climb.post_copy:
+        assert reached.downtime < after.downtime <= rules.last_downtime
+    if reached.post_copy:
         assert found.step is LadderStep.GO_ON, "there is no way back"
-    elif not climb.abort_asked and elapsed >= rules.timeout:
+    elif not reached.abort_asked and elapsed >= rules.timeout:
         assert found.step in (LadderStep.ABORT, LadderStep.POST_COPY)
-    assert next_step(history, climb, rules, elapsed=elapsed) == found
+    assert next_step(history, reached, rules, elapsed=elapsed) == found
 
 
 @settings(max_examples=50, deadline=None)
@@ -114,7 +114,7 @@ def test_what_the_policy_forbids_changes_nothing_when_it_is_left_out(history: li
     elapsed = history[-1].elapsed_seconds if history else 0.0
     without = next_step(history, LadderPosition(), replace(rules, ladder=allowed), elapsed=elapsed)
     found = next_step(history, LadderPosition(), rules, elapsed=elapsed)
-    assert (found.step, found.climb.downtime) == (without.step, without.climb.downtime)
+    assert (found.step, found.reached.downtime) == (without.step, without.reached.downtime)
 
 
 @settings(max_examples=60, deadline=None)
@@ -130,7 +130,7 @@ def test_a_whole_move_ends_by_its_timeout_within_its_caps(
 ) -> None:
     start = start_position(rules, ratio)
     options = MigrationOptions(
-        tls=True, max_downtime_seconds=last_round_limit(start.climb.downtime, SWITCH_SECONDS),
+        tls=True, max_downtime_seconds=last_round_limit(start.reached.downtime, SWITCH_SECONDS),
         timeout_seconds=rules.timeout, auto_converge=start.auto_converge, post_copy=rules.post_copy,
         parallel_connections=0, bandwidth_bytes_per_second=None, copy_disks=(),
     )  # fmt: skip
@@ -145,29 +145,29 @@ def test_a_whole_move_ends_by_its_timeout_within_its_caps(
         dirty_bytes_per_second=dirty,
         bytes_per_second=link,
     )
-    climb, history, now = start.climb, list[JobProgress](), 0.0
+    reached, history, now = start.reached, list[JobProgress](), 0.0
     poll = max(0.5, rules.timeout / 60)
     while now < job.done_at:
         now += poll
         history.append(job.progress(now))
-        found = next_step(history, climb, rules, elapsed=now)
-        climb = found.climb
+        found = next_step(history, reached, rules, elapsed=now)
+        reached = found.reached
         if found.step is LadderStep.ABORT:
             break
         if found.step is LadderStep.RAISE_DOWNTIME:
-            job.set_max_downtime(now, last_round_limit(climb.downtime, SWITCH_SECONDS))
+            job.set_max_downtime(now, last_round_limit(reached.downtime, SWITCH_SECONDS))
         elif found.step is LadderStep.SUSPEND:
             job.suspend(now)
         elif found.step is LadderStep.POST_COPY and now < job.switchover_at:
             job.switch_to_post_copy(now)
-        assert now <= rules.timeout + poll or climb.post_copy, (
+        assert now <= rules.timeout + poll or reached.post_copy, (
             "past the timeout it goes on only where nothing can stop it"
         )
-    if now >= job.done_at and not climb.suspended and not climb.post_copy:
+    if now >= job.done_at and not reached.suspended and not reached.post_copy:
         downtime = job.statistics().downtime_seconds
         assert downtime is not None
         page = 4096 / link  # QEMU sends at least one page
-        assert downtime <= max(climb.downtime, SWITCH_SECONDS + climb.downtime / 10) + page + 1e-6
+        assert downtime <= max(reached.downtime, SWITCH_SECONDS + reached.downtime / 10) + page + 1e-6
 
 
 def test_the_default_ladder_is_within_its_own_words() -> None:

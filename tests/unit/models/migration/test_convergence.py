@@ -94,7 +94,7 @@ def test_a_move_that_sends_nothing_is_aborted_whatever_the_ladder_says() -> None
     silent.append(look(65, 0, 1000, sent=0))
     found = next_step(silent, LadderPosition(), without, elapsed=65)
     assert (found.step, found.reason) == (LadderStep.ABORT, "nothing was sent for 60 s: abort")
-    assert next_step(silent, found.climb, without, elapsed=66).step is LadderStep.GO_ON, "told once"
+    assert next_step(silent, found.reached, without, elapsed=66).step is LadderStep.GO_ON, "told once"
 
 
 def test_a_step_is_given_time_to_work() -> None:
@@ -105,7 +105,7 @@ DEFAULT = rules()
 
 
 @pytest.mark.parametrize(
-    ("history", "climb", "step", "downtime"),
+    ("history", "reached", "step", "downtime"),
     [
         ([], LadderPosition(3, 0, 0.2), LadderStep.GO_ON, 0.2),
         (SHRINKING, LadderPosition(3, 0, 0.2), LadderStep.GO_ON, 0.2),
@@ -118,10 +118,10 @@ DEFAULT = rules()
     ],
 )
 def test_the_default_ladder(
-    history: list[JobProgress], climb: LadderPosition, step: LadderStep, downtime: float
+    history: list[JobProgress], reached: LadderPosition, step: LadderStep, downtime: float
 ) -> None:
-    found = next_step(history, climb, DEFAULT, elapsed=history[-1].elapsed_seconds if history else 0)
-    assert (found.step, found.climb.downtime) == (step, downtime)
+    found = next_step(history, reached, DEFAULT, elapsed=history[-1].elapsed_seconds if history else 0)
+    assert (found.step, found.reached.downtime) == (step, downtime)
 
 
 def test_a_reason_has_the_figures() -> None:
@@ -135,8 +135,8 @@ def test_post_copy_and_suspending_only_where_policy_allows() -> None:
     busy = [look(0, 1, 1000), look(10, 2, 100, dirty=10), look(20, 3, 100, dirty=10)]
     assert next_step(busy, LadderPosition(3, 0, 0.2), DEFAULT, elapsed=20).step is LadderStep.GO_ON
     found = next_step(busy, LadderPosition(3, 0, 0.2), rules(post_copy=True), elapsed=20)
-    assert (found.step, found.climb.post_copy) == (LadderStep.POST_COPY, True)
-    assert next_step(busy, found.climb, rules(post_copy=True), elapsed=10_000).step is LadderStep.GO_ON, "no way back"
+    assert (found.step, found.reached.post_copy) == (LadderStep.POST_COPY, True)
+    assert next_step(busy, found.reached, rules(post_copy=True), elapsed=10_000).step is LadderStep.GO_ON, "no way back"
     assert next_step(STUCK, LadderPosition(6, 0, 0.5), rules(suspend=True), elapsed=30).step is LadderStep.SUSPEND
 
 
@@ -183,14 +183,14 @@ def test_a_rung_that_is_reached_passes_the_ones_below_for_good() -> None:
         ]
     )
     found = next_step(SHRINKING, LadderPosition(), ladder, elapsed=30)
-    assert (found.climb.downtime, found.climb.position) == (0.25, 2)
+    assert (found.reached.downtime, found.reached.position) == (0.25, 2)
 
 
 def test_only_the_last_downtime_goes_past_the_cap() -> None:
     steps = [{"when": {"stalled": "1s"}, "do": {"downtime": f"{ms}ms"}} for ms in (400, 800)]
     found = next_step(STUCK, LadderPosition(downtime=0.2), rules(steps), elapsed=30)
-    assert found.climb.downtime == 0.3
-    assert next_step(STUCK, LadderPosition(1, 0, 0.3), rules(steps), elapsed=30).climb.downtime == 0.5
+    assert found.reached.downtime == 0.3
+    assert next_step(STUCK, LadderPosition(1, 0, 0.3), rules(steps), elapsed=30).reached.downtime == 0.5
 
 
 @pytest.mark.parametrize(
@@ -207,16 +207,16 @@ def test_only_the_last_downtime_goes_past_the_cap() -> None:
 def test_how_far_the_last_downtime_step_goes(policy: dict[str, str], most: float) -> None:
     steps = [{"when": {"stalled": "1s"}, "do": {"downtime": "10s"}}]
     found = next_step(STUCK, LadderPosition(downtime=0.01), rules(steps, **policy), elapsed=30)
-    assert found.climb.downtime == most
+    assert found.reached.downtime == most
 
 
 def test_the_beginning() -> None:
     quiet, busy, unknown = start_position(DEFAULT, 0.01), start_position(DEFAULT, 1.2), start_position(DEFAULT, None)
-    assert quiet.climb == busy.climb == unknown.climb == LadderPosition(position=3, downtime=0.2)
+    assert quiet.reached == busy.reached == unknown.reached == LadderPosition(position=3, downtime=0.2)
     assert [start.auto_converge for start in (quiet, busy, unknown)] == [False, True, True]
     assert [start.throttle_io for start in (quiet, busy, unknown)] == [None, 20 * MB, None]
     assert not start_position(rules(auto_converge=False), 1.2).auto_converge
-    assert start_position(rules([]), None).climb.downtime == 0.3, "without a ladder the cap is the limit"
+    assert start_position(rules([]), None).reached.downtime == 0.3, "without a ladder the cap is the limit"
 
 
 def test_averages() -> None:
