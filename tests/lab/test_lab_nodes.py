@@ -15,7 +15,7 @@ import pytest
 from lab.hardware.disk_ring import read_disk
 from lab.lifecycle.status import problems, status
 from lab.lifecycle.up import up
-from lab.nodes import guests, hypervisor, network, probe
+from lab.nodes import guests, hypervisor, network, power, probe
 from lab.nodes.guests import GUESTS, guest
 from lab.nodes.node import Lab, run, wait_until
 from models.errors import LabError
@@ -206,3 +206,16 @@ def test_nodes_are_different_hosts_and_reach_each_others_guests(lab: Lab):
     uuids = {ET.fromstring(hypervisor.virsh(lab, n, "capabilities")).findtext("host/uuid") for n in lab.nodes}
     assert len(uuids) == len(lab.nodes)
     lab.node("node-c").run("ping", "-c", "1", "-W", "10", guests.address(lab, guest("infer-4")))
+
+
+def test_an_unplugged_node_keeps_running_and_answers_again_when_plugged_in(lab: Lab):
+    target = guests.probe_target(lab, guest("infer-4"))
+    before = probe.ask(target, seconds=10)
+    power.set_link(lab, "node-b", up=False)
+    assert probe.ask(target, seconds=0.5) is None
+    power.set_link(lab, "node-b", up=True)
+    after = probe.ask(target, seconds=30)
+    assert before
+    assert after
+    assert after.boot_id == before.boot_id
+    assert "infer-4" in hypervisor.virsh(lab, "node-b", "list", "--name")

@@ -13,8 +13,8 @@ import pytest
 from lab.lifecycle.down import down
 from lab.lifecycle.status import status
 from lab.lifecycle.up import up
-from lab.nodes import guests, hypervisor, power, probe
-from lab.nodes.guests import GUESTS, guest
+from lab.nodes import guests, power
+from lab.nodes.guests import GUESTS
 from lab.nodes.node import Lab, lab_root, run
 from models.errors import LabError
 
@@ -100,20 +100,6 @@ def test_a_dead_node_is_silent_and_takes_its_guests_along_and_down_still_removes
     power.kill_node(lab, "node-a")  # it can't die twice
     assert down(NAME)
     assert _left_behind() == []
-
-
-def test_an_unplugged_node_keeps_running_and_answers_again_when_plugged_in():
-    lab = up(NAME, bare=True)
-    target = guests.probe_target(lab, guest("infer-4"))
-    before = probe.ask(target, seconds=10)
-    power.set_link(lab, "node-b", up=False)
-    assert probe.ask(target, seconds=0.5) is None
-    power.set_link(lab, "node-b", up=True)
-    after = probe.ask(target, seconds=30)
-    assert before
-    assert after
-    assert after.boot_id == before.boot_id
-    assert "infer-4" in hypervisor.virsh(lab, "node-b", "list", "--name")
 
 
 def test_down_refuses_a_directory_that_is_no_lab():
