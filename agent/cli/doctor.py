@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from agent.cli.options import ConfigOption, JsonOption, PolicyOption
 
 if TYPE_CHECKING:
     from agent.doctor.examine import CheckContext, Finding
+    from agent.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -22,6 +24,16 @@ def doctor(
     repin: Annotated[
         list[str] | None,
         typer.Option(metavar="NODE", help="Pin this node's certificate in place of the pinned one; may repeat."),
+    ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT",
+            help="Gather what the sources say into a new folder, names replaced (docs/field.md).",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--node", metavar="NODE", help="With --evidence: this node alone; may repeat.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,9 +49,12 @@ def doctor(
     from models.errors import BadInput
 
     settings = load_settings(config)
-    unknown = set(repin or ()) - {node.name for node in settings.nodes}
+    unknown = {*(repin or ()), *(only or ())} - {node.name for node in settings.nodes}
     if unknown:
         raise BadInput(f"node {min(unknown)!r} is not in the settings", hint="name one that is under `nodes`")
+    if evidence is not None:
+        _gather(settings, evidence, only or [])
+        return
     with connect(settings, policy_file) as session:
         hands = session.hands
         assert hands.pins is not None
@@ -59,6 +74,26 @@ def doctor(
     else:
         print_findings(findings)
     raise SystemExit(1 if any(finding.health is Health.FAIL for finding in findings) else 0)
+
+
+def _gather(settings: Settings, directory: Path, only: list[str]) -> None:
+    """Write an evidence folder, and say what is in it."""
+    from agent.cli.console import note
+    from agent.doctor.evidence import gather_evidence
+    from models.text import visible
+    from tools.clock import SystemClock
+    from tools.libvirt.fleet import connect_nodes
+
+    nodes = dict(connect_nodes(settings))
+    try:
+        gathered = gather_evidence(directory, settings, nodes, at=SystemClock().now(), only=only)
+    finally:
+        for node in nodes.values():
+            node.close()
+    for line in gathered.missing:
+        note(f"not gathered: {visible(line, 300)}")
+    note(f"{directory}: {gathered.series} series, {gathered.lines} log lines, {gathered.records} records of BMCs")
+    note("names, addresses and serial numbers are replaced; read it before you hand it on")
 
 
 def pin_certificates(context: CheckContext, replace: frozenset[str], *, everyone: bool) -> None:

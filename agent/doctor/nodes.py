@@ -13,6 +13,7 @@ from models.policy import PinRule
 from models.text import visible
 from tools.domain.xml import parse_domain
 from tools.ports.compatibility import Compatibility, version
+from tools.ports.telemetry import DoubtfulLog
 
 if TYPE_CHECKING:
     from agent.settings import NodeSettings
@@ -154,6 +155,10 @@ def check_hardware_log(context: CheckContext, node: NodeSettings) -> Iterator[Fi
         except LifeboatError as error:
             yield finding("hardware log", node.name, Health.FAIL, error.message, error.hint)
             continue
+        if isinstance(log, DoubtfulLog):
+            for doubt in log.doubts():
+                fix = "see docs/field.md; `lifeboat doctor --evidence DIR` gathers what a report needs"
+                yield finding("hardware log", node.name, Health.WARN, f"{log.title}: {doubt}", fix)
         readable.append(_LOGS.get(type(log).__name__, "log"))
     if readable:
         events = f"{count or 'no'} hardware event{'' if count == 1 else 's'} in the last day"

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -85,6 +85,10 @@ class LogFiles:
             self._events.forget(min(since, datetime.now(UTC) - _KEPT))
             self._events.save({key: (place.offset, place.check) for key, place in self._places.items()})
             return list(dict.fromkeys(self._reader.named(event) for event in self._events.since(since)))
+
+    def listen(self, heard: Callable[[str, str, datetime], None]) -> None:
+        """Have `heard` told of every message (program, text, time) of hardware's programs that is read from now on."""
+        self._reader.heard = heard
 
     def doubts(self) -> list[str]:
         """What could not be made sense of so far, one line each: what nobody understood is not healthy."""

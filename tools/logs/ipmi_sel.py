@@ -21,7 +21,7 @@ from models.signal import HardwareEvent
 from tools.bounded_call import BoundedCall
 from tools.logs.sel.clock import AHEAD, BACK, date_records
 from tools.logs.sel.file import events_of_records
-from tools.logs.sel.records import SelLine, parse_stamp, sel_lines
+from tools.logs.sel.records import parse_stamp, sel_lines
 
 PATIENCE_SECONDS = 1.5
 """How long a look waits for a BMC that answered before; what it said then is taken meanwhile."""
@@ -64,8 +64,8 @@ class SystemEventLog:
         self._last: tuple[float, list[HardwareEvent]] | None = None
         self._clock_off: timedelta | None = None
         self._doubts: list[str] = []
-        self._first_seen: dict[tuple[str, datetime | None], datetime] = {}
-        """records whose date can't be: when they were seen first"""
+        self._believed: dict[tuple[str, datetime | None], datetime] = {}
+        """by number and date of a record: when it was written"""
 
     def events(self, *, since: datetime) -> list[HardwareEvent]:
         """Events at or after `since`, oldest first.
@@ -97,6 +97,10 @@ class SystemEventLog:
             )
         return [event for event in last[1] if event.time >= since]
 
+    def printed(self) -> str:
+        """The whole log as ipmitool prints it. Raises HardwareLogUnavailable."""
+        return self._run("-c", "-Z", "sel", "elist")
+
     def doubts(self) -> list[str]:
         """What the last reading could not make sense of, one line each."""
         return list(self._doubts)
@@ -110,10 +114,12 @@ class SystemEventLog:
             # A clock may be set while we look: the order of the records shows it.
             self._clock_off = self._clock_difference()
         dated = date_records(stamps, now=now, clock_off=self._clock_off or timedelta(0))
-        times = [
-            self._first_seen.setdefault((line.id, line.at), at) if doubtful else at
-            for line, at, doubtful in zip(records, dated.times, self._redated(records, dated.times), strict=True)
-        ]
+        # What was believed when a record was new stays: the clock may have been set since.
+        known = self._believed
+        self._believed = {
+            (line.id, line.at): known.get((line.id, line.at), at) for line, at in zip(records, dated.times, strict=True)
+        }
+        times = [self._believed[line.id, line.at] for line in records]
         events, self._doubts = events_of_records(self._node, records, now=now, times=times)
         self._doubts += dated.doubts()
         if self._clock_off:
@@ -126,14 +132,6 @@ class SystemEventLog:
         off = self._clock_off or timedelta(0)
         known = [stamp + off for stamp in stamps if stamp is not None]
         return any(at > now + AHEAD for at in known) or any(b < a - BACK for a, b in pairwise(known))
-
-    def _redated(self, records: Sequence[SelLine], times: Sequence[datetime]) -> list[bool]:
-        """Which records count from when they were first seen: otherwise they would be new in every look."""
-        off = self._clock_off or timedelta(0)
-        return [
-            line.at is None or (abs(at - line.at) > AHEAD and abs(at - line.at - off) > AHEAD)
-            for line, at in zip(records, times, strict=True)
-        ]
 
     def _clock_difference(self) -> timedelta:
         """What to add to the BMC's times. A BMC that has lost its clock would otherwise date its records decades ago."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -71,6 +71,10 @@ class JournalExport:
             self._store.forget(min(since, datetime.now(UTC) - _KEPT))
             self._store.save(self._store.places)
             return list(dict.fromkeys(self._reader.named(event) for event in self._store.since(since)))
+
+    def listen(self, heard: Callable[[str, str, datetime], None]) -> None:
+        """Have `heard` told of every message (program, text, time) of hardware's programs that is read from now on."""
+        self._reader.heard = heard
 
     def doubts(self) -> list[str]:
         """What could not be made sense of so far, one line each."""

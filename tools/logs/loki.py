@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -74,6 +74,10 @@ class LokiLog:
             self._store.forget(min(since, now - _KEPT))
             self._store.save()
             return list(dict.fromkeys(self._reader.named(event) for event in self._store.since(since)))
+
+    def listen(self, heard: Callable[[str, str, datetime], None]) -> None:
+        """Have `heard` told of every message (program, text, time) of hardware's programs that is read from now on."""
+        self._reader.heard = heard
 
     def doubts(self) -> list[str]:
         """What could not be made sense of so far, one line each."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -72,6 +73,8 @@ class LineReader:
     """One node's messages, in the order in which they are read."""
 
     def __init__(self) -> None:
+        self.heard: Callable[[str, str, datetime], None] | None = None
+        """told of every message (program, text, time), for who gathers them"""
         self.strange: Counter[str] = Counter()
         """by program: lines that nothing names"""
         self._firmware: _Record | None = None
@@ -85,6 +88,8 @@ class LineReader:
 
     def read(self, tag: str, message: str, at: datetime) -> list[tuple[datetime, Match]]:
         """What this message ends or says. `tag` is one of TAGS."""
+        if self.heard is not None:
+            self.heard(tag, message, at)
         message = _bare(message)
         if tag in BMC_TAGS:
             return self._read_bmc(tag, message, at)

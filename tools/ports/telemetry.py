@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -74,4 +74,22 @@ class DoubtfulLog(Protocol):
 
     def doubts(self) -> list[str]:
         """What the last `events` left open, one line each: what was not understood, times that can't be, silence."""
+        ...
+
+
+@runtime_checkable
+class SpokenLog(Protocol):
+    """A hardware log that is made of messages."""
+
+    def listen(self, heard: Callable[[str, str, datetime], None]) -> None:
+        """Have `heard` told of every message (program, text, time) of hardware's programs that `events` reads from now on."""
+        ...
+
+
+@runtime_checkable
+class PrintedLog(Protocol):
+    """A hardware log that a tool prints."""
+
+    def printed(self) -> str:
+        """All of it. Raises HardwareLogUnavailable."""
         ...

@@ -104,6 +104,31 @@ def test_a_bmc_that_lost_its_clock_is_corrected(ipmitool: FakeIpmitool) -> None:
     assert abs((ipmitool.now - timedelta(minutes=5)) - event.time) < timedelta(seconds=60)
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=27 * 365)])
+def test_a_clock_set_wrong_between_two_looks_hides_no_record(ipmitool: FakeIpmitool, ahead: timedelta) -> None:
+    before = ipmitool.now - timedelta(hours=2)
+    ipmitool.records((before, VOLTAGE))
+    log = SystemEventLog("node-a", "10.0.0.1")
+    assert [event.time for event in log.events(since=SINCE)] == [before]
+    fresh = "Memory Mem ECC,Uncorrectable ECC,Asserted"
+    ipmitool.clock(ipmitool.now + ahead)
+    ipmitool.records((before, VOLTAGE), (ipmitool.now + ahead, fresh))
+    old, new = log.events(since=SINCE)
+    assert old.time == before, "what was written before keeps its time"
+    assert new.kind.value == "memory-uncorrected"
+    assert abs(new.time - ipmitool.now) < timedelta(seconds=60)
+    assert any("clock is" in doubt for doubt in log.doubts())
+
+
+def test_a_record_whose_date_cannot_be_is_new_only_once(ipmitool: FakeIpmitool) -> None:
+    ipmitool.records((ipmitool.now + timedelta(days=9000), VOLTAGE))  # while the clock is right again
+    log = SystemEventLog("node-a", "10.0.0.1")
+    (first,) = log.events(since=SINCE)
+    (again,) = log.events(since=SINCE)
+    assert abs(first.time - ipmitool.now) < timedelta(seconds=60)
+    assert again.time == first.time
+
+
 def test_a_failure_says_which_bmc_and_why(ipmitool: FakeIpmitool, tmp_path: Path) -> None:
     (tmp_path / "fail").write_text("Error: Unable to establish IPMI v2 / RMCP+ session")
     with pytest.raises(
