@@ -28,7 +28,7 @@ from models.fleet import Priority, Vm
 from models.forecast.limits.node import assess_node
 from models.policy import Policy
 from models.risk import Risk
-from models.risk_level import node_standing
+from models.risk_level import node_risk
 from models.signal import SignalHistory
 from models.tier import Tier, assess_tier
 from tools.signals import load_catalogue
@@ -64,7 +64,7 @@ def tier(histories: list[SignalHistory], now: float) -> tuple[Tier, Risk]:
     seen = [SignalHistory(h.signal, "node-a", h.part, held, h.values[kept]) for h in histories]
     risk = assess_node("node-a", seen, [], now=now)
     at = datetime.fromtimestamp(now, UTC)
-    return assess_tier(node_standing("node-a", risk, POLICY, at), STAKE, POLICY).tier, risk
+    return assess_tier(node_risk("node-a", risk, POLICY, at), STAKE, POLICY).tier, risk
 
 
 def fault_run(job: tuple[FaultKind, int, float, float]) -> Caught:

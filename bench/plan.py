@@ -26,6 +26,7 @@ from models.plan import ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
 from models.schedule import Move, Timing
+from models.situation import Situation
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 GIB = 1 << 30
@@ -96,7 +97,7 @@ def timed_plan(fleet: Fleet, failing: int, *, optimise: bool) -> tuple[Plan, flo
     """The plan and the processor seconds it took."""
     risks = risks_of(fleet.nodes, failing)
     before = time.process_time()
-    made = plan(fleet, risks, POLICY, NOW, optimise=optimise)
+    made = plan(Situation(fleet=fleet, risks=risks, policy=POLICY, now=NOW), optimise=optimise)
     return made, time.process_time() - before
 
 
@@ -105,7 +106,7 @@ def size(seed: int) -> dict[str, Any]:
     by_greedy, greedy_seconds = timed_plan(fleet, 5, optimise=False)
     made, seconds = timed_plan(fleet, 5, optimise=True)
     before = time.process_time()
-    verdict = judge(made, fleet, risks_of(fleet.nodes, 5), POLICY, NOW)
+    verdict = judge(made, Situation(fleet=fleet, risks=risks_of(fleet.nodes, 5), policy=POLICY, now=NOW))
     return {
         "vms_evacuated": len(made.actions),
         "plan_cpu_seconds": round(seconds, 2),
@@ -156,9 +157,9 @@ def order(fleets: int) -> dict[str, Any]:
         )  # fmt: skip
         fleet = Fleet(observed_at=NOW, nodes=nodes, vms=vms)
         moves = [
-            Move(vm, ActionKind.COLD_ARCHIVE, vm.node, None)
+            Move(vm=vm, kind=ActionKind.COLD_ARCHIVE, source=vm.node, target=None)
             if vm.priority is Priority.LOW and chance.random() < 0.5
-            else Move(vm, ActionKind.LIVE_MIGRATE, vm.node, f"node-{2 + j}")
+            else Move(vm=vm, kind=ActionKind.LIVE_MIGRATE, source=vm.node, target=f"node-{2 + j}")
             for j, vm in enumerate(vms)
         ]
 

@@ -23,7 +23,7 @@ from models.plan import ActionKind
 from models.policy import LimitPolicy, Policy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Move:
     """One vm on its way. `target` is None exactly for a cold archive."""
 
@@ -33,7 +33,7 @@ class Move:
     target: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Timing:
     """When one move starts and how long it takes, seconds from the start of the evacuation."""
 

@@ -78,7 +78,7 @@ def assess_tier(standing: NodeRisk, vms: Iterable[Vm], policy: Policy) -> TierAs
     Example: P(2h) 0.3 with one high-priority vm that can move live, at the default prices: worth a drain (0.3 of 100 saved for
     0.25 of 100 and an effort of 1), not worth an evacuation (0.5 of 100).
     """
-    if standing.standing is RiskLevel.UNKNOWN or standing.usable_risk is None:
+    if standing.level is RiskLevel.UNKNOWN or standing.usable_risk is None:
         return TierAssessment(Tier.CORDON, Tier.CORDON, False, f"{standing.why}: takes no vms, unknown is not healthy")
     vms, risk = list(vms), standing.usable_risk
     live = sum(policy.weights.of(vm.priority) for vm in vms if vm.migratable and vm.state is VmState.RUNNING)

@@ -17,6 +17,7 @@ from models.errors import LifeboatError, MetricsUnavailable
 from models.policy import Policy
 from models.risk import Risk
 from models.signal import HardwareEvent
+from models.situation import Situation
 from models.tier import Tier
 
 PATIENCE_SECONDS = 300.0
@@ -33,9 +34,8 @@ def judge_evidence(
     evidence = open_evidence(directory, at)
     observation = observe_evidence(evidence, signals_file)
     risks = assess_evidence(observation, evidence, signals_file)
-    tiers = {
-        node: change.now.tier for node, change in Tiers(policy).judge(observation.fleet, risks, observation.at).items()
-    }
+    situation = Situation(fleet=observation.fleet, risks=risks, policy=policy, now=observation.at)
+    tiers = {node: change.now.tier for node, change in Tiers().judge(situation).items()}
     return {
         "at": observation.at.isoformat().replace("+00:00", "Z"),
         "nodes": [_row(risk, tiers[risk.node], observation) for risk in risks],

@@ -8,15 +8,15 @@ from datetime import datetime
 
 from models.fleet import Fleet, NodeState
 from models.policy import ColdMigratePolicy, Policy
-from models.risk import Risk
-from models.risk_level import RiskLevel, node_risks
+from models.risk_level import RiskLevel
+from models.situation import Situation
 from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 from tools.ports.journal import Journal
 from tools.ports.records.evacuations import EvacuationPlanned
 from tools.ports.records.nodes import TiersChanged, TierStep
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TierChange:
     """One node after one look."""
 
@@ -37,14 +37,13 @@ class TierChange:
 class Tiers:
     """What is remembered of each node between passes."""
 
-    policy: Policy
     held: dict[str, NodeTier] = field(default_factory=dict[str, NodeTier])
     acted_at: dict[str, datetime] = field(default_factory=dict[str, datetime])
 
     @classmethod
     def restored(cls, policy: Policy, journal: Journal, now: datetime) -> Tiers:
         """As the journal left them. What was held is upheld until `now`: nobody looked in between."""
-        tiers = cls(policy)
+        tiers = cls()
         for entry in journal.of(TiersChanged):
             for one in entry.record.changes:
                 tiers.held[one.node] = NodeTier(
@@ -54,17 +53,21 @@ class Tiers:
             tiers.acted(entry.record.plan.evacuating, entry.at)
         return tiers
 
-    def judge(self, fleet: Fleet, risks: Iterable[Risk], now: datetime) -> dict[str, TierChange]:
+    def judge(self, situation: Situation) -> dict[str, TierChange]:
         """Every node of the fleet, in its order. Raises ValueError when two risks speak of one node."""
-        standing = node_risks((node.name for node in fleet.nodes), risks, self.policy, now)
+        fleet, policy, now = situation.fleet, situation.policy, situation.now
         judged: dict[str, TierChange] = {}
         for node in fleet.nodes:
-            said = assess_tier(standing[node.name], fleet.vms_on(node.name), self.policy)
+            node_risk = situation.node_risks[node.name]
+            warranted = assess_tier(node_risk, fleet.vms_on(node.name), policy)
             before = self.held.get(node.name)
-            after = self.held[node.name] = next_tier(before, node.name, said, self.policy, now)
-            act = worth_acting(said, self.acted_at.get(node.name), self.policy, now)
+            after = self.held[node.name] = next_tier(before, node.name, warranted, policy, now)
             judged[node.name] = TierChange(
-                after, before, said, act, standing[node.name].standing is RiskLevel.ACCEPTABLE
+                now=after,
+                before=before,
+                warranted=warranted,
+                act=worth_acting(warranted, self.acted_at.get(node.name), policy, now),
+                is_sound=node_risk.level is RiskLevel.ACCEPTABLE,
             )
         return judged
 

@@ -37,6 +37,7 @@ def apply(
     from agent.service.control_loop import ControlLoop
     from agent.service.session import connect
     from agent.settings import load_settings
+    from models.situation import Situation
 
     settings = load_settings(config)
     check_plan(plan_file)
@@ -50,19 +51,19 @@ def apply(
                 note(f"evacuation {evacuation.id} was of this plan; it is over now, and not carried out again")
                 conclude(report_after_crash(evacuation, session), evacuation, report_file, as_json)
         now = session.hands.clock.now()
-        verdict = judge(plan, fleet, risks, session.policy, now)
+        situation = Situation(fleet=fleet, risks=risks, policy=session.policy, now=now)
         approver = PreapprovedBy(approve_as) if approve_as else TerminalApprover()
         cycle = ControlLoop(
-            session.hands,
-            session.policy,
-            session.look,
-            session.planner,
-            approver,
-            watcher,
+            hands=session.hands,
+            policy=session.policy,
+            look=session.look,
+            planner=session.planner,
+            approver=approver,
+            watcher=watcher,
             carry_out=session.durable.execute,
             look_again=settings.interval,
         )
-        result = cycle.execute_plan(plan, verdict, fleet, risks, now)
+        result = cycle.execute_plan(plan, judge(plan, situation), situation, now)
         if result.refusal is not None:
             raise result.refusal
         report = report_of(result, session)

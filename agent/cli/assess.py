@@ -160,15 +160,16 @@ def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) 
     from agent.assess.tiers import Tiers
     from agent.documents import read_policy
     from models.policy import Policy
+    from models.situation import Situation
     from tools.journal import open_existing_journal
 
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
-    tiers = Tiers(policy)
+    tiers = Tiers()
     journal = open_existing_journal(settings.state_dir)
     if journal is not None:
         tiers = Tiers.restored(policy, journal, observation.at)
         journal.close()
-    return tiers.judge(observation.fleet, risks, observation.at)
+    return tiers.judge(Situation(fleet=observation.fleet, risks=risks, policy=policy, now=observation.at))
 
 
 def risk_table(observation: Observation, risks: list[Risk], tiers: dict[str, Tier]) -> Table:

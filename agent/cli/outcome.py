@@ -20,11 +20,9 @@ def report_of(result: PassResult, session: Session) -> Report:
 
     assert result.plan is not None
     return build_report(
-        result.fleet,
-        result.risks,
+        result.situation,
         result.plan,
         result.verdict,
-        session.policy,
         now=session.hands.clock.now(),
         evacuation=result.evacuation,
         fleet_after=result.fleet_after,
@@ -66,16 +64,16 @@ def report_after_crash(evacuation: Evacuation, session: Session) -> Report:
     """The report of an evacuation that another process began, on the fleet it was approved for."""
     from agent.execute.evacuation import Run
     from agent.report import build_report
+    from models.situation import Situation
 
     approved = Run.from_journal(session.hands, evacuation.id).approved
     fleet_after, risks = session.look()
+    now = session.hands.clock.now()
     return build_report(
-        approved.fleet,
-        risks,
+        Situation(fleet=approved.fleet, risks=risks, policy=approved.policy, now=now),
         approved.plan,
         approved.verdict,
-        approved.policy,
-        now=session.hands.clock.now(),
+        now=now,
         evacuation=evacuation,
         fleet_after=fleet_after,
         simulated_nodes=session.settings.simulated,

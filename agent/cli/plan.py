@@ -13,11 +13,12 @@ from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOpti
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from agent.settings import Settings
+    from agent.plan.solver import Planner
     from models.fleet import Fleet
     from models.plan import Plan, Verdict
     from models.policy import Policy
     from models.risk import Risk
+    from models.situation import Situation
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -58,6 +59,7 @@ def plan(
     from agent.documents import write_value
     from agent.guard.judge import judge
     from models.errors import BadInput, PlanRefused
+    from models.situation import Situation
 
     if planner not in ("solver", "llm"):
         raise BadInput(f"--planner {planner!r} is not known", hint="solver or llm")
@@ -74,18 +76,20 @@ def plan(
         at = _as_of(now, fleet, risks)
         for line in _remarks(fleet, risks, risks_given=risks_file is not None):
             note(f"note: {line}")
+    chosen = _planner(planner, config)
     requested = tuple(dict.fromkeys(nodes or ()))
     for node in requested:
         if node not in fleet.node_by_name:
             known = ", ".join(sorted(fleet.node_by_name)[:8]) or "none"
             raise BadInput(f"NODE {node!r} is not in the fleet", hint=f"it has {known}")
-    proposed = _propose(planner, fleet, risks, policy, at, requested, config)
-    verdict = judge(proposed, fleet, risks, policy, at)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=at)
+    proposed = chosen(situation, asked=requested)
+    verdict = judge(proposed, situation)
     if output is not None:
         write_value(output, proposed)
     if report_file is not None:
-        _write_page(report_file, fleet, risks, proposed, verdict, policy, at)
-    _print_plan(fleet, risks, proposed, verdict, policy, at, as_json=as_json)
+        _write_page(report_file, situation, proposed, verdict)
+    _print_plan(situation, proposed, verdict, as_json=as_json)
     if not verdict.passed:
         failed = verdict.failures
         raise PlanRefused(
@@ -110,6 +114,7 @@ def guard(
     from agent.guard.judge import judge
     from models.errors import PlanRefused
     from models.policy import Policy
+    from models.situation import Situation
     from models.text import counted
 
     fleet = read_fleet(fleet_file)
@@ -119,7 +124,7 @@ def guard(
     at = _as_of(now, fleet, risks or [])
     for line in _remarks(fleet, risks or [], risks_given=True):
         note(f"note: {line}")
-    verdict = judge(plan, fleet, risks, policy, at)
+    verdict = judge(plan, Situation(fleet=fleet, risks=risks, policy=policy, now=at))
     if as_json:
         write_json(verdict)
     else:
@@ -238,55 +243,28 @@ def _remarks(fleet: Fleet, risks: list[Risk], *, risks_given: bool) -> list[str]
     return remarks
 
 
-def _propose(
-    planner: str,
-    fleet: Fleet,
-    risks: list[Risk],
-    policy: Policy,
-    at: datetime,
-    requested: tuple[str, ...],
-    config: Path | None,
-) -> Plan:
-    from agent.plan import solver
-
-    if planner == "solver":
-        return solver.plan(fleet, risks, policy, at, asked=requested)
+def _planner(name: str, config: Path | None) -> Planner:
+    """The planner of this name; when another one has to stand in, that is on stderr."""
     from agent.cli.console import note
-
-    settings = _settings_of_model(config)
-    if settings is None or settings.llm is None:
-        reason = "no language model is configured"
-        note(f"note: {reason}: the solver's plan")
-        return solver.plan(fleet, risks, policy, at, asked=requested, fallback_reason=reason)
-    from agent.llm.planner import propose
-    from models.errors import PlannerFailed
+    from agent.llm.choose import planner_named
+    from agent.settings import DEFAULT_PATHS, load_settings
     from models.text import visible
 
-    try:
-        return propose(fleet, risks, policy, settings.llm, at, asked=requested)
-    except PlannerFailed as error:
-        reason = str(error)
-        note(f"note: the solver's plan, because {visible(reason, 300)}")
-        return solver.plan(fleet, risks, policy, at, asked=requested, fallback_reason=reason)
+    configured = name == "llm" and (config is not None or any(path.exists() for path in DEFAULT_PATHS))
+    return planner_named(
+        name,
+        load_settings(config).llm if configured else None,
+        on_fallback=lambda why: note(f"note: the solver's plan, because {visible(why, 300)}"),
+    )
 
 
-def _settings_of_model(config: Path | None) -> Settings | None:
-    from agent.settings import DEFAULT_PATHS, load_settings
-
-    if config is None and not any(path.exists() for path in DEFAULT_PATHS):
-        return None
-    return load_settings(config)
-
-
-def _write_page(
-    path: Path, fleet: Fleet, risks: list[Risk], plan: Plan, verdict: Verdict, policy: Policy, at: datetime
-) -> None:
+def _write_page(path: Path, situation: Situation, plan: Plan, verdict: Verdict) -> None:
     from agent.cli.console import note
     from agent.report import build_report, write_html
     from models.errors import BadInput
 
     try:
-        write_html(build_report(fleet, risks, plan, verdict, policy, now=at), path)
+        write_html(build_report(situation, plan, verdict, now=situation.now), path)
     except OSError as error:
         raise BadInput(
             f"can't write {path}: {error.strerror or error}", hint="name a place that can be written"
@@ -294,9 +272,7 @@ def _write_page(
     note(f"report: {path}")
 
 
-def _print_plan(
-    fleet: Fleet, risks: list[Risk], plan: Plan, verdict: Verdict, policy: Policy, at: datetime, *, as_json: bool
-) -> None:
+def _print_plan(situation: Situation, plan: Plan, verdict: Verdict, *, as_json: bool) -> None:
     from agent.cli.console import console, write_json
 
     if as_json:
@@ -306,7 +282,7 @@ def _print_plan(
     from agent.report import build_report, render_terminal
 
     out = console()
-    render_terminal(build_report(fleet, risks, plan, verdict, policy, now=at), out)
+    render_terminal(build_report(situation, plan, verdict, now=situation.now), out)
     if not verdict.passed:
         out.print()
         out.print(verdict_table(verdict, every_rule=False))

@@ -32,12 +32,12 @@ def run(
     settings = load_settings(config)
     with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
         cycle = ControlLoop(
-            session.hands,
-            session.policy,
-            session.look,
-            session.planner,
-            DenyingApprover(),
-            log_watcher(),
+            hands=session.hands,
+            policy=session.policy,
+            look=session.look,
+            planner=session.planner,
+            approver=DenyingApprover(),
+            watcher=log_watcher(),
             carry_out=session.durable.execute,
             look_again=settings.interval,
         )

@@ -11,6 +11,7 @@ from models.approval import ApprovalRecord, ApprovedPlan
 from models.errors import LifeboatError
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Approval, Plan
+from models.situation import Situation
 
 
 def why_not_continue(
@@ -32,7 +33,8 @@ def why_not_continue(
         fleet, risks = look()
     except LifeboatError as error:
         return f"lifeboat was cut off, and the fleet could not be looked at again: {error.message}"
-    verdict = judge(rest_of(approved.plan, begun, fleet), fleet, risks, approved.policy, now)
+    situation = Situation(fleet=fleet, risks=risks, policy=approved.policy, now=now)
+    verdict = judge(rest_of(approved.plan, begun, fleet), situation)
     if not verdict.passed:
         failed = "; ".join(f"{result.rule}: {result.why}" for result in verdict.failures)
         return f"lifeboat was cut off, and the rest of the plan no longer passes: {failed}"

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from agent.actions.resources import Resources
+from agent.assess.monitor import Look
 from agent.assess.tiers import Tiers, record_changes
 from agent.execute.periodic import meanwhile
 from models.errors import LifeboatError
 from models.fleet import Fleet, NodeState
 from models.plan import Action, Plan
-from models.policy import Policy
 from models.risk import Risk
-from models.risk_level import NodeRisk, RiskLevel, node_risks
+from models.risk_level import NodeRisk, RiskLevel
+from models.situation import Situation
 from models.tier import NodeTier, Tier
 from tools.ports.journal import Record
 from tools.ports.records.evacuations import PollFailed, TargetsChanged
@@ -36,7 +37,7 @@ class TargetChanges:
 
 def changes_since(
     fleet: Fleet,
-    standing: Mapping[str, NodeRisk],
+    node_risks: Mapping[str, NodeRisk],
     tiers: Mapping[str, NodeTier],
     *,
     by_risk: Collection[str],
@@ -47,15 +48,15 @@ def changes_since(
     recovered = {
         node: tiers[node].why
         for node in by_risk
-        if tiers[node].tier is Tier.WATCH and standing[node].standing is not RiskLevel.UNKNOWN
+        if tiers[node].tier is Tier.WATCH and node_risks[node].level is not RiskLevel.UNKNOWN
     }
     unfit: dict[str, str] = {}
     for name in targets:
         node = fleet.node_by_name.get(name)
         if node is None or node.state is not NodeState.ACTIVE:
             unfit[name] = "it is not in the fleet any more" if node is None else f"it is {node.state}"
-        elif standing[name].standing is not RiskLevel.ACCEPTABLE:
-            unfit[name] = standing[name].why
+        elif node_risks[name].level is not RiskLevel.ACCEPTABLE:
+            unfit[name] = node_risks[name].why
     return TargetChanges(recovered, unfit)
 
 
@@ -79,18 +80,18 @@ class WithdrawalWatch:
     def __init__(
         self,
         plan: Plan,
-        fleet: Fleet,
-        policy: Policy,
+        situation: Situation,
         hands: Resources,
-        look: Callable[[], tuple[Fleet, list[Risk]]],
+        look: Look,
         *,
         evacuation: str,
         tiers: Tiers | None,
-        say: Callable[[str], None],
+        on_message: Callable[[str], None],
     ) -> None:
-        """`tiers` None: a person wants the plan carried out, so that no source is looked at for recovery."""
-        self._fleet, self._policy, self._hands, self._look = fleet, policy, hands, look
-        self._evacuation, self._tiers, self._say = evacuation, tiers, say
+        """`situation` is the one at the start; `tiers` None: a person wants the plan carried out, so that no source is looked
+        at for recovery."""
+        self._situation, self._hands, self._look = situation, hands, look
+        self._evacuation, self._tiers, self._on_message = evacuation, tiers, on_message
         self._targets = sorted({action.target for action in plan.moves if action.target})
         self._by_risk = frozenset(plan.evacuating) - set(plan.asked) if tiers is not None else frozenset[str]()
         self._seen = TargetChanges()
@@ -119,23 +120,22 @@ class WithdrawalWatch:
             why = error.message if isinstance(error, LifeboatError) else f"unexpected {type(error).__name__}: {error}"
             if not self._poll_failed:
                 self._record(PollFailed(why=why))
-                self._say(f"the fleet could not be looked at again, so what was approved goes on: {why}")
+                self._on_message(f"the fleet could not be looked at again, so what was approved goes on: {why}")
             self._poll_failed = why
 
     def take(self, fleet: Fleet, risks: list[Risk]) -> None:
         """What a look found."""
         now = self._hands.clock.now()
+        # by the vms it held at the start: a node does not recover by being emptied
+        at_start = replace(self._situation, risks=risks, now=now)
         tiers: dict[str, NodeTier] = {}
         if self._tiers is not None:
-            # by the vms it held at the start: a node does not recover by being emptied
-            judged = self._tiers.judge(self._fleet, risks, now)
+            judged = self._tiers.judge(at_start)
             record_changes(judged.values(), self._hands.journal, now)
             tiers = {node: one.now for node, one in judged.items()}
-        names = {node.name for node in (*self._fleet.nodes, *fleet.nodes)}
-        standing = node_risks(names, risks, self._policy, now)
-        self._update(changes_since(fleet, standing, tiers, by_risk=self._by_risk, targets=self._targets))
+        self._update(changes_since(fleet, at_start.node_risks, tiers, by_risk=self._by_risk, targets=self._targets))
         if self._poll_failed:
-            self._say("the fleet was looked at again")
+            self._on_message("the fleet was looked at again")
         self._poll_failed = ""
 
     def _update(self, seen: TargetChanges) -> None:
@@ -144,9 +144,9 @@ class WithdrawalWatch:
             return
         self._record(TargetsChanged(recovered=dict(seen.recovered), unfit=dict(seen.unfit)))
         for node in seen.recovered.keys() - before.recovered.keys():
-            self._say(f"node {node} has recovered ({seen.recovered[node]}): what has not begun is withdrawn")
+            self._on_message(f"node {node} has recovered ({seen.recovered[node]}): what has not begun is withdrawn")
         for node in seen.unfit.keys() - before.unfit.keys():
-            self._say(f"node {node} must take no vm now ({seen.unfit[node]}): what has not begun is withdrawn")
+            self._on_message(f"node {node} must take no vm now ({seen.unfit[node]}): what has not begun is withdrawn")
 
     def _record(self, record: Record) -> None:
         self._hands.journal.append(record, now=self._hands.clock.now(), evacuation=self._evacuation)

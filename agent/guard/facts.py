@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 
-from models.fleet import Fleet, Vm
+from models.fleet import Vm
 from models.migration.estimate import LiveEstimate
 from models.placement import holds_room
 from models.plan import Action, Plan
 from models.policy import Policy
-from models.risk import Risk
-from models.risk_level import NodeRisk, node_risks
 from models.schedule import Move, wave_timings
+from models.situation import Situation
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,8 @@ class Violation:
     """One breach of one rule."""
 
     why: str
-    vm: str = ""
-    """uuid; empty when it is about a node or the whole plan"""
+    vm: str | None = None
+    """uuid; None when it is about a node or the whole plan"""
 
 
 @dataclass(frozen=True)
@@ -45,27 +43,24 @@ class Load:
 class PlanFacts:
     """One plan to judge, and what follows from it. Nothing a plan states about itself is believed but its moves and `asked`."""
 
-    def __init__(self, plan: Plan, fleet: Fleet, risks: tuple[Risk, ...] | None, policy: Policy, now: datetime) -> None:
+    def __init__(self, plan: Plan, situation: Situation) -> None:
         self.plan = plan
-        self.fleet = fleet
-        self.policy = policy
-        self.now = now
-        self.standing: dict[str, NodeRisk] | None = (
-            None if risks is None else node_risks((node.name for node in fleet.nodes), risks, policy, now)
-        )
+        self.fleet, self.policy, self.now = situation.fleet, situation.policy, situation.now
+        self.node_risks = None if situation.risks is None else situation.node_risks
+        """None: no risks were given, so that nothing that needs them is judged"""
 
     @cached_property
     def moves(self) -> list[tuple[Action, Move]]:
         """Every move whose vm, source and target the fleet knows, from where the vm really is; each vm once."""
-        found: list[tuple[Action, Move]] = []
+        moves: list[tuple[Action, Move]] = []
         seen: set[str] = set()
         for action in self.plan.moves:
             vm = self.fleet.vm_by_uuid.get(action.vm)
             known = action.target is None or action.target in self.fleet.node_by_name
             if vm is not None and known and vm.uuid not in seen:
                 seen.add(vm.uuid)
-                found.append((action, Move(vm, action.kind, vm.node, action.target)))
-        return found
+                moves.append((action, Move(vm=vm, kind=action.kind, source=vm.node, target=action.target)))
+        return moves
 
     @cached_property
     def waves(self) -> list[list[tuple[Action, Move]]]:
@@ -78,13 +73,13 @@ class PlanFacts:
     @cached_property
     def live(self) -> list[LiveMove]:
         """Each live migration with what it is expected to do, links shared as its wave shares them."""
-        found: list[LiveMove] = []
+        live: list[LiveMove] = []
         for wave in self.waves:
             timings = wave_timings([move for _, move in wave], self.fleet, self.policy)
             for (action, _), (_, _, estimate) in zip(wave, timings, strict=True):
                 if estimate is not None:
-                    found.append(LiveMove(action, estimate))
-        return found
+                    live.append(LiveMove(action, estimate))
+        return live
 
     @cached_property
     def leaving(self) -> set[str]:

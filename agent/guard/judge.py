@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 
-from agent.guard.facts import PlanFacts, Violation
+from agent.guard.facts import PlanFacts
 from agent.guard.rules import RULES, Rule
-from models.fleet import Fleet
 from models.plan import ActionKind, Approval, Plan, RuleResult, Verdict
-from models.policy import ApprovalMode, Policy
-from models.risk import Risk
+from models.policy import ApprovalMode
+from models.situation import Situation
 from models.text import visible
 
 
-def judge(
-    plan: Plan,
-    fleet: Fleet,
-    risks: Iterable[Risk] | None,
-    policy: Policy,
-    now: datetime,
-    *,
-    rules: Iterable[Rule] = RULES,
-) -> Verdict:
-    """Every rule's answer on one plan. `risks` None: rules that need them are not judged, and a human has to agree.
+def judge(plan: Plan, situation: Situation, *, rules: Iterable[Rule] = RULES) -> Verdict:
+    """Every rule's answer on one plan. Without risks the rules that need them are not judged, and a human has to agree.
 
     A plan that moves nothing is judged like any other. Raises ValueError for two risks of one node.
     """
-    facts = PlanFacts(plan, fleet, None if risks is None else tuple(risks), policy, now)
+    facts = PlanFacts(plan, situation)
     results = tuple(_answer(rule, facts) for rule in rules)
     passed = all(result.passed for result in results)
     why = reasons_for_a_human(facts, results)
@@ -42,21 +32,18 @@ def judge(
 
 
 def _answer(rule: Rule, facts: PlanFacts) -> RuleResult:
-    if rule.needs_risks and facts.standing is None:
-        why = "not judged: no risks were given"
-        return RuleResult(rule=rule.id, passed=True, why=why, invariant=rule.invariant, judged=False)
-    if rule.needs_snapshot and not facts.plan.fleet_sha256:
-        why = "not judged: the plan names no fleet snapshot"
-        return RuleResult(rule=rule.id, passed=True, why=why, invariant=rule.invariant, judged=False)
-    findings: list[Violation] = list(rule.check(facts))
-    shown = "; ".join(visible(finding.why, 300) for finding in findings[:3])
-    more = f"; and {len(findings) - 3} more" if len(findings) > 3 else ""
+    why = rule.why_not_judged(facts)
+    if why is not None:
+        return RuleResult(rule=rule.id, passed=True, why=f"not judged: {why}", invariant=rule.invariant, judged=False)
+    violations = list(rule.check(facts))
+    shown = "; ".join(visible(violation.why, 300) for violation in violations[:3])
+    more = f"; and {len(violations) - 3} more" if len(violations) > 3 else ""
     return RuleResult(
         rule=rule.id,
-        passed=not findings,
-        why=shown + more if findings else rule.describe_passing(facts),
+        passed=not violations,
+        why=shown + more if violations else rule.describe_passing(facts),
         invariant=rule.invariant,
-        vms=tuple(dict.fromkeys(finding.vm for finding in findings if finding.vm)),
+        vms=tuple(dict.fromkeys(violation.vm for violation in violations if violation.vm)),
     )
 
 
@@ -79,7 +66,7 @@ def reasons_for_a_human(facts: PlanFacts, results: Iterable[RuleResult]) -> list
         why.append(f"{len(plan.moves)} vms move, policy alone approves {policy.approval.max_auto_vms}")
     if plan.asked:
         why.append(f"{', '.join(plan.asked[:5])} evacuated because a person named it")
-    blind = [result.rule for result in results if not result.judged]
-    if blind:
-        why.append(f"not judged: {', '.join(blind)}")
+    unjudged_rules = [result.rule for result in results if not result.judged]
+    if unjudged_rules:
+        why.append(f"not judged: {', '.join(unjudged_rules)}")
     return why

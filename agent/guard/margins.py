@@ -1,4 +1,4 @@
-"""What a rule of the guard says when it is kept: how close it came, in figures."""
+"""How close a rule that is kept came to being broken, in figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def fleet_age(facts: PlanFacts) -> str:
 
 def riskiest_target(facts: PlanFacts) -> str:
     """The target most likely to fail itself."""
-    known = [(facts.standing[name].probability or 0.0, name) for name in facts.receiving] if facts.standing else []
+    risks = facts.node_risks or {}
+    known = [(risks[name].probability or 0.0, name) for name in facts.receiving if name in risks]
     p, name = max(known, default=(0.0, ""))
     most = facts.policy.target.max_probability
     return (
@@ -35,13 +36,13 @@ def fullest_target(
 ) -> Callable[[PlanFacts], str]:
     """Names the target that is left with the least, and the figures."""
 
-    def says(facts: PlanFacts) -> str:
+    def describe(facts: PlanFacts) -> str:
         if not facts.receiving:
             return "nothing moves to a node"
         name = min(facts.receiving, key=lambda n: (room(facts, n) - held(facts, n), n))
         return f"the fullest target {name} holds {held(facts, name):.4g} of {room(facts, name):.4g} {unit}"
 
-    return says
+    return describe
 
 
 def room_gib(facts: PlanFacts, name: str) -> float:
@@ -52,24 +53,24 @@ def room_gib(facts: PlanFacts, name: str) -> float:
 def worst_live(figure: Callable[[LiveMove], float], text: str) -> Callable[[PlanFacts], str]:
     """The largest figure of any live migration, put into `text`."""
 
-    def says(facts: PlanFacts) -> str:
+    def describe(facts: PlanFacts) -> str:
         figures = [figure(move) for move in facts.live]
         return text.format(max(figures)) if figures else "nothing moves live"
 
-    return says
+    return describe
 
 
 def busiest_wave(limit: Limit) -> Callable[[PlanFacts], str]:
     """How close any wave comes to a limit."""
 
-    def says(facts: PlanFacts) -> str:
+    def describe(facts: PlanFacts) -> str:
         most = max((busiest(limit, [move for _, move in wave])[0] for wave in facts.waves), default=0)
         return f"{most} at most, policy allows {allowed(limit, facts.policy.limits)}"
 
-    return says
+    return describe
 
 
 def nodes_at_trigger(facts: PlanFacts) -> str:
     """How much of the fleet looks risky."""
-    count = sum(s.standing is RiskLevel.TRIGGERED for s in (facts.standing or {}).values())
+    count = sum(node.level is RiskLevel.TRIGGERED for node in (facts.node_risks or {}).values())
     return f"{count} of {len(facts.fleet.nodes)} nodes at the trigger"

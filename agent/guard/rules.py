@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from agent.guard.facts import PlanFacts, Violation
 from agent.guard.margins import (
@@ -17,44 +16,45 @@ from agent.guard.margins import (
     room_gib,
     worst_live,
 )
+from agent.guard.rule import Check, PassText, RiskCheck, Rule
 from models.fleet import NodeState, VmState
 from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, memory_room
 from models.plan import Action, ActionKind
-from models.risk_level import CLOCK_SKEW_SECONDS, RiskLevel
+from models.risk_level import CLOCK_SKEW_SECONDS, NodeRisk, RiskLevel
 from models.schedule import Limit, exceeded
 from models.tier import Tier, assess_tier
-
-Check = Callable[[PlanFacts], Iterable[Violation]]
-Says = str | Callable[[PlanFacts], str]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One thing a plan must keep."""
-
-    id: str
-    invariant: int | None
-    """the design's invariant it stands for; None for policy alone"""
-    check: Check
-    describe_pass: Says
-    """what holds when it passes"""
-    needs_risks: bool = False
-    needs_snapshot: bool = False
-
-    def describe_passing(self, facts: PlanFacts) -> str:
-        return self.describe_pass if isinstance(self.describe_pass, str) else self.describe_pass(facts)
-
 
 RULES: list[Rule] = []
 
 
 def rule(
-    rule_id: str, says: Says, *, invariant: int | None = None, needs_risks: bool = False, needs_snapshot: bool = False
+    rule_id: str, describe_pass: PassText, *, invariant: int | None = None, needs_snapshot: bool = False
 ) -> Callable[[Check], Check]:
     """Put a check among the rules under a stable id."""
 
     def register(check: Check) -> Check:
-        RULES.append(Rule(rule_id, invariant, check, says, needs_risks, needs_snapshot))
+        RULES.append(
+            Rule(
+                id=rule_id, invariant=invariant, check=check, describe_pass=describe_pass, needs_snapshot=needs_snapshot
+            )
+        )
+        return check
+
+    return register
+
+
+def risk_rule(
+    rule_id: str, describe_pass: PassText, *, invariant: int | None = None
+) -> Callable[[RiskCheck], RiskCheck]:
+    """The same for a check of the nodes' risks: without risks it is not judged."""
+
+    def register(check: RiskCheck) -> RiskCheck:
+        def checked(facts: PlanFacts) -> Iterable[Violation]:
+            return () if facts.node_risks is None else check(facts, facts.node_risks)
+
+        RULES.append(
+            Rule(id=rule_id, invariant=invariant, check=checked, describe_pass=describe_pass, needs_risks=True)
+        )
         return check
 
     return register
@@ -156,18 +156,17 @@ def source_reachable(facts: PlanFacts) -> Iterator[Violation]:
             yield Violation(f"{_named(action)}: {move.source} does not answer, the vm may still run there", action.vm)
 
 
-@rule("source-risky", "every source is at risk, or a person named it", invariant=12, needs_risks=True)
-def source_risky(facts: PlanFacts) -> Iterator[Violation]:
+@risk_rule("source-risky", "every source is at risk, or a person named it", invariant=12)
+def source_risky(facts: PlanFacts, risks: Mapping[str, NodeRisk]) -> Iterator[Violation]:
     """Only nodes at the trigger are evacuated, unless a person named them. Unknown is no trigger. Where policy lets the agent
     drain, what is worth it may leave live."""
-    assert facts.standing is not None
     asked = set(facts.plan.asked)
     stopping = {move.source for _, move in facts.moves if move.kind is not ActionKind.LIVE_MIGRATE}
     for name in sorted(facts.leaving - asked):
-        there = facts.standing.get(name)
-        if there is not None and there.standing is not RiskLevel.TRIGGERED:
-            said = assess_tier(there, facts.fleet.vms_on(name), facts.policy)
-            if facts.policy.drain.act and said.tier is Tier.DRAIN and name not in stopping:
+        there = risks.get(name)
+        if there is not None and there.level is not RiskLevel.TRIGGERED:
+            worth = assess_tier(there, facts.fleet.vms_on(name), facts.policy)
+            if facts.policy.drain.act and worth.tier is Tier.DRAIN and name not in stopping:
                 continue
             yield Violation(f"{name} is not at the trigger ({there.why}) and nobody asked to evacuate it")
 
@@ -202,14 +201,13 @@ def target_active(facts: PlanFacts) -> Iterator[Violation]:
             yield Violation(f"target {name} is itself evacuated by this plan")
 
 
-@rule("target-risk", riskiest_target, invariant=8, needs_risks=True)
-def target_risk(facts: PlanFacts) -> Iterator[Violation]:
+@risk_rule("target-risk", riskiest_target, invariant=8)
+def target_risk(facts: PlanFacts, risks: Mapping[str, NodeRisk]) -> Iterator[Violation]:
     """No vm goes to a node whose own risk is high or unknown."""
-    assert facts.standing is not None
     for name in facts.receiving:
-        there = facts.standing[name]
-        if there.standing is not RiskLevel.ACCEPTABLE:
-            yield Violation(f"target {name} is {there.standing}: {there.why}")
+        there = risks[name]
+        if there.level is not RiskLevel.ACCEPTABLE:
+            yield Violation(f"target {name} is {there.level}: {there.why}")
 
 
 @rule("target-memory", fullest_target(lambda f, n: f.loads_after[n].memory / GIBIBYTE, room_gib, "GiB"), invariant=8)
@@ -386,12 +384,11 @@ def limit_archives(facts: PlanFacts) -> Iterator[Violation]:
     yield from _limit(facts, Limit.ARCHIVES)
 
 
-@rule("storm", nodes_at_trigger, invariant=8, needs_risks=True)
-def storm(facts: PlanFacts) -> Iterator[Violation]:
+@risk_rule("storm", nodes_at_trigger, invariant=8)
+def storm(facts: PlanFacts, risks: Mapping[str, NodeRisk]) -> Iterator[Violation]:
     """When too much of the fleet looks risky at once the monitoring is suspect: halt."""
-    assert facts.standing is not None
     active = [node.name for node in facts.fleet.nodes if node.state is NodeState.ACTIVE]
-    risky = [name for name in active if facts.standing[name].standing is RiskLevel.TRIGGERED]
+    risky = [name for name in active if risks[name].level is RiskLevel.TRIGGERED]
     rules = facts.policy.storm
     if len(risky) >= rules.min_nodes and len(risky) > rules.max_risky_fraction * len(active):
         yield Violation(

@@ -13,7 +13,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
 from typing import Any, Literal
 
 import openai
@@ -42,12 +41,9 @@ from agent.plan.capacity import free_capacity
 from agent.plan.options import options_of, possible_targets
 from agent.settings import LlmSettings
 from models.errors import PlannerFailed
-from models.fleet import Fleet
 from models.plan import ActionKind, Plan, PlannedBy
-from models.policy import Policy
-from models.risk import Risk
-from models.risk_level import node_risks
 from models.signal import Component
+from models.situation import Situation
 from models.text import visible
 from tools.bounded_call import BoundedCall
 from tools.llm.fleet_facts import FleetFacts, FreeRoom, UnknownAlias, Way, holds_only_aliases
@@ -92,14 +88,7 @@ class PlanDraft(BaseModel):
 
 
 def propose(
-    fleet: Fleet,
-    risks: Sequence[Risk],
-    policy: Policy,
-    llm: LlmSettings,
-    now: datetime,
-    evacuating: Collection[str] = (),
-    *,
-    asked: Collection[str] = (),
+    situation: Situation, llm: LlmSettings, evacuating: Collection[str] = (), *, asked: Collection[str] = ()
 ) -> Plan:
     """The language model's plan. Takes at most about `llm.timeout_seconds` of wall clock, and the solver's own time.
 
@@ -108,13 +97,13 @@ def propose(
     Raises PlannerFailed, with why in one line, whenever there is no plan that passes the guard and loses no more than
     1.25 times what the solver's plan loses. Raises ValueError as `agent.plan.solver.plan` does.
     """
-    by_solver = solver.plan(fleet, risks, policy, now, evacuating, asked=asked)
+    by_solver = solver.plan(situation, evacuating, asked=asked)
     if not by_solver.evacuating:
         return by_solver
-    count = sum(vm.node in by_solver.evacuating for vm in fleet.vms)
+    count = sum(vm.node in by_solver.evacuating for vm in situation.fleet.vms)
     if count > MAX_VMS:
         raise PlannerFailed(f"{count} vms are more than the language model is asked about ({MAX_VMS})")
-    facts = facts_for(fleet, risks, policy, now, by_solver.evacuating)
+    facts = facts_for(situation, by_solver.evacuating)
     prompt = prompts.load(PROMPT)
     draft = _ask(llm, prompt.text, _task(facts, by_solver.evacuating), facts)
     by = PlannedBy(
@@ -125,20 +114,18 @@ def propose(
     )
     try:
         decided = _decisions(draft, facts)
-        plan = solver.assemble(fleet, risks, policy, now, decided, by_solver.evacuating, by, asked=asked)
+        plan = solver.assemble(situation, decided, by_solver.evacuating, by, asked=asked)
     except ValueError as error:
         raise PlannerFailed(f"the language model's plan can't be used: {visible(str(error))}") from error
-    _accept(plan, by_solver, fleet, risks, policy, now)
+    _accept(plan, by_solver, situation)
     return plan
 
 
-def facts_for(
-    fleet: Fleet, risks: Sequence[Risk], policy: Policy, now: datetime, evacuating: Sequence[str]
-) -> FleetFacts:
+def facts_for(situation: Situation, evacuating: Sequence[str]) -> FleetFacts:
     """The snapshot the model may ask about."""
-    standing = node_risks((node.name for node in fleet.nodes), risks, policy, now)
-    targets = possible_targets(fleet, evacuating, standing)
-    rooms = {node.name: free_capacity(node, fleet, policy) for node in targets}
+    fleet, policy = situation.fleet, situation.policy
+    targets = possible_targets(situation, evacuating)
+    capacities = {node.name: free_capacity(node, fleet, policy) for node in targets}
     ways = {
         vm.uuid: [
             Way(option.kind, option.target, option.seconds)
@@ -148,11 +135,9 @@ def facts_for(
         for vm in fleet.vms_on(name)
     }
     return FleetFacts(
-        fleet,
-        standing,
-        policy,
+        situation,
         evacuating=evacuating,
-        rooms={name: FreeRoom(room.memory, room.vcpus) for name, room in rooms.items()},
+        rooms={name: FreeRoom(capacity.memory, capacity.vcpus) for name, capacity in capacities.items()},
         ways=ways,
         components=_components(),
     )
@@ -175,26 +160,26 @@ def _decisions(draft: PlanDraft, facts: FleetFacts) -> list[solver.PlanDecision]
     """The draft in real names. Raises UnknownAlias (a ValueError) for a vm or node the model made up."""
     return [
         solver.PlanDecision(
-            vm=facts.vms.name(said.vm),
-            kind=ActionKind(said.action),
-            target=facts.nodes.name(said.target) if said.target else None,
-            reason=_in_real_names(said.reason, facts, REASON_CHARACTERS)
-            or ("the language model leaves it and does not say why" if said.action == "stay" else ""),
+            vm=facts.vms.name(decision.vm),
+            kind=ActionKind(decision.action),
+            target=facts.nodes.name(decision.target) if decision.target else None,
+            reason=_in_real_names(decision.reason, facts, REASON_CHARACTERS)
+            or ("the language model leaves it and does not say why" if decision.action == "stay" else None),
         )
-        for said in draft.decisions
+        for decision in draft.decisions
     ]
 
 
 def _in_real_names(text: str, facts: FleetFacts, limit: int) -> str:
     """The model's words in one short line, its aliases of nodes put back: `node-2` means nothing to an approver."""
     known = facts.nodes.known()
-    named = re.sub(r"\bnode-\d+\b", lambda found: known.get(found[0], found[0]), visible(text, limit))
+    named = re.sub(r"\bnode-\d+\b", lambda alias: known.get(alias[0], alias[0]), visible(text, limit))
     return visible(named, limit)
 
 
-def _accept(plan: Plan, by_solver: Plan, fleet: Fleet, risks: Sequence[Risk], policy: Policy, now: datetime) -> None:
+def _accept(plan: Plan, by_solver: Plan, situation: Situation) -> None:
     """Raise PlannerFailed unless the guard passes the plan and it loses little more than the solver's."""
-    verdict = judge(plan, fleet, risks, policy, now)
+    verdict = judge(plan, situation)
     if not verdict.passed:
         first = verdict.failures[0]
         raise PlannerFailed(f"the guard refused the language model's plan: {first.rule}: {visible(first.why)}")
@@ -309,7 +294,7 @@ def _middleware(deadline: float) -> list[AgentMiddleware[Any, Any, Any]]:
         ModelRetryMiddleware(
             max_retries=1, retry_on=_worth_retrying, on_failure="error", initial_delay=0.2, jitter=False
         ),
-        ToolErrorMiddleware(_tell),
+        ToolErrorMiddleware(_describe_tool_error),
         _OnlyAliases(),
     ]
 
@@ -350,7 +335,7 @@ def _worth_retrying(error: Exception) -> bool:
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.RateLimitError)
 
 
-def _tell(error: Exception, request: Any) -> str | None:  # noqa: ARG001 -- the interface's arguments
+def _describe_tool_error(error: Exception, request: Any) -> str | None:  # noqa: ARG001 -- the interface's arguments
     """What the model is told of a tool that failed; None lets the error end the run."""
     return str(error) if isinstance(error, UnknownAlias) else None
 
@@ -361,15 +346,15 @@ def _explained(error: Exception, llm: LlmSettings) -> PlannerFailed:
         return error
     where = f"the language model at {visible(llm.base_url, 80)}"
     if isinstance(error, openai.APITimeoutError):
-        said = f"{where} did not answer within {llm.timeout_seconds:g} s"
+        why = f"{where} did not answer within {llm.timeout_seconds:g} s"
     elif isinstance(error, openai.APIConnectionError):
-        said = f"{where} can't be reached"
+        why = f"{where} can't be reached"
     elif isinstance(error, openai.APIStatusError):
-        said = f"{where} answered with HTTP {error.status_code}"
+        why = f"{where} answered with HTTP {error.status_code}"
     elif isinstance(error, ModelCallLimitExceededError | ToolCallLimitExceededError | GraphRecursionError):
-        said = f"the language model found no plan within {MAX_MODEL_CALLS} calls and {MAX_TOOL_CALLS} tool calls"
+        why = f"the language model found no plan within {MAX_MODEL_CALLS} calls and {MAX_TOOL_CALLS} tool calls"
     else:
-        said = f"{where} gave no usable answer: {type(error).__name__}: {visible(str(error), 120)}"
-    failed = PlannerFailed(said)
+        why = f"{where} gave no usable answer: {type(error).__name__}: {visible(str(error), 120)}"
+    failed = PlannerFailed(why)
     failed.__cause__ = error
     return failed

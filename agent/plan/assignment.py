@@ -8,15 +8,15 @@ order of urgency, and the waves are worked out afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.plan.capacity import Capacity
 from agent.plan.options import Option, Options
-from models.fleet import Fleet, Node, Vm
+from models.fleet import Node, Vm
 from models.plan import ActionKind
 from models.policy import Policy
-from models.risk_level import NodeRisk
+from models.situation import Situation
 
 LOSS_UNIT = 1_000_000
 """integer cost of losing one vm of weight 1 for certain"""
@@ -42,27 +42,20 @@ class PricedOption:
     """how little one likes the target, 0 to 100: breaks ties between equal losses, no more"""
 
 
-Hazard = Callable[[str, float], float]
-"""(node, seconds) → P(it fails within them)"""
-
-
-def price_options(
-    options: Options, waiting: float, horizon: float, hazard: Hazard, policy: Policy, domain: Callable[[str], float]
-) -> list[PricedOption]:
-    """Every choice for one vm, staying among them, with its cost.
-
-    `waiting` is how long the vms before it take; `domain` gives a target's own preference cost between 0 and 1.
-    """
+def price_options(options: Options, situation: Situation, *, waiting: float) -> list[PricedOption]:
+    """Every choice for one vm, staying among them, with its cost. `waiting`: seconds that the vms before it take."""
     vm = options.vm
-    weight = max(policy.weights.of(vm.priority), 0.01)
+    horizon = situation.horizon_seconds
+    weight = max(situation.policy.weights.of(vm.priority), 0.01)
     # Floors keep an order among choices on a node that was asked for and is not risky at all.
-    whole = max(hazard(vm.node, horizon), 0.01)
+    whole = max(situation.failure_probability(vm.node, horizon), 0.01)
+    source = situation.fleet.node_by_name[vm.node]
 
     def lost(seconds: float) -> float:
         floor = whole * min(seconds / horizon, 1.0) * 0.01
-        return max(min(hazard(vm.node, min(seconds, horizon)), whole), floor)
+        return max(min(situation.failure_probability(vm.node, min(seconds, horizon)), whole), floor)
 
-    choices: list[PricedOption] = []
+    priced: list[PricedOption] = []
     for option in options.moves:
         stops = option.kind is not ActionKind.LIVE_MIGRATE and vm.state == "running"
         if stops and lost(option.seconds) >= UNSAFE_SHARE * whole:
@@ -70,20 +63,28 @@ def price_options(
         p = lost(waiting + option.seconds)
         if options.moves[0].kind is ActionKind.COLD_ARCHIVE and option.kind is not ActionKind.COLD_ARCHIVE:
             p += ARCHIVE_SPARE * whole
-        dislike = 0.0 if option.target is None else domain(option.target)
-        choices.append(PricedOption(option, round(LOSS_UNIT * weight * p), round(100 * dislike)))
-    choices.append(PricedOption(None, round(LOSS_UNIT * weight * whole * (1 + ARCHIVE_SPARE + STAY_EXTRA))))
-    return choices
+        tie_break = 0.0 if option.target is None else _target_preference(source, option.target, situation)
+        priced.append(PricedOption(option, round(LOSS_UNIT * weight * p), round(100 * tie_break)))
+    priced.append(PricedOption(None, round(LOSS_UNIT * weight * whole * (1 + ARCHIVE_SPARE + STAY_EXTRA))))
+    return priced
+
+
+def _target_preference(source: Node, target: str, situation: Situation) -> float:
+    """How little one likes a target, 0 to 1: the same failure domain as the source, and the target's own risk."""
+    node = situation.fleet.node_by_name[target]
+    same = bool(source.failure_domain) and node.failure_domain == source.failure_domain
+    own = situation.node_risks[target].probability or 0.0
+    return (0.6 if same and situation.policy.target.avoid_same_failure_domain else 0.0) + 0.4 * min(1.0, own)
 
 
 def greedy(
-    choices: Mapping[str, Sequence[PricedOption]], vms: Sequence[Vm], rooms: Mapping[str, Capacity], policy: Policy
+    choices: Mapping[str, Sequence[PricedOption]], vms: Sequence[Vm], capacities: Mapping[str, Capacity], policy: Policy
 ) -> dict[str, Option | None]:
     """Heaviest vm first, each to its cheapest choice that still fits; among equals the target with least arriving.
 
-    `rooms` is not changed.
+    `capacities` is not changed.
     """
-    left = {name: Capacity(r.memory, r.vcpus, set(r.groups)) for name, r in rooms.items()}
+    left = {name: Capacity(r.memory, r.vcpus, set(r.groups)) for name, r in capacities.items()}
     result: dict[str, Option | None] = {}
     for vm in sorted(vms, key=lambda v: (-policy.weights.of(v.priority), -v.memory_bytes, v.uuid)):
         best: tuple[tuple[int, int, int, float, int, str], Option | None] | None = None
@@ -114,17 +115,3 @@ def total_loss(choices: Mapping[str, Sequence[PricedOption]], chosen: Mapping[st
 def lower_bound(choices: Mapping[str, Sequence[PricedOption]]) -> int:
     """What no choice can better: every vm to its cheapest, with losses that count as equal let pass."""
     return sum(min(choice.loss for choice in mine) + EQUAL_LOSS for mine in choices.values())
-
-
-def domain_preference(
-    source: Node, standing: Mapping[str, NodeRisk], fleet: Fleet, policy: Policy
-) -> Callable[[str], float]:
-    """How little one likes each target, 0 to 1: the same failure domain as the source, and the target's own risk."""
-
-    def preference(target: str) -> float:
-        node = fleet.node_by_name[target]
-        same = bool(source.failure_domain) and node.failure_domain == source.failure_domain
-        own = standing[target].probability or 0.0
-        return (0.6 if same and policy.target.avoid_same_failure_domain else 0.0) + 0.4 * min(1.0, own)
-
-    return preference

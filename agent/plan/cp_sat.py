@@ -20,7 +20,7 @@ KIBIBYTE = 1 << 10
 
 
 def shortlist(
-    vm: Vm, choices: Sequence[PricedOption], hint: Option | None, rooms: Mapping[str, Capacity], policy: Policy
+    vm: Vm, choices: Sequence[PricedOption], hint: Option | None, capacities: Mapping[str, Capacity], policy: Policy
 ) -> list[PricedOption]:
     """The choices CP-SAT is given: all that need no target, greedy's, and the roomiest targets that could take it alone."""
     free: list[PricedOption] = []
@@ -29,8 +29,8 @@ def shortlist(
         target = choice.option.target if choice.option else None
         if target is None:
             free.append(choice)
-        elif rooms[target].takes(vm, policy):
-            placed.append(((choice.loss // EQUAL_LOSS, -rooms[target].memory, target), choice))
+        elif capacities[target].takes(vm, policy):
+            placed.append(((choice.loss // EQUAL_LOSS, -capacities[target].memory, target), choice))
     placed.sort(key=lambda pair: pair[0])
     kept = [choice for _, choice in placed[:SHORTLIST]]
     if hint is not None and all(choice.option != hint for choice in free + kept):
@@ -41,7 +41,7 @@ def shortlist(
 def improve(
     choices: Mapping[str, Sequence[PricedOption]],
     vms: Sequence[Vm],
-    rooms: Mapping[str, Capacity],
+    capacities: Mapping[str, Capacity],
     hint: Mapping[str, Option | None],
     policy: Policy,
 ) -> dict[str, Option | None]:
@@ -49,12 +49,12 @@ def improve(
     from ortools.sat.python import cp_model  # half a second to import: only when a plan needs it
 
     model = cp_model.CpModel()
-    used: dict[str, list[tuple[Vm, cp_model.IntVar, Option]]] = {name: [] for name in rooms}
+    used: dict[str, list[tuple[Vm, cp_model.IntVar, Option]]] = {name: [] for name in capacities}
     variables: dict[str, list[tuple[PricedOption, cp_model.IntVar]]] = {}
     costs: list[cp_model.LinearExpr] = []
     for vm in vms:
         mine: list[tuple[PricedOption, cp_model.IntVar]] = []
-        for index, choice in enumerate(shortlist(vm, choices[vm.uuid], hint[vm.uuid], rooms, policy)):
+        for index, choice in enumerate(shortlist(vm, choices[vm.uuid], hint[vm.uuid], capacities, policy)):
             variable = model.new_bool_var(f"{vm.uuid}/{index}")
             mine.append((choice, variable))
             costs.append((choice.loss + choice.tie_break) * variable)
@@ -67,16 +67,16 @@ def improve(
     for name, arrivals in used.items():
         if not arrivals:
             continue
-        room = rooms[name]
+        capacity = capacities[name]
         holding = [(vm, variable) for vm, variable, _ in arrivals if holds_room(vm, policy)]
-        model.add(sum(-(-vm.memory_bytes // KIBIBYTE) * v for vm, v in holding) <= max(0, room.memory // KIBIBYTE))
-        model.add(sum(vm.vcpus * v for vm, v in holding) <= max(0, int(room.vcpus)))
+        model.add(sum(-(-vm.memory_bytes // KIBIBYTE) * v for vm, v in holding) <= max(0, capacity.memory // KIBIBYTE))
+        model.add(sum(vm.vcpus * v for vm, v in holding) <= max(0, int(capacity.vcpus)))
         groups: dict[str, list[cp_model.IntVar]] = {}
         for vm, variable, _ in arrivals:
             if vm.anti_affinity_group:
                 groups.setdefault(vm.anti_affinity_group, []).append(variable)
         for group, members in groups.items():
-            if group in room.groups:
+            if group in capacity.groups:
                 model.add(sum(members) == 0)
             else:
                 model.add_at_most_one(members)
@@ -90,8 +90,8 @@ def improve(
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return dict(hint)
-    found: dict[str, Option | None] = {
+    better: dict[str, Option | None] = {
         uuid: next(choice.option for choice, variable in mine if solver.boolean_value(variable))
         for uuid, mine in variables.items()
     }
-    return found if total_loss(choices, found) <= total_loss(choices, hint) else dict(hint)
+    return better if total_loss(choices, better) <= total_loss(choices, hint) else dict(hint)

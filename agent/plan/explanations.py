@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.plan.capacity import free_capacity
 from agent.plan.options import Options
-from models.fleet import Fleet, NodeState, VmState
+from models.fleet import NodeState, VmState
 from models.placement import holds_room
 from models.plan import ActionKind
-from models.policy import Policy
-from models.risk_level import NodeRisk, RiskLevel
+from models.risk_level import RiskLevel
 from models.schedule import Move, Timing
+from models.situation import Situation
 from models.text import bytes_in_words, counted, seconds_in_words
 
 GIBIBYTE = 1 << 30
@@ -20,7 +20,7 @@ TOO_LATE_SHARE = 0.5
 """a move says so when by its end this share of the node's risk within the horizon has passed"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MoveReason:
     """What a move's sentence is made of."""
 
@@ -70,60 +70,58 @@ def describe_move(reason: MoveReason, options: Options | None) -> str:
     return "; ".join(parts)
 
 
-def describe_stay(
-    options: Options, fleet: Fleet, moves: Sequence[Move], policy: Policy, hazard: Callable[[float], float]
-) -> str:
-    """Why a vm is left where it is."""
-    if not options.moves:
+def describe_stay(options: Options, moves: Sequence[Move], situation: Situation) -> str:
+    """Why a vm is left where it is, though others make the `moves`."""
+    if options.blocker is not None and not options.moves:
         return options.blocker
-    vm = options.vm
+    vm, fleet, policy = options.vm, situation.fleet, situation.policy
     placed = [option for option in options.moves if option.target is not None]
     alone = min(option.seconds for option in options.moves)
-    horizon = policy.trigger.horizon.total_seconds()
-    if not placed or (placed[0].kind is ActionKind.COLD_MIGRATE and _too_late(hazard(alone), hazard(horizon))):
-        needs, p = seconds_in_words(alone), hazard(alone)
+    p = situation.failure_probability(vm.node, alone)
+    within_horizon = situation.failure_probability(vm.node, situation.horizon_seconds)
+    if not placed or (placed[0].kind is ActionKind.COLD_MIGRATE and _too_late(p, within_horizon)):
+        needs = seconds_in_words(alone)
         return f"can't be made safe in time: needs {needs} with the guest stopped, P(fails before) {p:.2f}"
-    rooms = {
+    capacities = {
         option.target: free_capacity(fleet.node_by_name[option.target], fleet, policy)
         for option in placed
         if option.target
     }
     for move in moves:
-        if move.target in rooms:
-            rooms[move.target].take(move.vm, 0.0, policy)
-    best = max(room.memory for room in rooms.values())
+        if move.target in capacities:
+            capacities[move.target].take(move.vm, 0.0, policy)
+    best = max(each.memory for each in capacities.values())
     if holds_room(vm, policy) and best < vm.memory_bytes:
         return (
             f"no room: it needs {vm.memory_bytes / GIBIBYTE:.1f} GiB, "
-            f"{counted(len(rooms), 'node')} that may take it, at most {max(0, best) / GIBIBYTE:.1f} GiB left there"
+            f"{counted(len(capacities), 'node')} that may take it, at most {max(0, best) / GIBIBYTE:.1f} GiB left there"
         )
-    if vm.anti_affinity_group and all(vm.anti_affinity_group in room.groups for room in rooms.values()):
+    if vm.anti_affinity_group and all(vm.anti_affinity_group in each.groups for each in capacities.values()):
         return f"every node that may take it already has a vm of its anti-affinity group {vm.anti_affinity_group!r}"
-    if holds_room(vm, policy) and max(room.vcpus for room in rooms.values()) < vm.vcpus:
-        return f"no room: {counted(len(rooms), 'node')} that may take it, none with {vm.vcpus} vcpus left"
-    return f"no room: {counted(len(rooms), 'node')} that may take it, none fits its memory, vcpus and group together"
+    if holds_room(vm, policy) and max(each.vcpus for each in capacities.values()) < vm.vcpus:
+        return f"no room: {counted(len(capacities), 'node')} that may take it, none with {vm.vcpus} vcpus left"
+    return (
+        f"no room: {counted(len(capacities), 'node')} that may take it, none fits its memory, vcpus and group together"
+    )
 
 
 def _too_late(before_done: float, within_horizon: float) -> bool:
     return before_done >= 0.9 * within_horizon
 
 
-def notes(fleet: Fleet, leaving: Sequence[str], standing: dict[str, NodeRisk]) -> list[str]:
+def notes(situation: Situation, leaving: Sequence[str]) -> list[str]:
     """What an approver should know about the nodes: unknown ones, and risky ones that nobody evacuates."""
-    said: list[str] = []
-    unknown = [name for name, s in standing.items() if s.standing is RiskLevel.UNKNOWN and name not in leaving]
-    if unknown:
-        said.append(f"risk unknown, so not a target: {_some(unknown)}")
-    risky = [name for name, s in standing.items() if s.standing is RiskLevel.TRIGGERED and name not in leaving]
-    if risky:
-        said.append(f"risky as well, not evacuated by this plan: {_some(risky)}")
-    blind = [name for name in leaving if standing[name].standing is RiskLevel.UNKNOWN]
-    if blind:
-        said.append(f"risk unknown, reckoned as at the trigger: {_some(blind)}")
-    silent = [name for name in leaving if fleet.node_by_name[name].state is NodeState.OFFLINE]
-    if silent:
-        said.append(f"does not answer, so nothing there can be moved: {_some(silent)}")
-    return said
+    unknown, triggered = situation.at_level(RiskLevel.UNKNOWN), situation.at_level(RiskLevel.TRIGGERED)
+    nodes = situation.fleet.node_by_name
+    concerns = {
+        "risk unknown, so not a target": [name for name in unknown if name not in leaving],
+        "risky as well, not evacuated by this plan": [name for name in triggered if name not in leaving],
+        "risk unknown, reckoned as at the trigger": [name for name in leaving if name in unknown],
+        "does not answer, so nothing there can be moved": [
+            name for name in leaving if nodes[name].state is NodeState.OFFLINE
+        ],
+    }
+    return [f"{concern}: {_some(names)}" for concern, names in concerns.items() if names]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
+from models.fleet import Node, NodeState, Priority, Vm, VmState
 from models.migration.estimate import (
     LiveEstimate,
     archive_seconds,
@@ -16,7 +16,8 @@ from models.migration.estimate import (
 from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected
 from models.plan import ActionKind
 from models.policy import Policy
-from models.risk_level import NodeRisk, RiskLevel
+from models.risk_level import RiskLevel
+from models.situation import Situation
 from models.text import seconds_in_words
 
 
@@ -36,45 +37,45 @@ class Options:
     vm: Vm
     moves: tuple[Option, ...]
     """best kind first: what policy prefers when there is time and room for any"""
-    blocker: str
-    """why it must stay when `moves` is empty, and otherwise why a kind that looks obvious is not among them"""
+    blocker: str | None
+    """why it must stay when `moves` is empty, and otherwise why a kind that looks obvious is not among them; None: it can
+    move live"""
 
 
-def possible_targets(fleet: Fleet, evacuating: Iterable[str], standing: dict[str, NodeRisk]) -> tuple[Node, ...]:
-    """Nodes that may take vms: active, staying themselves, and known to be sound."""
+def possible_targets(situation: Situation, evacuating: Iterable[str]) -> tuple[Node, ...]:
+    """Nodes that may take vms: active, staying themselves, and of acceptable risk."""
     leaving = set(evacuating)
     return tuple(
         node
-        for node in fleet.nodes
+        for node in situation.fleet.nodes
         if node.state is NodeState.ACTIVE
         and node.name not in leaving
-        and standing[node.name].standing is RiskLevel.ACCEPTABLE
+        and situation.node_risks[node.name].level is RiskLevel.ACCEPTABLE
     )
 
 
 def _live_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy) -> tuple[list[Option], str]:
-    found: list[Option] = []
-    obstacle = "no node may take it"
+    """Every target it can move live to, and why there is none when there is none."""
+    options: list[Option] = []
+    blocker = "no node may take it"
     estimates: dict[float, LiveEstimate] = {}
     limit = policy.migration.timeout.total_seconds()
     for target in targets:
         if not cpu_accepts(source, target, policy):
-            obstacle = f"no sound node has its CPU model {source.cpu_model}" if not found else obstacle
+            blocker = f"no sound node has its CPU model {source.cpu_model}" if not options else blocker
             continue
         bandwidth = stream_bandwidth(source, target, 1, 1, policy)
         estimate = estimates.get(bandwidth) or live_migration(vm, bandwidth, policy)
         estimates[bandwidth] = estimate
         if not estimate.converges:
-            obstacle = f"it dirties {estimate.ratio:.2g} times what the link carries, so it can't move live"
+            blocker = f"it dirties {estimate.ratio:.2g} times what the link carries, so it can't move live"
         elif estimate.downtime_seconds > policy.migration.max_downtime.total_seconds():
-            obstacle = f"moving live would pause it {seconds_in_words(estimate.downtime_seconds)}"
+            blocker = f"moving live would pause it {seconds_in_words(estimate.downtime_seconds)}"
         elif estimate.seconds > limit:
-            obstacle = (
-                f"moving live takes {seconds_in_words(estimate.seconds)}, policy allows {seconds_in_words(limit)}"
-            )
+            blocker = f"moving live takes {seconds_in_words(estimate.seconds)}, policy allows {seconds_in_words(limit)}"
         else:
-            found.append(Option(ActionKind.LIVE_MIGRATE, target.name, estimate.seconds))
-    return found, obstacle
+            options.append(Option(ActionKind.LIVE_MIGRATE, target.name, estimate.seconds))
+    return options, blocker
 
 
 def _cold_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy) -> list[Option]:
@@ -103,22 +104,22 @@ def options_of(vm: Vm, source: Node, targets: tuple[Node, ...], policy: Policy) 
     no_archive = archive_blocker(vm, policy)
     if not no_archive:
         moves.append(Option(ActionKind.COLD_ARCHIVE, None, archive_seconds(vm, source, 1, policy)))
-    obstacle = ""
+    blocker: str | None = None
     live: list[Option] = []
     if vm.state is not VmState.SHUTOFF:
         if vm.migratable:
-            live, obstacle = _live_options(vm, source, targets, policy)
+            live, blocker = _live_options(vm, source, targets, policy)
             moves += live
         else:
-            obstacle = "passthrough devices or the like keep it from moving live"
+            blocker = "passthrough devices or the like keep it from moving live"
     if not live:
         no_cold = cold_blocker(vm, policy)
         cold = [] if no_cold else _cold_options(vm, source, targets, policy)
         moves += cold
         if no_cold:
-            obstacle = f"{obstacle}, and {no_cold}" if obstacle else no_cold
+            blocker = f"{blocker}, and {no_cold}" if blocker else no_cold
         elif not cold:
-            obstacle = obstacle or "no node may take it"
+            blocker = blocker or "no node may take it"
     if not moves and vm.priority is Priority.LOW and no_archive:
-        obstacle = f"{obstacle}; {no_archive}"
-    return Options(vm, tuple(moves), "" if live else obstacle)
+        blocker = f"{blocker}; {no_archive}"
+    return Options(vm, tuple(moves), None if live else blocker)

@@ -38,10 +38,12 @@ def _sound(timings: Sequence[tuple[float, float, LiveEstimate | None]], policy: 
     )
 
 
-def order(moves: Sequence[Move], fleet: Fleet, policy: Policy, danger: Mapping[str, float]) -> list[Move]:
-    """The order in which moves should start. `danger` is P(the node fails within the horizon), by source.
+def order(
+    moves: Sequence[Move], fleet: Fleet, policy: Policy, failure_probability_by_source: Mapping[str, float]
+) -> list[Move]:
+    """The order in which moves should start. `failure_probability_by_source` is that within the horizon.
 
-    Loss per second of waiting is least when (weight × danger) / duration falls (Smith's rule, 1956). Among moves that send
+    Loss per second of waiting is least when (weight × P(fails)) / duration falls (Smith's rule, 1956). Among moves that send
     memory only, which differ little in length, the heavier weight goes first whatever the length; those that copy disks are
     merged in by Smith's rule, so that hours of copying never hold up seconds of memory.
     """
@@ -50,7 +52,7 @@ def order(moves: Sequence[Move], fleet: Fleet, policy: Policy, danger: Mapping[s
         return wave_timings([move], fleet, policy)[0][0]
 
     def weight(move: Move) -> float:
-        return policy.weights.of(move.vm.priority) * max(danger.get(move.source, 0.0), 1e-6)
+        return policy.weights.of(move.vm.priority) * max(failure_probability_by_source.get(move.source, 0.0), 1e-6)
 
     lengths = {move.vm.uuid: length(move) for move in moves}
 
@@ -106,7 +108,7 @@ def schedule(waves: Sequence[Sequence[Move]], fleet: Fleet, policy: Policy) -> d
     for number, wave in enumerate(waves):
         estimates = wave_timings(wave, fleet, policy)
         for move, (seconds, downtime, live) in zip(wave, estimates, strict=True):
-            timings[move.vm.uuid] = Timing(number, start, seconds, downtime, live)
+            timings[move.vm.uuid] = Timing(wave=number, start=start, seconds=seconds, downtime=downtime, live=live)
         start += max((seconds for seconds, _, _ in estimates), default=0.0)
     return timings
 
@@ -115,7 +117,7 @@ def best_waves(
     moves: Sequence[Move],
     fleet: Fleet,
     policy: Policy,
-    danger: Mapping[str, float],
+    failure_probability_by_source: Mapping[str, float],
     loss: Callable[[Mapping[str, Timing]], float],
 ) -> list[list[Move]]:
     """The waves that lose least, of several ways to fill them; for few moves, after trying each move earlier as well.
@@ -127,9 +129,9 @@ def best_waves(
         waves = pack(ordered, fleet, policy, share)
         return loss(schedule(waves, fleet, policy)), waves
 
-    ordered = order(moves, fleet, policy, danger)
-    found = [(*priced(ordered, share), share) for share in GROWTH_SHARES]
-    best, waves, share = min(found, key=lambda f: f[0])
+    ordered = order(moves, fleet, policy, failure_probability_by_source)
+    trials = [(*priced(ordered, share), share) for share in GROWTH_SHARES]
+    best, waves, share = min(trials, key=lambda trial: trial[0])
     if len(ordered) > FEW_MOVES:
         return waves
     index = 1

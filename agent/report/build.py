@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from agent.report import sentences
@@ -24,17 +25,14 @@ from models.base import format_duration
 from models.evacuation import AttemptOutcome, Evacuation
 from models.fleet import Fleet
 from models.plan import ActionKind, Plan, Verdict
-from models.policy import Policy
 from models.risk import Risk
-from models.risk_level import node_standing
+from models.situation import Situation
 
 
 def build_report(
-    fleet_before: Fleet,
-    risks: Sequence[Risk],
+    situation: Situation,
     plan: Plan,
     verdict: Verdict | None,
-    policy: Policy,
     *,
     now: datetime,
     evacuation: Evacuation | None = None,
@@ -45,21 +43,18 @@ def build_report(
 ) -> Report:
     """The report of a plan (`evacuation` None: a dry run) or of an evacuation, finished or not.
 
-    `risks` are those the plan was made from. `fleet_after` is a snapshot taken after the evacuation; without it what
+    `situation` is the one the plan was made from. `fleet_after` is a snapshot taken after the evacuation; without it what
     the attempts observed is shown, and the report says that nobody checked again. `simulated_nodes`: the nodes and vms
     themselves are simulated. `audit_head` is the newest record's hash, kept here so that a cut-off log is noticed.
     """
+    fleet_before, risks = situation.fleet, situation.risks or ()
     trigger = Trigger(
-        horizon=format_duration(policy.trigger.horizon),
-        horizon_seconds=policy.trigger.horizon.total_seconds(),
-        probability=policy.trigger.probability,
+        horizon=format_duration(situation.policy.trigger.horizon),
+        horizon_seconds=situation.horizon_seconds,
+        probability=situation.policy.trigger.probability,
     )
-    by_node = {risk.node: risk for risk in risks}
     # As it stood when the plan was made: a report written an hour later does not make that data stale.
-    node_risks = {
-        node.name: node_standing(node.name, by_node.get(node.name), policy, plan.created_at)
-        for node in fleet_before.nodes
-    }
+    node_risks = replace(situation, now=plan.created_at).node_risks
     evacuating = frozenset(plan.evacuating)
     lost = frozenset(loss.node for loss in evacuation.nodes_lost) if evacuation else frozenset[str]()
     actions = {action.vm: action for action in plan.actions}

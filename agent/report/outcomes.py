@@ -149,7 +149,7 @@ def node_row(
         lost=name in lost,
         probability=risk.probability if risk else {},
         at_trigger_horizon=node_risk.probability,
-        unknown_why=node_risk.why if node_risk.standing is RiskLevel.UNKNOWN else "",
+        unknown_why=node_risk.why if node_risk.level is RiskLevel.UNKNOWN else "",
         drivers=risk.drivers if risk else (),
         data_age_seconds=risk.data_age_seconds if risk else None,
         memory_bytes=node.vm_memory_bytes,

@@ -24,7 +24,7 @@ from models.evacuation import Evacuation, NodeLoss, RiskSample
 from models.fleet import Fleet, NodeState
 from models.plan import Action, Plan, Verdict
 from models.policy import Policy
-from models.risk import Risk
+from models.situation import Situation
 from models.tier import Tier
 from models.verification import Verification
 from tools.ports.approval import Approver
@@ -53,13 +53,15 @@ class PassOutcome(StrEnum):
     """an evacuation ran; its own outcome says how it went"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PassResult:
+    """What one pass saw and came to."""
+
     outcome: PassOutcome
     why: str
     started_at: datetime
-    fleet: Fleet
-    risks: list[Risk]
+    situation: Situation
+    """what it decided from"""
     plan: Plan | None = None
     verdict: Verdict | None = None
     evacuation: Evacuation | None = None
@@ -71,7 +73,7 @@ class PassResult:
     """nodes whose tier is another one than before"""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ControlLoop:
     """What a pass needs, and what it remembers between passes: tiers, cooldowns and the run of the risk."""
 
@@ -97,31 +99,38 @@ class ControlLoop:
         started_at = self.hands.clock.now()
         fleet, risks = self.look()
         now = self.hands.clock.now()
+        situation = Situation(fleet=fleet, risks=risks, policy=self.policy, now=now)
         self.timeline += [RiskSample(time=now, node=risk.node, probability=risk.probability) for risk in risks]
         del self.timeline[:-_TIMELINE_MOST]
         if self._tiers is None:
             self._tiers = Tiers.restored(self.policy, self.hands.journal, now)
-        judged = self._tiers.judge(fleet, risks, now)
+        judged = self._tiers.judge(situation)
         changes = tuple(record_changes(judged.values(), self.hands.journal, now))
+        so_far = PassResult(
+            outcome=PassOutcome.IDLE,
+            why="no node has to be evacuated",
+            started_at=started_at,
+            situation=situation,
+            tier_changes=changes,
+        )
         wanted, policy = tuple(node for node, one in judged.items() if one.act is Tier.EVACUATE), self.policy
         if not wanted:  # a drain has time: it waits until nothing urgent is left
             wanted = tuple(node for node, one in judged.items() if one.act is Tier.DRAIN)
             policy = drain_only_policy(self.policy)
         if not wanted:
-            why = "no node has to be evacuated"
-            return PassResult(PassOutcome.IDLE, why, started_at, fleet, risks, tier_changes=changes)
+            return so_far
         going_on = unfinished(self.hands.journal)
         if going_on:
             why = (
                 f"{', '.join(wanted)} should be left, and evacuation {going_on[-1]} is not over: see `lifeboat status`"
             )
-            return PassResult(PassOutcome.WAITING, why, started_at, fleet, risks, tier_changes=changes)
+            return replace(so_far, outcome=PassOutcome.WAITING, why=why)
         self._cordoned = unschedulable(fleet, judged) - set(wanted)
-        fleet = with_unschedulable(fleet, self._cordoned)
-        plan = self.planner(fleet, risks, policy, now, wanted)
+        if self._cordoned:
+            situation = replace(situation, fleet=with_unschedulable(fleet, self._cordoned))
+        plan = self.planner(situation if policy is self.policy else replace(situation, policy=policy), wanted)
         self._tiers.acted(wanted, now)
-        verdict = judge(plan, fleet, risks, self.policy, now)
-        result = self.execute_plan(plan, verdict, fleet, risks, started_at, tiers=self._tiers)
+        result = self.execute_plan(plan, judge(plan, situation), situation, started_at, tiers=self._tiers)
         if isinstance(result.refusal, Busy):
             self._tiers.clear_cooldown(wanted)  # it is not this node's fault, and it may not have the time
         return replace(result, tier_changes=changes)
@@ -130,8 +139,7 @@ class ControlLoop:
         self,
         plan: Plan,
         verdict: Verdict,
-        fleet: Fleet,
-        risks: list[Risk],
+        situation: Situation,
         started_at: datetime,
         *,
         tiers: Tiers | None = None,
@@ -140,15 +148,22 @@ class ControlLoop:
 
         `tiers`: withdraw what has not begun when a node recovers that the plan leaves for its risk; None: never for that.
         """
+        fleet = situation.fleet
         plan, verdict = bind_to_fleet(plan, verdict, fleet)
         evacuation = new_evacuation_id(self.hands)
         self._record(EvacuationPlanned(plan=plan, verdict=verdict), evacuation)
-        so_far = PassResult(PassOutcome.NOTHING_TO_MOVE, "", started_at, fleet, risks, plan, verdict)
+        so_far = PassResult(
+            outcome=PassOutcome.NOTHING_TO_MOVE,
+            why=f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be",
+            started_at=started_at,
+            situation=situation,
+            plan=plan,
+            verdict=verdict,
+        )
         if not plan.moves:
-            why = f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be"
-            return replace(so_far, why=why)
+            return so_far
         try:
-            done = self._carry_out(plan, verdict, fleet, evacuation, tiers)
+            done = self._carry_out(plan, verdict, situation, evacuation, tiers)
         except Refused as error:
             self._record(EvacuationRefused(code=error.code, why=str(error)), evacuation)
             return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
@@ -170,22 +185,21 @@ class ControlLoop:
         )
 
     def _carry_out(
-        self, plan: Plan, verdict: Verdict, fleet: Fleet, evacuation: str, tiers: Tiers | None
+        self, plan: Plan, verdict: Verdict, situation: Situation, evacuation: str, tiers: Tiers | None
     ) -> Evacuation:
-        clock = self.hands.clock
+        clock, fleet = self.hands.clock, situation.fleet
         agreement = approve(
             plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
         )
         self._record(EvacuationApproved(**dict(agreement)), evacuation)
         watch = WithdrawalWatch(
             plan,
-            fleet,
-            self.policy,
+            situation,
             self.hands,
             self.look,
             evacuation=evacuation,
             tiers=tiers,
-            say=self.watcher.on_message,
+            on_message=self.watcher.on_message,
         )
         # a person takes time, and so does a planner: the fleet must still be the one that was agreed about
         seen, risks = self.look()

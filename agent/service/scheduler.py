@@ -138,8 +138,9 @@ class PassLog:
 
 
 def _worst(result: PassResult) -> str:
-    horizon = result.risks and next(iter(result.risks[0].probability))
-    if not horizon:
+    risks = result.situation.risks
+    horizon = risks and next(iter(risks[0].probability))
+    if not risks or not horizon:
         return "unknown"
-    worst = max(result.risks, key=lambda risk: max(risk.probability.values()))
+    worst = max(risks, key=lambda risk: max(risk.probability.values()))
     return f"{worst.node} " + " ".join(f"{h}={p:.3f}" for h, p in worst.probability.items())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING
 from agent.actions.resources import BlackoutMeter, Resources
 from agent.assess.monitor import Look
 from agent.documents import read_policy
+from agent.llm.choose import planner_named
 from agent.plan.solver import Planner
-from models.errors import BadInput, PlannerFailed
+from models.errors import BadInput
 from models.fleet import Fleet, Vm
 from models.label_rights import with_label_rights
-from models.plan import Plan
 from models.policy import Policy
 from models.risk import Risk
 from tools.journal import open_journal
@@ -98,34 +97,10 @@ def connect(
             fleet, risks = poll()
             return with_label_rights(fleet, policy.labels), risks
 
-        yield Session(settings, hands, policy, look, planner_named(planner, settings))
+        yield Session(settings, hands, policy, look, planner_named(planner, settings.llm))
     finally:
         if eyes is not None:
             eyes.close()
         for node in nodes.values():
             node.close()
         journal.close()
-
-
-def planner_named(name: str, settings: Settings) -> Planner:
-    """The solver, or the language model with the solver behind it. Raises BadInput for another name."""
-    from agent.plan import solver
-
-    if name == "solver":
-        return solver.plan
-    if name != "llm":
-        raise BadInput(f"planner {name!r} is not known", hint="solver or llm")
-
-    def with_fallback(
-        fleet: Fleet, risks: list[Risk], policy: Policy, now: datetime, evacuating: tuple[str, ...]
-    ) -> Plan:
-        from agent.llm.planner import propose
-
-        if settings.llm is None:
-            raise BadInput("no language model is configured", hint="set `llm` in the settings")
-        try:
-            return propose(fleet, risks, policy, settings.llm, now, evacuating)
-        except PlannerFailed as error:
-            return solver.plan(fleet, risks, policy, now, evacuating, fallback_reason=str(error))
-
-    return with_fallback

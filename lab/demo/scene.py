@@ -91,19 +91,19 @@ class _Scene:
         )
         session = stage.session
         self.cycle = ControlLoop(
-            session.hands,
-            session.policy,
-            self._look,
-            session.planner,
-            DenyingApprover(),
-            watcher,
+            hands=session.hands,
+            policy=session.policy,
+            look=self._look,
+            planner=session.planner,
+            approver=DenyingApprover(),
+            watcher=watcher,
             carry_out=session.durable.execute,
         )
 
     def play(self) -> DemoResult:
         before = self._quiet_passes()
         marks: dict[str, tuple[GuestWatch, float]] = {}
-        for vm in before.fleet.vms:
+        for vm in before.situation.fleet.vms:
             watch = self.stage.watch(vm)
             marks[vm.name] = (watch, watch.mark())
         broke_at = self.clock.now()
@@ -116,7 +116,7 @@ class _Scene:
         died_at = self.clock.now()
         self.stage.kill(BREAKING)
         self.screen.show_death(BREAKING)
-        checks = prove(self.stage, before.fleet, evacuation, marks, BREAKING)
+        checks = prove(self.stage, before.situation.fleet, evacuation, marks, BREAKING)
         checks += list(acted.verification.checks[-1:]) if acted.verification else []
         for check in checks:
             self.screen.say(
@@ -143,9 +143,8 @@ class _Scene:
                     f"lifeboat wants to act on a healthy fleet: {result.why}", hint="this is a fault of the forecast"
                 )
         assert result is not None
-        self.screen.say(
-            f"{len(result.fleet.vms)} vms on {len(result.fleet.nodes)} nodes, every risk is low: nothing to do"
-        )
+        fleet = result.situation.fleet
+        self.screen.say(f"{len(fleet.vms)} vms on {len(fleet.nodes)} nodes, every risk is low: nothing to do")
         return result
 
     def _wait_until_it_acts(self) -> PassResult:
@@ -180,7 +179,7 @@ class _Scene:
 
     def _finish(self, acted: PassResult, evacuation: Evacuation, checks: list[Check], broke_at: datetime) -> DemoResult:
         assert acted.plan is not None
-        by_name = {risk.node: risk for risk in acted.risks}
+        by_name = {risk.node: risk for risk in acted.situation.risks or ()}
         trigger = by_name[BREAKING]
         assessed_at = trigger.assessed_at or acted.started_at
         sample_at = assessed_at - timedelta(seconds=trigger.data_age_seconds or 0.0)
@@ -211,11 +210,9 @@ class _Scene:
     def _write_report(self, acted: PassResult, evacuation: Evacuation) -> None:
         assert acted.plan is not None
         report = build_report(
-            acted.fleet,
-            acted.risks,
+            acted.situation,
             acted.plan,
             acted.verdict,
-            self.policy,
             now=self.clock.now(),
             evacuation=evacuation,
             fleet_after=acted.fleet_after,

@@ -16,9 +16,10 @@ import numpy as np
 from agent.actions.resources import Resources
 from agent.assess.assess import assess
 from agent.documents import read_policy
+from agent.llm.choose import planner_named
 from agent.observe.observe import observe
 from agent.observe.signals import TelemetryCache
-from agent.service.session import Session, planner_named
+from agent.service.session import Session
 from agent.settings import Settings
 from lab.demo.stage import DEMO_POLICY, SECONDS_TO_ERRORS, GuestWatch, MoveMeter, Report
 from lab.hardware import replay
@@ -136,7 +137,9 @@ class SimulatedStage:
             FsspecArchiveStore(settings.archive_url, key_file=settings.state_dir / "archive-signing.key", clock=clock),
             self._meter,
         )
-        self.session = Session(settings, hands, read_policy(DEMO_POLICY), self._look, planner_named("solver", settings))
+        self.session = Session(
+            settings, hands, read_policy(DEMO_POLICY), self._look, planner_named("solver", settings.llm)
+        )
         self._watches: Mapping[str, _SimulatedWatch] = {
             vm.name: _SimulatedWatch(self, vm.uuid) for node in self.fleet.hypervisors().values() for vm in node.vms()
         }

@@ -31,6 +31,7 @@ from agent.plan.solver import plan as solve
 from agent.state.requests import unfinished
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome
+from models.situation import Situation
 from tools.archive.store import FsspecArchiveStore
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.attempts import AttemptEnded
@@ -108,7 +109,7 @@ class Harness:
         state.mkdir()
         self.world.reset()
         fleet, risks = look(self.nodes)
-        plan = solve(fleet, risks, POLICY, FastClock().now())
+        plan = solve(Situation(fleet=fleet, risks=risks, policy=POLICY, now=FastClock().now()))
         write_value(state / "plan.json", plan)
         (state / "lifeboat.yaml").write_text(settings_yaml(state))
         arguments = ["apply", str(state / "plan.json"), "--config", str(state / "lifeboat.yaml"), "--approve-as", "ana"]

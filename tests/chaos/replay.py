@@ -31,6 +31,7 @@ from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
+from models.situation import Situation
 from tools.ports.approval import ApprovalAnswer
 from tools.simulated.migration import Phase
 
@@ -205,14 +206,18 @@ class Play:
         fleet = self.stage.look()
         plan = self.plan if self.plan.fleet_sha256 == fleet.digest() else self._plan(fleet)
         process.moment("makes the plan")
-        verdict = judge(plan, fleet, (), self.policy, clock.now(), rules=())
+        situation = Situation(fleet=fleet, risks=(), policy=self.policy, now=clock.now())
+        verdict = judge(plan, situation, rules=())
 
         def look() -> tuple[Fleet, list[Risk]]:
             process.require_running()
             return self.stage.look(), []
 
-        cycle = ControlLoop(process.hands, self.policy, look, _no_planner, _Human(process), watcher=process.watcher)
-        return cycle.execute_plan(plan, verdict, fleet, [], clock.now())
+        cycle = ControlLoop(
+            hands=process.hands, policy=self.policy, look=look, planner=_no_planner, approver=_Human(process),
+            watcher=process.watcher,
+        )  # fmt: skip
+        return cycle.execute_plan(plan, verdict, situation, clock.now())
 
     def _plan(self, fleet: Fleet) -> Plan:
         actions: list[Action] = []
@@ -315,7 +320,7 @@ class _Human:
         return ApprovalAnswer(approved=True, by="ana")
 
 
-def _no_planner(*_: object) -> Plan:
+def _no_planner(*_: object, **__: object) -> Plan:
     raise AssertionError("the plan is given")
 
 

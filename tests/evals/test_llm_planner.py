@@ -22,6 +22,7 @@ from models.errors import PlannerFailed
 from models.fleet import Fleet
 from models.plan import ActionKind, Approval, Plan
 from models.policy import Policy
+from models.situation import Situation
 
 NOW = scene.at(0)
 LOOK = calls(("policy_facts", {}), ("vms_on_node", {"node": "node-1"}))
@@ -45,7 +46,7 @@ GOOD = (
 def ask(*script: Step, fleet: Fleet | None = None, seconds: float = 60.0, key: Path | None = None) -> tuple[Plan, Any]:
     with serving(*script) as endpoint:
         llm = LlmSettings(base_url=endpoint.url, model="stub-7b", timeout_seconds=seconds, api_key_file=key)
-        plan = propose(fleet or scene.fleet(), scene.risks(), scene.POLICY, llm, NOW, ("node-a",))
+        plan = propose(scene.situation(fleet or scene.fleet()), llm, ("node-a",))
     return plan, endpoint
 
 
@@ -75,7 +76,7 @@ def test_a_plan_in_real_names_with_figures_of_our_own() -> None:
     assert plan.planned_by.prompt_sha256 == prompts.load(llm_planner.PROMPT).sha256
     assert "two vms go to the archive" in plan.planned_by.notes
     assert plan.fleet_sha256 == fleet.digest()
-    assert judge(plan, fleet, scene.risks(), scene.POLICY, NOW).passed
+    assert judge(plan, scene.situation(fleet)).passed
     assert len(endpoint.requests) == 4
 
 
@@ -145,7 +146,7 @@ def test_calls_are_bounded() -> None:
     with serving(LOOK) as endpoint:
         llm = LlmSettings(base_url=endpoint.url, model="stub")
         with pytest.raises(PlannerFailed):
-            propose(scene.fleet(), scene.risks(), scene.POLICY, llm, NOW, ("node-a",))
+            propose(scene.situation(scene.fleet()), llm, ("node-a",))
         assert len(endpoint.requests) <= llm_planner.MAX_MODEL_CALLS
 
 
@@ -153,7 +154,7 @@ def test_one_retry_and_no_storm() -> None:
     with serving(lambda _: 503) as endpoint:
         llm = LlmSettings(base_url=endpoint.url, model="stub")
         with pytest.raises(PlannerFailed, match="HTTP 503"):
-            propose(scene.fleet(), scene.risks(), scene.POLICY, llm, NOW, ("node-a",))
+            propose(scene.situation(scene.fleet()), llm, ("node-a",))
         assert len(endpoint.requests) == 2
 
 
@@ -181,7 +182,7 @@ def test_an_endpoint_that_never_answers_costs_the_budget_and_no_more() -> None:
 def test_nobody_listening_is_said_plainly() -> None:
     llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub")
     with pytest.raises(PlannerFailed, match="can't be reached"):
-        propose(scene.fleet(), scene.risks(), scene.POLICY, llm, NOW, ("node-a",))
+        propose(scene.situation(scene.fleet()), llm, ("node-a",))
 
 
 def test_the_environments_key_stays_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_the_environments_key_stays_at_home(monkeypatch: pytest.MonkeyPatch, tmp
 def test_without_a_risky_node_the_model_is_not_asked() -> None:
     quiet = [risk for risk in scene.risks() if risk.node != "node-a"]
     llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub")
-    plan = propose(scene.fleet(), quiet, scene.POLICY, llm, NOW)
+    plan = propose(scene.situation(scene.fleet(), quiet), llm)
     assert plan.actions == ()
     assert plan.planned_by.planner == "solver"
 
@@ -209,19 +210,19 @@ def test_a_node_that_is_not_risky_is_emptied_only_because_a_person_named_it() ->
     with serving(proposes(decide(1, "live_migrate", "node-3"))) as endpoint:
         llm = LlmSettings(base_url=endpoint.url, model="stub")
         risks = [risk for risk in scene.risks() if risk.node != "node-a"]
-        plan = propose(scene.fleet(), risks, scene.POLICY, llm, NOW, asked=("node-b",))
+        plan = propose(scene.situation(scene.fleet(), risks), llm, asked=("node-b",))
     assert plan.asked == ("node-b",)
-    assert judge(plan, scene.fleet(), risks, scene.POLICY, NOW).approval is Approval.HUMAN
+    assert judge(plan, scene.situation(scene.fleet(), risks)).approval is Approval.HUMAN
 
 
 def test_a_node_that_nobody_named_is_no_persons_wish_and_the_guard_decides_as_for_the_solver() -> None:
     quiet = [risk for risk in scene.risks() if risk.node != "node-a"]
-    by_solver = solver.plan(scene.fleet(), quiet, scene.POLICY, NOW, ("node-b",))
-    assert not judge(by_solver, scene.fleet(), quiet, scene.POLICY, NOW).passed
+    by_solver = solver.plan(scene.situation(scene.fleet(), quiet), ("node-b",))
+    assert not judge(by_solver, scene.situation(scene.fleet(), quiet)).passed
     with serving(proposes(decide(1, "live_migrate", "node-3"))) as endpoint:
         llm = LlmSettings(base_url=endpoint.url, model="stub")
         with pytest.raises(PlannerFailed, match="source-risky"):
-            propose(scene.fleet(), quiet, scene.POLICY, llm, NOW, ("node-b",))
+            propose(scene.situation(scene.fleet(), quiet), llm, ("node-b",))
 
 
 def test_too_many_vms_are_the_solvers_business() -> None:
@@ -229,10 +230,14 @@ def test_too_many_vms_are_the_solvers_business() -> None:
     many = tuple(fleet.vms[0].model_copy(update={"uuid": f"u{n}", "memory_bytes": 1 << 20}) for n in range(100))
     llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub")
     with pytest.raises(PlannerFailed, match="100 vms are more"):
-        propose(fleet.model_copy(update={"vms": many}), scene.risks(), Policy(), llm, NOW, ("node-a",))
+        propose(
+            Situation(fleet=fleet.model_copy(update={"vms": many}), risks=scene.risks(), policy=Policy(), now=NOW),
+            llm,
+            ("node-a",),
+        )
 
 
 def test_a_good_plan_is_as_good_as_the_solvers() -> None:
     plan, _ = ask(proposes(*GOOD))
-    own = solver.plan(scene.fleet(), scene.risks(), scene.POLICY, NOW, ("node-a",))
+    own = solver.plan(scene.situation(scene.fleet()), ("node-a",))
     assert plan.expected_loss <= own.expected_loss * llm_planner.MAX_LOSS_RATIO

@@ -70,7 +70,8 @@ def hostile_report(*texts: str) -> Report:
     verdict = scene.verdict(plan, failing="limits")
     results = tuple(verdict.results[0].model_copy(update={"why": text, "passed": False}) for text in texts)
     return build_report(
-        fleet, risks, plan, verdict.model_copy(update={"results": results, "approval_why": one}), scene.POLICY,
+        scene.situation(fleet, risks, now=scene.at(70)), plan,
+        verdict.model_copy(update={"results": results, "approval_why": one}),
         now=scene.at(70), evacuation=evacuation.model_copy(update={"approved_by": one, "notes": texts, "id": one}),
         fleet_after=scene.after(fleet, attempts, node_dies=False), audit_head=one, version=one,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
+from models.situation import Situation
 
 NODES = "abcdef"
 quick = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -104,8 +106,9 @@ def scenes(draw: st.DrawFn, *, dying: bool = False) -> Scene:
 @quick
 def test_the_solvers_plan_passes_the_guard(scene: Scene) -> None:
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
-    failures = judge(made, fleet, risks, policy, NOW).failures
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
+    failures = judge(made, situation).failures
     assert {failure.rule for failure in failures} <= {"storm"}, failures
 
 
@@ -113,16 +116,18 @@ def test_the_solvers_plan_passes_the_guard(scene: Scene) -> None:
 @quick
 def test_the_same_facts_give_the_same_plan_in_whatever_order_they_come(scene: Scene) -> None:
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
-    assert plan(fleet, risks, policy, NOW, asked=asked).digest() == made.digest()
-    assert plan(fleet, list(reversed(risks)), policy, NOW, asked=asked).digest() == made.digest()
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
+    assert plan(situation, asked=asked).digest() == made.digest()
+    assert plan(replace(situation, risks=tuple(reversed(risks))), asked=asked).digest() == made.digest()
 
 
 @given(scenes())
 @quick
 def test_a_plan_loses_no_more_than_doing_nothing(scene: Scene) -> None:
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
     assert made.expected_loss <= made.expected_loss_if_nothing_is_done + 1e-6
 
 
@@ -130,7 +135,8 @@ def test_a_plan_loses_no_more_than_doing_nothing(scene: Scene) -> None:
 @quick
 def test_every_vm_of_an_evacuated_node_has_one_action_with_a_reason(scene: Scene) -> None:
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
     assert sorted(a.vm for a in made.actions) == sorted(
         vm.uuid for node in made.evacuating for vm in fleet.vms_on(node)
     )
@@ -143,7 +149,8 @@ def test_every_vm_of_an_evacuated_node_has_one_action_with_a_reason(scene: Scene
 def test_no_target_is_over_its_memory_by_anybodys_count(scene: Scene) -> None:
     """Counted here again from the fleet alone, without the guard's or the solver's help."""
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
     for node in fleet.nodes:
         arriving = [fleet.vm_by_uuid[a.vm] for a in made.moves if a.target == node.name]
         if not arriving:
@@ -159,7 +166,8 @@ def test_no_target_is_over_its_memory_by_anybodys_count(scene: Scene) -> None:
 @quick
 def test_unknown_and_risky_nodes_neither_take_vms_nor_lose_them_unasked(scene: Scene) -> None:
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
     known = {r.node: r.within(7200) for r in risks if r.data_age_seconds is not None and r.data_age_seconds <= 300}
     for move in made.moves:
         assert move.source in asked or known.get(move.source, 0) >= policy.trigger.probability
@@ -172,8 +180,9 @@ def test_unknown_and_risky_nodes_neither_take_vms_nor_lose_them_unasked(scene: S
 @quick
 def test_greedys_plan_is_lawful_as_well(scene: Scene) -> None:
     fleet, risks, policy, asked = scene
-    greedy = plan(fleet, risks, policy, NOW, asked=asked, optimise=False)
-    assert {f.rule for f in judge(greedy, fleet, risks, policy, NOW).failures} <= {"storm"}
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    greedy = plan(situation, asked=asked, optimise=False)
+    assert {f.rule for f in judge(greedy, situation).failures} <= {"storm"}
 
 
 def _onto_source(action: Action, fleet: Fleet, _: Policy) -> Action | None:
@@ -218,32 +227,35 @@ BENDS: list[Callable[[Action, Fleet, Policy], Action | None]] = [
 @quick
 def test_a_bent_plan_is_caught(scene: Scene, bend: Callable[..., Action | None], data: st.DataObject) -> None:
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
     can_be = [(index, bent) for index, move in enumerate(made.moves) if (bent := bend(move, fleet, policy)) is not None]
     if can_be:
         index, bent = data.draw(st.sampled_from(can_be))
-        assert not judge(_with(made, index, bent), fleet, risks, policy, NOW).passed
+        assert not judge(_with(made, index, bent), situation).passed
 
 
 @given(scenes(dying=True), st.data())
 @quick
 def test_a_plan_with_an_action_dropped_or_doubled_is_caught(scene: Scene, data: st.DataObject) -> None:
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
     index = data.draw(st.integers(0, len(made.actions) - 1))
     dropped = made.model_copy(update={"actions": made.actions[:index] + made.actions[index + 1 :]})
     doubled = made.model_copy(update={"actions": (*made.actions, made.actions[index])})
-    assert not judge(dropped, fleet, risks, policy, NOW).passed
-    assert not judge(doubled, fleet, risks, policy, NOW).passed
+    assert not judge(dropped, situation).passed
+    assert not judge(doubled, situation).passed
 
 
 @given(scenes(dying=True))
 @quick
 def test_everything_at_once_breaks_a_limit(scene: Scene) -> None:
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
     rushed = made.model_copy(update={"actions": tuple(a.model_copy(update={"wave": 0}) for a in made.actions)})
-    broken = {f.rule for f in judge(rushed, fleet, risks, policy, NOW).failures}
+    broken = {f.rule for f in judge(rushed, situation).failures}
     assert ("limit-fleet" in broken) == (len(made.moves) > policy.limits.per_fleet)
 
 
@@ -252,9 +264,10 @@ def test_everything_at_once_breaks_a_limit(scene: Scene) -> None:
 def test_the_guard_answers_any_plan_without_falling_over(scene: Scene) -> None:
     """A plan made for one fleet, judged on another that lacks its nodes and vms."""
     fleet, risks, policy, asked = scene
-    made = plan(fleet, risks, policy, NOW, asked=asked)
+    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=NOW)
+    made = plan(situation, asked=asked)
     other = fleet.model_copy(update={"nodes": fleet.nodes[:1], "vms": fleet.vms_on(fleet.nodes[0].name)[:1]})
-    verdict = judge(made, other, risks, policy, NOW)
+    verdict = judge(made, replace(situation, fleet=other))
     if made.actions and fleet != other:
         assert not verdict.passed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from models.evacuation import (
@@ -21,6 +22,7 @@ from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
 from models.plan import Action, ActionKind, Approval, Plan, PlannedBy, RuleResult, Verdict
 from models.policy import Policy
 from models.risk import Driver, Risk
+from models.situation import Situation
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -79,6 +81,11 @@ def risks(*, simulated: bool = True) -> list[Risk]:
         risk("node-b", (0.0004, 0.002, 0.02, 0.1)),
         risk("node-c", (0.0003, 0.001, 0.01, 0.08), unknown=("nic_errors: two series for one node",)),
     ]
+
+
+def situation(of: Fleet, risks_then: Sequence[Risk] | None = None, *, now: datetime | None = None) -> Situation:
+    """What the plan is made from; without more the risks of `risks()`, at the start."""
+    return Situation(fleet=of, risks=risks() if risks_then is None else risks_then, policy=POLICY, now=now or at(0))
 
 
 def plan(of: Fleet, *, archive: bool = True) -> Plan:

@@ -17,6 +17,7 @@ from models.fleet import Fleet, Priority
 from models.plan import Plan, Verdict
 from models.policy import ApprovalMode, ApprovalPolicy, Policy
 from models.risk import Risk
+from models.situation import Situation
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.labels import Labels
 from tools.journal.sqlite import SqliteJournal
@@ -73,8 +74,8 @@ class World:
     def plan(self, policy: Policy = POLICY) -> tuple[Plan, Fleet, Verdict]:
         fleet, now = self.snapshot(), self.fleet.clock.now()
         risks = self.risks()
-        made = solve(fleet, risks, policy, now)
-        return made, fleet, judge(made, fleet, risks, policy, now)
+        made = solve(Situation(fleet=fleet, risks=risks, policy=policy, now=now))
+        return made, fleet, judge(made, Situation(fleet=fleet, risks=risks, policy=policy, now=now))
 
     def approved(self, policy: Policy = POLICY) -> ApprovedPlan:
         """The plan for the fleet as it is, with the policy's own agreement."""

@@ -1,7 +1,7 @@
 """A fluent builder of fleets with their risks, for tests that plan and judge.
 
 scene = Topology().node("a", risk=0.8).node("b").vm("web", on="a", priority="high")
-plan(scene.fleet, scene.risks, scene.policy, NOW)
+plan(scene.situation)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from models.fleet import Fleet, Node, Vm
 from models.plan import Action, ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
+from models.situation import Situation
 
 GIB = 1 << 30
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
@@ -63,6 +64,10 @@ class Topology:
     @property
     def risks(self) -> list[Risk]:
         return list(self._risks)
+
+    @property
+    def situation(self) -> Situation:
+        return Situation(fleet=self.fleet, risks=self.risks, policy=self.policy, now=NOW)
 
     def plan_of(self, *actions: Action, evacuating: tuple[str, ...] = (), **fields: Any) -> Plan:
         """A hand-made plan for this fleet."""

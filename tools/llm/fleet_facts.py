@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from models.base import Value
-from models.fleet import Fleet, Priority, Vm, VmState
+from models.fleet import Priority, Vm, VmState
 from models.migration.estimate import archive_seconds, cold_migration_seconds, live_migration, stream_bandwidth
 from models.plan import ActionKind
-from models.policy import Policy
-from models.risk_level import NodeRisk, RiskLevel
+from models.risk_level import RiskLevel
 from models.signal import Component
+from models.situation import Situation
 
 MAX_ROWS = 100
 """rows of one answer"""
@@ -177,9 +177,7 @@ class FleetFacts:
 
     def __init__(
         self,
-        fleet: Fleet,
-        standing: Mapping[str, NodeRisk],
-        policy: Policy,
+        situation: Situation,
         *,
         evacuating: Sequence[str],
         rooms: Mapping[str, FreeRoom],
@@ -187,30 +185,29 @@ class FleetFacts:
         components: Mapping[str, Component],
     ) -> None:
         """`rooms` by target's name; `ways` by vm's uuid, for the vms on evacuating nodes; `components` by signal's name."""
-        self._fleet = fleet
-        self._standing = standing
-        self._policy = policy
+        self._situation = situation
+        self._fleet, self._policy = situation.fleet, situation.policy
         self._rooms = rooms
         self._ways = ways
         self._components = components
         first = list(evacuating)
-        self.nodes = Aliases("node", [*first, *(node.name for node in fleet.nodes)])
-        self.vms = Aliases("vm", [vm.uuid for name in first for vm in fleet.vms_on(name)])
-        self._domains = Aliases("domain", [n.failure_domain for n in fleet.nodes if n.failure_domain])
-        self._groups = Aliases("group", [v.anti_affinity_group for v in fleet.vms if v.anti_affinity_group])
+        self.nodes = Aliases("node", [*first, *(node.name for node in self._fleet.nodes)])
+        self.vms = Aliases("vm", [vm.uuid for name in first for vm in self._fleet.vms_on(name)])
+        self._domains = Aliases("domain", [n.failure_domain for n in self._fleet.nodes if n.failure_domain])
+        self._groups = Aliases("group", [v.anti_affinity_group for v in self._fleet.vms if v.anti_affinity_group])
 
     def node_risk(self, node: str) -> NodeRiskFacts:
         """How likely one node is to fail, by when, and which of its parts drive that."""
         name = self.nodes.name(node)
-        found = self._standing[name]
-        risk = found.usable_risk
+        there = self._situation.node_risks[name]
+        risk = there.usable_risk
         parts = [self._components[d.signal] for d in risk.drivers if d.signal in self._components] if risk else []
         return NodeRiskFacts(
             node=node,
-            standing=found.standing,
+            standing=there.level,
             probability_by_seconds={round(s): round(p, 4) for s, p in risk.curve} if risk else {},
             driven_by=tuple(dict.fromkeys(parts)),
-            data_age_seconds=found.risk.data_age_seconds if found.risk else None,
+            data_age_seconds=there.risk.data_age_seconds if there.risk else None,
             failure_domain=self._domain(name),
         )
 
@@ -231,10 +228,10 @@ class FleetFacts:
                 archive = round(way.seconds, 1)
             else:
                 seconds.setdefault(way.target, {})[way.action] = round(way.seconds, 1)
-        found = [self._target(name, by_action) for name, by_action in seconds.items()]
-        found.sort(key=lambda target: (-target.free_memory_bytes, target.node))
+        targets = [self._target(name, by_action) for name, by_action in seconds.items()]
+        targets.sort(key=lambda target: (-target.free_memory_bytes, target.node))
         return TargetsForVm(
-            targets=tuple(found[:MAX_ROWS]), archive_seconds=archive, more=max(0, len(found) - MAX_ROWS)
+            targets=tuple(targets[:MAX_ROWS]), archive_seconds=archive, more=max(0, len(targets) - MAX_ROWS)
         )
 
     def estimate_move(self, vm: str, action: str, target: str = "") -> MoveFacts:
@@ -249,7 +246,7 @@ class FleetFacts:
         subject = self._fleet.vm_by_uuid[uuid]
         seconds, downtime = self._estimate(subject, kind, goes)
         ends = seconds != float("inf")
-        risk = self._standing[subject.node].usable_risk
+        risk = self._situation.node_risks[subject.node].usable_risk
         return MoveFacts(
             vm=vm,
             action=kind,
@@ -305,7 +302,7 @@ class FleetFacts:
             node=self.nodes.alias(name),
             free_memory_bytes=max(0, room.memory_bytes),
             free_vcpus=max(0.0, room.vcpus),
-            probability=round(self._standing[name].probability or 0.0, 4),
+            probability=round(self._situation.node_risks[name].probability or 0.0, 4),
             failure_domain=self._domain(name),
             anti_affinity_groups=tuple(self._groups.alias(group) for group in groups),
             seconds_by_action=seconds,

@@ -8,7 +8,7 @@ import pytest
 
 from models.policy import Policy
 from models.risk import Risk
-from models.risk_level import RiskLevel, node_standing
+from models.risk_level import RiskLevel, node_risk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -23,6 +23,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 )
 def test_a_risk_from_the_future_is_unknown(ahead: timedelta, level: RiskLevel) -> None:
     risk = Risk(node="a", probability={"2h": 0.9}, data_age_seconds=1.0, assessed_at=NOW + ahead)
-    judged = node_standing("a", risk, Policy(), NOW)
-    assert judged.standing is level
+    judged = node_risk("a", risk, Policy(), NOW)
+    assert judged.level is level
     assert (level is RiskLevel.UNKNOWN) == ("still to come" in judged.why)

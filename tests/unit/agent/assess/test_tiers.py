@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.fleet import Priority, Vm, VmState
 from models.policy import Ceiling, DrainPolicy, ForecastPolicy, Policy, TierPolicy, TriggerPolicy
 from models.risk import Risk
-from models.risk_level import RiskLevel, node_standing
+from models.risk_level import RiskLevel, node_risk
 from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -28,7 +28,7 @@ def said(
 ) -> TierAssessment:
     probability = {"2h": soon, "24h": max(soon, later if later is not None else soon)}
     risk = Risk(node="a", probability=probability, data_age_seconds=1.0)
-    return assess_tier(node_standing("a", risk, policy, NOW), [vm()] if vms is None else vms, policy)
+    return assess_tier(node_risk("a", risk, policy, NOW), [vm()] if vms is None else vms, policy)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_prices_are_policy() -> None:
 @pytest.mark.parametrize("age", [None, 10_000.0])
 def test_an_unknown_risk_cordons_and_neither_enters_nor_leaves_more(age: float | None) -> None:
     risk = Risk(node="a", probability={"2h": 0.99}, data_age_seconds=age)
-    blind = assess_tier(node_standing("a", risk, POLICY, NOW), [vm()], POLICY)
+    blind = assess_tier(node_risk("a", risk, POLICY, NOW), [vm()], POLICY)
     assert (blind.tier, blind.known) == (Tier.CORDON, False)
     held = NodeTier("a", Tier.EVACUATE, NOW, NOW, "")
     assert next_tier(held, "a", blind, POLICY, NOW + timedelta(days=1)).tier is Tier.EVACUATE
@@ -150,8 +150,8 @@ def doubted(soon: float, later: float, limits: tuple[float, float] | None, *, ce
     grounded = None if limits is None else {"2h": limits[0], "24h": limits[1]}
     probability = {"2h": soon, "24h": later}
     risk = Risk(node="a", probability=probability, data_age_seconds=1.0, misfit=misfit, grounded=grounded)
-    there = node_standing("a", risk, policy, NOW)
-    return assess_tier(there, [vm()] if vms is None else vms, policy), there.standing
+    there = node_risk("a", risk, policy, NOW)
+    return assess_tier(there, [vm()] if vms is None else vms, policy), there.level
 
 
 @pytest.mark.parametrize(

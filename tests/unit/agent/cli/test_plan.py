@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from scenes.topology import NOW, Topology
+from scenes.topology import Topology
 from typer.testing import CliRunner, Result
 
 from agent.cli.plan import app
@@ -75,7 +75,7 @@ def test_the_written_plan_reads_back_as_the_same_plan(files: Path, scene: Topolo
     code, _ = lifeboat(*FROM_FILES, "-o", "plan.json")
     assert code == 0
     written = read_plan(files / "plan.json")
-    assert written.digest() == plan(scene.fleet, scene.risks, scene.policy, NOW).digest()
+    assert written.digest() == plan(scene.situation).digest()
 
 
 def test_the_table_tells_an_operator_what_moves_where_and_what_is_needed(files: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_broken_policy_is_told_before_anybody_is_asked(files: Path) -> None:
 
 
 def test_guard_refuses_with_3_and_names_the_rule(files: Path, scene: Topology) -> None:
-    made = plan(scene.fleet, scene.risks, scene.policy, NOW)
+    made = plan(scene.situation)
     bent = json.loads(made.model_dump_json())
     bent["actions"][0]["target"] = "a"
     (files / "plan.json").write_text(json.dumps(bent))
@@ -375,7 +375,7 @@ def test_a_copy_of_a_fleet_answers_for_itself() -> None:
 
 
 def test_a_plan_digest_changes_with_any_action(scene: Topology) -> None:
-    made: Plan = plan(scene.fleet, scene.risks, scene.policy, NOW)
+    made: Plan = plan(scene.situation)
     other = made.model_copy(update={"actions": made.actions[:1]})
     assert made.digest() != other.digest()
 

@@ -13,10 +13,9 @@ from agent.approve.approval import DenyingApprover, PreapprovedBy
 from agent.execute.evacuation import Run, Watcher
 from agent.execute.withdrawal import TargetChanges, after_failed_look, changes_since, why_withdraw
 from agent.guard.judge import judge
+from agent.llm.choose import planner_named
 from agent.plan.solver import plan as solve
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
-from agent.service.session import planner_named
-from agent.settings import Settings
 from models.errors import MetricsUnavailable
 from models.evacuation import Attempt, AttemptOutcome, EvacuationOutcome
 from models.fleet import Fleet, Node, NodeState
@@ -24,6 +23,7 @@ from models.plan import Action, ActionKind
 from models.policy import LimitPolicy, TierPolicy
 from models.risk import Risk
 from models.risk_level import NodeRisk, RiskLevel
+from models.situation import Situation
 from models.tier import NodeTier, Tier
 from tools.ports.journal import Record
 from tools.ports.records.evacuations import EvacuationEnded, PollFailed, TargetsChanged
@@ -91,10 +91,12 @@ def look(
     nodes = [Node(name="a", memory_bytes=1 << 30, cpus=1)]
     if state is not None:
         nodes.append(Node(name="b", memory_bytes=1 << 30, cpus=1, state=state))
-    standing = {n: NodeRisk(n, s, 0.1, "P says so", None) for n, s in (("a", a), ("b", b))}
+    node_risks = {
+        n: NodeRisk(node=n, level=s, probability=0.1, why="P says so", risk=None) for n, s in (("a", a), ("b", b))
+    }
     tiers = {"a": NodeTier("a", tier, NOW, NOW, "why")}
     fleet = Fleet(observed_at=NOW, nodes=tuple(nodes), vms=())
-    return changes_since(fleet, standing, tiers, by_risk=("a",) if by_risk else (), targets=("b",))
+    return changes_since(fleet, node_risks, tiers, by_risk=("a",) if by_risk else (), targets=("b",))
 
 
 @pytest.fixture
@@ -116,8 +118,8 @@ class Agent:
 
         watcher = Watcher(on_message=self.said.append, on_attempt_finished=self.ended.append)
         self.cycle = ControlLoop(
-            world.hands, ONE_BY_ONE, look, planner_named("solver", Settings()), DenyingApprover(), watcher,
-            look_again=timedelta(seconds=1),
+            hands=world.hands, policy=ONE_BY_ONE, look=look, planner=planner_named("solver", None), approver=DenyingApprover(),
+            watcher=watcher, look_again=timedelta(seconds=1),
         )  # fmt: skip
         for vm in (world.web, world.db):
             world.fleet.when(vm, Phase.COPYING, self.turn)
@@ -148,9 +150,10 @@ def test_a_node_that_recovers_keeps_what_has_not_begun(world: World) -> None:
 def test_a_node_that_a_person_wants_left_is_left_though_it_recovers(world: World) -> None:
     agent = Agent(world, lambda: world.risks(()))
     agent.cycle.approver = PreapprovedBy("ana")
-    fleet, risks, now = world.snapshot(), world.risks(()), world.fleet.clock.now()
-    made = solve(fleet, risks, ONE_BY_ONE, now, asked=("a",))
-    result = agent.cycle.execute_plan(made, judge(made, fleet, risks, ONE_BY_ONE, now), fleet, risks, now)
+    now = world.fleet.clock.now()
+    situation = Situation(fleet=world.snapshot(), risks=world.risks(()), policy=ONE_BY_ONE, now=now)
+    made = solve(situation, asked=("a",))
+    result = agent.cycle.execute_plan(made, judge(made, situation), situation, now)
     assert set(agent.outcomes(result)) == {AttemptOutcome.DONE}
 
 

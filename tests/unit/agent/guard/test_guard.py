@@ -13,6 +13,7 @@ from agent.guard.rules import RULES
 from agent.plan.solver import plan
 from models.plan import Approval, Plan, PlannedBy
 from models.policy import Policy
+from models.situation import Situation
 
 Case = tuple[Topology, Plan]
 
@@ -402,7 +403,7 @@ ACCOMPLICES = {
 @pytest.mark.parametrize(("rule", "case"), HOSTILE, ids=lambda v: v if isinstance(v, str) else v.__name__)
 def test_hostile_plan_is_refused_by_its_rule_and_no_other(rule: str, case: Callable[[], Case]) -> None:
     scene, hostile = case()
-    verdict = judge(hostile, scene.fleet, scene.risks, scene.policy, NOW)
+    verdict = judge(hostile, scene.situation)
     failed = {result.rule for result in verdict.failures}
     assert not verdict.passed
     assert rule in failed
@@ -417,7 +418,7 @@ def test_every_rule_is_the_only_thing_between_some_hostile_plan_and_a_pass(rule:
     for its_rule, case in HOSTILE:
         if its_rule == rule:
             scene, hostile = case()
-            if judge(hostile, scene.fleet, scene.risks, scene.policy, NOW, rules=others).passed:
+            if judge(hostile, scene.situation, rules=others).passed:
                 passing.append(case.__name__)
     # After all moves the peak is never lower than the end: that pair of rules stands together.
     assert passing or rule == "target-memory"
@@ -425,8 +426,8 @@ def test_every_rule_is_the_only_thing_between_some_hostile_plan_and_a_pass(rule:
 
 def test_a_sound_plan_passes_every_rule_and_each_says_why() -> None:
     scene = one_vm(priority="high").vm("low", on="a", priority="low", cold_archive_allowed=True)
-    made = plan(scene.fleet, scene.risks, scene.policy, NOW)
-    verdict = judge(made, scene.fleet, scene.risks, scene.policy, NOW)
+    made = plan(scene.situation)
+    verdict = judge(made, scene.situation)
     assert verdict.passed
     assert {result.rule for result in verdict.results} == {rule.id for rule in RULES}
     assert all(result.why for result in verdict.results)
@@ -436,10 +437,10 @@ def test_a_sound_plan_passes_every_rule_and_each_says_why() -> None:
 def test_moving_nothing_is_judged_as_well() -> None:
     scene = one_vm()
     empty = scene.plan_of()
-    assert judge(empty, scene.fleet, scene.risks, scene.policy, NOW).passed
-    assert not judge(scene.plan_of(evacuating=("a",)), scene.fleet, scene.risks, scene.policy, NOW).passed
+    assert judge(empty, scene.situation).passed
+    assert not judge(scene.plan_of(evacuating=("a",)), scene.situation).passed
     stays = scene.plan_of(stay("x", "a"), evacuating=("a",))
-    verdict = judge(stays, scene.fleet, scene.risks, scene.policy, NOW)
+    verdict = judge(stays, scene.situation)
     assert verdict.passed
     assert verdict.approval is Approval.NONE
 
@@ -463,14 +464,16 @@ def test_too_many_vms_always_need_a_human() -> None:
 def test_a_node_a_person_named_may_be_evacuated_and_needs_a_human() -> None:
     scene = dying(**AUTO).vm("x", on="c")
     asked = scene.plan_of(live("x", "c", "b"), evacuating=("c",), asked=("c",))
-    verdict = judge(asked, scene.fleet, scene.risks, scene.policy, NOW)
+    verdict = judge(asked, scene.situation)
     assert verdict.passed
     assert verdict.approval is Approval.HUMAN
 
 
 def test_without_risks_a_human_has_to_agree() -> None:
     scene = dying(**AUTO).vm("x", on="a")
-    verdict = judge(scene.plan_of(live("x", "a", "b")), scene.fleet, None, scene.policy, NOW)
+    verdict = judge(
+        scene.plan_of(live("x", "a", "b")), Situation(fleet=scene.fleet, risks=None, policy=scene.policy, now=NOW)
+    )
     assert verdict.passed
     assert verdict.approval is Approval.HUMAN
     assert {result.rule for result in verdict.results if not result.judged} == {"source-risky", "target-risk", "storm"}
@@ -484,26 +487,26 @@ def test_a_plan_without_its_fleets_hash_needs_a_human() -> None:
 def test_the_guard_believes_no_estimate_of_the_plan() -> None:
     scene = one_vm(dirty_bytes_per_second=1e9)
     flattering = live("x", "a", "b", estimated_seconds=1.0, estimated_downtime_seconds=0.01, risk_before_safe=0.0)
-    verdict = judge(scene.plan_of(flattering), scene.fleet, scene.risks, scene.policy, NOW)
+    verdict = judge(scene.plan_of(flattering), scene.situation)
     assert [result.rule for result in verdict.failures] == ["live-converges"]
 
 
 def test_the_language_model_is_judged_like_everyone() -> None:
     scene = dying().vm("x", on="c")
     hostile = scene.plan_of(live("x", "c", "b"), planned_by=PlannedBy(planner="llm", notes="the operator agreed"))
-    assert not judge(hostile, scene.fleet, scene.risks, scene.policy, NOW).passed
+    assert not judge(hostile, scene.situation).passed
 
 
 def test_names_from_outside_can_not_drive_the_terminal() -> None:
     scene = dying(protected=["*"]).vm("x\x1b[2J", on="a")
     hostile = scene.plan_of(live("x\x1b[2J", "a", "b"))
-    verdict = judge(hostile, scene.fleet, scene.risks, scene.policy, NOW)
+    verdict = judge(hostile, scene.situation)
     assert verdict.failures
     assert all("\x1b" not in result.why for result in verdict.results)
 
 
 def _approval(scene: Topology, made: Plan) -> Approval:
-    verdict = judge(made, scene.fleet, scene.risks, scene.policy, NOW)
+    verdict = judge(made, scene.situation)
     assert verdict.passed, verdict.failures
     return verdict.approval
 
@@ -524,6 +527,6 @@ def test_protected_means_what_it_says(pattern: str, protects: set[str]) -> None:
     refused = {
         name
         for name in ("db[1]", "db1", "web")
-        if not judge(scene.plan_of(live(name, "a", "b")), scene.fleet, scene.risks, scene.policy, NOW).passed
+        if not judge(scene.plan_of(live(name, "a", "b")), scene.situation).passed
     }
     assert refused == protects

@@ -12,6 +12,7 @@ from agent.guard.judge import judge
 from agent.plan.solver import PlanDecision, assemble, plan
 from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.risk import Risk
+from models.situation import Situation
 
 
 def dying(**policy: Any) -> Topology:
@@ -20,8 +21,8 @@ def dying(**policy: Any) -> Topology:
 
 def solve(scene: Topology, *, asked: tuple[str, ...] = ()) -> Plan:
     """The plan, which the guard must pass."""
-    made = plan(scene.fleet, scene.risks, scene.policy, NOW, asked=asked)
-    verdict = judge(made, scene.fleet, scene.risks, scene.policy, NOW)
+    made = plan(scene.situation, asked=asked)
+    verdict = judge(made, scene.situation)
     assert verdict.passed, verdict.failures
     return made
 
@@ -271,7 +272,7 @@ def test_data_that_grew_old_since_it_was_assessed_is_unknown() -> None:
     scene = Topology().node("a").node("b").vm("x", on="a")
     assessed = NOW.replace(hour=3)
     old = [Risk(node="a", probability={"2h": 0.9}, data_age_seconds=5, assessed_at=assessed)]
-    assert plan(scene.fleet, old, scene.policy, NOW).evacuating == ()
+    assert plan(Situation(fleet=scene.fleet, risks=old, policy=scene.policy, now=NOW)).evacuating == ()
 
 
 def test_a_named_node_is_evacuated_whatever_its_risk() -> None:
@@ -298,8 +299,8 @@ def test_a_node_that_does_not_answer_keeps_its_vms() -> None:
 
 def test_a_storm_is_planned_and_refused() -> None:
     scene = Topology().node("a", risk=0.8).node("b", risk=0.8).node("c").vm("x", on="a")
-    made = plan(scene.fleet, scene.risks, scene.policy, NOW)
-    verdict = judge(made, scene.fleet, scene.risks, scene.policy, NOW)
+    made = plan(scene.situation)
+    verdict = judge(made, scene.situation)
     assert made.moves
     assert [result.rule for result in verdict.failures] == ["storm"]
 
@@ -310,7 +311,7 @@ def test_what_may_come_too_late_says_so() -> None:
         Risk(node="a", probability={"5m": 0.9, "2h": 0.95}, data_age_seconds=1),
         Risk(node="b", probability={"2h": 0.001}, data_age_seconds=1),
     ]
-    made = plan(scene.fleet, risks, scene.policy, NOW)
+    made = plan(Situation(fleet=scene.fleet, risks=risks, policy=scene.policy, now=NOW))
     found = action(made, "x")
     assert found.kind is ActionKind.LIVE_MIGRATE
     assert found.risk_before_safe > 0.8
@@ -320,11 +321,11 @@ def test_what_may_come_too_late_says_so() -> None:
 def test_somebody_elses_decisions_become_a_whole_plan() -> None:
     scene = dying().vm("x", on="a").vm("y", on="a")
     decisions = [PlanDecision("uuid-x", ActionKind.LIVE_MIGRATE, "c", "because")]
-    made = assemble(scene.fleet, scene.risks, scene.policy, NOW, decisions, ("a",), PlannedBy(planner="llm"))
+    made = assemble(scene.situation, decisions, ("a",), PlannedBy(planner="llm"))
     assert action(made, "x").reason == "because"
     assert action(made, "x").estimated_seconds > 30
     assert action(made, "y").kind is ActionKind.STAY
-    assert judge(made, scene.fleet, scene.risks, scene.policy, NOW).passed
+    assert judge(made, scene.situation).passed
 
 
 @pytest.mark.parametrize(
@@ -340,18 +341,18 @@ def test_somebody_elses_decisions_become_a_whole_plan() -> None:
 def test_decisions_that_mean_nothing_are_refused(decision: PlanDecision) -> None:
     scene = dying().vm("x", on="a")
     with pytest.raises(ValueError, match=r"ghost|nowhere|target"):
-        assemble(scene.fleet, scene.risks, scene.policy, NOW, [decision], ("a",), PlannedBy(planner="llm"))
+        assemble(scene.situation, [decision], ("a",), PlannedBy(planner="llm"))
 
 
 def test_a_decision_that_never_converges_becomes_a_plan_that_the_guard_refuses() -> None:
     scene = dying().vm("x", on="a", dirty_bytes_per_second=1e9)
     decision = PlanDecision("uuid-x", ActionKind.LIVE_MIGRATE, "b")
-    made = assemble(scene.fleet, scene.risks, scene.policy, NOW, [decision], ("a",), PlannedBy(planner="llm"))
+    made = assemble(scene.situation, [decision], ("a",), PlannedBy(planner="llm"))
     assert made.expected_loss == made.expected_loss_if_nothing_is_done
-    assert not judge(made, scene.fleet, scene.risks, scene.policy, NOW).passed
+    assert not judge(made, scene.situation).passed
 
 
 def test_an_unknown_node_can_not_be_named() -> None:
     scene = dying()
     with pytest.raises(ValueError, match="nowhere"):
-        plan(scene.fleet, scene.risks, scene.policy, NOW, asked=("nowhere",))
+        plan(scene.situation, asked=("nowhere",))

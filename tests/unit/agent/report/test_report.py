@@ -25,7 +25,13 @@ def dry_run(**more: object) -> Report:
     plan = scene.plan(fleet)
     verdict = scene.verdict(plan, failing=str(more.pop("failing", "")))
     risks = more.pop("risks", scene.risks())
-    return build_report(fleet, risks, plan, verdict, scene.POLICY, now=scene.at(5), **more)  # type: ignore[arg-type]
+    return build_report(
+        scene.situation(fleet, risks, now=scene.at(5)),
+        plan,
+        verdict,
+        now=scene.at(5),
+        **more,
+    )  # type: ignore[arg-type]
 
 
 def evacuated(
@@ -43,7 +49,7 @@ def evacuated(
     if look_again and after is None:
         after = scene.after(fleet, attempts, node_dies=node_dies)
     return build_report(
-        fleet, scene.risks(), plan, scene.verdict(plan), scene.POLICY, now=scene.at(70),
+        scene.situation(fleet, now=scene.at(70)), plan, scene.verdict(plan), now=scene.at(70),
         evacuation=scene.evacuation(plan, attempts, node_dies=node_dies), fleet_after=after,
     )  # fmt: skip
 
@@ -131,7 +137,7 @@ def test_a_target_that_died_too_takes_its_vms_along() -> None:
     evacuation = scene.evacuation(plan, attempts)
     lost = (*evacuation.nodes_lost, evacuation.nodes_lost[0].model_copy(update={"node": "node-c"}))
     report = build_report(
-        fleet, scene.risks(), plan, scene.verdict(plan), scene.POLICY, now=scene.at(70),
+        scene.situation(fleet, now=scene.at(70)), plan, scene.verdict(plan), now=scene.at(70),
         evacuation=evacuation.model_copy(update={"nodes_lost": lost}),
     )  # fmt: skip
     found = fates(report)
@@ -155,7 +161,11 @@ def test_an_evacuation_under_way_claims_nothing_yet() -> None:
         evacuation.model_dump() | {"outcome": EvacuationOutcome.RUNNING, "ended_at": None}
     )
     report = build_report(
-        fleet, scene.risks(), plan, scene.verdict(plan), scene.POLICY, now=scene.at(30), evacuation=evacuation
+        scene.situation(fleet, now=scene.at(30)),
+        plan,
+        scene.verdict(plan),
+        now=scene.at(30),
+        evacuation=evacuation,
     )
     assert report.totals.safe == 1
     assert report.totals.waiting == 4
@@ -188,7 +198,12 @@ def test_no_evacuation_is_a_calm_report() -> None:
     plan = scene.plan(fleet).model_copy(update={"evacuating": (), "actions": ()})
     quiet = [risk for risk in scene.risks() if risk.node != "node-a"]
     quiet.insert(0, quiet[0].model_copy(update={"node": "node-a"}))
-    report = build_report(fleet, quiet, plan, scene.verdict(plan), scene.POLICY, now=scene.at(5))
+    report = build_report(
+        scene.situation(fleet, quiet, now=scene.at(5)),
+        plan,
+        scene.verdict(plan),
+        now=scene.at(5),
+    )
     assert report.headline == "No node is to be emptied: the highest risk is 0.2 % within 2 h."
     assert report.tone is Tone.CALM
     assert "The moves" not in render_html(report)
@@ -213,7 +228,12 @@ def test_simulated_evidence_is_marked_everywhere(simulated_nodes: bool) -> None:
 def test_real_evidence_carries_no_mark() -> None:
     fleet = scene.fleet()
     plan = scene.plan(fleet).model_copy(update={"simulated": False})
-    report = build_report(fleet, scene.risks(simulated=False), plan, scene.verdict(plan), scene.POLICY, now=scene.at(5))
+    report = build_report(
+        scene.situation(fleet, scene.risks(simulated=False), now=scene.at(5)),
+        plan,
+        scene.verdict(plan),
+        now=scene.at(5),
+    )
     assert not report.simulated
     page = render_html(report)
     assert "SIMULATED" not in page
@@ -258,7 +278,12 @@ def test_a_large_fleet_stays_readable() -> None:
     nodes = fleet.nodes + tuple(fleet.nodes[1].model_copy(update={"name": f"spare-{n}"}) for n in range(97))
     fleet = Fleet(observed_at=fleet.observed_at, nodes=nodes, vms=many)
     plan = scene.plan(fleet, archive=False)
-    report = build_report(fleet, scene.risks(), plan, scene.verdict(plan), scene.POLICY, now=scene.at(5))
+    report = build_report(
+        scene.situation(fleet, now=scene.at(5)),
+        plan,
+        scene.verdict(plan),
+        now=scene.at(5),
+    )
     page = render_html(report)
     assert "guest-149" in page, "the table lists every move"
     assert "other nodes, not involved" in page
@@ -274,7 +299,7 @@ def test_a_move_of_a_stopped_vm_is_judged_by_its_own_state() -> None:
     plan = plan.model_copy(update={"actions": (action, *plan.actions[1:])})
     attempts = tuple(scene.attempt(a, n) for n, a in enumerate(plan.moves))
     report = build_report(
-        fleet, scene.risks(), plan, scene.verdict(plan), scene.POLICY, now=scene.at(70),
+        scene.situation(fleet, now=scene.at(70)), plan, scene.verdict(plan), now=scene.at(70),
         evacuation=scene.evacuation(plan, attempts), fleet_after=scene.after(fleet, attempts),
     )  # fmt: skip
     assert fates(report)["inference-1"] is Fate.MOVED
@@ -284,5 +309,10 @@ def test_a_late_report_does_not_make_its_own_data_stale() -> None:
     fleet = scene.fleet()
     plan = scene.plan(fleet)
     later = scene.at(timedelta(days=1).total_seconds())
-    report = build_report(fleet, scene.risks(), plan, scene.verdict(plan), scene.POLICY, now=later)
+    report = build_report(
+        scene.situation(fleet, now=later),
+        plan,
+        scene.verdict(plan),
+        now=later,
+    )
     assert report.nodes[0].at_trigger_horizon == pytest.approx(0.93)

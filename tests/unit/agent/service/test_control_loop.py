@@ -10,10 +10,9 @@ import pytest
 from scenes.simulated_world import POLICY, World
 
 from agent.approve.approval import DenyingApprover
+from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome
 from agent.service.scheduler import serve
-from agent.service.session import planner_named
-from agent.settings import Settings
 from agent.state.status import read_status
 from models.errors import BadInput, MetricsUnavailable
 from models.evacuation import EvacuationOutcome
@@ -36,7 +35,9 @@ def cycle(world: World, *, failing: tuple[str, ...], policy: Policy = POLICY) ->
     def look() -> tuple[Fleet, list[Risk]]:
         return world.snapshot(), world.risks(failing)
 
-    return ControlLoop(world.hands, policy, look, planner_named("solver", Settings()), DenyingApprover())
+    return ControlLoop(
+        hands=world.hands, policy=policy, look=look, planner=planner_named("solver", None), approver=DenyingApprover()
+    )
 
 
 def test_a_healthy_fleet_is_left_alone(world: World) -> None:
@@ -170,9 +171,18 @@ def test_one_pass_of_the_service_recovers_first_and_reports(world: World) -> Non
     assert seen == [PassOutcome.EVACUATED]
 
 
-def test_an_unknown_planner_and_a_missing_model_are_bad_input(world: World) -> None:
+def test_a_planner_that_nobody_knows_is_bad_input() -> None:
     with pytest.raises(BadInput, match="solver or llm"):
-        planner_named("oracle", Settings())
-    propose = planner_named("llm", Settings())
-    with pytest.raises(BadInput, match="no language model"):
-        propose(world.snapshot(), world.risks(), POLICY, world.fleet.clock.now(), ("a",))
+        planner_named("oracle", None)
+
+
+def test_without_a_language_model_a_risky_node_is_evacuated_by_the_solvers_plan_marked_as_such(world: World) -> None:
+    loop = cycle(world, failing=("a",))
+    fell_back: list[str] = []
+    loop.planner = planner_named("llm", None, on_fallback=fell_back.append)
+    result = loop.run_once()
+    assert result.outcome is PassOutcome.EVACUATED
+    assert result.plan is not None
+    assert result.plan.planned_by.planner == "solver"
+    assert result.plan.planned_by.fallback_reason == fell_back[0]
+    assert "no language model is configured" in fell_back[0]

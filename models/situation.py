@@ -1,0 +1,48 @@
+"""What every decision is made from: the fleet, its risks, the policy and the time, which belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from models.fleet import Fleet
+from models.policy import Policy
+from models.risk import Risk
+from models.risk_level import NodeRisk, RiskLevel, node_risks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """One moment, as planner, guard, tiers and language model see it. `dataclasses.replace` gives a changed one."""
+
+    fleet: Fleet
+    risks: Sequence[Risk] | None
+    """None: nobody gave any, so that every node's is unknown"""
+    policy: Policy
+    now: datetime
+
+    @cached_property
+    def node_risks(self) -> Mapping[str, NodeRisk]:
+        """The risk level of every node of the fleet, in its order. Raises ValueError when two risks speak of one node."""
+        return node_risks((node.name for node in self.fleet.nodes), self.risks or (), self.policy, self.now)
+
+    def at_level(self, level: RiskLevel) -> list[str]:
+        """Names of the nodes at this level, in the fleet's order."""
+        return [name for name, node in self.node_risks.items() if node.level is level]
+
+    def failure_probability(self, node: str, seconds: float) -> float:
+        """P(the node fails within `seconds`).
+
+        A node whose risk is unknown and that a person asked to evacuate is treated as just at the trigger, growing evenly.
+        """
+        risk = self.node_risks[node].usable_risk
+        if risk is not None:
+            return risk.within(seconds)
+        return self.policy.trigger.probability * min(1.0, seconds / self.horizon_seconds)
+
+    @property
+    def horizon_seconds(self) -> float:
+        """The trigger's horizon: losses are counted within it."""
+        return self.policy.trigger.horizon.total_seconds()
