@@ -93,7 +93,9 @@ def archive(image: Path, directory: Path, *, read_back: bool) -> dict[str, Any]:
         persistent=True,
         disks=(),
     )
-    file = ImageFile(ImageRole.DISK, "vda", str(image), "raw", size, size)
+    file = ImageFile(
+        role=ImageRole.DISK, device="vda", path=str(image), format="raw", virtual_bytes=size, image_bytes=size
+    )
     begun = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
     entry = store.write(

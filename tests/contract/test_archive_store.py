@@ -97,7 +97,12 @@ def vm() -> VmObservation:
 
 def image_of(disk: DiskObservation) -> ImageFile:
     return ImageFile(
-        ImageRole.DISK, disk.device, disk.path, disk.format, disk.virtual_bytes, disk.image_bytes or disk.virtual_bytes
+        role=ImageRole.DISK,
+        device=disk.device,
+        path=disk.path,
+        format=disk.format,
+        virtual_bytes=disk.virtual_bytes,
+        image_bytes=disk.image_bytes or disk.virtual_bytes,
     )
 
 

@@ -55,7 +55,14 @@ def write(target: FsspecArchiveStore, archive_id: str, stop_at: int | None = Non
                 raise ArchiveFailed("the source broke")
             yield IMAGE[start : start + CHUNK]
 
-    image = ImageFile(ImageRole.DISK, "vda", "/images/batch.raw", "raw", len(IMAGE), len(IMAGE))
+    image = ImageFile(
+        role=ImageRole.DISK,
+        device="vda",
+        path="/images/batch.raw",
+        format="raw",
+        virtual_bytes=len(IMAGE),
+        image_bytes=len(IMAGE),
+    )
     return target.write(
         archive_id=archive_id, vm=VM, domain_xml="<domain/>", images=[(image, read)], on_progress=lambda *_: None
     )

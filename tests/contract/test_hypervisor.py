@@ -413,7 +413,7 @@ class TestWiping:
 class TestStateFiles:
     def test_a_file_is_put_once_read_wiped_and_removed(self, world: World):
         path = "/var/lib/libvirt/qemu/nvram/contract_VARS.fd"
-        file = StateFile(ImageRole.NVRAM, path, bytes(range(256)) * 400, 0o600, 0, 0)
+        file = StateFile(role=ImageRole.NVRAM, path=path, content=bytes(range(256)) * 400, mode=0o600, owner=0, group=0)
         assert world.b.write_state_file(file)
         try:
             assert not world.b.write_state_file(replace(file, content=bytes(file.content))), "the same is there"

@@ -38,26 +38,26 @@ def image_files(vm: VmObservation, *, shared: bool) -> list[ImageFile]:
                 found.setdefault(
                     below.path,
                     ImageFile(
-                        ImageRole.BACKING,
-                        disk.device,
-                        below.path,
-                        below.format,
-                        below.virtual_bytes,
-                        below.image_bytes,
-                        below.backing,
-                        below.allocated_bytes,
+                        role=ImageRole.BACKING,
+                        device=disk.device,
+                        path=below.path,
+                        format=below.format,
+                        virtual_bytes=below.virtual_bytes,
+                        image_bytes=below.image_bytes,
+                        backing=below.backing,
+                        allocated_bytes=below.allocated_bytes,
                     ),
                 )
         if shared or not disk.shared:
             found[disk.path] = ImageFile(
-                ImageRole.DISK,
-                disk.device,
-                disk.path,
-                disk.format,
-                disk.virtual_bytes,
-                disk.image_bytes,
-                disk.backing,
-                disk.allocated_bytes,
+                role=ImageRole.DISK,
+                device=disk.device,
+                path=disk.path,
+                format=disk.format,
+                virtual_bytes=disk.virtual_bytes,
+                image_bytes=disk.image_bytes,
+                backing=disk.backing,
+                allocated_bytes=disk.allocated_bytes,
             )
     return list(found.values())
 
@@ -66,13 +66,28 @@ def state_image(file: StateFile) -> ImageFile:
     """How a state file goes into an archive."""
     length = len(file.content)
     return ImageFile(
-        file.role, str(file.role), file.path, "raw", length, length, mode=file.mode, owner=file.owner, group=file.group
+        role=file.role,
+        device=str(file.role),
+        path=file.path,
+        format="raw",
+        virtual_bytes=length,
+        image_bytes=length,
+        mode=file.mode,
+        owner=file.owner,
+        group=file.group,
     )
 
 
 def state_file(image: ImageFile, content: bytes) -> StateFile:
     """And how it comes out again."""
-    return StateFile(image.role, image.path, content, image.mode or 0o600, image.owner or 0, image.group or 0)
+    return StateFile(
+        role=image.role,
+        path=image.path,
+        content=content,
+        mode=image.mode or 0o600,
+        owner=image.owner or 0,
+        group=image.group or 0,
+    )
 
 
 def snapshot_files(snapshots: Sequence[str], images: Sequence[ImageFile]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class UnreadableArchive:
     why: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageFile:
     """One file of a vm on its way into an archive or out of it."""
 

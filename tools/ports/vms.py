@@ -62,7 +62,7 @@ class DiskObservation:
     """the images below it, nearest first, as far as storage pools hold them"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OnlyReadFile:
     """A file that a vm only reads, and does not start without."""
 
@@ -79,7 +79,7 @@ class OnlyReadFile:
     shared: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StateFile:
     """A small file that a vm has beside its disks, and does not run without: UEFI variables, TPM state."""
 

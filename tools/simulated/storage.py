@@ -127,7 +127,12 @@ class SimulatedStorage:
                     raise PrecheckFailed(f"{path} is not there on node {self._name}", hint="start the vm once")
             return tuple(
                 StateFile(
-                    ImageRole.NVRAM if path == domain.described.nvram else ImageRole.TPM, path, files[path], 0o600, 0, 0
+                    role=ImageRole.NVRAM if path == domain.described.nvram else ImageRole.TPM,
+                    path=path,
+                    content=files[path],
+                    mode=0o600,
+                    owner=0,
+                    group=0,
                 )
                 for path in self.state_paths(domain)
             )

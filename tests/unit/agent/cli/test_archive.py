@@ -56,7 +56,9 @@ def write(store: FsspecArchiveStore, archive_id: str, *, breaks: bool) -> None:
         if breaks:
             raise ArchiveFailed("the node died")
 
-    image = ImageFile(ImageRole.DISK, "vda", "/images/batch.raw", "raw", 2000, 2000)
+    image = ImageFile(
+        role=ImageRole.DISK, device="vda", path="/images/batch.raw", format="raw", virtual_bytes=2000, image_bytes=2000
+    )
     store.write(
         archive_id=archive_id, vm=VM, domain_xml="<domain/>", images=[(image, read)], on_progress=lambda *_: None
     )
