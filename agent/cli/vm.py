@@ -12,7 +12,7 @@ from agent.cli.options import ConfigOption, JsonOption
 if TYPE_CHECKING:
     from models.policy import Policy
     from tools.domain.inventory.resource import Inventory
-    from tools.domain.shared_storage import SharedStorage
+    from tools.ports.shared_storage import SharedStorage
 
 vm = typer.Typer(help="Check single vms.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -64,7 +64,7 @@ def _settings_for(
     """Policy and shared storage, from the settings where there are any: definitions are checked without them, too."""
     from agent.documents import read_policy
     from agent.settings import DEFAULT_PATHS, load_settings
-    from tools.domain.shared_storage import SharedStorage
+    from tools.ports.shared_storage import SharedStorage
 
     settings = load_settings(config) if config or any(path.exists() for path in DEFAULT_PATHS) else None
     chosen = policy_file or (settings.policy_file if settings else None)

@@ -21,12 +21,12 @@ def image_files(vm: VmObservation, *, shared: bool) -> list[ImageFile]:
     only what other nodes don't reach; media never otherwise: they outlive the node where they are."""
     found: dict[str, ImageFile] = {
         file.path: ImageFile(
-            file.role,
-            file.device,
-            file.path,
-            file.format,
-            file.virtual_bytes,
-            file.image_bytes,
+            role=file.role,
+            device=file.device,
+            path=file.path,
+            format=file.format,
+            virtual_bytes=file.virtual_bytes,
+            image_bytes=file.image_bytes,
             allocated_bytes=file.allocated_bytes,
         )
         for file in vm.only_read

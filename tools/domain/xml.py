@@ -13,7 +13,7 @@ from tools.domain.inventory.images import location, unreadable
 from tools.domain.inventory.resource import ResourceKind
 from tools.domain.inventory.walk import walk
 from tools.domain.numa import UNITS, Demand, hugepage_bytes, memory_demands
-from tools.domain.shared_storage import SharedStorage
+from tools.ports.shared_storage import SharedStorage
 
 _HINT = "expected the XML of `virsh dumpxml`"
 _NETWORK = "network"

@@ -9,9 +9,9 @@ import libvirt
 
 from models.fleet import VmState
 from tools.bounded_call import BoundedCall
-from tools.domain.shared_storage import SharedStorage
 from tools.domain.xml import Domain, DomainDisk
 from tools.libvirt.volumes import Pool, Volume, describe_volume, find_volume
+from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import BackingImage, DiskObservation, ImageRole, OnlyReadFile
 
 _QEMU_SECONDS = 3.0

@@ -9,7 +9,6 @@ import libvirt
 
 from models.errors import ActionFailed, BadInput
 from models.migration.convergence import JobProgress
-from tools.domain.shared_storage import SharedStorage
 from tools.libvirt import tuning
 from tools.libvirt.connection import one_line
 from tools.libvirt.domains import GONE, DomainAccess, find_domain
@@ -23,6 +22,7 @@ from tools.libvirt.migration_job import (
 )
 from tools.libvirt.view import LibvirtView
 from tools.ports.migration import IoLimits, MigrationOptions, MigrationStatistics
+from tools.ports.shared_storage import SharedStorage
 
 _NO_SUCH_JOB = (libvirt.VIR_ERR_OPERATION_INVALID,)
 

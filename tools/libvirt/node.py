@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tools.domain.shared_storage import SharedStorage
 from tools.libvirt.compatibility import LibvirtCompatibility
 from tools.libvirt.connection import LibvirtConnection
 from tools.libvirt.domains import DomainAccess
@@ -13,6 +12,7 @@ from tools.libvirt.live_migration import LibvirtLiveMigration
 from tools.libvirt.migration_job import Peer
 from tools.libvirt.storage import LibvirtStorage
 from tools.libvirt.view import LibvirtView, NodeFigures
+from tools.ports.shared_storage import SharedStorage
 
 
 class LibvirtNode:

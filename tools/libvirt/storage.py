@@ -9,13 +9,13 @@ from pathlib import PurePosixPath
 import libvirt
 
 from models.errors import ActionFailed
-from tools.domain.shared_storage import SharedStorage
 from tools.domain.xml import parse_domain
 from tools.libvirt import state_files, streams, volumes
 from tools.libvirt.connection import one_line
 from tools.libvirt.disks import shares_file
 from tools.libvirt.domains import DomainAccess
 from tools.libvirt.view import LibvirtView
+from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import StateFile, StorageFacts
 
 _STATE_SECONDS = 60.0

@@ -11,13 +11,13 @@ import libvirt
 from models.errors import ActionFailed
 from models.fleet import Node, Vm
 from tools.domain.labels import read_attempt, read_labels, without_attempt
-from tools.domain.shared_storage import SharedStorage
 from tools.domain.xml import parse_domain
 from tools.libvirt.compatibility import memory_stats
 from tools.libvirt.disks import observe_disks, observe_only_read, read_state, shared_by_pools
 from tools.libvirt.domains import GONE, DomainAccess, find_domain
 from tools.libvirt.migration_job import is_incoming
 from tools.libvirt.volumes import Pool, list_pools
+from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import VmObservation
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tools.domain.shared_storage import SharedStorage
 from tools.ports.compatibility import Compatibility
 from tools.ports.live_migration import LiveMigration
 from tools.ports.platform import Platform
+from tools.ports.shared_storage import SharedStorage
 from tools.ports.storage import Storage
 
 

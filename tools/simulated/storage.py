@@ -144,7 +144,10 @@ class SimulatedStorage:
             for path in paths:
                 if path not in files:
                     raise PrecheckFailed(f"{path} is not there on node {self._name}", hint="put it there")
-            return tuple(StateFile(ImageRole.BOOT, path, files[path], 0o644, 0, 0) for path in paths)
+            return tuple(
+                StateFile(role=ImageRole.BOOT, path=path, content=files[path], mode=0o644, owner=0, group=0)
+                for path in paths
+            )
 
     def write_state_file(self, file: StateFile) -> bool:
         with self._access.answering() as machine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.errors import ActionFailed
 from models.fleet import Node, Vm
 from tools.domain.labels import read_labels
-from tools.domain.shared_storage import SharedStorage
+from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import VmObservation
 from tools.simulated.domains import DomainAccess
 from tools.simulated.state import SHARED_DIRECTORY, SimulatedDomain

@@ -27,7 +27,7 @@ from tools.domain.inventory.resource import (
     refuses,
 )
 from tools.domain.inventory.walk import Place, unknown
-from tools.domain.shared_storage import SharedStorage
+from tools.ports.shared_storage import SharedStorage
 
 _REMOVABLE = ("cdrom", "floppy")
 _DEVICES = ("disk", "lun", *_REMOVABLE)

@@ -10,7 +10,7 @@ from tools.domain.inventory import channels, devices, disks, firmware, machine
 from tools.domain.inventory.registry import REGISTERED
 from tools.domain.inventory.resource import Inventory
 from tools.domain.inventory.walk import Handler, walk
-from tools.domain.shared_storage import SharedStorage
+from tools.ports.shared_storage import SharedStorage
 
 _MODULES = (channels, devices, disks, firmware, machine)  # registered as they are imported
 HANDLERS: Mapping[str, Handler] = dict(REGISTERED)

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
 from tools.domain.inventory.resource import COPIED, PRESENT, SHARED, Fate, refuses
-from tools.domain.shared_storage import SharedStorage
+from tools.ports.shared_storage import SharedStorage
 
 COPYABLE_FORMATS = ("raw", "qcow2")
 """formats that lifeboat makes and fills at a target, and whose other files it finds in the header"""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tools.domain.inventory.known import KNOWN, Known
 from tools.domain.inventory.resource import Inventory, Resource, ResourceKind, refuses
-from tools.domain.shared_storage import SharedStorage
+from tools.ports.shared_storage import SharedStorage
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 MOST_LEVELS = 100

@@ -14,7 +14,6 @@ import pytest
 libvirt = pytest.importorskip("libvirt")
 
 from models.errors import BadInput, NodeUnreachable, PrecheckFailed  # noqa: E402 — after the skip
-from tools.domain.shared_storage import SharedStorage  # noqa: E402
 from tools.libvirt.migration_job import (  # noqa: E402
     Peer,
     migration_flags,
@@ -25,6 +24,7 @@ from tools.libvirt.migration_job import (  # noqa: E402
 )
 from tools.libvirt.node import LibvirtNode  # noqa: E402
 from tools.ports.migration import MigrationOptions  # noqa: E402
+from tools.ports.shared_storage import SharedStorage  # noqa: E402
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tools.domain.inventory.handlers import HANDLERS, take_inventory
 from tools.domain.inventory.known import KNOWN
 from tools.domain.inventory.resource import MOVES, Inventory, Outcome, ResourceKind
 from tools.domain.inventory.walk import walk
-from tools.domain.shared_storage import SharedStorage
+from tools.ports.shared_storage import SharedStorage
 
 LIVE, COLD, ARCHIVE = MOVES
 NFS = SharedStorage(paths=("/srv/nfs",))

@@ -9,7 +9,7 @@ from models.plan import ActionKind
 from tools.domain.inventory.handlers import take_inventory
 from tools.domain.inventory.resource import MOVES
 from tools.domain.inventory.whole import LibvirtState, definition_differences, obstacles, whole_inventory
-from tools.domain.shared_storage import SharedStorage
+from tools.ports.shared_storage import SharedStorage
 
 HOTPLUGGED = disk("<source file='/images/plugged.qcow2'/>").replace("vda", "sdb")
 SHARED = disk("<source file='/srv/nfs/plugged.qcow2'/>").replace("vda", "sdb")
