@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import BadInput
@@ -87,6 +87,7 @@ def test_one_wrong_attribute_does_not_cost_the_others():
 printable = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=20)
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Labels,
@@ -102,6 +103,7 @@ def test_labels_come_back_as_they_were_written(labels: Labels):
     assert read_labels(f"<domain><metadata>{element}</metadata></domain>") == labels
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_label_text_ever_raises(name: str, value: str):
     from xml.sax.saxutils import quoteattr
