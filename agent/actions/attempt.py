@@ -84,7 +84,7 @@ class AttemptContext:
     """as the fleet snapshot had it"""
     policy: Policy
     hands: Resources
-    tell: Callable[[Progress], None]
+    on_progress: Callable[[Progress], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def record(self, record: Record) -> None:
@@ -152,7 +152,7 @@ class AttemptContext:
     def progress(
         self, phase: str, fraction: float | None = None, detail: str = "", copy: CopyState | None = None
     ) -> None:
-        self.tell(Progress(self.id, self.action, phase, fraction, detail or str(copy or ""), copy))
+        self.on_progress(Progress(self.id, self.action, phase, fraction, detail or str(copy or ""), copy))
 
     @property
     def label(self) -> str:

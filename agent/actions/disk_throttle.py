@@ -1,4 +1,4 @@
-"""Hold a guest's disks while it moves, and give them back: always, after a crash as well.
+"""Throttle a guest's disks while it moves, and restore their limits: always, after a crash as well.
 
 The old limits are in the journal before the new ones are set. Whatever happens after that, they are set again wherever the
 vm is seen to be: at the end of the attempt, by recovery, or by the sweep at the next start.
@@ -24,46 +24,46 @@ _AGAIN_SECONDS = 2.0
 
 
 @dataclass
-class Held:
+class Throttling:
     """What came of it, for the attempt's message."""
 
     left: list[str] = field(default_factory=list[str])
-    """nodes on which the limits could not be given back"""
+    """nodes on which the limits could not be restored"""
 
 
 def stricter_limits(limits: Mapping[str, Mapping[str, int]], bytes_per_second: int) -> IoLimits:
-    """The limits that hold each disk to that rate. A limit that is tighter already stays; no other is touched.
+    """The limits that keep each disk to that rate. A limit that is tighter already stays; no other is touched.
 
-    Where reads and writes are limited apart, each is held: libvirt takes either those two or the total.
+    Where reads and writes are limited apart, each is limited: libvirt takes either those two or the total.
     """
 
-    def hold(value: int) -> int:
+    def limit(value: int) -> int:
         return min(value, bytes_per_second) if value else bytes_per_second
 
-    held: IoLimits = {}
+    stricter: IoLimits = {}
     for device, now in limits.items():
         apart = [name for name in ("read_bytes_sec", "write_bytes_sec") if now.get(name)]
         figures: dict[str, int] = dict.fromkeys(_BYTES, 0)
         for name in ("read_bytes_sec", "write_bytes_sec") if apart else ("total_bytes_sec",):
-            figures[name] = hold(now.get(name, 0))
-        held[device] = figures
-    return held
+            figures[name] = limit(now.get(name, 0))
+        stricter[device] = figures
+    return stricter
 
 
 @contextmanager
-def throttled_disks(ctx: AttemptContext, bytes_per_second: int | None) -> Generator[Held]:
-    """Hold the vm's disks, if a rate is given, until the block is left; however it is left, they are given back."""
-    held = Held()
+def throttled_disks(ctx: AttemptContext, bytes_per_second: int | None) -> Generator[Throttling]:
+    """Throttle the vm's disks, if a rate is given, until the block is left; however it is left, the limits are restored."""
+    throttling = Throttling()
     if bytes_per_second is not None:
-        _hold(ctx, bytes_per_second)
+        _throttle(ctx, bytes_per_second)
     try:
-        yield held
+        yield throttling
     finally:
-        held.left += restore_limits(ctx.hands, ctx.id)
+        throttling.left += restore_limits(ctx.hands, ctx.id)
 
 
-def _hold(ctx: AttemptContext, bytes_per_second: int) -> None:
-    """A guest whose disks can't be held moves all the same: the ladder goes on without."""
+def _throttle(ctx: AttemptContext, bytes_per_second: int) -> None:
+    """A guest whose disks can't be throttled moves all the same: the ladder goes on without."""
     source = ctx.hands.node(ctx.action.source)
     try:
         initial = source.io_limits(ctx.vm.uuid)
@@ -78,14 +78,14 @@ def _hold(ctx: AttemptContext, bytes_per_second: int) -> None:
 def restore_limits(hands: Resources, attempt: str) -> list[str]:
     """Set the old limits again wherever the vm of this attempt runs now; the nodes where that failed or is not known.
 
-    Without effect when nothing was held, or all was given back.
+    Without effect when nothing was throttled, or all was restored.
     """
     throttled = hands.journal.of(DisksThrottled, attempt=attempt)
     if not throttled or hands.journal.of(DiskLimitsRestored, attempt=attempt):
         return []
-    held = throttled[0].record
-    vm, limits = held.vm, held.initial
-    ours = stricter_limits(limits, held.bytes_per_second)
+    record = throttled[0].record
+    vm, limits = record.vm, record.initial
+    ours = stricter_limits(limits, record.bytes_per_second)
     failed: list[str] = []
     for again in range(_TRIES):
         if again:
@@ -94,7 +94,7 @@ def restore_limits(hands: Resources, attempt: str) -> list[str]:
         failed = [view.node for view in views if view.alive and not _restore(hands, view.node, vm, limits, ours)]
         silent = [view.node for view in views if view.seen is ObservedState.UNREACHABLE]
         seen = any(view.alive for view in views)
-        if not failed and (seen or not silent):  # gone everywhere, or stopped: nothing is held any more
+        if not failed and (seen or not silent):  # gone everywhere, or stopped: nothing is throttled any more
             hands.journal.append(
                 DiskLimitsRestored(vm=vm, nodes=tuple(view.node for view in views if view.alive)),
                 now=hands.clock.now(),
@@ -113,7 +113,7 @@ def unrestored_limits(journal: Journal) -> list[str]:
 
 
 def sweep(hands: Resources) -> None:
-    """Give back what attempts that are over still hold. Only for a journal that no other lifeboat works on."""
+    """Restore what attempts that are over still throttle. Only for a journal that no other lifeboat works on."""
     for attempt in unrestored_limits(hands.journal):
         restore_limits(hands, attempt)
 

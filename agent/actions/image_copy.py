@@ -13,12 +13,12 @@ from tools.ports.storage import Storage
 
 def image_sha256(node: Storage, path: str, check: Callable[[], None] = lambda: None) -> tuple[int, str]:
     """Length and SHA-256 of an image as it lies there. `check` is called with every chunk and may raise."""
-    found, length = hashlib.sha256(), 0
+    digest, length = hashlib.sha256(), 0
     for chunk in node.read_disk(path):
         check()
-        found.update(chunk)
+        digest.update(chunk)
         length += len(chunk)
-    return length, found.hexdigest()
+    return length, digest.hexdigest()
 
 
 def already_there(node: Storage, image: ImageFile, sha256: Callable[[], str]) -> bool:

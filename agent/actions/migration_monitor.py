@@ -53,7 +53,7 @@ class MigrationMonitor:
     _job_seconds: float = 0.0
     """age of the job, as libvirt counts it"""
     _fraction: float = 0.0
-    _said: set[LadderStep] = field(default_factory=set[LadderStep])
+    _recorded: set[LadderStep] = field(default_factory=set[LadderStep])
     """what was held back or asked for before, and is not written down each time it is tried again"""
     _failed: set[LadderStep] = field(default_factory=set[LadderStep])
 
@@ -125,8 +125,8 @@ class MigrationMonitor:
         )
 
     def _abort(self, reason: str, reached: LadderPosition) -> None:
-        if LadderStep.ABORT not in self._said:
-            self._said.add(LadderStep.ABORT)
+        if LadderStep.ABORT not in self._recorded:
+            self._recorded.add(LadderStep.ABORT)
             self.gave_up = reason
             self.ctx.record(AbortIntended(why=reason or "cancelled"))
         with suppress(LifeboatError):
@@ -138,8 +138,8 @@ class MigrationMonitor:
         target = self.ctx.action.target
         assert target is not None
         holds = link_carries(self.history) and self.ctx.hands.observe(target, self.ctx.vm.uuid).arriving
-        if not holds and LadderStep.POST_COPY not in self._said:
-            self._said.add(LadderStep.POST_COPY)
+        if not holds and LadderStep.POST_COPY not in self._recorded:
+            self._recorded.add(LadderStep.POST_COPY)
             self.ctx.record(
                 LadderStepHeld(
                     step=LadderStep.POST_COPY, why="the link does not carry it steadily, or the target is silent"

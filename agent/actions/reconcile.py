@@ -149,9 +149,11 @@ def reconcile_migration(
         alive = [view for view in elsewhere if view.alive]
         if len(alive) == 1 and all(view.seen is not ObservedState.UNREACHABLE for view in elsewhere):
             return Reconciliation(ReconcileStep.CHANGED, f"somebody else moved it: {alive[0]}")
-        found = "; ".join(str(view) for view in elsewhere if view.seen is not ObservedState.ABSENT) or "nor elsewhere"
+        elsewhere_seen = (
+            "; ".join(str(view) for view in elsewhere if view.seen is not ObservedState.ABSENT) or "nor elsewhere"
+        )
         return unless_it_settles(
-            ReconcileStep.INDETERMINATE, f"neither on {source.node} nor on {target.node} ({found})"
+            ReconcileStep.INDETERMINATE, f"neither on {source.node} nor on {target.node} ({elsewhere_seen})"
         )
     return unless_it_settles(ReconcileStep.INDETERMINATE, f"not clear where it runs ({source}; {target})")
 

@@ -243,7 +243,7 @@ class Run:
             vm=self.approved.fleet.vm_by_uuid[action.vm],
             policy=self.approved.policy,
             hands=self.hands,
-            tell=self.watcher.on_progress,
+            on_progress=self.watcher.on_progress,
             cancelled=self.cancelled,
         )
 

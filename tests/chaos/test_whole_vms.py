@@ -322,7 +322,7 @@ def test_cancelled_while_the_guest_stops_it_is_waited_for_and_started_again(worl
         if progress.phase == "stopping":
             ctx.cancelled.set()
 
-    ctx = replace(ctx, tell=tell)
+    ctx = replace(ctx, on_progress=tell)
     done = run_attempt(ctx)
     assert done.outcome is AttemptOutcome.CANCELLED, done.message
     assert world.fleet.running_on(world.vm) == ["a"]

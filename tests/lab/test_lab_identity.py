@@ -108,7 +108,7 @@ def attempt(hands: Resources, identity: str, kind: ActionKind) -> AttemptContext
     policy = Policy().model_copy(update={"migration": Policy().migration.model_copy(update={"pins": PinRule.REQUIRED})})
     return AttemptContext(
         id=f"test-{uuid.uuid4()}", evacuation="test", action=action, vm=vm, policy=policy, hands=hands,
-        tell=lambda _: None, cancelled=threading.Event(),
+        on_progress=lambda _: None, cancelled=threading.Event(),
     )  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def test_a_cold_move_is_held_to_the_pin_where_there_is_one_before_the_vm_stops(
         kind=ActionKind.COLD_MIGRATE, vm=uuid, vm_name="web", source="node-a", target="node-b", reason="test"
     )
     context = AttemptContext(
-        id="try", evacuation="test", action=action, vm=vm, policy=Policy(), hands=hands, tell=lambda _: None
+        id="try", evacuation="test", action=action, vm=vm, policy=Policy(), hands=hands, on_progress=lambda _: None
     )  # fmt: skip
     if pinned:
         with pytest.raises(IdentityUnproven, match="pinned since"):
