@@ -213,9 +213,9 @@ def _journal(path: Path, files: list[Path]) -> set[Told]:
                     f"__CURSOR=s=1;i={out.tell():x}\n__REALTIME_TIMESTAMP={int(at.timestamp() * 1e6)}\n_HOSTNAME=node-a\n"
                     f"PRIORITY=3\n_TRANSPORT=kernel\nSYSLOG_IDENTIFIER={split[0]}\nMESSAGE={split[1]}\n\n".encode()
                 )
-                said = understand(*split)
-                if said is not None:
-                    told.add((int(at.timestamp()), said.pattern.kind.value, said.part))
+                finding = understand(*split)
+                if finding is not None:
+                    told.add((int(at.timestamp()), finding.kind.value, finding.part))
     return told
 
 
