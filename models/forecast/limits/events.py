@@ -22,7 +22,7 @@ HAZARD: dict[tuple[HardwareEventKind, Severity], tuple[float, float]] = {
     (K.VOLTAGE, S.WARNING): (0.50, 1.0),
     (K.CURRENT, S.CRITICAL): (0.50, 1.0),
     (K.CURRENT, S.WARNING): (0.15, 6.0),
-    (K.POWER_SUPPLY, S.CRITICAL): (0.50, 1.0),
+    (K.POWER_SUPPLY, S.CRITICAL): (0.75, 1.0),
     (K.POWER_SUPPLY, S.WARNING): (0.30, 2.0),
     (K.POWER_LOST, S.CRITICAL): (0.50, 0.5),
     (K.POWER_LOST, S.WARNING): (0.25, 1.0),
@@ -32,7 +32,7 @@ HAZARD: dict[tuple[HardwareEventKind, Severity], tuple[float, float]] = {
     (K.FAN, S.WARNING): (0.15, 6.0),
     (K.THROTTLE, S.CRITICAL): (0.50, 1.0),
     (K.THROTTLE, S.WARNING): (0.20, 2.0),
-    (K.LOCKUP, S.CRITICAL): (0.60, 1.0),
+    (K.LOCKUP, S.CRITICAL): (0.65, 1.0),
     (K.LOCKUP, S.WARNING): (0.20, 2.0),
     (K.MEMORY_UNCORRECTED, S.CRITICAL): (0.80, 1.0),
     (K.MEMORY_UNCORRECTED, S.WARNING): (0.40, 6.0),
@@ -63,8 +63,15 @@ OF_CLASS: dict[tuple[PartClass, Severity], tuple[float, float]] = {
 }
 """Where the part says more than the kind of record, in place of `HAZARD`: what may fail while the node goes on, and what takes
 all of its disks along."""
-ONE_DISK = 0.7
-"""The most that the records of one disk weigh, however many: a dying disk repeats itself, and most nodes outlive it."""
+MOST: dict[tuple[HardwareEventKind, Severity], float] = {
+    (K.DISK_IO, S.CRITICAL): 0.7,
+    (K.DISK_IO, S.WARNING): 0.7,
+    (K.DISK_SMART, S.CRITICAL): 0.7,
+    (K.DISK_SMART, S.WARNING): 0.3,
+    (K.LOCKUP, S.WARNING): 0.33,
+}
+"""The most that the records of one part weigh, however many: a dying disk repeats itself and most nodes outlive it, and what is
+stuck may be software."""
 WITHOUT_WEIGHT = frozenset({P.USB_NIC, P.UNUSED_PORT, P.REMOVABLE})
 """Their records say nothing of the node."""
 CORRECTED = frozenset({K.MACHINE_CHECK, K.PCIE, K.MEMORY_CORRECTED, K.THROTTLE})
@@ -148,8 +155,8 @@ def _hazard(
     age = max(0.0, now - newest)
     if not is_corrected:
         repeated = 1.0 - (1.0 - weight) ** (1.0 + math.log2(len(alike)))
-        is_disk = kind in (K.DISK_IO, K.DISK_SMART) and part_class is not P.CONTROLLER
-        weight = max(weight, min(repeated, ONE_DISK)) if is_disk else repeated
+        most = 1.0 if part_class is P.CONTROLLER else MOST.get((kind, severity), 1.0)
+        weight = max(weight, min(repeated, most))
     leaves_nothing = kind in _LEAVES_NOTHING or part_class in _RESERVES
     weight *= 0.5 ** (age / HALF_LIFE_SECONDS) * ((GONE_FOR_GOOD if leaves_nothing else GONE_AWAY) if gone else 1.0)
     return EventHazard(kind, severity, part, len(alike), age, gone, min(weight, 0.98), hours * 3600.0, part_class)

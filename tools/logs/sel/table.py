@@ -209,7 +209,7 @@ SEL: tuple[SelRow, ...] = (
     ),
     row(
         r"^watchdog",
-        r"hard reset|power (?:down|cycle)|timer expired.*|bios reset|os power cycle|os expired",
+        r"hard reset|power (?:down|cycle)|bios reset|os power cycle|os expired",
         K.LOCKUP,
         C.NODE,
         S.WARNING,
