@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from agent.actions.attempt import Progress
-from agent.cli.console import console as cli_console
+from agent.cli.terminal.visible_console import VisibleConsole
 from agent.execute.evacuation import Watcher
 from models.evacuation import Attempt, AttemptOutcome
 from models.plan import ActionKind
@@ -30,7 +30,7 @@ class ProgressLines:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or cli_console(to_stderr=True)
+        self.console = console or VisibleConsole(highlight=False, stderr=True)
         self._mutex = threading.RLock()
         self._under_way: dict[str, Progress] = {}
         self._shown: tuple[Progress, ...] = ()
