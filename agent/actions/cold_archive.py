@@ -33,38 +33,38 @@ def cold_archive(ctx: AttemptContext) -> AttemptResult:
         raise PrecheckFailed(f"{ctx.label} can't be archived: no archive store is configured", hint="set `archive_url`")
     source = ctx.hands.node(action.source)
     ctx.progress("checking")
-    before = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
+    initial = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
     ctx.require_nobody_else_runs_it()
-    check_archive(source, store, before, ctx.vm, ctx.policy.archive)
-    domain_xml = source.domain_xml(before.uuid)
-    inventory = inventory_of(source, before)
+    check_archive(source, store, initial, ctx.vm, ctx.policy.archive)
+    domain_xml = source.domain_xml(initial.uuid)
+    inventory = inventory_of(source, initial)
 
-    ctx.record_intent(before)
+    ctx.record_intent(initial)
     started = clock.monotonic()
-    if before.state is VmState.RUNNING:
+    if initial.state is VmState.RUNNING:
         unstopped = stop(ctx, source)
         if unstopped is not None:
             return unstopped
     try:
-        snapshots = source.snapshots(before.uuid)
+        snapshots = source.snapshots(initial.uuid)
         entry = store.write(
             archive_id=ctx.id,
-            vm=before,
+            vm=initial,
             domain_xml=domain_xml,
-            images=_images(ctx, source, before),
+            images=_images(ctx, source, initial),
             snapshots=snapshots,
-            left_out=(*snapshot_files(snapshots, image_files(before, shared=True)), *inventory.left_out()),
+            left_out=(*snapshot_files(snapshots, image_files(initial, shared=True)), *inventory.left_out()),
             account=inventory.account(ActionKind.COLD_ARCHIVE),
             on_progress=lambda done, total: ctx.progress(
                 "archiving", done / total if total else None, f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
             ),
         )
     except LifeboatError as error:
-        return put_back(ctx, source, error.message, error.code, was=before.state)
+        return put_back(ctx, source, error.message, error.code, was=initial.state)
     return _archived(ctx, entry, clock.monotonic() - started)
 
 
-def recover_cold_archive(ctx: AttemptContext, before: VmObservation) -> AttemptResult:
+def recover_cold_archive(ctx: AttemptContext, initial: VmObservation) -> AttemptResult:
     """After a restart: a complete archive is finished with; anything less is put back as it was found.
 
     What was copied stays in the store: an attempt is one-shot, and the next one of this vm goes on from it.
@@ -72,9 +72,9 @@ def recover_cold_archive(ctx: AttemptContext, before: VmObservation) -> AttemptR
     source, store = ctx.hands.node(ctx.action.source), ctx.hands.archives
     if store is not None:
         with suppress(ArchiveFailed):
-            if ctx.hands.observe(ctx.action.source, before.uuid).seen is not ObservedState.RUNNING:
+            if ctx.hands.observe(ctx.action.source, initial.uuid).seen is not ObservedState.RUNNING:
                 return _archived(ctx, store.verify(ctx.id), None)
-    return put_back(ctx, source, "lifeboat was restarted in the middle", ArchiveFailed.code, was=before.state)
+    return put_back(ctx, source, "lifeboat was restarted in the middle", ArchiveFailed.code, was=initial.state)
 
 
 def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -> AttemptResult:
@@ -84,13 +84,13 @@ def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -
     assert ctx.hands.archives is not None
     left_out = ctx.hands.archives.left_out(entry.id)
     kept = f"its disks and definition stay on {action.source}"
-    sight = ctx.hands.observe(action.source, ctx.vm.uuid)
+    view = ctx.hands.observe(action.source, ctx.vm.uuid)
     if left_out:
         kept += f"; not in the archive: {', '.join(left_out)}"
-    elif ctx.policy.archive.release_source is SourceRelease.UNDEFINE and sight.seen is ObservedState.SHUTOFF:
+    elif ctx.policy.archive.release_source is SourceRelease.UNDEFINE and view.seen is ObservedState.SHUTOFF:
         ctx.record(SourceUndefineIntended(why="archive verified"))
         ctx.hands.node(action.source).undefine(ctx.vm.uuid, with_snapshots=True)
-        sight = ctx.hands.observe(action.source, ctx.vm.uuid)
+        view = ctx.hands.observe(action.source, ctx.vm.uuid)
         kept = f"its definition was removed from {action.source}, its disks stay"
     return AttemptResult(
         AttemptOutcome.DONE,
@@ -104,17 +104,17 @@ def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -
             original_bytes=entry.original_bytes,
             verified=True,
         ),
-        ctx.evidence(sight),
+        ctx.evidence(view),
     )
 
 
 def _images(
-    ctx: AttemptContext, source: Hypervisor, before: VmObservation
+    ctx: AttemptContext, source: Hypervisor, initial: VmObservation
 ) -> list[tuple[ImageFile, Callable[[], Iterator[bytes]]]]:
     """Everything a restore needs besides the definition. Lengths as they are now that the vm has stopped."""
-    now = source.observe(before.uuid) or before
+    now = source.observe(initial.uuid) or initial
     images = [(image, _reader(ctx, source, image)) for image in image_files(now, shared=True)]
-    for file in (*source.state_files(before.uuid), *source.boot_files(before.uuid)):
+    for file in (*source.state_files(initial.uuid), *source.boot_files(initial.uuid)):
         images.append((state_image(file), lambda content=file.content: iter(split(content))))
     return images
 

@@ -36,78 +36,82 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
     assert action.target is not None
     source, target = ctx.hands.node(action.source), ctx.hands.node(action.target)
     ctx.progress("checking")
-    before = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
+    initial = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
     ctx.require_nobody_else_runs_it()
     pins = ctx.hands.pins
     check_cold_migration(
-        source, target, before, ctx.vm, pinned=pins.checker_of(target.name, ctx.policy.migration.pins) if pins else None
+        source,
+        target,
+        initial,
+        ctx.vm,
+        pinned=pins.checker_of(target.name, ctx.policy.migration.pins) if pins else None,
     )
-    domain_xml, snapshots = source.domain_xml(before.uuid), source.snapshots(before.uuid)
-    images = image_files(before, shared=False)
+    domain_xml, snapshots = source.domain_xml(initial.uuid), source.snapshots(initial.uuid)
+    images = image_files(initial, shared=False)
     below = [image for image in images if image.role in ONLY_READ_ROLES and not _there(ctx, source, target, image)]
-    boot_files = source.boot_files(before.uuid)
+    boot_files = source.boot_files(initial.uuid)
 
-    ctx.record_intent(before)
+    ctx.record_intent(initial)
     started = clock.monotonic()
     try:
         copied = sum(_copy(ctx, source, target, image) for image in below)
         _put_small_files(ctx, target, boot_files)  # nothing writes to them while it runs
     except LifeboatError as error:
-        return _roll_back(ctx, before, error.message, error.code)
+        return _roll_back(ctx, initial, error.message, error.code)
     stopping = clock.monotonic()
-    if before.state is VmState.RUNNING:
+    if initial.state is VmState.RUNNING:
         unstopped = stop(ctx, source)
         if unstopped is not None:
             ctx.remove_created()
             return unstopped
     try:
-        stopped = source.observe(before.uuid) or before  # a qcow2 image may have grown until it stopped
+        stopped = source.observe(initial.uuid) or initial  # a qcow2 image may have grown until it stopped
         copied += sum(
             _copy(ctx, source, target, image)
             for image in image_files(stopped, shared=False)
             if image.role is ImageRole.DISK
         )
-        _put_small_files(ctx, target, source.state_files(before.uuid))
+        _put_small_files(ctx, target, source.state_files(initial.uuid))
         ctx.record(DefineIntended(node=action.target))
         target.define(domain_xml)
         if snapshots:
-            target.restore_snapshots(before.uuid, snapshots)
-        if before.state is VmState.RUNNING:
+            target.restore_snapshots(initial.uuid, snapshots)
+        if initial.state is VmState.RUNNING:
             _require_source_off(ctx, source)
             ctx.record(StartIntended(node=action.target))
             ctx.progress("starting", None, f"at {action.target}")
-            target.start(before.uuid)
+            target.start(initial.uuid)
     except LifeboatError as error:
-        return _roll_back(ctx, before, error.message, error.code)
+        return _roll_back(ctx, initial, error.message, error.code)
     now = clock.monotonic()
-    downtime = now - stopping if before.state is VmState.RUNNING else None
-    return _finish(ctx, before, Measured(seconds=now - started, bytes_transferred=copied, downtime_seconds=downtime))
+    downtime = now - stopping if initial.state is VmState.RUNNING else None
+    return _finish(ctx, initial, Measured(seconds=now - started, bytes_transferred=copied, downtime_seconds=downtime))
 
 
-def recover_cold_migrate(ctx: AttemptContext, before: VmObservation) -> AttemptResult:
+def recover_cold_migrate(ctx: AttemptContext, initial: VmObservation) -> AttemptResult:
     """After a restart: running at the target means finish; anything less is taken back."""
     assert ctx.action.target is not None
-    at_target = ctx.hands.observe(ctx.action.target, before.uuid)
+    at_target = ctx.hands.observe(ctx.action.target, initial.uuid)
     snapshots = at_target.observation.snapshots if at_target.observation else 0
-    if at_target.seen == before.state.value and snapshots == before.snapshots and _defined(ctx):
-        return _finish(ctx, before, Measured())
-    return _roll_back(ctx, before, "lifeboat was restarted in the middle", ActionFailed.code)
+    if at_target.seen == initial.state.value and snapshots == initial.snapshots and _defined(ctx):
+        return _finish(ctx, initial, Measured())
+    return _roll_back(ctx, initial, "lifeboat was restarted in the middle", ActionFailed.code)
 
 
-def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> AttemptResult:
+def _finish(ctx: AttemptContext, initial: VmObservation, measured: Measured) -> AttemptResult:
     """Seen at the target as it was before: the source may let go of its definition."""
     action = ctx.action
     assert action.target is not None
-    wanted = ObservedState(before.state.value)
-    at_target = ctx.hands.observe(action.target, before.uuid)
+    wanted = ObservedState(initial.state.value)
+    at_target = ctx.hands.observe(action.target, initial.uuid)
     if at_target.seen is not wanted:
         return indeterminate(ctx, f"{action.target} shows it {at_target.seen}, expected {wanted}")
-    at_source = ctx.hands.observe(action.source, before.uuid)
+    at_source = ctx.hands.observe(action.source, initial.uuid)
     if at_source.seen is ObservedState.SHUTOFF:
         ctx.record(SourceUndefineIntended(why=f"{wanted} on {action.target}"))
         with suppress(LifeboatError):
-            ctx.hands.node(action.source).undefine(before.uuid, with_snapshots=True)
-        at_source = ctx.hands.observe(action.source, before.uuid)
+            ctx.hands.node(action.source).undefine(initial.uuid, with_snapshots=True)
+        at_source = ctx.hands.observe(action.source, initial.uuid)
     if at_source.seen is not ObservedState.ABSENT:
         return indeterminate(ctx, f"{wanted} on {action.target}, and {action.source} shows it {at_source.seen}")
     return AttemptResult(
@@ -120,7 +124,7 @@ def _finish(ctx: AttemptContext, before: VmObservation, measured: Measured) -> A
     )
 
 
-def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str) -> AttemptResult:
+def _roll_back(ctx: AttemptContext, initial: VmObservation, cause: str, code: str) -> AttemptResult:
     """Remove what this attempt made at the target, as the journal lists it, and put the vm back at the source.
 
     Only with the target seen without a live copy: a target that does not answer may be running it, unless this attempt
@@ -128,23 +132,23 @@ def _roll_back(ctx: AttemptContext, before: VmObservation, cause: str, code: str
     """
     action = ctx.action
     assert action.target is not None
-    at_target = ctx.hands.observe(action.target, before.uuid)
+    at_target = ctx.hands.observe(action.target, initial.uuid)
     if at_target.seen is ObservedState.UNREACHABLE and not _defined(ctx):
         left = ctx.defer_removal(str(at_target))
         cause += f"; {action.target} does not answer, and the vm was never defined there{_named(left)}"
-        return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
+        return put_back(ctx, ctx.hands.node(action.source), cause, code, was=initial.state)
     if at_target.seen not in (ObservedState.ABSENT, ObservedState.SHUTOFF):
         return indeterminate(ctx, f"{cause}; {action.target} shows it {at_target.seen}")
     target = ctx.hands.node(action.target)
     if at_target.seen is ObservedState.SHUTOFF and _defined(ctx):
         ctx.record(TargetUndefineIntended(why=cause))
         with suppress(LifeboatError):
-            target.undefine(before.uuid, with_snapshots=True)
-        at_target = ctx.hands.observe(action.target, before.uuid)
+            target.undefine(initial.uuid, with_snapshots=True)
+        at_target = ctx.hands.observe(action.target, initial.uuid)
     if at_target.seen is not ObservedState.ABSENT:
         return indeterminate(ctx, f"{cause}; {action.target} still shows it {at_target.seen}")
     cause += _named(ctx.remove_created())
-    return put_back(ctx, ctx.hands.node(action.source), cause, code, was=before.state)
+    return put_back(ctx, ctx.hands.node(action.source), cause, code, was=initial.state)
 
 
 def _named(left: list[str]) -> str:

@@ -53,48 +53,48 @@ def live_migrate(ctx: AttemptContext) -> AttemptResult:
     assert action.target is not None
     source, target = ctx.hands.node(action.source), ctx.hands.node(action.target)
     ctx.progress("checking")
-    before = ctx.find_on_source(VmState.RUNNING, VmState.PAUSED)
+    initial = ctx.find_on_source(VmState.RUNNING, VmState.PAUSED)
     ctx.require_nobody_else_runs_it()
     check_live_migration(
         source,
         target,
-        before,
+        initial,
         ctx.vm,
         policy=ctx.policy.migration,
         fleet=tuple(ctx.hands.nodes.values()),
         pinned=ctx.hands.pins.checker(ctx.policy.migration.pins) if ctx.hands.pins is not None else None,
     )
-    course = probe_and_estimate(ctx, before)
+    forecast = probe_and_estimate(ctx, initial)
 
-    ctx.record_intent(before)
-    source.tag_attempt(before.uuid, ctx.id)
+    ctx.record_intent(initial)
+    source.tag_attempt(initial.uuid, ctx.id)
     try:
-        make_images(ctx, target, before)
+        make_images(ctx, target, initial)
     except LifeboatError:
         ctx.remove_created()
-        ctx.clear_attempt_tag(ctx.hands.observe(action.source, before.uuid))
+        ctx.clear_attempt_tag(ctx.hands.observe(action.source, initial.uuid))
         raise
     started = clock.monotonic()
     watching = ctx.hands.watch(ctx.vm) if ctx.hands.watch is not None and ctx.vm.probe else nullcontext(None)
-    with throttled_disks(ctx, course.start.throttle_io) as held, watching as meter:
-        steering = MigrationMonitor(ctx, course.rules, course.start.reached)
-        error = start_and_monitor(ctx, migration_options(ctx.policy.migration, before, course), steering)
-        settled = _reconcile(ctx, before)
+    with throttled_disks(ctx, forecast.start.throttle_io) as held, watching as meter:
+        monitor = MigrationMonitor(ctx, forecast.rules, forecast.start.reached)
+        error = start_and_monitor(ctx, migration_options(ctx.policy.migration, initial, forecast), monitor)
+        reconciled = _reconcile(ctx, initial)
         seconds = clock.monotonic() - started
         blackout = _gap(meter)
-    done = settled.step is ReconcileStep.DONE
-    measured = _measured(ctx, before, course, seconds, blackout) if done else Measured(seconds=seconds)
-    return _ending(ctx, settled, error, measured, held.left)
+    done = reconciled.step is ReconcileStep.DONE
+    measured = _measured(ctx, initial, forecast, seconds, blackout) if done else Measured(seconds=seconds)
+    return _ending(ctx, reconciled, error, measured, held.left)
 
 
-def recover_live_migrate(ctx: AttemptContext, before: VmObservation) -> AttemptResult:
+def recover_live_migrate(ctx: AttemptContext, initial: VmObservation) -> AttemptResult:
     """After a restart: libvirt carries a peer-to-peer move on without its client, so steer the job to its end, then look."""
     rules = Rules.of(ctx.policy.migration)
     resume_monitoring(ctx, MigrationMonitor(ctx, rules, start_position(rules, None).reached))
-    settled = _reconcile(ctx, before)
+    reconciled = _reconcile(ctx, initial)
     held_on = restore_limits(ctx.hands, ctx.id)
     cause = MigrationFailed("lifeboat was restarted in the middle")
-    return _ending(ctx, settled, cause, Measured(), held_on)
+    return _ending(ctx, reconciled, cause, Measured(), held_on)
 
 
 @dataclass(frozen=True)
@@ -103,57 +103,57 @@ class _Reconciled:
 
     step: ReconcileStep
     why: str
-    sights: tuple[NodeView, NodeView]
+    views: tuple[NodeView, NodeView]
     old_images: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     """of a move that did not happen: what it made at the target and could not remove"""
 
 
-def _reconcile(ctx: AttemptContext, before: VmObservation) -> _Reconciled:
+def _reconcile(ctx: AttemptContext, initial: VmObservation) -> _Reconciled:
     """Look until both ends agree, and do the one thing that may still be needed, on what was observed."""
-    settlement, at_source, at_target = wait_until_reconciled(ctx, before)
+    reconciliation, at_source, at_target = wait_until_reconciled(ctx, initial)
     source = ctx.hands.node(ctx.action.source)
-    if settlement.step in (ReconcileStep.UNDEFINE_SOURCE, ReconcileStep.RESUME_SOURCE):
-        undefines = settlement.step is ReconcileStep.UNDEFINE_SOURCE
+    if reconciliation.step in (ReconcileStep.UNDEFINE_SOURCE, ReconcileStep.RESUME_SOURCE):
+        undefines = reconciliation.step is ReconcileStep.UNDEFINE_SOURCE
         intended = SourceUndefineIntended if undefines else SourceResumeIntended
-        ctx.record(intended(why=settlement.why))
+        ctx.record(intended(why=reconciliation.why))
         with suppress(LifeboatError):
             if undefines:
-                source.undefine(before.uuid)
+                source.undefine(initial.uuid)
             else:
-                source.resume(before.uuid)
-        settlement, at_source, at_target = wait_until_reconciled(ctx, before)
+                source.resume(initial.uuid)
+        reconciliation, at_source, at_target = wait_until_reconciled(ctx, initial)
     left: list[str] = []
-    if settlement.step in (ReconcileStep.AS_FOUND, ReconcileStep.CHANGED):
+    if reconciliation.step in (ReconcileStep.AS_FOUND, ReconcileStep.CHANGED):
         if at_source.alive:
             restore_downtime(ctx)
         absent = at_target.seen is ObservedState.ABSENT
         left = ctx.remove_created() if absent else ctx.defer_removal(str(at_target))
-    if settlement.step is ReconcileStep.CHANGED:  # whoever moved it took the mark along
-        ctx.clear_attempt_tag(*ctx.hands.observe_on_all_nodes(before.uuid))
-    elif settlement.step in (ReconcileStep.DONE, ReconcileStep.AS_FOUND):
+    if reconciliation.step is ReconcileStep.CHANGED:  # whoever moved it took the mark along
+        ctx.clear_attempt_tag(*ctx.hands.observe_on_all_nodes(initial.uuid))
+    elif reconciliation.step in (ReconcileStep.DONE, ReconcileStep.AS_FOUND):
         ctx.clear_attempt_tag(at_source, at_target)
-    old = settle_old_images(ctx, before, at_source, at_target) if settlement.step is ReconcileStep.DONE else []
-    return _Reconciled(settlement.step, settlement.why, (at_source, at_target), tuple(old), tuple(left))
+    old = settle_old_images(ctx, initial, at_source, at_target) if reconciliation.step is ReconcileStep.DONE else []
+    return _Reconciled(reconciliation.step, reconciliation.why, (at_source, at_target), tuple(old), tuple(left))
 
 
-def migration_options(policy: MigrationPolicy, before: VmObservation, course: MigrationForecast) -> MigrationOptions:
+def migration_options(policy: MigrationPolicy, initial: VmObservation, forecast: MigrationForecast) -> MigrationOptions:
     """What libvirt is asked for: the policy, the ladder's first rungs, and the disks that must move along."""
     allowance = policy.switchover_allowance.total_seconds()
     return MigrationOptions(
         tls=policy.tls_required,
-        max_downtime_seconds=last_round_limit(course.start.reached.downtime, allowance),
-        timeout_seconds=course.rules.timeout + BACKSTOP_SECONDS,
-        auto_converge=course.start.auto_converge,
-        post_copy=course.rules.post_copy,
+        max_downtime_seconds=last_round_limit(forecast.start.reached.downtime, allowance),
+        timeout_seconds=forecast.rules.timeout + BACKSTOP_SECONDS,
+        auto_converge=forecast.start.auto_converge,
+        post_copy=forecast.rules.post_copy,
         parallel_connections=policy.parallel_connections,
         bandwidth_bytes_per_second=policy.bandwidth_bytes_per_second,
-        copy_disks=tuple(disk.device for disk in before.disks if not disk.shared),
+        copy_disks=tuple(disk.device for disk in initial.disks if not disk.shared),
         compression=policy.compression,
     )
 
 
-def wait_until_reconciled(ctx: AttemptContext, before: VmObservation) -> tuple[Reconciliation, NodeView, NodeView]:
+def wait_until_reconciled(ctx: AttemptContext, initial: VmObservation) -> tuple[Reconciliation, NodeView, NodeView]:
     """Look at both ends until they agree, or for SETTLE_SECONDS. Also what recovery does after a restart.
 
     This attempt's own job, found still going at the source, is told to end: only without one is a source that runs the
@@ -166,20 +166,20 @@ def wait_until_reconciled(ctx: AttemptContext, before: VmObservation) -> tuple[R
     suspended = any(entry.record.step is LadderStep.SUSPEND for entry in ctx.recorded(LadderStepTaken))
     while True:
         at_source, at_target = (
-            ctx.hands.observe(action.source, before.uuid),
-            ctx.hands.observe(action.target, before.uuid),
+            ctx.hands.observe(action.source, initial.uuid),
+            ctx.hands.observe(action.target, initial.uuid),
         )
         if at_source.runs and at_target.runs:
             # Between the two looks it may have switched over. Seen at the source before and after, it runs twice.
-            at_source = ctx.hands.observe(action.source, before.uuid)
+            at_source = ctx.hands.observe(action.source, initial.uuid)
             if at_source.runs:
-                return _stop_second_copy(ctx, before, at_source, at_target)
+                return _stop_second_copy(ctx, initial, at_source, at_target)
         job, ours = _job_at_source(ctx, at_source, at_target)
         if ours and not told:
             told = True
             ctx.record(AbortIntended(why="the call is over and the job is not"))
             with suppress(LifeboatError):
-                ctx.hands.node(action.source).abort_job(before.uuid)
+                ctx.hands.node(action.source).abort_job(initial.uuid)
         elif job and not ours and not ctx.cancelled.is_set():
             deadline = max(deadline, min(clock.monotonic() + SETTLE_SECONDS, theirs_until))
         late = clock.monotonic() >= deadline
@@ -187,10 +187,10 @@ def wait_until_reconciled(ctx: AttemptContext, before: VmObservation) -> tuple[R
         gone = at_source.seen is ObservedState.ABSENT
         if at_target.seen is ObservedState.ABSENT and (gone or (late and at_source.seen is ObservedState.PAUSED)):
             elsewhere = ctx.hands.observe_on_all_nodes(
-                before.uuid, except_for=frozenset({action.source, action.target})
+                initial.uuid, except_for=frozenset({action.source, action.target})
             )
-        settlement = reconcile_migration(
-            before,
+        reconciliation = reconcile_migration(
+            initial,
             at_source,
             at_target,
             job=job,
@@ -198,10 +198,10 @@ def wait_until_reconciled(ctx: AttemptContext, before: VmObservation) -> tuple[R
             suspended_by_us=suspended,
             out_of_patience=late,
         )
-        if settlement.step is not ReconcileStep.LOOK_AGAIN:
-            ctx.record(Reconciled(step=settlement.step, why=settlement.why))
-            return settlement, at_source, at_target
-        ctx.progress("verifying", None, settlement.why)
+        if reconciliation.step is not ReconcileStep.LOOK_AGAIN:
+            ctx.record(Reconciled(step=reconciliation.step, why=reconciliation.why))
+            return reconciliation, at_source, at_target
+        ctx.progress("verifying", None, reconciliation.why)
         clock.sleep(_LOOK_SECONDS)
 
 
@@ -219,7 +219,7 @@ def _job_at_source(ctx: AttemptContext, at_source: NodeView, at_target: NodeView
 
 
 def _stop_second_copy(
-    ctx: AttemptContext, before: VmObservation, at_source: NodeView, at_target: NodeView
+    ctx: AttemptContext, initial: VmObservation, at_source: NodeView, at_target: NodeView
 ) -> tuple[Reconciliation, NodeView, NodeView]:
     """Two copies write to the same disks, and each second does more harm: pause the one at the source.
 
@@ -229,17 +229,17 @@ def _stop_second_copy(
     why = f"it ran twice, on {at_source.node} and on {at_target.node}"
     ctx.record(RanTwice(source=at_source.node, target=at_target.node, pausing=at_source.node))
     try:
-        ctx.hands.node(at_source.node).suspend(before.uuid)
+        ctx.hands.node(at_source.node).suspend(initial.uuid)
         why += f"; the copy on {at_source.node} was paused"
     except LifeboatError as error:
         why += f"; the copy on {at_source.node} could not be paused ({error.message}): do it now"
-    settlement = Reconciliation(ReconcileStep.INDETERMINATE, why)
-    ctx.record(Reconciled(step=settlement.step, why=why))
-    return settlement, ctx.hands.observe(at_source.node, before.uuid), at_target
+    reconciliation = Reconciliation(ReconcileStep.INDETERMINATE, why)
+    ctx.record(Reconciled(step=reconciliation.step, why=why))
+    return reconciliation, ctx.hands.observe(at_source.node, initial.uuid), at_target
 
 
 def _measured(
-    ctx: AttemptContext, before: VmObservation, course: MigrationForecast, seconds: float, blackout: float | None
+    ctx: AttemptContext, initial: VmObservation, forecast: MigrationForecast, seconds: float, blackout: float | None
 ) -> Measured:
     """Of a move that was observed done, beside what was expected of it."""
     statistics = _statistics(ctx)
@@ -252,10 +252,10 @@ def _measured(
         bytes_transferred=sent,
         iterations=statistics.iterations if statistics else None,
         bytes_per_second=sent / took if sent is not None and took else None,
-        dirty_bytes_per_second=course.measured_rate,
-        estimated_seconds=course.estimated_seconds,
-        estimated_downtime_seconds=course.estimated_downtime,
-        guest_answered=_guest_answers(ctx) if before.state is VmState.RUNNING else None,
+        dirty_bytes_per_second=forecast.measured_rate,
+        estimated_seconds=forecast.estimated_seconds,
+        estimated_downtime_seconds=forecast.estimated_downtime,
+        guest_answered=_guest_answers(ctx) if initial.state is VmState.RUNNING else None,
     )
 
 
@@ -277,25 +277,25 @@ def _guest_answers(ctx: AttemptContext) -> bool | None:
 
 
 def _ending(
-    ctx: AttemptContext, settled: _Reconciled, error: LifeboatError | None, measured: Measured, held_on: list[str]
+    ctx: AttemptContext, reconciled: _Reconciled, error: LifeboatError | None, measured: Measured, held_on: list[str]
 ) -> AttemptResult:
     """`held_on`: nodes where its disks may still be limited."""
-    action, evidence, why = ctx.action, ctx.evidence(*settled.sights), settled.why
+    action, evidence, why = ctx.action, ctx.evidence(*reconciled.views), reconciled.why
     if held_on:
         why += f"; its disks may still be held back on {', '.join(held_on)}: see `virsh blkdeviotune`"
-    if settled.left:
-        why += f"; {', '.join(settled.left)} is left, to be removed at the next start"
-    if settled.step is ReconcileStep.DONE:
-        if settled.old_images:
-            kept = ", ".join(settled.old_images)
+    if reconciled.left:
+        why += f"; {', '.join(reconciled.left)} is left, to be removed at the next start"
+    if reconciled.step is ReconcileStep.DONE:
+        if reconciled.old_images:
+            kept = ", ".join(reconciled.old_images)
             why += f"; {action.source} keeps {kept}"
             evidence = (_with_detail(evidence[0], f"its old image is left: {kept}"), *evidence[1:])
         if measured.guest_answered is False:
             why += f"; the guest did not answer within {ANSWER_SECONDS:.0f} s"
         return AttemptResult(AttemptOutcome.DONE, f"{ctx.label}: {why}", None, measured, None, evidence)
-    if settled.step is ReconcileStep.AS_FOUND and ctx.cancelled.is_set():
+    if reconciled.step is ReconcileStep.AS_FOUND and ctx.cancelled.is_set():
         return AttemptResult(AttemptOutcome.CANCELLED, f"{ctx.label}: cancelled; {why}", None, measured, None, evidence)
-    if settled.step in (ReconcileStep.AS_FOUND, ReconcileStep.CHANGED):
+    if reconciled.step in (ReconcileStep.AS_FOUND, ReconcileStep.CHANGED):
         cause = error.message if error else "libvirt reported no error"
         return AttemptResult(
             AttemptOutcome.FAILED,

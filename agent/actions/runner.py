@@ -94,8 +94,8 @@ def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: At
         ctx.clear_attempt_tag(at_source)
         ctx.remove_created()
         return AttemptResult(AttemptOutcome.FAILED, f"{message}; it is as it was found", code, evidence=evidence)
-    seen = "; ".join(str(sight) for sight in (at_source, *others))
-    shown = [sight.node for sight in others if sight.seen is not ObservedState.ABSENT]
+    seen = "; ".join(str(view) for view in (at_source, *others))
+    shown = [view.node for view in others if view.seen is not ObservedState.ABSENT]
     wanted = dict.fromkeys(filter(None, (ctx.action.source, ctx.action.target, *shown)))
     return AttemptResult(
         AttemptOutcome.INDETERMINATE,

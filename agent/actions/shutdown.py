@@ -36,15 +36,15 @@ def stop(ctx: AttemptContext, source: Platform) -> AttemptResult | None:
     press_again = clock.monotonic() + _PRESS_SECONDS
     forced = False
     while True:
-        sight = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
-        if sight.seen is ObservedState.SHUTOFF:
+        view = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
+        if view.seen is ObservedState.SHUTOFF:
             if ctx.cancelled.is_set():
                 return put_back(ctx, source, "cancelled while it stopped", ActionFailed.code, was=VmState.RUNNING)
             return None
-        if sight.seen is ObservedState.ABSENT:
+        if view.seen is ObservedState.ABSENT:
             return indeterminate(ctx, f"it vanished from {ctx.action.source} while it was asked to stop")
         if clock.monotonic() >= deadline:
-            if sight.seen is ObservedState.UNREACHABLE:
+            if view.seen is ObservedState.UNREACHABLE:
                 return indeterminate(ctx, f"{ctx.action.source} stopped answering while the vm was asked to stop")
             if policy.force_off and not forced and not ctx.cancelled.is_set():
                 forced = True
@@ -52,7 +52,7 @@ def stop(ctx: AttemptContext, source: Platform) -> AttemptResult | None:
                 ctx.record(PowerOffIntended())
                 source.power_off(ctx.vm.uuid)
                 continue
-            return _still_running(ctx, sight)
+            return _still_running(ctx, view)
         if clock.monotonic() >= press_again:
             # A guest that is still booting misses the power button, and an agent may say yes and do nothing.
             press_again = clock.monotonic() + _PRESS_SECONDS
@@ -79,18 +79,18 @@ def put_back(ctx: AttemptContext, source: Platform, cause: str, code: str, *, wa
     clock = ctx.hands.clock
     deadline = clock.monotonic() + START_SECONDS
     while True:
-        sight = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
-        if sight.seen is wanted:
+        view = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
+        if view.seen is wanted:
             cancelled = ctx.cancelled.is_set()
             return AttemptResult(
                 AttemptOutcome.CANCELLED if cancelled else AttemptOutcome.FAILED,
-                f"{ctx.label}: {cause}; it is {sight.seen} on {ctx.action.source}, as it was found",
+                f"{ctx.label}: {cause}; it is {view.seen} on {ctx.action.source}, as it was found",
                 code,
-                evidence=ctx.evidence(sight),
+                evidence=ctx.evidence(view),
             )
         if clock.monotonic() >= deadline:
             return indeterminate(
-                ctx, f"{cause}; it could not be brought back and shows {sight.seen} on {ctx.action.source}"
+                ctx, f"{cause}; it could not be brought back and shows {view.seen} on {ctx.action.source}"
             )
         clock.sleep(_LOOK_SECONDS)
 
@@ -102,9 +102,9 @@ def _see_it_stop(ctx: AttemptContext) -> NodeView:
     asked = ctx.recorded(ShutdownIntended)
     pending_until = asked[-1].at + ctx.policy.archive.shutdown_timeout if asked else clock.now()
     while True:
-        sight = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
-        if sight.seen is not ObservedState.RUNNING or clock.now() >= pending_until:
-            return sight
+        view = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
+        if view.seen is not ObservedState.RUNNING or clock.now() >= pending_until:
+            return view
         ctx.progress("stopping", None, "it was asked to stop: waiting, to start it again")
         clock.sleep(_LOOK_SECONDS)
 
@@ -125,15 +125,15 @@ def _looks(ctx: AttemptContext, nodes: Sequence[str]) -> list[NodeView]:
     return [ctx.hands.observe(node, ctx.vm.uuid) for node in nodes]
 
 
-def _still_running(ctx: AttemptContext, sight: NodeView) -> AttemptResult:
+def _still_running(ctx: AttemptContext, view: NodeView) -> AttemptResult:
     asked = bool(ctx.recorded(ShutdownIntended))
     seconds = ctx.policy.archive.shutdown_timeout.total_seconds()
     outcome = AttemptOutcome.CANCELLED if ctx.cancelled.is_set() else AttemptOutcome.FAILED
     why = f"the guest did not stop within {seconds:.0f} s" if asked else "the guest was not asked to stop yet"
     return AttemptResult(
         outcome,
-        f"{ctx.label}: {'cancelled; ' if ctx.cancelled.is_set() else ''}{why}; it was left {sight.seen} on "
+        f"{ctx.label}: {'cancelled; ' if ctx.cancelled.is_set() else ''}{why}; it was left {view.seen} on "
         f"{ctx.action.source}{', and may still stop by itself' if asked else ''}",
         ActionFailed.code,
-        evidence=ctx.evidence(sight),
+        evidence=ctx.evidence(view),
     )

@@ -43,15 +43,15 @@ def restore(
     tell("verifying the archive")
     entry = store.verify(archive_id)
     what = f"vm {entry.vm_name} ({entry.vm_uuid})"
-    for sight in hands.observe_on_all_nodes(entry.vm_uuid, except_for=gone):
-        if sight.seen is ObservedState.UNREACHABLE:
+    for view in hands.observe_on_all_nodes(entry.vm_uuid, except_for=gone):
+        if view.seen is ObservedState.UNREACHABLE:
             raise PrecheckFailed(
-                f"{what} can't be restored: node {sight.node} does not answer and may still have it",
+                f"{what} can't be restored: node {view.node} does not answer and may still have it",
                 hint="bring the node back, or name it with --gone once you have seen that it is off for good",
             )
-        if sight.seen is not ObservedState.ABSENT:
+        if view.seen is not ObservedState.ABSENT:
             raise PrecheckFailed(
-                f"{what} can't be restored: node {sight.node} has it already ({sight.seen})",
+                f"{what} can't be restored: node {view.node} has it already ({view.seen})",
                 hint="start it there, or undefine it there first",
             )
     images = store.images(archive_id)
@@ -80,15 +80,15 @@ def restore(
     except BaseException:
         _take_back(hands, archive_id, node, made)
         raise
-    sight = hands.observe(node, uuid)
+    view = hands.observe(node, uuid)
     wanted = ObservedState.RUNNING if start else ObservedState.SHUTOFF
-    hands.journal.append(Restored(archive=archive_id, node=node, seen=sight.seen), now=now())
-    if sight.seen is not wanted:
+    hands.journal.append(Restored(archive=archive_id, node=node, seen=view.seen), now=now())
+    if view.seen is not wanted:
         raise ActionFailed(
-            f"{what} was defined on node {node} and shows {sight.seen}, expected {wanted}",
+            f"{what} was defined on node {node} and shows {view.seen}, expected {wanted}",
             hint=f"look with `virsh domstate {uuid}` on {node}; the archive is untouched",
         )
-    return sight
+    return view
 
 
 def _require_pinned(hands: Resources, target: Hypervisor, rule: PinRule) -> None:
