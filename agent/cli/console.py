@@ -36,7 +36,7 @@ def write_json(value: Any) -> None:
     """JSON on stdout: a pydantic value or plain data. Characters that do not show are escaped."""
     dump = getattr(value, "model_dump", None)
     text = json.dumps(dump(mode="json") if dump else value, indent=2, ensure_ascii=False, default=str)
-    print(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # noqa: T201
+    print(_UNSEEN.sub(lambda unseen: f"\\u{ord(unseen[0]):04x}", text))  # noqa: T201
 
 
 def fail(error: LifeboatError) -> NoReturn:

@@ -124,22 +124,22 @@ def _write_metrics(
     from tools.prometheus.raw_samples import RawSeries, openmetrics_text
     from tools.signals import load_catalogue
 
-    found: list[RawSeries] = []
+    series: list[RawSeries] = []
     for selector in _selectors(load_catalogue(settings.signals_file), prometheus.node_label):
         try:
             answer = _series(prometheus, selector, at)
         except LifeboatError as error:
             gathered.missing.append(redactor.text(error.message))
             if "refuses" not in error.message:
-                break  # nobody is at home: the rest would only take their time-outs, too
+                break  # it is not there: the rest would only wait for their time-outs, too
             continue
         for one in answer:
             if _node_of(one.labels.get(prometheus.node_label, "")) in redactor.nodes:
                 labels = redactor.labels(one.labels, node_label=prometheus.node_label)
-                found.append(RawSeries({**labels, "__name__": one.labels["__name__"]}, one.samples))
-    gathered.series = len(found)
-    if found:
-        path.write_text(openmetrics_text(found), encoding="utf-8")
+                series.append(RawSeries({**labels, "__name__": one.labels["__name__"]}, one.samples))
+    gathered.series = len(series)
+    if series:
+        path.write_text(openmetrics_text(series), encoding="utf-8")
 
 
 def _series(prometheus: PrometheusSettings, selector: str, at: datetime) -> list[RawSeries]:
@@ -153,8 +153,8 @@ def _series(prometheus: PrometheusSettings, selector: str, at: datetime) -> list
 
 def _selectors(signals: Sequence[Signal], label: str) -> list[str]:
     """What the catalogue reads, each once."""
-    found = (selector.replace("$node_label", label) for signal in signals for selector in signal.selectors)
-    return ["up", *dict.fromkeys(one for one in found if one != "up")]
+    selectors = (selector.replace("$node_label", label) for signal in signals for selector in signal.selectors)
+    return ["up", *dict.fromkeys(one for one in selectors if one != "up")]
 
 
 def _node_of(value: str) -> str:
