@@ -114,6 +114,12 @@ class Vm(_FromOutside):
     """where the guest answers, such as `udp://10.0.0.5:7000`; None when nothing is configured"""
     label_warning: str = ""
     """what in its label could not be read and was left aside; empty when nothing"""
+    live_obstacle: str | None = None
+    """what of it keeps it from moving live, whatever the policy and the target; None when nothing is known to"""
+    cold_obstacle: str | None = None
+    """what keeps it from moving while it is stopped"""
+    archive_obstacle: str | None = None
+    """what keeps it from being archived cold"""
 
 
 class Fleet(_FromOutside):

@@ -46,6 +46,13 @@ def archive_consent(vm: Vm, policy: Policy) -> bool:
     return policy.archive.allow_without_label if vm.cold_archive_allowed is None else vm.cold_archive_allowed
 
 
+def live_blocker(vm: Vm) -> str | None:
+    """Why a vm can't move live to any node; None when it may be tried."""
+    if vm.live_obstacle is not None:
+        return vm.live_obstacle
+    return None if vm.migratable else "passthrough devices or the like keep it from moving live"
+
+
 def archive_blocker(vm: Vm, policy: Policy) -> str | None:
     """Why a vm may not be archived cold; None when it may."""
     if vm.priority not in policy.archive.priorities:
@@ -58,15 +65,15 @@ def archive_blocker(vm: Vm, policy: Policy) -> str | None:
         return "nobody consented to a cold archive of it"
     if vm.state is VmState.PAUSED and not policy.archive.force_off:
         return "it is paused, and a paused guest can't shut itself down"
-    return None
+    return vm.archive_obstacle
 
 
 def cold_blocker(vm: Vm, policy: Policy) -> str | None:
     """Why a vm may not be moved while stopped; None when it may."""
     if vm.state is VmState.SHUTOFF:
-        return None if policy.cold_migrate.stopped_vms else "policy moves no stopped vms"
+        return vm.cold_obstacle if policy.cold_migrate.stopped_vms else "policy moves no stopped vms"
     if vm.priority not in policy.cold_migrate.priorities:
         return f"policy stops no {vm.priority}-priority vm to move it"
     if vm.state is VmState.PAUSED and not policy.archive.force_off:
         return "it is paused, and a paused guest can't shut itself down"
-    return None
+    return vm.cold_obstacle

@@ -26,6 +26,7 @@ _LIMITS: tuple[str, ...] = (
     "a copy-on-write or thin layer below (btrfs, ZFS, LVM thin, a SAN) writes zeros elsewhere and may keep the old blocks",
     "snapshots, backups, replicas and RAID caches of that storage were not touched",
     "blocks the file system freed before, of this image or of others, were not touched",
+    "what the vm only read and its host owns, such as a kernel or a CD image, was not touched",
 )
 _NETWORK_LIMIT = "the storage is reached over the network: what its server keeps can't be seen from here"
 _DISCARD_LIMIT = "discarding asks the storage to forget; whether and when it does is up to it"
@@ -162,7 +163,6 @@ def _choose(
             targets.append((image, None))
             continue
         if image.role in NOT_ITS_OWN:
-            left.append(_report(image, None, "left: the vm only read it, and others may", wiped=False))
             continue
         if not source.disk_exists(image.path):
             left.append(_report(image, None, "it is not there any more", wiped=False))

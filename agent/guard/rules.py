@@ -18,7 +18,7 @@ from agent.guard.margins import (
 )
 from agent.guard.rule import Check, PassText, RiskCheck, Rule
 from models.fleet import NodeState, VmState
-from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, memory_room
+from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, live_blocker, memory_room
 from models.plan import Action, ActionKind
 from models.risk_level import CLOCK_SKEW_SECONDS, NodeRisk, RiskLevel
 from models.schedule import Limit, exceeded
@@ -277,12 +277,12 @@ def anti_affinity(facts: PlanFacts) -> Iterator[Violation]:
 
 @rule("live-migratable", "every live migration is of a vm that can move live", invariant=9)
 def live_migratable(facts: PlanFacts) -> Iterator[Violation]:
-    """Only running or paused vms without passthrough devices move live."""
+    """Only running or paused vms move live, and none that something of its own keeps from it."""
     for action, move in facts.moves:
         if move.kind is not ActionKind.LIVE_MIGRATE:
             continue
-        if not move.vm.migratable:
-            yield Violation(f"{_named(action)} can't move live (passthrough devices or the like)", action.vm)
+        if (why := live_blocker(move.vm)) is not None:
+            yield Violation(f"{_named(action)} can't move live: {why}", action.vm)
         if move.vm.state is VmState.SHUTOFF:
             yield Violation(f"{_named(action)} is shut off: nothing to move live", action.vm)
 
@@ -329,9 +329,11 @@ def live_in_time(facts: PlanFacts) -> Iterator[Violation]:
             yield Violation(why, move.action.vm)
 
 
-@rule("cold-migrate-allowed", "policy allows every cold migration", invariant=None)
+@rule(
+    "cold-migrate-allowed", "policy allows every cold migration, and nothing of the vms is in the way", invariant=None
+)
 def cold_migrate_allowed(facts: PlanFacts) -> Iterator[Violation]:
-    """Only vms that policy lets be stopped for it move cold."""
+    """Only vms that policy lets be stopped for it move cold, and that can be taken along whole."""
     for action, move in facts.moves:
         if move.kind is ActionKind.COLD_MIGRATE and (why := cold_blocker(move.vm, facts.policy)):
             yield Violation(f"{_named(action)}: {why}", action.vm)

@@ -13,7 +13,7 @@ from models.migration.estimate import (
     live_migration,
     stream_bandwidth,
 )
-from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected
+from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, live_blocker
 from models.plan import ActionKind
 from models.policy import Policy
 from models.risk_level import RiskLevel
@@ -107,11 +107,12 @@ def options_of(vm: Vm, source: Node, targets: tuple[Node, ...], policy: Policy) 
     blocker: str | None = None
     live: list[Option] = []
     if vm.state is not VmState.SHUTOFF:
-        if vm.migratable:
+        no_live = live_blocker(vm)
+        if no_live is None:
             live, blocker = _live_options(vm, source, targets, policy)
             moves += live
         else:
-            blocker = "passthrough devices or the like keep it from moving live"
+            blocker = no_live
     if not live:
         no_cold = cold_blocker(vm, policy)
         cold = [] if no_cold else _cold_options(vm, source, targets, policy)

@@ -26,7 +26,7 @@ from tools.clock import SystemClock
 from tools.journal.sqlite import SqliteJournal
 from tools.libvirt.node import LibvirtNode
 from tools.ports.hypervisor import Hypervisor
-from tools.ports.vms import VmObservation
+from tools.ports.vms import ImageRole, VmObservation
 
 pytestmark = pytest.mark.lab
 
@@ -147,7 +147,9 @@ def test_the_whole_vm_moves_is_archived_restored_and_wiped(place: Place):
     assert all(node.observe(place.vm) is None for node in place.nodes.values())
     restored = restore(place.hands, archive, "node-c", start=False)
     assert restored.seen is ObservedState.SHUTOFF
-    archived = {image.path: b"".join(read()) for image, read in place.store.images(archive) if image.mode is not None}
+    small = {image: b"".join(read()) for image, read in place.store.images(archive) if image.mode is not None}
+    assert len([image for image in small if image.role is ImageRole.BOOT]) == 2, "its kernel and initrd"
+    archived = {image.path: content for image, content in small.items() if image.role is not ImageRole.BOOT}
     assert len(archived) == 2
     assert place.state("node-c") == archived
     assert archived["/var/lib/libvirt/qemu/nvram/whole_VARS.fd"] != VARIABLES.read_bytes(), "the firmware wrote them"

@@ -124,6 +124,7 @@ def observe_disks(
                 image_bytes=image,
                 backing=backing,
                 chain=_chain(connection, backing, shared, pools) if backing else (),
+                pooled=volume is not None or disk.over_network,
             )
         )
     return tuple(observed)

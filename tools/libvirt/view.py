@@ -9,8 +9,12 @@ from dataclasses import dataclass
 import libvirt
 
 from models.errors import ActionFailed
-from models.fleet import Node, Vm
+from models.fleet import Node, Vm, VmState
+from tools.domain.inventory.handlers import take_inventory
+from tools.domain.inventory.resource import Inventory
+from tools.domain.inventory.whole import IO_ERROR, LibvirtState, whole_inventory
 from tools.domain.labels import read_attempt, read_labels, without_attempt
+from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
 from tools.domain.xml import parse_domain
 from tools.libvirt.compatibility import memory_stats
 from tools.libvirt.disks import observe_disks, observe_only_read, read_state, shared_by_pools
@@ -64,7 +68,7 @@ class LibvirtView:
 
         def read(connection: libvirt.virConnect) -> list[Vm]:
             pools = list_pools(connection)
-            vms: list[Vm] = []
+            vms: list[ListedVm] = []
             for domain in connection.listAllDomains(0):
                 try:
                     vm = self._vm(connection, domain, pools)
@@ -74,23 +78,25 @@ class LibvirtView:
                     raise
                 if vm is not None:
                     vms.append(vm)
-            return sorted(vms, key=lambda vm: vm.name)
+            return without_common_disks(vms)
 
         return self._access.query("its vms", read, seconds=60.0)
 
-    def _vm(self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[Pool]) -> Vm | None:
+    def _vm(self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[Pool]) -> ListedVm | None:
         if is_incoming(domain):
             return None
         xml = domain.XMLDesc(0)
         described, labels = parse_domain(xml), read_labels(xml)
         images = observe_disks(connection, domain, described, self._shared, pools)
-        return Vm(
+        state, reason = read_state(domain)
+        obstacles = obstacle_fields(self._inventory(domain, xml, state, reason, pools), images)
+        vm = Vm(
             uuid=described.uuid,
             name=described.name,
             node=self._name,
             memory_bytes=described.memory_bytes,
             vcpus=described.vcpus,
-            state=read_state(domain)[0],
+            state=state,
             priority=labels.priority,
             workload=labels.workload,
             disk_bytes=sum(disk.allocated_bytes for disk in images),
@@ -101,6 +107,27 @@ class LibvirtView:
             cold_archive_allowed=labels.cold_archive_allowed,
             probe=labels.probe,
             label_warning=labels.warning,
+            **obstacles,
+        )
+        return ListedVm(vm=vm, disks=images)
+
+    def _inventory(
+        self, domain: libvirt.virDomain, xml: str, state: VmState, reason: str, pools: list[Pool]
+    ) -> Inventory:
+        """Everything it names here, running and defined, and what libvirt keeps of it besides."""
+        storage = shared_by_pools(self._shared, pools)
+        persistent = domain.isPersistent() == 1
+        both = persistent and state is not VmState.SHUTOFF
+        return whole_inventory(
+            take_inventory(xml, storage),
+            take_inventory(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), storage) if both else None,
+            LibvirtState(
+                persistent=persistent,
+                snapshots=domain.snapshotNum(0),
+                checkpoints=_checkpoints(domain),
+                saved_memory=domain.hasManagedSaveImage(0) == 1,
+                paused_by_io_error=state is VmState.PAUSED and reason == IO_ERROR,
+            ),
         )
 
     def observe(self, uuid: str) -> VmObservation | None:

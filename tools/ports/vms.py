@@ -60,6 +60,8 @@ class DiskObservation:
     """the image below it that it needs; empty when it stands alone"""
     chain: tuple[BackingImage, ...] = ()
     """the images below it, nearest first, as far as storage pools hold them"""
+    pooled: bool = True
+    """a storage pool holds it, or its server does: only through one can it be read"""
 
 
 @dataclass(frozen=True, kw_only=True)

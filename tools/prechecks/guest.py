@@ -10,7 +10,7 @@ from models.plan import ActionKind
 from tools.domain.files import image_files
 from tools.domain.inventory.handlers import take_inventory
 from tools.domain.inventory.resource import Inventory, Outcome, ResourceKind
-from tools.domain.inventory.whole import LibvirtState, whole_inventory
+from tools.domain.inventory.whole import IO_ERROR, LibvirtState, whole_inventory
 from tools.domain.qcow2 import HEADER_BYTES, read_header
 from tools.ports.archives import ImageFile
 from tools.ports.hypervisor import Hypervisor
@@ -23,8 +23,6 @@ _HOW = {
     ActionKind.COLD_ARCHIVE: "be archived",
 }
 _STORED = (ResourceKind.DISK, ResourceKind.BACKING_IMAGE, ResourceKind.DATA_FILE, ResourceKind.MEDIUM)
-IO_ERROR = "I/O error"
-"""libvirt's reason of a guest paused by one, as VmObservation has it"""
 
 
 def inventory_of(node: Hypervisor, seen: VmObservation) -> Inventory:

@@ -232,6 +232,7 @@ class SimulatedStorage:
             image_bytes=len(image.content) if image else 0,
             backing=image.backing if image else "",
             chain=tuple(self._chain(image.backing)) if image else (),
+            pooled=image is not None or disk.over_network,
         )
 
     def only_read(self, domain: SimulatedDomain) -> tuple[OnlyReadFile, ...]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from models.errors import ActionFailed
-from models.fleet import Node, Vm
+from models.fleet import Node, Vm, VmState
+from tools.domain.inventory.handlers import take_inventory
+from tools.domain.inventory.resource import Inventory
+from tools.domain.inventory.whole import IO_ERROR, LibvirtState, whole_inventory
 from tools.domain.labels import read_labels
+from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import VmObservation
 from tools.simulated.domains import DomainAccess
@@ -27,11 +31,11 @@ class SimulatedView:
 
     def vms(self) -> list[Vm]:
         with self._access.answering() as machine:
-            return [
-                self._vm(uuid, domain)
-                for uuid, domain in sorted(machine.domains.items(), key=lambda item: item[1].described.name)
+            return without_common_disks(
+                ListedVm(vm=self._vm(uuid, domain), disks=self._storage.disks(domain))
+                for uuid, domain in machine.domains.items()
                 if not domain.incoming
-            ]
+            )
 
     def _vm(self, uuid: str, domain: SimulatedDomain) -> Vm:
         labels, described, disks = read_labels(domain.xml), domain.described, self._storage.disks(domain)
@@ -53,6 +57,7 @@ class SimulatedView:
             cold_archive_allowed=labels.cold_archive_allowed,
             probe=labels.probe,
             label_warning=labels.warning,
+            **obstacle_fields(_inventory(domain), disks),
         )
 
     def observe(self, uuid: str) -> VmObservation | None:
@@ -97,3 +102,18 @@ class SimulatedView:
     def running_xml(self, uuid: str) -> str:
         with self._access.domain(uuid) as domain:
             return domain.xml
+
+
+def _inventory(domain: SimulatedDomain) -> Inventory:
+    storage = SharedStorage(paths=(SHARED_DIRECTORY,))
+    return whole_inventory(
+        take_inventory(domain.xml, storage),
+        take_inventory(domain.defined_xml, storage) if domain.defined_xml and domain.active else None,
+        LibvirtState(
+            persistent=domain.persistent,
+            snapshots=domain.snapshots,
+            checkpoints=domain.checkpoints,
+            saved_memory=domain.saved_memory,
+            paused_by_io_error=domain.state is VmState.PAUSED and domain.reason == IO_ERROR,
+        ),
+    )

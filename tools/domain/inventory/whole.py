@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from models.plan import ActionKind
 from tools.domain.inventory.resource import (
     COPIED,
     PRESENT,
@@ -17,6 +16,8 @@ from tools.domain.inventory.resource import (
     refuses,
 )
 
+IO_ERROR = "I/O error"
+"""why libvirt says that a guest is paused, where it is that"""
 _LOST_BY_A_STOP = (ResourceKind.DISK, ResourceKind.DIRECTORY, ResourceKind.PERSISTENT_MEMORY)
 """kinds with content: what only the running guest has of them would be gone once it stops"""
 
@@ -138,12 +139,3 @@ def _kept_by_libvirt(state: LibvirtState) -> Iterator[Resource]:
     if state.paused_by_io_error:
         why = refuses("it is paused by an I/O error, and libvirt is told to move no guest with one")
         yield kept("I/O error", why, COPIED, COPIED)
-
-
-def obstacles(inventory: Inventory) -> dict[str, str | None]:
-    """By field of `Vm`: what keeps a guest from moving in each way."""
-    return {
-        "live_obstacle": inventory.obstacle(ActionKind.LIVE_MIGRATE),
-        "cold_obstacle": inventory.obstacle(ActionKind.COLD_MIGRATE),
-        "archive_obstacle": inventory.obstacle(ActionKind.COLD_ARCHIVE),
-    }

@@ -229,6 +229,21 @@ def passthrough_moves_live() -> Case:
     return scene, scene.plan_of(live("x", "a", "b"))
 
 
+def overlay_moves_live() -> Case:
+    scene = one_vm(live_obstacle="disk vda is an overlay")
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
+def directory_moves_cold() -> Case:
+    scene = one_vm(cold_obstacle="a directory of the host would be left behind")
+    return scene, scene.plan_of(cold("x", "a", "b"))
+
+
+def network_disk_is_archived() -> Case:
+    scene = one_vm(priority="low", cold_archive_allowed=True, archive_obstacle="its data is on a server")
+    return scene, scene.plan_of(archive("x", "a"))
+
+
 def stopped_moves_live() -> Case:
     scene = one_vm(state="shutoff")
     return scene, scene.plan_of(live("x", "a", "b"))
@@ -372,14 +387,17 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("anti-affinity", group_together_until_later),
     ("anti-affinity", group_arrives_together),
     ("live-migratable", passthrough_moves_live),
+    ("live-migratable", overlay_moves_live),
     ("live-migratable", stopped_moves_live),
     ("live-converges", never_converges),
     ("live-converges", converges_only_alone),
     ("live-downtime", pauses_too_long),
     ("live-in-time", too_long_for_the_time_limit),
     ("cold-migrate-allowed", cold_move_of_what_policy_keeps_running),
+    ("cold-migrate-allowed", directory_moves_cold),
     ("cold-migrate-allowed", cold_move_of_a_stopped_vm),
     ("archive-allowed", archive_without_consent),
+    ("archive-allowed", network_disk_is_archived),
     ("archive-allowed", archive_against_refusal),
     ("archive-allowed", archive_of_a_vm_with_a_broken_label),
     ("archive-allowed", archive_of_high_priority),

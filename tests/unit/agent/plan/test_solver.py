@@ -356,3 +356,39 @@ def test_an_unknown_node_can_not_be_named() -> None:
     scene = dying()
     with pytest.raises(ValueError, match="nowhere"):
         plan(scene.situation, asked=("nowhere",))
+
+
+OBSTACLES: list[tuple[str, dict[str, Any], ActionKind]] = [
+    (
+        "a server has its disks, so it leaves live",
+        {"archive_obstacle": "its data is on a server"},
+        ActionKind.LIVE_MIGRATE,
+    ),
+    (
+        "3D and snapshots keep it from moving live",
+        {"live_obstacle": "3D", "archive_obstacle": "a"},
+        ActionKind.COLD_MIGRATE,
+    ),
+    ("only the archive is left", {"live_obstacle": "l", "cold_obstacle": "c"}, ActionKind.COLD_ARCHIVE),
+    ("nothing is left", {"live_obstacle": "l", "cold_obstacle": "c", "archive_obstacle": "a"}, ActionKind.STAY),
+]
+
+
+@pytest.mark.parametrize(("_", "obstacles", "expected"), OBSTACLES, ids=[each[0] for each in OBSTACLES])
+def test_what_is_known_to_be_refused_is_not_planned_and_another_kind_is(
+    _: str, obstacles: dict[str, Any], expected: ActionKind
+) -> None:
+    assert kind(dying().vm("x", on="a", priority="low", cold_archive_allowed=True, **obstacles)) is expected
+
+
+def test_a_vm_that_stays_says_what_keeps_it() -> None:
+    scene = dying().vm(
+        "x", on="a", live_obstacle="passthrough pci device", cold_obstacle="another would be taken blindly"
+    )
+    reason = action(solve(scene), "x").reason
+    assert "passthrough pci device" in reason
+    assert "another would be taken blindly" in reason
+
+
+def test_a_stopped_vm_that_can_not_be_taken_along_whole_stays() -> None:
+    assert kind(dying().vm("x", on="a", state="shutoff", cold_obstacle="a disk of an NVMe drive")) is ActionKind.STAY

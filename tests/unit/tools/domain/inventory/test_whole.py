@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from scenes.definitions import ROOT, definition, disk
 
-from models.plan import ActionKind
 from tools.domain.inventory.handlers import take_inventory
 from tools.domain.inventory.resource import MOVES
-from tools.domain.inventory.whole import LibvirtState, definition_differences, obstacles, whole_inventory
+from tools.domain.inventory.whole import LibvirtState, definition_differences, whole_inventory
 from tools.ports.shared_storage import SharedStorage
 
 HOTPLUGGED = disk("<source file='/images/plugged.qcow2'/>").replace("vda", "sdb")
@@ -67,14 +66,3 @@ def test_what_libvirt_adds_to_a_running_guest_is_no_difference():
 )
 def test_what_libvirt_keeps_outside_the_definition_counts(state: LibvirtState, expected: str):
     assert refused(ROOT, ROOT, state) == expected
-
-
-def test_obstacles_by_field_of_the_fleet():
-    whole = whole_inventory(take_inventory(definition(ROOT)), None, LibvirtState(snapshots=1))
-    found = obstacles(whole)
-    assert found == {
-        "live_obstacle": whole.obstacle(ActionKind.LIVE_MIGRATE),
-        "cold_obstacle": None,
-        "archive_obstacle": None,
-    }
-    assert "1 snapshot" in str(found["live_obstacle"])
