@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -208,11 +209,26 @@ def anomaly_scores(healthy: Floats, rows: Floats, seed: int) -> Mapping[str, Flo
     order = np.argsort(values)[::-1]
     kept = int(np.searchsorted(np.cumsum(values[order]) / values.sum(), 0.95)) + 1
     directions = vectors[:, order[:kept]]
+    residual = ((asked - asked @ directions @ directions.T) ** 2).sum(axis=1)
     wood = IsolationForest(random_state=seed).fit(known)
     forest: Callable[[Floats], Floats] = wood.score_samples
+    points = known[np.sort(np.random.default_rng(seed).choice(len(known), min(3_000, len(known)), replace=False))]
+    near: Any = NearestNeighbors(n_neighbors=min(5, len(points))).fit(points)
+    nearest = cast("Floats", near.kneighbors(asked)[0]).mean(axis=1)
     return {
         "random": np.random.default_rng(seed).random(len(rows)),
         "max |z|": np.abs(asked).max(axis=1),
-        "PCA reconstruction": ((asked - asked @ directions @ directions.T) ** 2).sum(axis=1),
+        "PCA reconstruction": residual,
+        "PCA reconstruction, mean of 10": _trailing(residual),
+        "5 nearest neighbours": nearest,
+        "5 nearest neighbours, mean of 10": _trailing(nearest),
         "isolation forest": -forest(asked),
     }
+
+
+def _trailing(values: Floats, count: int = 10) -> Floats:
+    """Mean of the last `count` values."""
+    total = np.cumsum(np.r_[0.0, values])
+    end = np.arange(1, len(values) + 1)
+    start = np.maximum(end - count, 0)
+    return (total[end] - total[start]) / (end - start)
