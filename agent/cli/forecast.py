@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from models.forecast.learned.dataset import Dataset
 
@@ -47,7 +47,7 @@ def train(
 
     Minutes for tens of thousands of units; what is being done goes to standard error.
     """
-    from agent.cli.console import console, write_json
+    from agent.cli.console import console, note, write_json
     from models.errors import BadInput
     from models.forecast.learned.anomaly import train_anomaly
     from models.forecast.learned.train import TrainingSettings
@@ -67,6 +67,8 @@ def train(
                 data, horizons, until=moment, settings=TrainingSettings(jobs=_cores(jobs)), say=_progress(quiet)
             )
     save_model(output, model, key=sign_key)
+    if model.about.get("concentration"):
+        note(f"lifeboat: {model.about['concentration']}")
     if as_json:
         write_json({"model": str(output), **model.about})
         return
@@ -190,33 +192,56 @@ def backtest(
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Canary: shuffled labels; all must fall to chance.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", help="HTML page to write: budgets, calibration, cost, kinds of unit (the first split's)."
+        ),
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(
+            "--price",
+            min=0.0,
+            max=1.0,
+            help="Cost of a needless evacuation as a share of a failure's; default: the policy's drain.price.",
+        ),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", help="Policy file (YAML) that says that price.")] = None,
     jobs: Jobs = -1,
     backend: Backend = "threads",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the forecast on units and times it has not seen, beside the baselines, with intervals by unit."""
-    from agent.cli.console import console, write_json
+    from agent.cli.console import console, note, write_json
     from agent.cli.terminal.backtest_table import WIDTH, backtest_table
+    from agent.report.backtest_page import BacktestPage, write_backtest
     from models.errors import BadInput
     from models.forecast.learned import backtest as trials
     from models.forecast.learned.train import TrainingSettings
+    from models.forecast.learned.worth import described
 
+    cost = _price(price, policy)
     data = _read(dataset)
-    reports: list[dict[str, object]] = []
     if data.failures is None:
-        for trial in trials.run_anomaly(data):
-            reports.append({"unit": data.units[int(trial.unit[0])], "methods": trials.summarise(trial, rounds=0)})
+        if report is not None:
+            raise BadInput("--report needs failures.parquet: an anomaly score has no budget of evacuations to show")
+        reports: list[dict[str, object]] = [
+            {"unit": data.units[int(trial.unit[0])], "methods": trials.summarise(trial, rounds=0)}
+            for trial in trials.run_anomaly(data)
+        ]
     else:
         if train_until is None:
             raise BadInput("--train-until is needed: training stops there and testing begins")
-        span = _micros(horizon)
+        span, begins = _micros(horizon), time_option(train_until, "--train-until")
+        reports = []
         with _running_on(backend):
             for seed in range(seeds):
                 trial = trials.run(
                     data,
                     span,
-                    time_option(train_until, "--train-until"),
+                    begins,
                     trials.every_default(span) if every is None else _micros(every),
                     until=None if until is None else time_option(until, "--until"),
                     unseen=unseen,
@@ -225,15 +250,29 @@ def backtest(
                     shuffle=shuffle,
                     say=_progress(quiet, f"trial {seed + 1} of {seeds}: "),
                 )
-                counts = {"pairs": int(trial.failed.size), "failures": int(trial.failed.sum())}
-                reports.append(
-                    {"seed": seed, **counts, "misfit": trial.misfit, "methods": trials.summarise(trial, rounds=rounds)}
-                )
+                if seed == 0 and trial.concentrated:
+                    note(f"lifeboat: {trial.concentrated}")
+                reports.append(described(trial, span, cost, rounds=rounds) | {"seed": seed})
+                if seed == 0 and report is not None:
+                    methods = cast("Mapping[str, Mapping[str, object]]", reports[0]["methods"])
+                    write_backtest(BacktestPage(dataset.resolve().name, trial, span, cost, begins, methods), report)
     if as_json:
         write_json({"dataset": str(dataset), "horizon": horizon, "train_until": train_until, "trials": reports})
         return
-    for report in reports:
-        console().print(backtest_table(report), crop=False, width=WIDTH)
+    for one in reports:
+        console().print(backtest_table(one), crop=False, width=WIDTH)
+    if report is not None:
+        console().print(f"wrote {report}", soft_wrap=True)
+
+
+def _price(price: float | None, policy: Path | None) -> float:
+    """What a needless evacuation costs: as given, or as the policy says."""
+    if price is not None:
+        return price
+    from agent.documents import read_policy
+    from models.policy import Policy
+
+    return (Policy() if policy is None else read_policy(policy)).drain.price
 
 
 def _micros(text: str) -> int:

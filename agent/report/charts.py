@@ -1,55 +1,28 @@
 """The report's charts as inline SVG: the risk over time, the risk over horizons, the moves on a time line.
 
-matplotlib draws them; it is imported when a chart is asked for. Two things are changed in its output. Colours are drawn
-as stand-ins and become CSS variables, so that one page is light and dark. Texts are drawn as stand-ins and become
-escaped text afterwards, so that a vm's name never meets matplotlib's own markup (`$…$`) or its fonts' missing glyphs.
+`drawing` says how they become part of a page.
 """
 
 from __future__ import annotations
 
-import html
-import io
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from agent.report.drawing import ACCENT, COLD, DANGER, MUTED, PAPER, RULE, Texts, new_figure, to_svg
 from agent.report.report import Fate, MomentKind, Report, ReportKind, RiskLine, VmRow
 from models.base import parse_duration
 from models.plan import ActionKind
-from models.text import percent, seconds_in_words, visible
+from models.text import percent, seconds_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MAX_ROWS = 40
 """moves drawn; the table below the chart lists all of them"""
 MAX_NAMED_LINES = 5
 
-# Stand-in colour → CSS variable of the page.
-_INK, _MUTED, _RULE, _ACCENT, _DANGER, _COLD, _PAPER = (
-    "#010101", "#020202", "#030303", "#040404", "#050505", "#060606", "#070707",
-)  # fmt: skip
-_VARIABLES = {
-    _INK: "ink", _MUTED: "muted", _RULE: "rule", _ACCENT: "accent", _DANGER: "danger", _COLD: "cold", _PAPER: "paper",
-}  # fmt: skip
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800)
-_WIDTH_INCHES = 9.6
-
-
-class _Texts:
-    """Texts to put in after drawing; `put` returns the stand-in to draw."""
-
-    def __init__(self) -> None:
-        self._kept: list[str] = []
-
-    def put(self, text: str, limit: int = 60) -> str:
-        self._kept.append(html.escape(visible(text, limit)))
-        return f"@T{len(self._kept) - 1}@"
-
-    def fill_in(self, svg: str) -> str:
-        return re.sub(r"@T(\d+)@", lambda stand_in: self._kept[int(stand_in[1])], svg)
 
 
 def risk_chart(report: Report) -> str:
@@ -57,8 +30,8 @@ def risk_chart(report: Report) -> str:
     lines = [line for line in report.risk_lines if len(line.points) > 1]
     if not lines:
         return ""
-    texts = _Texts()
-    figure, axes = _new(2.9)
+    texts = Texts()
+    figure, axes = new_figure(2.9)
     first = min(line.points[0].time for line in lines)
     last = max([line.points[-1].time for line in lines] + [moment.time for moment in report.moments])
     span = max(1.0, (last - first).total_seconds())
@@ -71,15 +44,15 @@ def risk_chart(report: Report) -> str:
         # Moments seconds apart would cover each other: each takes the lowest row where its circle is free.
         row = next((r for r, used in enumerate(rows) if x - used > span * 0.032), len(rows))
         rows[row : row + 1] = [x]
-        colour = _DANGER if step.kind is MomentKind.NODE_LOST else _MUTED
+        colour = DANGER if step.kind is MomentKind.NODE_LOST else MUTED
         top = 1.10 + 0.115 * row
         axes.plot([x, x], [0, top], color=colour, linewidth=0.7, alpha=0.55, clip_on=False, zorder=1)
-        axes.plot([x], [top], "o", markersize=11, markerfacecolor=_PAPER, markeredgecolor=colour,
+        axes.plot([x], [top], "o", markersize=11, markerfacecolor=PAPER, markeredgecolor=colour,
                   markeredgewidth=0.8, clip_on=False, zorder=5)  # fmt: skip
         axes.text(x, top - 0.005, texts.put(str(number)), ha="center", va="center", fontsize=7.5, color=colour,
                   zorder=6)  # fmt: skip
     figure.subplots_adjust(top=0.93 - 0.075 * max(1, len(rows)))
-    return _svg(figure, texts, "risk", f"Risk over time of {len(lines)} nodes, with the trigger and each step")
+    return to_svg(figure, texts, "risk", f"Risk over time of {len(lines)} nodes, with the trigger and each step")
 
 
 def horizon_chart(report: Report) -> str:
@@ -87,8 +60,8 @@ def horizon_chart(report: Report) -> str:
     known = [node for node in report.nodes if node.probability and not node.unknown_why]
     if not known:
         return ""
-    texts = _Texts()
-    figure, axes = _new(2.7)
+    texts = Texts()
+    figure, axes = new_figure(2.7)
     _probability_axis(axes, report, texts)
     axes.set_xscale("log")
     seconds = {h: parse_duration(h).total_seconds() for node in known for h in node.probability}
@@ -97,7 +70,7 @@ def horizon_chart(report: Report) -> str:
     ticks = sorted(set(seconds.values()))
     axes.set_xticks(ticks, [texts.put(seconds_in_words(tick)) for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel(texts.put("fails within"), color=_MUTED)
+    axes.set_xlabel(texts.put("fails within"), color=MUTED)
     ranked = sorted(known, key=lambda node: node.at_trigger_horizon or 0.0, reverse=True)
     ends = _Spread(0.075)
     for rank, node in enumerate(ranked):
@@ -108,8 +81,8 @@ def horizon_chart(report: Report) -> str:
         if rank < MAX_NAMED_LINES:
             _name_line(axes, texts, node.name, ends.place(curve[-1][1]), colour)
     trigger = report.trigger
-    axes.plot([trigger.horizon_seconds], [trigger.probability], "D", markersize=6, color=_DANGER, zorder=4)
-    return _svg(figure, texts, "horizon", f"Probability of failing over the horizon, {len(known)} nodes")
+    axes.plot([trigger.horizon_seconds], [trigger.probability], "D", markersize=6, color=DANGER, zorder=4)
+    return to_svg(figure, texts, "horizon", f"Probability of failing over the horizon, {len(known)} nodes")
 
 
 def moves_chart(report: Report) -> str:
@@ -117,8 +90,8 @@ def moves_chart(report: Report) -> str:
     rows = [vm for vm in report.concerned if vm.planned not in (None, ActionKind.STAY)][:MAX_ROWS]
     if not rows:
         return ""
-    texts = _Texts()
-    figure, axes = _new(0.72 + 0.36 * len(rows))
+    texts = Texts()
+    figure, axes = new_figure(0.72 + 0.36 * len(rows))
     measured = report.kind is ReportKind.EVACUATION
     for index, vm in enumerate(rows):
         _draw_move(axes, texts, vm, index, measured)
@@ -127,8 +100,8 @@ def moves_chart(report: Report) -> str:
         for step in report.moments:
             x = (step.time - report.started_at).total_seconds()
             if step.kind is MomentKind.NODE_LOST and 0 <= x <= end * 2:
-                axes.axvline(x, color=_DANGER, linewidth=1.0, linestyle=(0, (4, 3)))
-                axes.text(x, -0.75, texts.put(step.label), ha="center", va="bottom", fontsize=8, color=_DANGER)
+                axes.axvline(x, color=DANGER, linewidth=1.0, linestyle=(0, (4, 3)))
+                axes.text(x, -0.75, texts.put(step.label), ha="center", va="bottom", fontsize=8, color=DANGER)
                 end = max(end, x)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), [texts.put(vm.name, 22) for vm in rows])
@@ -137,11 +110,11 @@ def moves_chart(report: Report) -> str:
     step = _step(end)
     ticks = [tick * step for tick in range(int(end / step) + 1)]
     axes.set_xticks(ticks, [texts.put(seconds_in_words(tick) if tick else "start") for tick in ticks])
-    axes.grid(axis="x", color=_RULE, linewidth=0.6)
+    axes.grid(axis="x", color=RULE, linewidth=0.6)
     axes.spines["left"].set_visible(False)
     figure.subplots_adjust(left=0.17, right=0.985, top=1 - 0.26 / figure.get_figheight(),
                            bottom=0.30 / figure.get_figheight())  # fmt: skip
-    return _svg(figure, texts, "moves", f"{len(rows)} moves on a time line, from the start of the evacuation")
+    return to_svg(figure, texts, "moves", f"{len(rows)} moves on a time line, from the start of the evacuation")
 
 
 def _ends(vm: VmRow) -> tuple[float, float]:
@@ -152,21 +125,21 @@ def _ends(vm: VmRow) -> tuple[float, float]:
     )
 
 
-def _draw_move(axes: Axes, texts: _Texts, vm: VmRow, index: int, measured: bool) -> None:
+def _draw_move(axes: Axes, texts: Texts, vm: VmRow, index: int, measured: bool) -> None:
     """One row: the estimate as an outline, and what was measured as a filled bar on it."""
-    colour = _COLD if vm.planned in (ActionKind.COLD_ARCHIVE, ActionKind.COLD_MIGRATE) else _ACCENT
+    colour = COLD if vm.planned in (ActionKind.COLD_ARCHIVE, ActionKind.COLD_MIGRATE) else ACCENT
     begin, took = vm.estimated_start_seconds, vm.estimated_seconds
     if not measured:
         axes.barh(index, took, left=begin, height=0.46, color=colour, alpha=0.85, linewidth=0)
         goes = f"→ {vm.target}" if vm.target else "→ archive"
-        axes.text(begin + took, index, _beside(texts, f"{goes}, {seconds_in_words(took)}"), va="center", color=_MUTED)
+        axes.text(begin + took, index, _beside(texts, f"{goes}, {seconds_in_words(took)}"), va="center", color=MUTED)
         return
-    axes.barh(index + 0.25, took, left=begin, height=0.13, facecolor="none", edgecolor=_MUTED, linewidth=0.7)
+    axes.barh(index + 0.25, took, left=begin, height=0.13, facecolor="none", edgecolor=MUTED, linewidth=0.7)
     if vm.started_seconds is None:
-        axes.text(0, index - 0.06, _beside(texts, "never tried"), va="center", color=_MUTED)
+        axes.text(0, index - 0.06, _beside(texts, "never tried"), va="center", color=MUTED)
         return
     good = vm.fate in (Fate.MOVED, Fate.ARCHIVED, Fate.MOVING)
-    colour = colour if good else _DANGER
+    colour = colour if good else DANGER
     lasted = vm.measured.seconds or 0.0
     axes.barh(index - 0.06, lasted, left=vm.started_seconds, height=0.40, color=colour, alpha=0.9, linewidth=0)
     silent = vm.measured.blackout_seconds if vm.measured.blackout_seconds is not None else vm.measured.downtime_seconds
@@ -175,10 +148,10 @@ def _draw_move(axes: Axes, texts: _Texts, vm: VmRow, index: int, measured: bool)
         label += f", silent {seconds_in_words(silent)}"
     if not good:
         label = f"{vm.outcome or vm.fate}, {label}" if vm.fate is not Fate.INDETERMINATE else f"indeterminate, {label}"
-    axes.text(vm.started_seconds + lasted, index - 0.06, _beside(texts, label), va="center", color=_MUTED)
+    axes.text(vm.started_seconds + lasted, index - 0.06, _beside(texts, label), va="center", color=MUTED)
 
 
-def _beside(texts: _Texts, label: str) -> str:
+def _beside(texts: Texts, label: str) -> str:
     return texts.put(f"\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}{label}")
 
 
@@ -204,11 +177,11 @@ class _Spread:
 
 def _style(evacuating: bool, rank: int) -> tuple[str, float]:
     if evacuating:
-        return _DANGER, 2.2
-    return (_ACCENT, 1.3) if rank < MAX_NAMED_LINES else (_RULE, 0.8)
+        return DANGER, 2.2
+    return (ACCENT, 1.3) if rank < MAX_NAMED_LINES else (RULE, 0.8)
 
 
-def _draw_lines(axes: Axes, lines: Sequence[RiskLine], first: datetime, span: float, texts: _Texts) -> None:
+def _draw_lines(axes: Axes, lines: Sequence[RiskLine], first: datetime, span: float, texts: Texts) -> None:
     ends = _Spread(0.085)
     ranked = sorted(lines, key=lambda line: (not line.evacuating, -max(p.probability for p in line.points)))
     for rank, line in enumerate(ranked):
@@ -221,77 +194,29 @@ def _draw_lines(axes: Axes, lines: Sequence[RiskLine], first: datetime, span: fl
     axes.set_xlim(0, span)
 
 
-def _name_line(axes: Axes, texts: _Texts, name: str, height: float, colour: str) -> None:
+def _name_line(axes: Axes, texts: Texts, name: str, height: float, colour: str) -> None:
     axes.text(1.012, height, texts.put(name, 16), transform=axes.get_yaxis_transform(), ha="left", va="center",
               color=colour, clip_on=False)  # fmt: skip
 
 
-def _probability_axis(axes: Axes, report: Report, texts: _Texts) -> None:
+def _probability_axis(axes: Axes, report: Report, texts: Texts) -> None:
     axes.set_ylim(0, 1.04)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0], [texts.put(f"{share} %") for share in (0, 25, 50, 75, 100)])
-    axes.grid(axis="y", color=_RULE, linewidth=0.6)
-    axes.axhline(report.trigger.probability, color=_DANGER, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
+    axes.grid(axis="y", color=RULE, linewidth=0.6)
+    axes.axhline(report.trigger.probability, color=DANGER, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
     horizon = seconds_in_words(report.trigger.horizon_seconds)
     label = texts.put(f"trigger: {percent(report.trigger.probability)} within {horizon}")
     axes.text(0.008, report.trigger.probability + 0.02, label, transform=axes.get_yaxis_transform(),
-              fontsize=8, color=_DANGER, va="bottom")  # fmt: skip
+              fontsize=8, color=DANGER, va="bottom")  # fmt: skip
 
 
 def _step(span: float) -> float:
     return next((float(step) for step in _STEPS if span / step <= 9), float(_STEPS[-1]))
 
 
-def _clock_axis(axes: Axes, first: datetime, span: float, texts: _Texts) -> None:
+def _clock_axis(axes: Axes, first: datetime, span: float, texts: Texts) -> None:
     step = _step(span)
     offset = (-first.timestamp()) % step
     ticks = [offset + step * n for n in range(int((span - offset) / step) + 1)]
     form = "%H:%M:%S" if step < 60 else "%H:%M" if span < 172_800 else "%d %b %H:%M"
     axes.set_xticks(ticks, [texts.put((first + timedelta(seconds=tick)).strftime(form)) for tick in ticks])
-
-
-def _new(height_inches: float) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), facecolor="none")
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot(facecolor="none")
-    figure.subplots_adjust(left=0.062, right=0.885, top=0.95, bottom=0.42 / height_inches)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(_RULE)
-    axes.tick_params(colors=_MUTED, labelcolor=_MUTED, length=3, width=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _svg(figure: Figure, texts: _Texts, salt: str, label: str) -> str:
-    """The figure as one `<svg>` element: no header, metadata or addresses, scalable, its colours CSS variables."""
-    from matplotlib import rc_context
-
-    for text in _texts_of(figure):
-        text.set_parse_math(False)
-        if text.get_fontsize() > 9:
-            text.set_fontsize(9)
-    out = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"lifeboat-{salt}"}):
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # ids of groups are the same in every figure and nothing points at them
-    svg = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg, count=2)
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg, count=2).replace("xlink:href", "href")
-    svg = re.sub(r'\sversion="1.1"', "", svg, count=1)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    svg = re.sub(r"font-family: [^;\"]*; ", "", svg)  # the page's own
-    head = f'<svg class="chart" role="img" aria-label="{html.escape(label)}"'
-    return re.sub(r"\n\s*\n", "\n", texts.fill_in(svg.replace("<svg", head, 1)))
-
-
-def _texts_of(figure: Figure) -> list[Any]:
-    from matplotlib.text import Text
-
-    return list(figure.findobj(Text))

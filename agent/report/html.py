@@ -46,13 +46,22 @@ _HOW = {
 
 def write_html(report: Report, path: Path) -> None:
     """Write the page; the file appears whole or not at all. Raises BadInput when the place can't be written."""
-    page = render_html(report)
+    write_page(path, render_html(report))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page that was rendered. Raises BadInput when the place can't be written."""
     try:
         write_atomically(path, page, mode=0o644)
     except OSError as error:
         raise BadInput(
             f"report {path} can't be written: {error.strerror or error}", hint="give a file in a folder that can be"
         ) from error
+
+
+def page_style() -> str:
+    """The style sheet of all pages."""
+    return (_TEMPLATES / "report.css").read_text(encoding="utf-8")
 
 
 def render_html(report: Report) -> str:
@@ -66,12 +75,12 @@ def render_html(report: Report) -> str:
     saved = [vm for vm in report.vms if vm.fate in (Fate.MOVED, Fate.ARCHIVED) and _was_lost(vm, report)]
     places = _places_after(report, dry)
     return (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             r=report,
             title=f"{'SIMULATED: ' if report.simulated else ''}lifeboat: {report.headline}",
-            css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 -- our own file
+            css=Markup(page_style()),  # noqa: S704 -- our own file
             dry=dry,
             horizons=sorted(
                 {h for node in shown for h in node.probability}, key=lambda h: parse_duration(h).total_seconds()
@@ -167,7 +176,8 @@ def _safe_output(value: Any) -> Any:
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """What renders the pages: every value is escaped and made visible."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

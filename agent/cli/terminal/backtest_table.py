@@ -10,16 +10,20 @@ from rich.table import Table
 
 WIDTH = 130
 """Columns of the terminal that seven methods take; also in a pipe."""
+_TITLE = ("seed", "unit", "pairs", "failures")
 MEASURES = (
     ("AP", "average_precision"),
     ("AP, 90 % by unit", "average_precision_90%"),
+    ("AP without the largest", "average_precision_without_largest"),
     ("recall@FPR 0.1 %", "recall_at_fpr_0.1%"),
     ("recall@FPR 1 %", "recall_at_fpr_1%"),
     ("top 0.1 %: precision", "precision_top_0.1%"),
     ("top 0.1 %: unit recall", "unit_recall_top_0.1%"),
     ("top 1 %: precision", "precision_top_1%"),
     ("top 1 %: unit recall", "unit_recall_top_1%"),
-    ("ECE", "ece"),
+    ("ECE, equal widths", "ece"),
+    ("ECE, equal counts", "ece_by_rank"),
+    ("forecast", "expected"),
     ("lead days 10/50/90 %", "lead_days_top_1%"),
     ("cost at 10/30/100/300", "cost_by_price_ratio"),
 )
@@ -30,9 +34,11 @@ def backtest_table(report: Mapping[str, object]) -> Table:
 
     methods = cast("Mapping[str, Mapping[str, Any]]", report["methods"])
     base = next(iter(methods.values()))["base_rate"]
-    facts = ", ".join(f"{name} {value}" for name, value in report.items() if name not in ("methods", "misfit"))
+    facts = ", ".join(f"{name} {value}" for name, value in report.items() if name in _TITLE)
+    kinds = cast("Mapping[str, str]", report.get("largest", {}))
+    largest = "".join(f"; the largest {name} is {value}" for name, value in kinds.items())
     warning = f"\nthe model does not fit the test units at the end: {report['misfit']}" if report.get("misfit") else ""
-    table = Table(title=f"{facts}, base rate {base:.4f}{warning}", title_justify="left", width=WIDTH)
+    table = Table(title=f"{facts}, base rate {base:.4f}{largest}{warning}", title_justify="left", width=WIDTH)
     table.add_column("", no_wrap=True)
     for name in methods:
         table.add_column(name, justify="right", overflow="fold")
@@ -49,4 +55,12 @@ def _cell(value: Any, key: str) -> str:
     if isinstance(value, list | tuple):
         numbers = cast("list[float]", value)
         return "–".join(f"{v:.3f}" for v in numbers) if "90%" in key else "/".join(f"{v:.1f}" for v in numbers)
-    return "–" if math.isnan(value) else f"{value:.5f}" if key == "ece" else f"{value:.3f}"
+    return (
+        "–"
+        if math.isnan(value)
+        else f"{value:.5f}"
+        if key in ("ece", "ece_by_rank")
+        else f"{value:.1f}"
+        if key == "expected"
+        else f"{value:.3f}"
+    )

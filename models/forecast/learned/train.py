@@ -22,6 +22,7 @@ from models.errors import BadInput
 from models.forecast.learned import evaluate, labels
 from models.forecast.learned.as_of import span_name
 from models.forecast.learned.calibrate import Calibration, at_level, fit_calibration
+from models.forecast.learned.concentration import concentration
 from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats, known_at
 from models.forecast.learned.ensemble import EnsembleSettings, fit_ensembles
 from models.forecast.learned.features import CHUNK, Builder, FeatureSpec, Matrix, plan
@@ -115,6 +116,7 @@ def train(
         "failures": int(past.failures.start.size) if past.failures is not None else 0,
         "horizons": [span_name(h) for h in wanted],
         "held_out": metrics,
+        "concentration": most.sentence if (most := concentration(past)) else "",
     }
     reference = take_reference(builder, begin, until, wanted[-1])
     return Forecast(spec, builder.names, tuple(steps), typical, about, reference)

@@ -67,6 +67,37 @@ def test_backtest_reports_the_model_beside_the_baselines(tmp_path: Path) -> None
     assert {"ece", "cost_by_price_ratio", "lead_days_top_1%", "unit_recall_top_1%", "base_rate"} <= set(row)
 
 
+def test_backtest_writes_a_page_that_needs_nothing_else(tmp_path: Path) -> None:
+    tables = frames(60, seed=1)
+    tables["units"] = tables["units"].with_columns(pl.col("model").replace("worse", "<b>worse</b>"))
+    known, page = _folder(tmp_path / "known", tables), tmp_path / "page.html"
+    words = ("backtest", known, "--horizon", "7d", "--train-until", CUT, "--every", "4d", "--unseen", "0.5")
+    trial = json.loads(_run(*words, "--bootstrap", "5", "--report", page, "--price", "0.5", "--json"))["trials"][0]
+    html = page.read_text(encoding="utf-8")
+    for heading in ("budget of evacuations", "mean what it says", "costs to act on it", "Beside other methods"):
+        assert heading in html
+    assert html.count("<svg") == 4
+    assert "<b>worse</b>" not in html
+    assert "<script" not in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    for spent in trial["budgets"]:
+        assert 0 <= spent["caught"] <= spent["failures"]
+        assert spent["saving"] == pytest.approx(spent["caught"] - 0.5 * spent["needless"])
+    assert trial["beside_the_best_peer"]["verdict"] in ("better", "worse", "cannot be told")
+
+
+def test_a_dataset_in_which_one_model_makes_up_most_failures_is_named_in_one_line(tmp_path: Path) -> None:
+    tables = frames(200, seed=3)
+    better = pl.col("model") == "better"
+    kept = tables["units"].filter(~better).get_column("unit").to_list()
+    tables["failures"] = tables["failures"].filter(pl.col("unit").is_in(kept))
+    known = _folder(tmp_path / "known", tables)
+    done = CliRunner().invoke(app, ["train", str(known), "--quiet", "-o", str(tmp_path / "model")])
+    lines = [line for line in done.stderr.splitlines() if "failures are of model worse" in line]
+    assert len(lines) == 1
+    assert "25% of the units" in lines[0]
+
+
 def test_anomaly_sets_take_the_same_commands(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     minutes, healthy = 3000, 2000
