@@ -61,19 +61,12 @@ def is_known_harmless(message: str) -> bool:
 
 _HINTS = tuple(
     (
-        b"ipmi|EDAC|achine |Memory failure|memory error|Hardware Error|AER: |I/O|dium error|target "
-        b"error|allocation error|offline|Add. Sense|Sense Key|"
-        b"hostbyte=DID_|nvme|md/raid|EXT4-fs|XFS|BTRFS|Aborting journal|Device: /dev|NETDEV|ink|"
-        b"temperature|Temperature|Linux version|: disable|Emask|resetting|"
-        b"softreset|COMRESET|failed command|giving up|mc_event: |mce_record|memory_failure|_event: "
-        b"|PCIe|NMI|DPC: |pciehp|Xid|LOCKUP|lockup|rcu|blocked for|"
-        b"panic|hpsa|smartpqi|megaraid|mpt2sas|mpt3sas|aacraid|AAC|qla2xxx|lpfc|ncorrectable I/O|"
-        b"class=|imeout|imed out|TX |Tx |tx |Adapter|adapter|mlx|bnxt|"
-        b"unrecoverable|now running without|event detected|offlining|dead device|USB disconnect|"
-        b"Attached SCSI|BERT|CPUs|mcelog|rasdaemon|smartd|zed|mdadm|"
-        b"error, dev|_STATUS[|waited|"
-        b"VD |Predictive|restarted|Reset successful|device-mapper|JBD2|corruption|"
-        b"Rebuild failed|reset failed|MC assert|Unit Hang|Device offlined|fatal"
+        b"ipmi|EDAC|rror|achine |Memory failure|corruption|AER: |I/O|ffline|Sense|hostbyte=DID_|nvme|md/raid|EXT4-fs|XFS|BTRFS|"
+        b"ournal|NETDEV|ink|emperature|Linux version|isable|Emask|reset|RESET|giving up|_event: |mce_record|PCIe|NMI|DPC: |"
+        b"pciehp|Xid|lockup|LOCKUP|blocked for|stall|offlining|Device: |panic|hpsa|smartpqi|megaraid|mpt2sas|mpt3sas|"
+        b"aacraid|AAC|qla2xxx|lpfc|class=|imeout|imed out|tx hang|Unit Hang|"
+        b"dapter|mlx|bnxt|unrecoverable|now running without|event detected|dead device|USB disconnect|Attached|BERT|CPUs|mcelog|"
+        b"rasdaemon|smartd|zed|mdadm|_STATUS[|waited|device-mapper|JBD2|ailed|MC assert|atal|Machine|exceed"
     ).split(b"|")
 )
 """What every pattern's line contains, and the tags of the programs that speak for the hardware."""
