@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
 from agent.actions.attempt import AttemptContext, AttemptResult
+from agent.actions.autostart import hold_autostart
 from agent.actions.shutdown import put_back, stop
 from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, ObservedState
@@ -41,6 +42,10 @@ def cold_archive(ctx: AttemptContext) -> AttemptResult:
 
     ctx.record_intent(initial)
     started = clock.monotonic()
+    try:
+        hold_autostart(ctx, source, initial)
+    except LifeboatError as error:
+        return put_back(ctx, source, error.message, error.code, was=initial.state)
     if initial.state is VmState.RUNNING:
         unstopped = stop(ctx, source)
         if unstopped is not None:
@@ -89,9 +94,12 @@ def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -
         kept += f"; not in the archive: {', '.join(left_out)}"
     elif ctx.policy.archive.release_source is SourceRelease.UNDEFINE and view.seen is ObservedState.SHUTOFF:
         ctx.record(SourceUndefineIntended(why="archive verified"))
-        ctx.hands.node(action.source).undefine(ctx.vm.uuid, with_snapshots=True)
+        try:
+            ctx.hands.node(action.source).undefine(ctx.vm.uuid, with_snapshots=True)
+            kept = f"its definition was removed from {action.source}, its disks stay"
+        except LifeboatError as error:  # the archive is whole all the same
+            kept += f"; the definition could not be removed: {error.message}"
         view = ctx.hands.observe(action.source, ctx.vm.uuid)
-        kept = f"its definition was removed from {action.source}, its disks stay"
     return AttemptResult(
         AttemptOutcome.DONE,
         f"{ctx.label}: archived as {entry.id}, every byte read back and matched; {kept}",

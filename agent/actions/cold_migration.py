@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
 from agent.actions.attempt import AttemptContext, AttemptResult
+from agent.actions.autostart import hold_autostart
 from agent.actions.image_copy import already_there, image_sha256, put_image
 from agent.actions.shutdown import indeterminate, put_back, stop
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError
@@ -56,6 +57,10 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
     try:
         copied = sum(_copy(ctx, source, target, image) for image in below)
         _put_small_files(ctx, target, boot_files)  # nothing writes to them while it runs
+    except LifeboatError as error:
+        return _roll_back(ctx, initial, error.message, error.code)
+    try:
+        hold_autostart(ctx, source, initial)
     except LifeboatError as error:
         return _roll_back(ctx, initial, error.message, error.code)
     stopping = clock.monotonic()
@@ -106,14 +111,19 @@ def _finish(ctx: AttemptContext, initial: VmObservation, measured: Measured) -> 
     at_target = ctx.hands.observe(action.target, initial.uuid)
     if at_target.seen is not wanted:
         return indeterminate(ctx, f"{action.target} shows it {at_target.seen}, expected {wanted}")
-    at_source = ctx.hands.observe(action.source, initial.uuid)
+    at_source, why = ctx.hands.observe(action.source, initial.uuid), ""
     if at_source.seen is ObservedState.SHUTOFF:
         ctx.record(SourceUndefineIntended(why=f"{wanted} on {action.target}"))
-        with suppress(LifeboatError):
+        try:
             ctx.hands.node(action.source).undefine(initial.uuid, with_snapshots=True)
+        except LifeboatError as error:
+            why = error.message
         at_source = ctx.hands.observe(action.source, initial.uuid)
     if at_source.seen is not ObservedState.ABSENT:
-        return indeterminate(ctx, f"{wanted} on {action.target}, and {action.source} shows it {at_source.seen}")
+        because = f": {why}" if why else ""
+        return indeterminate(
+            ctx, f"{wanted} on {action.target}, and {action.source} shows it {at_source.seen}{because}"
+        )
     return AttemptResult(
         AttemptOutcome.DONE,
         f"{ctx.label}: {wanted} on {action.target}, gone from {action.source}",

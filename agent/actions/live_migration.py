@@ -6,6 +6,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from agent.actions.attempt import AttemptContext, AttemptResult
+from agent.actions.autostart import hold_autostart
 from agent.actions.dirty_rate_probe import MigrationForecast, probe_and_estimate
 from agent.actions.disk_throttle import restore_limits, throttled_disks
 from agent.actions.migrated_disks import make_images, settle_old_images
@@ -70,6 +71,12 @@ def live_migrate(ctx: AttemptContext) -> AttemptResult:
     source.tag_attempt(initial.uuid, ctx.id)
     try:
         make_images(ctx, target, initial)
+    except LifeboatError:
+        ctx.remove_created()
+        ctx.clear_attempt_tag(ctx.hands.observe(action.source, initial.uuid))
+        raise
+    try:
+        hold_autostart(ctx, source, initial)
     except LifeboatError:
         ctx.remove_created()
         ctx.clear_attempt_tag(ctx.hands.observe(action.source, initial.uuid))

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from agent.actions.attempt import AttemptContext, AttemptResult, Progress
+from agent.actions.autostart import settle_autostart
 from agent.actions.cleanup import left_behind
 from agent.actions.cleanup import sweep as remove_left_behind
 from agent.actions.cold_archive import cold_archive, recover_cold_archive
@@ -16,6 +17,7 @@ from agent.actions.cold_migration import cold_migrate, recover_cold_migrate
 from agent.actions.disk_throttle import sweep, unrestored_limits
 from agent.actions.live_migration import live_migrate, recover_live_migrate
 from agent.actions.resources import Resources
+from agent.actions.shutdown import late_stops, settle_late_stops
 from agent.state.requests import unfinished
 from models.errors import Indeterminate, LifeboatError, Refused
 from models.evacuation import Attempt, AttemptOutcome, ObservedState
@@ -61,6 +63,7 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Attem
         ending = _after_error(
             ctx, f"{ctx.label}: unexpected {type(error).__name__}: {error}", "unexpected", AttemptOutcome.FAILED
         )
+    ending = settle_autostart(ctx, ending)
     attempt = Attempt(
         id=ctx.id,
         action=ctx.action,
@@ -138,6 +141,7 @@ def needs_recovery(journal: Journal) -> bool:
         or journal.locks()
         or unrestored_limits(journal)
         or left_behind(journal)
+        or late_stops(journal)
     )
 
 
@@ -166,6 +170,7 @@ def recover_attempts(
             hands.journal.unlock(vm, attempt_id)
     sweep(hands)
     remove_left_behind(hands)
+    settle_late_stops(hands)
     return recovered
 
 

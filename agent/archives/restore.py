@@ -88,6 +88,11 @@ def restore(
             f"{what} was defined on node {node} and shows {view.seen}, expected {wanted}",
             hint=f"look with `virsh domstate {uuid}` on {node}; the archive is untouched",
         )
+    if store.autostart(archive_id):
+        try:
+            target.set_autostart(uuid, True)
+        except LifeboatError as error:
+            tell(f"its autostart could not be set on {node}: {error.message}")
     return view
 
 

@@ -337,7 +337,8 @@ def _mentions(message: str) -> str:
     """What a message names: nodes, commands to type, and what state it says the vm is left in. Wording is not pinned."""
     nodes = sorted(set(re.findall(r"\bnode-[abc]\b", message)))
     commands = sorted(set(re.findall(r"`(virsh [a-z-]+|lifeboat [a-z]+)", message)))
-    state = [words for words in ("stays locked", "as it was found", "expired", "has changed") if words in message]
+    told = ("stays locked", "as it was found", "was stopped for", "expired", "has changed")
+    state = [words for words in told if words in message]
     return "it names " + (", ".join([*nodes, *(f"`{c}`" for c in commands), *(f"“{s}”" for s in state)]) or "nothing")
 
 

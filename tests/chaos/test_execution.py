@@ -104,7 +104,7 @@ def test_a_copy_that_fails_starts_the_vm_again_where_it_was(world: World, monkey
     attempt = evacuation.attempt_for(world.batch)
     assert attempt is not None
     assert attempt.outcome is AttemptOutcome.FAILED
-    assert "as it was found" in attempt.message
+    assert "was stopped for" in attempt.message
     assert world.fleet.running_on(world.batch) == ["a"]
     world.check_nothing_lost_or_doubled()
 

@@ -85,6 +85,8 @@ class Manifest(Value):
     encryption: Encryption | None = None
     account: tuple[str, ...] = ()
     """what its definition names on a host, and what became of each for this archive, one line each"""
+    autostart: bool = False
+    """it started by itself when its node came up"""
     left_out: tuple[str, ...] = ()
     """what of the vm is not in the archive, in words, such as a snapshot's memory file"""
 

@@ -62,6 +62,9 @@ class ArchiveReader:
         manifest, _ = self._require(archive_id)
         return tuple(self._open(manifest, xml, f"snapshot {number}") for number, xml in enumerate(manifest.snapshots))
 
+    def autostart(self, archive_id: str) -> bool:
+        return self._require(archive_id)[0].autostart
+
     def left_out(self, archive_id: str) -> tuple[str, ...]:
         return self._require(archive_id)[0].left_out
 

@@ -202,6 +202,7 @@ class FsspecArchiveStore(ArchiveReader):
             sealed_as=begun.sealed_as,
             encryption=Encryption(key_id=self._cipher.key_id) if self._cipher else None,
             account=tuple(account),
+            autostart=vm.autostart,
             left_out=tuple(left_out),
         )
         self._remove_except(

@@ -59,6 +59,9 @@ class LibvirtLifecycle:
 
         self._access.change("stopping", uuid, shut_down)
 
+    def set_autostart(self, uuid: str, on: bool) -> None:
+        self._access.change("setting the autostart of", uuid, lambda domain: domain.setAutostart(int(on)))
+
     def power_off(self, uuid: str) -> None:
         self._access.change("powering off", uuid, lambda d: d.destroy() if d.isActive() else 0)
 
@@ -111,7 +114,9 @@ class LibvirtLifecycle:
             if parse_domain(domain.XMLDesc(0)).tpm:
                 flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
             if with_snapshots:
-                flags |= libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+                flags |= (
+                    libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+                )
             domain.undefineFlags(flags)
 
         self._access.change("undefining", uuid, undefine)

@@ -85,6 +85,7 @@ class LibvirtNode:
         self.running_xml = view.running_xml
         self.define = lifecycle.define
         self.undefine = lifecycle.undefine
+        self.set_autostart = lifecycle.set_autostart
         self.tag_attempt = lifecycle.tag_attempt
 
         # what it can take, and who it proves to be

@@ -160,6 +160,7 @@ class LibvirtView:
                     state_reason=reason,
                     saved_memory=domain.hasManagedSaveImage(0) == 1,
                     snapshots=domain.snapshotNum(0),
+                    autostart=domain.isPersistent() == 1 and domain.autostart() == 1,
                     nvram=described.nvram,
                     tpm=described.tpm,
                     checkpoints=_checkpoints(domain),

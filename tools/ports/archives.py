@@ -132,6 +132,10 @@ class ArchiveStore(Protocol):
 
     def snapshots(self, archive_id: str) -> tuple[str, ...]: ...
 
+    def autostart(self, archive_id: str) -> bool:
+        """Whether libvirt started it by itself when its node came up."""
+        ...
+
     def left_out(self, archive_id: str) -> tuple[str, ...]:
         """What of the vm is not in it, in words."""
         ...

@@ -43,8 +43,12 @@ class Hypervisor(Platform, Compatibility, LiveMigration, Storage, Protocol):
     def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
         """Remove the definition of a shut-off vm; disks, UEFI variables and TPM state stay.
 
-        `with_snapshots`: what libvirt knows of its snapshots goes too (their data stays in the images). Raises
+        `with_snapshots`: what libvirt knows of its snapshots and checkpoints goes too (their data stays in the images). Raises
         ActionFailed when it is not shut off, or when snapshots or saved memory would be lost with it."""
+        ...
+
+    def set_autostart(self, uuid: str, on: bool) -> None:
+        """Whether libvirt starts the vm by itself when the node comes up. Raises ActionFailed."""
         ...
 
     def tag_attempt(self, uuid: str, attempt: str | None) -> None:

@@ -126,6 +126,8 @@ class VmObservation:
     saved_memory: bool = False
     """shut off with its memory in a managed save image: a copy of the disks alone would lose it"""
     snapshots: int = 0
+    autostart: bool = False
+    """libvirt starts it when the node comes up: a second copy, if it lives elsewhere by then"""
     nvram: str | None = None
     """file with the UEFI variables, outside the disks"""
     tpm: bool = False

@@ -117,6 +117,7 @@ class SimulatedFleet(Timeline):
         backing: str = "",
         uefi: bool = False,
         tpm: bool = False,
+        autostart: bool = False,
     ) -> str:
         """Its uuid. Each entry of `disk_bytes` makes a raw disk that holds that much; with `backing`, each is an overlay
         over that image."""
@@ -144,7 +145,9 @@ class SimulatedFleet(Timeline):
             machine.state_files[f"{NVRAM_DIRECTORY}/{name}_VARS.fd"] = self._random.randbytes(1000)
         if tpm:
             machine.state_files[f"{TPM_DIRECTORY}/{identity}/tpm2/tpm2-00.permall"] = self._random.randbytes(1000)
-        machine.domains[identity] = SimulatedDomain(xml=xml, described=parse_domain(xml), state=state)
+        machine.domains[identity] = SimulatedDomain(
+            xml=xml, described=parse_domain(xml), state=state, autostart=autostart
+        )
         self.guests[identity] = Guest(dirty_bytes_per_second, stop_seconds)
         return identity
 
@@ -206,9 +209,10 @@ class SimulatedFleet(Timeline):
             self._judge_all()
 
     def revive_node(self, name: str) -> None:
-        """Power comes back; no guest starts by itself."""
+        """Power comes back; guests with autostart start by themselves."""
         with self.lock:
             self.machines[name].powered = True
+            self._autostart(name)
 
     def cut_off(self, *names: str) -> None:
         """lifeboat can't reach these nodes any more. Their guests and migrations go on."""
@@ -252,9 +256,20 @@ class SimulatedFleet(Timeline):
 
     def start_libvirtd(self, name: str) -> None:
         """As libvirtd does on its start, it gives up an outgoing migration that had not switched over, and removes a
-        guest that was still arriving."""
+        guest that was still arriving. Guests with autostart that are off are started: older versions do that at every
+        start of the daemon, newer ones once a boot."""
         with self.lock:
             self.machines[name].libvirtd = True
+            self._autostart(name)
+
+    def _autostart(self, name: str) -> None:
+        machine = self.machines[name]
+        if not (machine.powered and machine.libvirtd):
+            return
+        for uuid, domain in machine.domains.items():
+            if domain.autostart and not domain.active and not domain.incoming:
+                domain.state, domain.reason, domain.saved_memory = VmState.RUNNING, "", False
+                self.note_running(uuid)
 
     def restart_libvirtd(self, name: str) -> None:
         self.stop_libvirtd(name)

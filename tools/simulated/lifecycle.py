@@ -38,6 +38,10 @@ class SimulatedLifecycle:
             ):
                 domain.stops_at = self._fleet.clock.monotonic() + seconds
 
+    def set_autostart(self, uuid: str, on: bool) -> None:
+        with self._access.domain(uuid) as domain:
+            domain.autostart = on
+
     def power_off(self, uuid: str) -> None:
         with self._access.domain(uuid) as domain:
             if domain.active:
@@ -83,7 +87,11 @@ class SimulatedLifecycle:
 
     def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
         with self._access.domain(uuid) as domain:
-            if domain.active or domain.saved_memory or (domain.snapshots and not with_snapshots):
+            if (
+                domain.active
+                or domain.saved_memory
+                or ((domain.snapshots or domain.checkpoints) and not with_snapshots)
+            ):
                 raise ActionFailed(
                     f"vm {uuid} on node {self._name} is not shut off, or something would be lost: its definition stays",
                     hint="look who started it",

@@ -69,6 +69,7 @@ class SimulatedDomain:
     attempt: str | None = None
     saved_memory: bool = False
     snapshots: int = 0
+    autostart: bool = False
     io_limits: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     """of the running guest, as set"""
     max_downtime: float = 0.3

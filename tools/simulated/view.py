@@ -77,6 +77,7 @@ class SimulatedView:
                 state_reason=domain.reason,
                 saved_memory=domain.saved_memory,
                 snapshots=domain.snapshots,
+                autostart=domain.autostart,
                 nvram=domain.described.nvram,
                 tpm=domain.described.tpm,
                 checkpoints=domain.checkpoints,

@@ -52,6 +52,23 @@ class ShutdownIntended(Record):
     KIND = "shut-down"
 
 
+class ShutdownOutstanding(Record):
+    """It was asked to stop, did not in the time that policy gives, and was left running: it may still stop, and is started
+    again then."""
+
+    KIND = "shut-down-outstanding"
+    node: str
+    vm: str
+    """uuid"""
+
+
+class ShutdownSettled(Record):
+    """What became of a guest that was asked to stop and left running."""
+
+    KIND = "shut-down-settled"
+    how: str
+
+
 class PowerOffIntended(Record):
     """Its plug is to be pulled: it did not stop in the time that policy gives."""
 
@@ -65,6 +82,20 @@ class RestartIntended(Record):
     node: str
     because: str
     """what went wrong with the move"""
+
+
+class AutostartHeld(Record):
+    """The source's libvirt is to start the vm by itself no more: after the move that would be a second copy."""
+
+    KIND = "autostart-held"
+    node: str
+
+
+class AutostartGiven(Record):
+    """Where the vm lives now, it is to start by itself again, as its owner had it."""
+
+    KIND = "autostart-given"
+    node: str
 
 
 class TagLeft(Record):
