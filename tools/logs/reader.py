@@ -37,6 +37,7 @@ _DISK_NAME = re.compile(
     r"\bsd (?P<hctl>(?P<host>\d+):\d+:\d+:\d+): \[(?P<name>sd[a-z]{1,3})\](?P<removable>.*removable)?"
 )
 _NIC_NAME = re.compile(r"^[\w-]+ (?P<device>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]):? (?P<name>[A-Za-z]\w{2,14}): ")
+_USB_NIC = re.compile(r"^(?:cdc_\w+|rndis_host|r8152|ax88\w+|asix|smsc\w+) [\d.:-]+ (?P<name>[A-Za-z]\w{2,14}): ")
 _USB_GONE = re.compile(r"^usb [\d.-]+: USB disconnect")
 _USB_PULLED = timedelta(seconds=60)
 """Errors of a disk this soon after something was pulled from USB are of what was pulled."""
@@ -84,6 +85,7 @@ class LineReader:
         self._nics: dict[str, str] = {}
         """by PCI address"""
         self._removable: set[str] = set()
+        self._usb_nics: set[str] = set()
         self._usb_gone: datetime | None = None
 
     def read(self, tag: str, message: str, at: datetime) -> list[tuple[datetime, Match]]:
@@ -114,8 +116,10 @@ class LineReader:
 
     def named(self, event: HardwareEvent) -> HardwareEvent:
         """The event with its disk's or interface's name, where a line had only a number and other lines tell the name."""
-        if event.component is Component.NETWORK and event.part in self._nics:
-            return event.model_copy(update={"part": self._nics[event.part]})
+        if event.component is Component.NETWORK:
+            name = self._nics.get(event.part, event.part)
+            part_class = PartClass.USB_NIC if name in self._usb_nics else event.part_class
+            return event.model_copy(update={"part": name, "part_class": part_class})
         if event.component is not Component.STORAGE:
             return event
         name = self._disks.get(event.part)
@@ -150,6 +154,10 @@ class LineReader:
             self._disks[found["hctl"]] = found["name"]
             if found["removable"]:
                 self._removable.add(found["name"])
+            return
+        found = _USB_NIC.match(message)
+        if found is not None:
+            self._usb_nics.add(found["name"])
             return
         found = _NIC_NAME.match(message)
         if found is not None:

@@ -65,7 +65,8 @@ _HINTS = tuple(
         b"ournal|NETDEV|ink|emperature|Linux version|isable|Emask|reset|RESET|giving up|_event: |mce_record|PCIe|NMI|DPC: |"
         b"pciehp|Xid|lockup|LOCKUP|blocked for|stall|offlining|Device: |panic|hpsa|smartpqi|megaraid|mpt2sas|mpt3sas|"
         b"aacraid|AAC|qla2xxx|lpfc|class=|imeout|imed out|tx hang|Unit Hang|"
-        b"dapter|mlx|bnxt|unrecoverable|now running without|event detected|dead device|USB disconnect|Attached|BERT|CPUs|mcelog|"
+        b"dapter|mlx|bnxt|unrecoverable|now running without|event detected|dead device|USB disconnect|cdc_|rndis|"
+        b"Attached|BERT|CPUs|mcelog|"
         b"rasdaemon|smartd|zed|mdadm|_STATUS[|waited|device-mapper|JBD2|ailed|MC assert|atal|Machine|exceed"
     ).split(b"|")
 )

@@ -89,6 +89,14 @@ def test_an_adapter_without_its_name_gets_it_from_other_lines() -> None:
     )} == {"ens1f0np0"}  # fmt: skip
 
 
+def test_an_interface_of_a_usb_driver_is_known_whatever_its_name() -> None:
+    assert read(
+        "cdc_ether 1-14.3:2.0 eth5: register 'cdc_ether' at usb-0000:00:14.0-14.3, CDC Ethernet Device",
+        "rndis_host 1-14:1.0 eth6: NIC Link is Down",
+        "eth5: Link is Down",
+    ) == [("link-down", "warning", "eth6", "usb-nic"), ("link-down", "warning", "eth5", "usb-nic")]
+
+
 def test_a_stick_that_was_pulled_is_no_disk_of_the_node() -> None:
     error = "I/O error, dev sdx, sector 314642760 op 0x1:(WRITE) flags 0x800 phys_seg 1 prio class 2"
     assert read("usb 3-9: USB disconnect, device number 14", "sd 8:0:0:0: rejecting I/O to offline device", error) == [
