@@ -82,7 +82,7 @@ class Bench:
             )
             for name in BETWEEN
         }  # fmt: skip
-        self.hands = Resources(self.nodes, SystemClock(), open_journal(directory), ask_guest=PROBES)
+        self.hands = Resources(nodes=self.nodes, clock=SystemClock(), journal=open_journal(directory), ask_guest=PROBES)
         self.guest = CALM
         for node in lab.nodes:
             for name, state in guests.where(lab, node).items():
@@ -133,7 +133,15 @@ class Bench:
         ended: list[Attempt] = []
 
         def run() -> tuple[str, str]:
-            ctx = AttemptContext(uuid.uuid4().hex, "bench", action, vm, policy, self.hands, lambda _: None)
+            ctx = AttemptContext(
+                id=uuid.uuid4().hex,
+                evacuation="bench",
+                action=action,
+                vm=vm,
+                policy=policy,
+                hands=self.hands,
+                on_progress=lambda _: None,
+            )
             ended.append(run_attempt(ctx))
             return str(ended[0].outcome), ended[0].message
 

@@ -44,7 +44,7 @@ class Tier(StrEnum):
         return list(Tier).index(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TierAssessment:
     """What one look says is worth doing with one node."""
 
@@ -58,7 +58,7 @@ class TierAssessment:
     """what a person reads, with the figures"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NodeTier:
     """Where one node is, and since when."""
 
@@ -72,15 +72,20 @@ class NodeTier:
     """cordoned because nothing was known: left as soon as something is"""
 
 
-def assess_tier(standing: NodeRisk, vms: Iterable[Vm], policy: Policy) -> TierAssessment:
+def assess_tier(node_risk: NodeRisk, vms: Iterable[Vm], policy: Policy) -> TierAssessment:
     """What is worth doing with a node that stands so and holds these vms.
 
     Example: P(2h) 0.3 with one high-priority vm that can move live, at the default prices: worth a drain (0.3 of 100 saved for
     0.25 of 100 and an effort of 1), not worth an evacuation (0.5 of 100).
     """
-    if standing.level is RiskLevel.UNKNOWN or standing.usable_risk is None:
-        return TierAssessment(Tier.CORDON, Tier.CORDON, False, f"{standing.why}: takes no vms, unknown is not healthy")
-    vms, risk = list(vms), standing.usable_risk
+    if node_risk.level is RiskLevel.UNKNOWN or node_risk.usable_risk is None:
+        return TierAssessment(
+            tier=Tier.CORDON,
+            upheld=Tier.CORDON,
+            known=False,
+            why=f"{node_risk.why}: takes no vms, unknown is not healthy",
+        )
+    vms, risk = list(vms), node_risk.usable_risk
     live = sum(policy.weights.of(vm.priority) for vm in vms if vm.migratable and vm.state is VmState.RUNNING)
     prices = _Prices(
         policy.trigger.probability if vms else math.inf,
@@ -91,15 +96,15 @@ def assess_tier(standing: NodeRisk, vms: Iterable[Vm], policy: Policy) -> TierAs
     near, far = policy.trigger.horizon.total_seconds(), policy.drain.horizon.total_seconds()
     soon, later = risk.within(near), risk.within(far)
     entered, upheld = prices.worth(soon, later), lasting.worth(soon, later)
-    told = _tell(entered, soon, later, prices.drain, vms, policy)
+    why = _describe(entered, soon, later, prices.drain, vms, policy)
     if risk.misfit:
         ceiling, full = Tier(policy.forecast.misfit_ceiling.value), entered
         known_soon, known_later = risk.trusted_within(near), risk.trusted_within(far)
         entered = _stronger(prices.worth(known_soon, known_later), prices.capped(soon, later, ceiling))
         upheld = _stronger(lasting.worth(known_soon, known_later), lasting.capped(soon, later, ceiling))
         if entered is not full:
-            told += f"; but {risk.misfit}: {entered} at most, documented limits alone give {percent(known_soon)}"
-    return TierAssessment(entered, _stronger(entered, upheld), True, told)
+            why += f"; but {risk.misfit}: {entered} at most, documented limits alone give {percent(known_soon)}"
+    return TierAssessment(tier=entered, upheld=_stronger(entered, upheld), known=True, why=why)
 
 
 @dataclass(frozen=True)
@@ -133,28 +138,35 @@ def _stronger(one: Tier, other: Tier) -> Tier:
     return max(one, other, key=lambda tier: tier.rank)
 
 
-def next_tier(before: NodeTier | None, node: str, said: TierAssessment, policy: Policy, now: datetime) -> NodeTier:
+def next_tier(before: NodeTier | None, node: str, warranted: TierAssessment, policy: Policy, now: datetime) -> NodeTier:
     """Where the node is after this look: raised at once, lowered only when nothing upheld it for `tiers.dwell`."""
-    if before is None or (before.unknown_data and said.known) or said.tier.rank > before.tier.rank:
-        return NodeTier(node, said.tier, now, now, said.why, unknown_data=not said.known)
-    if not said.known or said.upheld.rank >= before.tier.rank:
-        return replace(before, upheld_at=max(now, before.upheld_at), why=said.why)
+    if before is None or (before.unknown_data and warranted.known) or warranted.tier.rank > before.tier.rank:
+        return NodeTier(
+            node=node,
+            tier=warranted.tier,
+            since=now,
+            upheld_at=now,
+            why=warranted.why,
+            unknown_data=not warranted.known,
+        )
+    if not warranted.known or warranted.upheld.rank >= before.tier.rank:
+        return replace(before, upheld_at=max(now, before.upheld_at), why=warranted.why)
     if now - before.upheld_at >= policy.tiers.dwell:
-        return NodeTier(node, said.upheld, now, now, said.why)
-    return replace(before, why=said.why)
+        return NodeTier(node=node, tier=warranted.upheld, since=now, upheld_at=now, why=warranted.why)
+    return replace(before, why=warranted.why)
 
 
-def worth_acting(said: TierAssessment, acted_at: datetime | None, policy: Policy, now: datetime) -> Tier | None:
+def worth_acting(warranted: TierAssessment, acted_at: datetime | None, policy: Policy, now: datetime) -> Tier | None:
     """The tier to act on now: evacuate, or drain where policy lets the agent drain; None while the node cools down, and for
     tiers that are only held: what is not worth doing now is not done because it once was."""
-    if not said.known or (acted_at is not None and now - acted_at < policy.cooldown):
+    if not warranted.known or (acted_at is not None and now - acted_at < policy.cooldown):
         return None
-    if said.tier is Tier.EVACUATE or (said.tier is Tier.DRAIN and policy.drain.act):
-        return said.tier
+    if warranted.tier is Tier.EVACUATE or (warranted.tier is Tier.DRAIN and policy.drain.act):
+        return warranted.tier
     return None
 
 
-def _tell(tier: Tier, soon: float, later: float, drain_from: float, vms: list[Vm], policy: Policy) -> str:
+def _describe(tier: Tier, soon: float, later: float, drain_from: float, vms: list[Vm], policy: Policy) -> str:
     near, far = (seconds_in_words(h.total_seconds()) for h in (policy.trigger.horizon, policy.drain.horizon))
     if tier is Tier.EVACUATE:
         return f"P(fails within {near}) {percent(soon)}: losing its vms is likelier than {percent(policy.trigger.probability)}"

@@ -42,7 +42,7 @@ class CopyState:
         return f"{left}{dirty}, round {self.iteration}{end}{f'; {self.ladder}' if self.ladder else ''}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """One step of an attempt, as a person watching wants it."""
 
@@ -57,7 +57,7 @@ class Progress:
     """the figures behind `detail` while memory is copied live"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AttemptResult:
     """How an attempt ended, as observed."""
 
@@ -73,7 +73,7 @@ class AttemptResult:
         return self.outcome is AttemptOutcome.INDETERMINATE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AttemptContext:
     """What one attempt works with. `record` writes to the journal and returns when it is on disk."""
 
@@ -152,7 +152,16 @@ class AttemptContext:
     def progress(
         self, phase: str, fraction: float | None = None, detail: str = "", copy: CopyState | None = None
     ) -> None:
-        self.on_progress(Progress(self.id, self.action, phase, fraction, detail or str(copy or ""), copy))
+        self.on_progress(
+            Progress(
+                attempt=self.id,
+                action=self.action,
+                phase=phase,
+                fraction=fraction,
+                detail=detail or str(copy or ""),
+                copy=copy,
+            )
+        )
 
     @property
     def label(self) -> str:

@@ -14,7 +14,7 @@ from tools.ports.records.disks import DiskIntended, DiskLeft, DiskRemoved
 from tools.ports.storage import Storage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Left:
     """One image or state file at a target, or an attempt's mark on a vm (`path` empty)."""
 
@@ -36,9 +36,12 @@ def left_behind(journal: Journal) -> list[Left]:
         attempt = entry.attempt or ""
         match entry.record:
             case DiskLeft() as disk:
-                still.setdefault((disk.node, disk.path, ""), Left(attempt, disk.node, disk.vm, disk.path, disk.state))
+                still.setdefault(
+                    (disk.node, disk.path, ""),
+                    Left(attempt=attempt, node=disk.node, vm=disk.vm, path=disk.path, state=disk.state),
+                )
             case TagLeft() as tag:
-                still.setdefault((tag.node, "", attempt), Left(attempt, tag.node, tag.vm))
+                still.setdefault((tag.node, "", attempt), Left(attempt=attempt, node=tag.node, vm=tag.vm))
             case TagRemoved(node=node):
                 still.pop((node, "", attempt), None)
             case DiskRemoved(node=node, path=path) | DiskIntended(node=node, path=path, absent=True):

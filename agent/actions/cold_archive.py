@@ -101,18 +101,18 @@ def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -
             kept += f"; the definition could not be removed: {error.message}"
         view = ctx.hands.observe(action.source, ctx.vm.uuid)
     return AttemptResult(
-        AttemptOutcome.DONE,
-        f"{ctx.label}: archived as {entry.id}, every byte read back and matched; {kept}",
-        None,
-        Measured(seconds=seconds, bytes_transferred=entry.stored_bytes),
-        ArchiveFacts(
+        outcome=AttemptOutcome.DONE,
+        message=f"{ctx.label}: archived as {entry.id}, every byte read back and matched; {kept}",
+        error_code=None,
+        measured=Measured(seconds=seconds, bytes_transferred=entry.stored_bytes),
+        archive=ArchiveFacts(
             id=entry.id,
             sha256=entry.sha256,
             stored_bytes=entry.stored_bytes,
             original_bytes=entry.original_bytes,
             verified=True,
         ),
-        ctx.evidence(view),
+        evidence=ctx.evidence(view),
     )
 
 

@@ -125,12 +125,12 @@ def _finish(ctx: AttemptContext, initial: VmObservation, measured: Measured) -> 
             ctx, f"{wanted} on {action.target}, and {action.source} shows it {at_source.seen}{because}"
         )
     return AttemptResult(
-        AttemptOutcome.DONE,
-        f"{ctx.label}: {wanted} on {action.target}, gone from {action.source}",
-        None,
-        measured,
-        None,
-        ctx.evidence(at_source, at_target),
+        outcome=AttemptOutcome.DONE,
+        message=f"{ctx.label}: {wanted} on {action.target}, gone from {action.source}",
+        error_code=None,
+        measured=measured,
+        archive=None,
+        evidence=ctx.evidence(at_source, at_target),
     )
 
 

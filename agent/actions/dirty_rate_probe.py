@@ -18,7 +18,7 @@ _SAMPLES_IN_DOUBT = 3
 """how many samples are taken, all told, of a guest that would have to be slowed to get across"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MigrationForecast:
     """How a live migration is begun and steered, and what is expected of it."""
 
@@ -57,7 +57,12 @@ def probe_and_estimate(ctx: AttemptContext, initial: VmObservation) -> Migration
     known = vm.dirty_bytes_per_second is not None or initial.state is not VmState.RUNNING
     estimate = live_migration(vm, bandwidth, ctx.policy)
     rules = Rules.of(ctx.policy.migration, post_copy_stall=post_copy_stall(vm, bandwidth))
-    return MigrationForecast(rules, start_position(rules, estimate.ratio if known else None), estimate, rate)
+    return MigrationForecast(
+        rules=rules,
+        start=start_position(rules, estimate.ratio if known else None),
+        estimate=estimate,
+        measured_rate=rate,
+    )
 
 
 def _probe(ctx: AttemptContext, initial: VmObservation, bandwidth: float) -> float | None:

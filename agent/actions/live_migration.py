@@ -104,7 +104,7 @@ def recover_live_migrate(ctx: AttemptContext, initial: VmObservation) -> Attempt
     return _ending(ctx, reconciled, cause, Measured(), held_on)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Reconciled:
     """Where the vm is, as observed, and what the source keeps of it."""
 
@@ -141,7 +141,13 @@ def _reconcile(ctx: AttemptContext, initial: VmObservation) -> _Reconciled:
     elif reconciliation.step in (ReconcileStep.DONE, ReconcileStep.AS_FOUND):
         ctx.clear_attempt_tag(at_source, at_target)
     old = settle_old_images(ctx, initial, at_source, at_target) if reconciliation.step is ReconcileStep.DONE else []
-    return _Reconciled(reconciliation.step, reconciliation.why, (at_source, at_target), tuple(old), tuple(left))
+    return _Reconciled(
+        step=reconciliation.step,
+        why=reconciliation.why,
+        views=(at_source, at_target),
+        old_images=tuple(old),
+        left=tuple(left),
+    )
 
 
 def migration_options(policy: MigrationPolicy, initial: VmObservation, forecast: MigrationForecast) -> MigrationOptions:
@@ -299,29 +305,34 @@ def _ending(
             evidence = (_with_detail(evidence[0], f"its old image is left: {kept}"), *evidence[1:])
         if measured.guest_answered is False:
             why += f"; the guest did not answer within {ANSWER_SECONDS:.0f} s"
-        return AttemptResult(AttemptOutcome.DONE, f"{ctx.label}: {why}", None, measured, None, evidence)
+        return AttemptResult(
+            outcome=AttemptOutcome.DONE, message=f"{ctx.label}: {why}", measured=measured, evidence=evidence
+        )
     if reconciled.step is ReconcileStep.AS_FOUND and ctx.cancelled.is_set():
-        return AttemptResult(AttemptOutcome.CANCELLED, f"{ctx.label}: cancelled; {why}", None, measured, None, evidence)
+        return AttemptResult(
+            outcome=AttemptOutcome.CANCELLED,
+            message=f"{ctx.label}: cancelled; {why}",
+            measured=measured,
+            evidence=evidence,
+        )
     if reconciled.step in (ReconcileStep.AS_FOUND, ReconcileStep.CHANGED):
         cause = error.message if error else "libvirt reported no error"
         return AttemptResult(
-            AttemptOutcome.FAILED,
-            f"{ctx.label} did not move: {cause}; {why}",
-            error.code if error else MigrationFailed.code,
-            measured,
-            None,
-            evidence,
+            outcome=AttemptOutcome.FAILED,
+            message=f"{ctx.label} did not move: {cause}; {why}",
+            error_code=error.code if error else MigrationFailed.code,
+            measured=measured,
+            evidence=evidence,
         )
     if isinstance(error, Indeterminate):
         why += f"; {error.message}: {error.hint}; `virsh domjobabort {ctx.vm.uuid}` there asks it again"
     return AttemptResult(
-        AttemptOutcome.INDETERMINATE,
-        f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "
+        outcome=AttemptOutcome.INDETERMINATE,
+        message=f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "
         f"and on {action.target}, and start or resume it nowhere before exactly one copy is left",
-        "indeterminate",
-        measured,
-        None,
-        evidence,
+        error_code="indeterminate",
+        measured=measured,
+        evidence=evidence,
     )
 
 

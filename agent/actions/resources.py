@@ -26,7 +26,7 @@ class BlackoutMeter(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Resources:
     nodes: Mapping[str, Hypervisor]
     """by node name"""

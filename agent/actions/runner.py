@@ -86,7 +86,7 @@ def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: At
     """What an error left: nothing when no intent was written; else only as-found when it was seen so."""
     intents = ctx.recorded(AttemptIntended)
     if not intents:
-        return AttemptResult(nothing_begun, message, code)
+        return AttemptResult(outcome=nothing_begun, message=message, error_code=code)
     at_source = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
     others = ctx.hands.observe_on_all_nodes(ctx.vm.uuid, except_for=frozenset({ctx.action.source}))
     evidence = ctx.evidence(at_source, *others)
@@ -96,15 +96,20 @@ def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: At
     if untouched:
         ctx.clear_attempt_tag(at_source)
         ctx.remove_created()
-        return AttemptResult(AttemptOutcome.FAILED, f"{message}; it is as it was found", code, evidence=evidence)
+        return AttemptResult(
+            outcome=AttemptOutcome.FAILED,
+            message=f"{message}; it is as it was found",
+            error_code=code,
+            evidence=evidence,
+        )
     seen = "; ".join(str(view) for view in (at_source, *others))
     shown = [view.node for view in others if view.seen is not ObservedState.ABSENT]
     wanted = dict.fromkeys(filter(None, (ctx.action.source, ctx.action.target, *shown)))
     return AttemptResult(
-        AttemptOutcome.INDETERMINATE,
-        f"{message}; it stays locked: {seen} — look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(wanted)}, and "
-        "start or resume it nowhere before exactly one copy is left",
-        Indeterminate.code,
+        outcome=AttemptOutcome.INDETERMINATE,
+        message=f"{message}; it stays locked: {seen} — look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(wanted)}, "
+        "and start or resume it nowhere before exactly one copy is left",
+        error_code=Indeterminate.code,
         evidence=evidence,
     )
 
@@ -159,7 +164,18 @@ def recover_attempts(
         attempt_id, entry = item
         action = entry.record.action
         vm = Vm(uuid=action.vm, name=action.vm_name or "?", node=action.source, memory_bytes=0)
-        return _recover(AttemptContext(attempt_id, entry.evacuation or "", action, vm, policy, hands, tell), entry)
+        return _recover(
+            AttemptContext(
+                id=attempt_id,
+                evacuation=entry.evacuation or "",
+                action=action,
+                vm=vm,
+                policy=policy,
+                hands=hands,
+                on_progress=tell,
+            ),
+            entry,
+        )
 
     recovered: list[Attempt] = []
     if open_attempts:

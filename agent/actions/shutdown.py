@@ -148,9 +148,9 @@ def put_back(ctx: AttemptContext, source: Platform, cause: str, code: str, *, wa
         if view.seen is wanted:
             cancelled = ctx.cancelled.is_set()
             return AttemptResult(
-                AttemptOutcome.CANCELLED if cancelled else AttemptOutcome.FAILED,
-                f"{ctx.label}: {cause}; it is {view.seen} on {ctx.action.source}, {stopped_for or 'as it was found'}",
-                code,
+                outcome=AttemptOutcome.CANCELLED if cancelled else AttemptOutcome.FAILED,
+                message=f"{ctx.label}: {cause}; it is {view.seen} on {ctx.action.source}, {stopped_for or 'as it was found'}",
+                error_code=code,
                 evidence=ctx.evidence(view),
             )
         if clock.monotonic() >= deadline:
@@ -190,10 +190,10 @@ def indeterminate(ctx: AttemptContext, why: str) -> AttemptResult:
     """The ending that freezes a vm, saying what to look at on which node."""
     nodes = [ctx.action.source, *([ctx.action.target] if ctx.action.target else [])]
     return AttemptResult(
-        AttemptOutcome.INDETERMINATE,
-        f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(nodes)}, "
+        outcome=AttemptOutcome.INDETERMINATE,
+        message=f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {' and on '.join(nodes)}, "
         "and start it nowhere before exactly one copy is left",
-        "indeterminate",
+        error_code="indeterminate",
         evidence=ctx.evidence(*_looks(ctx, nodes)),
     )
 
@@ -208,9 +208,9 @@ def _still_running(ctx: AttemptContext, view: NodeView) -> AttemptResult:
     outcome = AttemptOutcome.CANCELLED if ctx.cancelled.is_set() else AttemptOutcome.FAILED
     why = f"the guest did not stop within {seconds:.0f} s" if asked else "the guest was not asked to stop yet"
     return AttemptResult(
-        outcome,
-        f"{ctx.label}: {'cancelled; ' if ctx.cancelled.is_set() else ''}{why}; it was left {view.seen} on "
+        outcome=outcome,
+        message=f"{ctx.label}: {'cancelled; ' if ctx.cancelled.is_set() else ''}{why}; it was left {view.seen} on "
         f"{ctx.action.source}{', and may still stop by itself' if asked else ''}",
-        ActionFailed.code,
+        error_code=ActionFailed.code,
         evidence=ctx.evidence(view),
     )

@@ -38,7 +38,7 @@ class LearnedModels:
         self._components = {f"{name} forecast": name for name in forecast.components}
         self._files |= {f"{name} forecast": path for name, path in forecast.components.items()}
         self._loaded: dict[str, tuple[object, Forecast | LifeboatError, str]] = {}
-        self._said: tuple[object, ModelForecasts] | None = None
+        self._newest: tuple[object, ModelForecasts] | None = None
 
     def check(self) -> None:
         """Raises ModelInvalid or BadInput for the first model file that can't be used."""
@@ -59,11 +59,11 @@ class LearnedModels:
         hour = observation.at.replace(minute=0, second=0, microsecond=0)
         nodes = [node.name for node in observation.fleet.nodes]
         key = (_stamp(state), hour, nodes, [name for _, name in models.values()])
-        if self._said is None or self._said[0] != key:
-            self._said = key, self._ask(models, nodes, self._parts(observation), observation.at.timestamp())
-        return self._said[1]
+        if self._newest is None or self._newest[0] != key:
+            self._newest = key, self._apply(models, nodes, self._parts(observation), observation.at.timestamp())
+        return self._newest[1]
 
-    def _ask(
+    def _apply(
         self,
         models: dict[str, tuple[Forecast | LifeboatError, str]],
         nodes: list[str],
@@ -74,7 +74,7 @@ class LearnedModels:
         unknown: dict[str, dict[str, str]] = defaultdict(dict)
         broken: dict[str, str] = {}
         try:
-            history, known, found = self._past()
+            history, known, failures = self._past()
         except LifeboatError as error:
             return ModelForecasts(broken=dict.fromkeys(models, error.message))
         for label, (model, name) in models.items():
@@ -82,16 +82,16 @@ class LearnedModels:
                 broken[label] = model.message
                 continue
             try:
-                said = self._one(label, model, name, history, known, found, nodes, parts, now)
+                forecasts = self._one(label, model, name, history, known, failures, nodes, parts, now)
             except LifeboatError as error:
                 broken[label] = error.message
                 continue
             except Exception as error:  # a model that can't be applied must not take the limits with it
                 broken[label] = f"the model could not be applied ({type(error).__name__}: {error})"
                 continue
-            for node, opinion in said.opinions.items():
+            for node, opinion in forecasts.opinions.items():
                 opinions[node].append(opinion)
-            for node, why in said.unknown.items():
+            for node, why in forecasts.unknown.items():
                 unknown[node][label] = why
         return ModelForecasts(opinions, unknown, broken)
 
@@ -102,7 +102,7 @@ class LearnedModels:
         name: str,
         history: History,
         known: list[Life],
-        found: list[Incident],
+        failures: list[Incident],
         nodes: list[str],
         parts: dict[str, dict[str, list[str]]],
         now: float,
@@ -110,7 +110,7 @@ class LearnedModels:
         from models.forecast.learned.node_forecasts import of_nodes, of_parts
 
         if label == OWN:
-            return of_nodes(model, name, history, known, found, nodes, now)
+            return of_nodes(model, name, history, known, failures, nodes, now)
         component = self._components[label]
         return of_parts(model, name, component, history, parts.get(component, {}), now)
 
@@ -121,18 +121,18 @@ class LearnedModels:
 
         settings = self._settings
         history = HistoryStore(settings.state_dir / "history", self._signals).read()
-        told = known_incidents(settings, settings.forecast.incidents)
-        known = lives(history, told.evacuated, told.maintenance)
-        return history, known, failures(history, reported=told.reported, maintenance=told.maintenance)
+        incidents = known_incidents(settings, settings.forecast.incidents)
+        known = lives(history, incidents.evacuated, incidents.maintenance)
+        return history, known, failures(history, reported=incidents.reported, maintenance=incidents.maintenance)
 
     def _parts(self, observation: Observation) -> dict[str, dict[str, list[str]]]:
         """component → node → its parts that report something a component model may know, sorted."""
-        found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        parts_by_component: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         wanted = set(self._components.values())
         for history in observation.histories:
             if history.signal.column and history.signal.component in wanted and history.newest is not None:
-                found[history.signal.component.value][history.node].add(history.part)
-        return {c: {node: sorted(parts) for node, parts in nodes.items()} for c, nodes in found.items()}
+                parts_by_component[history.signal.component.value][history.node].add(history.part)
+        return {c: {node: sorted(parts) for node, parts in nodes.items()} for c, nodes in parts_by_component.items()}
 
     def _model(self, label: str) -> tuple[Forecast | LifeboatError, str]:
         """The model and its name, read again when its file is another."""
@@ -158,7 +158,7 @@ class LearnedModels:
 def _stamp(path: Path) -> object:
     """Changes when the file does."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -129,10 +129,10 @@ def poll_once(settings: Settings) -> tuple[Fleet, list[Risk]]:
     from tools.libvirt.fleet import connect_nodes
 
     nodes: dict[str, Platform] = dict(connect_nodes(settings))
-    eyes = FleetMonitor(settings, nodes)
+    monitor = FleetMonitor(settings, nodes)
     try:
-        return eyes.poll()
+        return monitor.poll()
     finally:
-        eyes.close()
+        monitor.close()
         for node in nodes.values():
             node.close()

@@ -47,7 +47,12 @@ class Tiers:
         for entry in journal.of(TiersChanged):
             for one in entry.record.changes:
                 tiers.held[one.node] = NodeTier(
-                    one.node, one.tier, entry.at, max(entry.at, now), one.why, unknown_data=one.unknown_data
+                    node=one.node,
+                    tier=one.tier,
+                    since=entry.at,
+                    upheld_at=max(entry.at, now),
+                    why=one.why,
+                    unknown_data=one.unknown_data,
                 )
         for entry in journal.of(EvacuationPlanned, since=now - policy.cooldown):
             tiers.acted(entry.record.plan.evacuating, entry.at)

@@ -118,7 +118,7 @@ def _backfill(settings: Settings, store: HistoryStore, signals: Sequence[Signal]
             [node.name for node in settings.nodes],
             since=begin,
             now=SystemClock().now(),
-            told=lambda at: note(f"lifeboat: read up to {at:%Y-%m-%d %H:%M}Z"),
+            on_progress=lambda at: note(f"lifeboat: read up to {at:%Y-%m-%d %H:%M}Z"),
         )
     finally:
         ring.close()

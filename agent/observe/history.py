@@ -59,7 +59,7 @@ def backfill_history(
     *,
     since: float,
     now: datetime,
-    told: Callable[[datetime], None],
+    on_progress: Callable[[datetime], None],
 ) -> dict[str, BadInput]:
     """Take in what the metrics source itself still has, from `since` (unix seconds) or where the history ends, until now.
 
@@ -82,7 +82,7 @@ def backfill_history(
             except BadInput as error:
                 broken[signal.name] = error
         store.append(hours, range(begin, end + 1, COARSE_SECONDS), nodes, ())
-        told(datetime.fromtimestamp(end, UTC))
+        on_progress(datetime.fromtimestamp(end, UTC))
     return broken
 
 

@@ -79,16 +79,16 @@ def observe(
     for _, look in log_looks:
         look.wait(began + patience_seconds - time.monotonic())
     fleet, twice = _fleet({name: _outcome(look) for name, look in looks.items()}, hypervisors, previous, now)
-    told: dict[str, list[list[HardwareEvent]]] = defaultdict(list)
+    events_by_node: dict[str, list[list[HardwareEvent]]] = defaultdict(list)
     doubts: list[LogDoubt] = []
     for node, look in log_looks:
         outcome = _outcome(look)
         if isinstance(outcome, LifeboatError):
             unread.append(UnreadSource("hardware log", outcome, node))
         else:
-            told[node].append(outcome[0])
+            events_by_node[node].append(outcome[0])
             doubts += [LogDoubt(node, *doubt) for doubt in outcome[1]]
-    events = [event for sources in told.values() for event in merge_events(sources)]
+    events = [event for sources in events_by_node.values() for event in merge_events(sources)]
     known = set(fleet.node_by_name)
     return Observation(
         at=now,
@@ -156,10 +156,10 @@ def _fleet(
 
 def _still_runs(hypervisor: Inventory, uuid: str) -> bool:
     try:
-        sight = hypervisor.observe(uuid)
+        observation = hypervisor.observe(uuid)
     except NodeUnreachable:
         return True  # it ran a moment ago, and nobody has seen it stop
-    return sight is not None and sight.state is VmState.RUNNING
+    return observation is not None and observation.state is VmState.RUNNING
 
 
 # ---- hardware logs ----

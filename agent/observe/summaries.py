@@ -90,8 +90,8 @@ def _take(
     if isinstance(answer, LifeboatError):
         failed[signal.name] = answer
         return
-    for found in answer:
-        ring.put(found)
+    for summaries in answer:
+        ring.put(summaries)
     for hour in range(_hour(first + COARSE_SECONDS - FINE_SECONDS), end + 1, COARSE_SECONDS):
         ring.fold(signal, hour)
     ring.newest[signal.name] = end
@@ -107,13 +107,13 @@ def _fill_older(
         first = max(begin + COARSE_SECONDS, until - (AT_ONCE - 1) * COARSE_SECONDS)
         if first <= until:
             try:
-                found = source.summaries(
+                summaries = source.summaries(
                     signal, first=first, last=until, step_seconds=COARSE_SECONDS, resolution_seconds=FINE_SECONDS
                 )
             except LifeboatError as error:
                 failed[signal.name] = error
                 continue
-            ring.put(found, hourly=True)
+            ring.put(summaries, hourly=True)
         if first - COARSE_SECONDS <= begin:
             del ring.older[signal.name]
         else:

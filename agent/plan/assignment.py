@@ -91,10 +91,10 @@ def greedy(
         for choice in choices[vm.uuid]:
             rank = (choice.loss // EQUAL_LOSS, choice.tie_break, 0, 0.0, 0, "")
             if choice.option is not None and choice.option.target is not None:
-                room = left[choice.option.target]
-                if not room.takes(vm, policy):
+                capacity = left[choice.option.target]
+                if not capacity.takes(vm, policy):
                     continue
-                spread = (room.arriving, room.arriving_seconds, -room.memory, choice.option.target)
+                spread = (capacity.arriving, capacity.arriving_seconds, -capacity.memory, choice.option.target)
                 rank = (choice.loss // EQUAL_LOSS, choice.tie_break // 10, *spread)
             if best is None or rank < best[0]:
                 best = (rank, choice.option)

@@ -27,14 +27,14 @@ _QUIET_SECONDS = 30.0
 
 def log_watcher() -> Watcher:
     """Logs each phase of each attempt, how it ended, and now and then how its copy gets on."""
-    said: dict[str, tuple[str, float]] = {}
+    logged: dict[str, tuple[str, float]] = {}
 
-    def tell(progress: Progress) -> None:
-        phase, at = said.get(progress.attempt, ("", 0.0))
+    def log_progress(progress: Progress) -> None:
+        phase, at = logged.get(progress.attempt, ("", 0.0))
         now = time.monotonic()
         if phase == progress.phase and (progress.copy is None or now - at < _QUIET_SECONDS):
             return
-        said[progress.attempt] = progress.phase, now
+        logged[progress.attempt] = progress.phase, now
         level = log.debug if phase == progress.phase else log.info
         action = progress.action
         level(
@@ -42,17 +42,19 @@ def log_watcher() -> Watcher:
             phase=progress.phase, fraction=progress.fraction, detail=progress.detail,
         )  # fmt: skip
 
-    def ended(attempt: Attempt) -> None:
-        said.pop(attempt.id, None)
+    def log_end(attempt: Attempt) -> None:
+        logged.pop(attempt.id, None)
         log.info("ended", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
 
     return Watcher(
-        on_progress=tell, on_attempt_finished=ended, on_message=lambda line: log.warning("evacuation", message=line)
+        on_progress=log_progress,
+        on_attempt_finished=log_end,
+        on_message=lambda line: log.warning("evacuation", message=line),
     )
 
 
 def serve(
-    cycle: ControlLoop,
+    loop: ControlLoop,
     *,
     recover: Callable[[], tuple[list[Attempt], list[Evacuation]]],
     interval: timedelta,
@@ -65,8 +67,8 @@ def serve(
     one pass; its LifeboatError is raised instead of logged.
     """
 
-    def recover_and_say() -> None:
-        if not needs_recovery(cycle.hands.journal):
+    def recover_and_log() -> None:
+        if not needs_recovery(loop.hands.journal):
             return
         attempts, evacuations = recover()
         for attempt in attempts:
@@ -75,20 +77,20 @@ def serve(
             log.warning("finished-after-crash", evacuation=evacuation.id, outcome=evacuation.outcome)
 
     if once:
-        recover_and_say()
-        on_pass(cycle.run_once())
+        recover_and_log()
+        on_pass(loop.run_once())
         return
 
     passes = PassLog()
 
     def one_pass() -> None:
         try:
-            recover_and_say()
-            result = cycle.run_once()
+            recover_and_log()
+            result = loop.run_once()
         except LifeboatError as error:
             log.error("pass-failed", code=error.code, message=str(error))
             return
-        passes.say(result)
+        passes.write(result)
         on_pass(result)
 
     def trouble(event: JobExecutionEvent) -> None:
@@ -106,16 +108,16 @@ def serve(
         coalesce=True,
         max_instances=1,
         misfire_grace_time=None,
-        next_run_time=cycle.hands.clock.now(),
+        next_run_time=loop.hands.clock.now(),
     )
 
     def stop(*_: object) -> None:
-        cycle.watcher.cancelled.set()
+        loop.watcher.cancelled.set()
         scheduler.shutdown(wait=False)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    log.info("watching", interval_seconds=interval.total_seconds(), nodes=sorted(cycle.hands.nodes))
+    log.info("watching", interval_seconds=interval.total_seconds(), nodes=sorted(loop.hands.nodes))
     scheduler.start()
 
 
@@ -125,7 +127,7 @@ class PassLog:
     def __init__(self) -> None:
         self._last: tuple[PassOutcome, str] | None = None
 
-    def say(self, result: PassResult) -> None:
+    def write(self, result: PassResult) -> None:
         for one in result.tier_changes:
             was = one.before.tier if one.before else None
             log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tools.ports.hypervisor import Hypervisor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Session:
     """What a command that acts works with."""
 
@@ -84,23 +84,33 @@ def connect(
     policy = read_policy(policy_path) if policy_path is not None else Policy()
     journal = open_journal(settings.state_dir)
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=node_clocks(settings)))
-    eyes: FleetMonitor | None = None
+    monitor: FleetMonitor | None = None
     try:
         archives = open_archives(settings) if settings.archive_url else None
         clock = SystemClock()
         pins = Pins(settings.state_dir / "pins.json", journal, clock)
-        hands = Resources(nodes, clock, journal, archives, watch, pins, guest_asker(policy.labels.probe_networks))
-        eyes = FleetMonitor(settings, nodes, keep_ring=keep_ring)
-        poll = eyes.poll
+        hands = Resources(
+            nodes=nodes,
+            clock=clock,
+            journal=journal,
+            archives=archives,
+            watch=watch,
+            pins=pins,
+            ask_guest=guest_asker(policy.labels.probe_networks),
+        )
+        monitor = FleetMonitor(settings, nodes, keep_ring=keep_ring)
+        poll = monitor.poll
 
         def look() -> tuple[Fleet, list[Risk]]:
             fleet, risks = poll()
             return with_label_rights(fleet, policy.labels), risks
 
-        yield Session(settings, hands, policy, look, planner_named(planner, settings.llm))
+        yield Session(
+            settings=settings, hands=hands, policy=policy, look=look, planner=planner_named(planner, settings.llm)
+        )
     finally:
-        if eyes is not None:
-            eyes.close()
+        if monitor is not None:
+            monitor.close()
         for node in nodes.values():
             node.close()
         journal.close()

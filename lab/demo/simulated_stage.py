@@ -131,14 +131,20 @@ class SimulatedStage:
             simulated=True, state_dir=directory / "state", archive_url=(directory / "archives").as_uri()
         )
         hands = Resources(
-            self.fleet.hypervisors(),
-            clock,
-            open_journal(settings.state_dir),
-            FsspecArchiveStore(settings.archive_url, key_file=settings.state_dir / "archive-signing.key", clock=clock),
-            self._meter,
+            nodes=self.fleet.hypervisors(),
+            clock=clock,
+            journal=open_journal(settings.state_dir),
+            archives=FsspecArchiveStore(
+                settings.archive_url, key_file=settings.state_dir / "archive-signing.key", clock=clock
+            ),
+            watch=self._meter,
         )
         self.session = Session(
-            settings, hands, read_policy(DEMO_POLICY), self._look, planner_named("solver", settings.llm)
+            settings=settings,
+            hands=hands,
+            policy=read_policy(DEMO_POLICY),
+            look=self._look,
+            planner=planner_named("solver", settings.llm),
         )
         self._watches: Mapping[str, _SimulatedWatch] = {
             vm.name: _SimulatedWatch(self, vm.uuid) for node in self.fleet.hypervisors().values() for vm in node.vms()

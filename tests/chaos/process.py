@@ -76,7 +76,7 @@ class Process:
         self._in_moment = threading.local()
         self.journal = _Journal(journal, self)
         reached: dict[str, Hypervisor] = {n: _Reached(node, self) for n, node in nodes.items()}  # type: ignore[misc]
-        self.hands = Resources(reached, clock, self.journal, archives)
+        self.hands = Resources(nodes=reached, clock=clock, journal=self.journal, archives=archives)
         self.watcher = Watcher(
             on_progress=self._tell, should_withdraw=lambda _: self.withdrawn or None, request_poll_seconds=_HEED_SECONDS
         )

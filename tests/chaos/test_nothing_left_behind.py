@@ -54,7 +54,17 @@ class Owned(World):
         target = "b" if kind is ActionKind.COLD_MIGRATE else None
         action = Action(kind=kind, vm=self.vm, vm_name="owned", source="a", target=target, reason="a test")
         vm = next(vm for vm in self.fleet.node("a").vms() if vm.uuid == self.vm)
-        return run_attempt(AttemptContext("attempt-1", "evac", action, vm, RELEASING, self.hands, lambda _: None))
+        return run_attempt(
+            AttemptContext(
+                id="attempt-1",
+                evacuation="evac",
+                action=action,
+                vm=vm,
+                policy=RELEASING,
+                hands=self.hands,
+                on_progress=lambda _: None,
+            )
+        )
 
 
 @pytest.fixture

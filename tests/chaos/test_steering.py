@@ -42,7 +42,15 @@ class Move:
             kind=ActionKind.LIVE_MIGRATE, vm=vm.uuid, vm_name=vm.name, source="a", target="b", reason="a test",
             estimated_seconds=10, estimated_downtime_seconds=0.3,
         )  # fmt: skip
-        return AttemptContext("attempt-1", "evac-1", action, vm, self.policy, self.world.hands, self.seen.append)
+        return AttemptContext(
+            id="attempt-1",
+            evacuation="evac-1",
+            action=action,
+            vm=vm,
+            policy=self.policy,
+            hands=self.world.hands,
+            on_progress=self.seen.append,
+        )
 
     def steps(self) -> list[str]:
         return [taken.record.step for taken in self.world.journal.of(LadderStepTaken, attempt="attempt-1")]

@@ -133,7 +133,9 @@ def a_failed_archive_leaves_the_vm_off(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         agent.actions.cold_archive,
         "put_back",
-        lambda *_, **__: AttemptResult(AttemptOutcome.FAILED, "as it was found", "archive-failed"),
+        lambda *_, **__: AttemptResult(
+            outcome=AttemptOutcome.FAILED, message="as it was found", error_code="archive-failed"
+        ),
     )
 
 

@@ -57,7 +57,15 @@ class Whole(World):
         target = "b" if kind is ActionKind.COLD_MIGRATE else None
         action = Action(kind=kind, vm=self.vm, vm_name="whole", source="a", target=target, reason="a test")
         vm = next(vm for vm in self.fleet.node("a").vms() if vm.uuid == self.vm)
-        return AttemptContext(f"attempt-{number}", "evac", action, vm, policy, self.hands, lambda _: None)
+        return AttemptContext(
+            id=f"attempt-{number}",
+            evacuation="evac",
+            action=action,
+            vm=vm,
+            policy=policy,
+            hands=self.hands,
+            on_progress=lambda _: None,
+        )
 
     def files(self, node: str) -> dict[str, bytes]:
         """Everything on a node's disks."""

@@ -38,7 +38,7 @@ def hands(lab: Lab, tmp_path: Path) -> Iterator[Resources]:
     nodes = connect_nodes(load_settings(lab.config_path))
     journal = SqliteJournal(tmp_path / "journal.sqlite")
     clock = SystemClock()
-    yield Resources(dict(nodes), clock, journal, pins=Pins(tmp_path / "pins.json", journal, clock))
+    yield Resources(nodes=dict(nodes), clock=clock, journal=journal, pins=Pins(tmp_path / "pins.json", journal, clock))
     for node in nodes.values():
         node.close()
     journal.close()

@@ -47,12 +47,27 @@ class Place:
         }
         self.vm = str(guests.guest_uuid(lab, WHOLE))
         self.store = FsspecArchiveStore(f"file://{directory}/archives", key_file=directory / "key")
-        self.hands = Resources(self.nodes, SystemClock(), SqliteJournal(directory / "journal.sqlite"), self.store)
+        self.hands = Resources(
+            nodes=self.nodes,
+            clock=SystemClock(),
+            journal=SqliteJournal(directory / "journal.sqlite"),
+            archives=self.store,
+        )
 
     def attempt(self, kind: ActionKind, source: str, target: str | None = None) -> str:
         action = Action(kind=kind, vm=self.vm, vm_name="whole", source=source, target=target, reason="a test")
         vm = next(vm for vm in self.nodes[source].vms() if vm.uuid == self.vm)
-        done = run_attempt(AttemptContext(f"attempt-{kind}", "evac", action, vm, POLICY, self.hands, lambda _: None))
+        done = run_attempt(
+            AttemptContext(
+                id=f"attempt-{kind}",
+                evacuation="evac",
+                action=action,
+                vm=vm,
+                policy=POLICY,
+                hands=self.hands,
+                on_progress=lambda _: None,
+            )
+        )
         assert done.outcome is AttemptOutcome.DONE, done.message
         return done.id
 

@@ -54,7 +54,9 @@ class World:
     def reopen(self) -> None:
         """A new lifeboat process on the same state directory."""
         self.journal = SqliteJournal(self.directory / "journal.sqlite")
-        self.hands = Resources(self.fleet.hypervisors(), self.fleet.clock, self.journal, self.store)
+        self.hands = Resources(
+            nodes=self.fleet.hypervisors(), clock=self.fleet.clock, journal=self.journal, archives=self.store
+        )
 
     def snapshot(self) -> Fleet:
         nodes = self.fleet.hypervisors().values()

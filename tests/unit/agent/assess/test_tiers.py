@@ -66,7 +66,7 @@ def test_an_unknown_risk_cordons_and_neither_enters_nor_leaves_more(age: float |
     risk = Risk(node="a", probability={"2h": 0.99}, data_age_seconds=age)
     blind = assess_tier(node_risk("a", risk, POLICY, NOW), [vm()], POLICY)
     assert (blind.tier, blind.known) == (Tier.CORDON, False)
-    held = NodeTier("a", Tier.EVACUATE, NOW, NOW, "")
+    held = NodeTier(node="a", tier=Tier.EVACUATE, since=NOW, upheld_at=NOW, why="")
     assert next_tier(held, "a", blind, POLICY, NOW + timedelta(days=1)).tier is Tier.EVACUATE
     assert worth_acting(blind, None, POLICY, NOW) is None
 
@@ -97,7 +97,11 @@ def test_it_is_raised_at_once_and_never_flaps_within_the_dwell(
     fell_at: datetime | None = None
     for soon, seconds, known in steps:
         now += timedelta(seconds=seconds)
-        found = said(soon, policy=policy) if known else TierAssessment(Tier.CORDON, Tier.CORDON, False, "")
+        found = (
+            said(soon, policy=policy)
+            if known
+            else TierAssessment(tier=Tier.CORDON, upheld=Tier.CORDON, known=False, why="")
+        )
         before, held = held, next_tier(held, "a", found, policy, now)
         assert held.tier.rank >= found.tier.rank, "what is warranted is never withheld"
         if before is not None and held.tier.rank < before.tier.rank and not before.unknown_data:
@@ -109,8 +113,8 @@ def test_it_is_raised_at_once_and_never_flaps_within_the_dwell(
 
 
 def test_a_node_that_was_silent_for_a_moment_takes_vms_again_at_once() -> None:
-    blind = TierAssessment(Tier.CORDON, Tier.CORDON, False, "no data")
-    silent = next_tier(NodeTier("a", Tier.WATCH, NOW, NOW, ""), "a", blind, POLICY, NOW)
+    blind = TierAssessment(tier=Tier.CORDON, upheld=Tier.CORDON, known=False, why="no data")
+    silent = next_tier(NodeTier(node="a", tier=Tier.WATCH, since=NOW, upheld_at=NOW, why=""), "a", blind, POLICY, NOW)
     assert silent.tier is Tier.CORDON
     assert next_tier(silent, "a", said(0.01), POLICY, NOW + timedelta(seconds=5)).tier is Tier.WATCH
 

@@ -114,7 +114,11 @@ def test_without_a_terminal_a_phase_is_one_line_and_the_figures_do_not_flood() -
     shown, out = lines(terminal=False)
     with shown:
         for percent in range(100):
-            shown.show_progress(Progress("e-000", MOVE, "copying", percent / 100, str(COPY), COPY))
+            shown.show_progress(
+                Progress(
+                    attempt="e-000", action=MOVE, phase="copying", fraction=percent / 100, detail=str(COPY), copy=COPY
+                )
+            )
     assert out.getvalue().splitlines() == [
         "web\\x1b[31m  live → b  copying  0%  "
         "120 MB left at 110 MB/s, rewrites 3 MB/s, round 2, 4 s to go; slowing the guest"
@@ -124,7 +128,9 @@ def test_without_a_terminal_a_phase_is_one_line_and_the_figures_do_not_flood() -
 def test_on_a_terminal_the_line_is_gone_when_the_move_is_over_and_how_it_ended_stays() -> None:
     shown, out = lines(terminal=True)
     with shown:
-        shown.show_progress(Progress("e-000", MOVE, "copying", 0.5, str(COPY), COPY))
+        shown.show_progress(
+            Progress(attempt="e-000", action=MOVE, phase="copying", fraction=0.5, detail=str(COPY), copy=COPY)
+        )
         shown.show_result(
             Attempt(id="e-000", action=MOVE, started_at=NOW, ended_at=NOW, outcome=AttemptOutcome.DONE, message="on b")
         )

@@ -94,7 +94,7 @@ def look(
     node_risks = {
         n: NodeRisk(node=n, level=s, probability=0.1, why="P says so", risk=None) for n, s in (("a", a), ("b", b))
     }
-    tiers = {"a": NodeTier("a", tier, NOW, NOW, "why")}
+    tiers = {"a": NodeTier(node="a", tier=tier, since=NOW, upheld_at=NOW, why="why")}
     fleet = Fleet(observed_at=NOW, nodes=tuple(nodes), vms=())
     return changes_since(fleet, node_risks, tiers, by_risk=("a",) if by_risk else (), targets=("b",))
 

@@ -95,7 +95,7 @@ class Prometheus:
 def test_what_prometheus_still_has_is_taken_in_and_a_second_try_goes_on(tmp_path: Path) -> None:
     def recalled(store: HistoryStore, source: Prometheus) -> dict[str, BadInput]:
         at = datetime.fromtimestamp(START + 5 * DAY + 30, UTC)
-        return backfill_history(store, source, SIGNALS, NODES, since=float(START), now=at, told=lambda _: None)
+        return backfill_history(store, source, SIGNALS, NODES, since=float(START), now=at, on_progress=lambda _: None)
 
     whole, halved = HistoryStore(tmp_path / "a", CATALOGUE), HistoryStore(tmp_path / "b", CATALOGUE)
     assert list(recalled(whole, Prometheus())) == ["target_up"]

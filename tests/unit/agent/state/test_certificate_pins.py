@@ -111,7 +111,7 @@ def test_a_cold_move_is_held_to_the_pin_where_there_is_one_before_the_vm_stops(
     uuid = fleet.add_vm("node-a", "web")
     if pinned:
         pins.pin("node-b", ONE, by="doctor")
-    hands = Resources(fleet.hypervisors(), fleet.clock, journal, pins=pins)
+    hands = Resources(nodes=fleet.hypervisors(), clock=fleet.clock, journal=journal, pins=pins)
     (vm,) = hands.nodes["node-a"].vms()
     action = Action(
         kind=ActionKind.COLD_MIGRATE, vm=uuid, vm_name="web", source="node-a", target="node-b", reason="test"

@@ -66,7 +66,12 @@ def test_what_a_crash_cut_off_is_found(journal: Journal) -> None:
     ]
     assert unrestored_limits(journal) == ["attempt-3"]
     assert left_behind(journal) == [
-        Left("attempt-2", "b", "2a7fe9b2-6167-5bc7-8234-45279ff75a0a", "/var/lib/libvirt/images/other-0.raw")
+        Left(
+            attempt="attempt-2",
+            node="b",
+            vm="2a7fe9b2-6167-5bc7-8234-45279ff75a0a",
+            path="/var/lib/libvirt/images/other-0.raw",
+        )
     ]
 
 
