@@ -1,12 +1,14 @@
 """How soon the limits model sees each of the lab's faults, and how often it cries wolf on healthy machines. SYNTHETIC.
 
-    .venv/bin/python -m bench.limits_replay faults [--runs 20] [--evacuation 300] [--shortest 20m] [--longest 6h]
-    .venv/bin/python -m bench.limits_replay healthy [--node-days 200] [--every 900]
+    .venv/bin/python -m bench.limits_replay faults [--runs 20] [--evacuation 300] [--shortest 20m] [--longest 6h] [--scrape 60]
+    .venv/bin/python -m bench.limits_replay healthy [--node-days 200] [--every 900] [--scrape 60] [--disturbed]
 
 Replays `lab.hardware.physics` through the shipped signals, without hardware events: what is seen is seen in the telemetry alone.
 Each fault begins at a random moment of a day and takes a random time to kill, evenly on a logarithmic scale. Judged are the
 default policy's tiers: a fault is caught when the node would be evacuated (or drained) at least `--evacuation` seconds before
 it dies. A healthy node-day is false when any look would drain or evacuate. Each look is judged by itself: hysteresis only holds.
+`--scrape`: seconds between scrapes (without it 15, of fast faults 5). `--disturbed`: coarse sensors, load
+swings, reboots, exporters that restart and one BMC reset a day, by `lab.hardware.nuisance`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from datetime import UTC, datetime
 import numpy as np
 from scipy.stats import chi2
 
-from lab.hardware import physics, replay
+from lab.hardware import nuisance, physics, replay
 from lab.hardware.trajectory import KINDS, Fault, FaultKind
 from models.base import parse_duration
 from models.fleet import Priority, Vm
@@ -59,7 +61,9 @@ def tier(histories: list[SignalHistory], now: float) -> tuple[Tier, Risk]:
     """What one look at `now` is worth, seeing what an observation holds then: a day, the last half hour finely."""
     times = histories[0].times  # of all of them
     first, after = np.searchsorted(times, now - 86_400.0), np.searchsorted(times, now, side="right")
-    kept = first + np.flatnonzero((times[first:after] >= now - 1800.0) | (np.mod(times[first:after], 300.0) < 1e-6))
+    stretch = np.floor(times[first : after + 1] / 300.0)
+    last = np.append(stretch[1:] > stretch[:-1], True)[: after - first]  # of each five minutes
+    kept = first + np.flatnonzero((times[first:after] >= now - 1800.0) | last)
     held = times[kept]
     seen = [SignalHistory(h.signal, "node-a", h.part, held, h.values[kept]) for h in histories]
     risk = assess_node("node-a", seen, [], now=now)
@@ -67,20 +71,22 @@ def tier(histories: list[SignalHistory], now: float) -> tuple[Tier, Risk]:
     return assess_tier(node_risk("node-a", risk, POLICY, at), STAKE, POLICY).tier, risk
 
 
-def fault_run(job: tuple[FaultKind, int, float, float]) -> Caught:
+def fault_run(job: tuple[FaultKind, int, float, float, float]) -> Caught:
     """Replay one fault from a minute before its onset until it would be acted on, or the machine is dead."""
-    kind, seed, shortest, longest = job
+    kind, seed, shortest, longest, scrape = job
     rng = np.random.default_rng(seed)
     onset = START + 86_400.0 + float(rng.integers(0, 5760)) * 15.0
     death = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
     fault = Fault(node="node-a", kind=kind, onset=onset, seconds_to_errors=0.6 * death, seconds_to_death=death)
-    interval = 5.0 if death < 3600.0 else 15.0
+    interval = scrape or (5.0 if death < 3600.0 else 15.0)
     before = np.arange(onset - 86_400.0, onset - 1800.0, 300.0)
     before = np.floor(before / 300.0) * 300.0
-    fine = np.arange(onset - 1800.0, onset + death, interval)
+    # A target is scraped at its own moment within the interval.
+    fine = np.arange(onset - 1800.0 + rng.uniform(0.0, interval), onset + death, interval)
     histories = replay.histories(
-        physics.Machine("node-a", seed, START), np.unique(np.concatenate((before, fine))), [fault], signals=SIGNALS
-    )
+        physics.Machine("node-a", seed, START), np.unique(np.concatenate((before, fine))), [fault], signals=SIGNALS,
+        scrape=scrape,
+    )  # fmt: skip
     early = any(_acts(tier(histories, now)[0]) for now in (onset - 60.0, onset - 1.0))
     drained = evacuated = np.nan
     for now in np.arange(onset, onset + death, max(15.0, death / LOOKS)):
@@ -97,8 +103,8 @@ def _acts(found: Tier) -> bool:
     return found in (Tier.DRAIN, Tier.EVACUATE)
 
 
-def faults(runs: int, evacuation: float, shortest: float, longest: float) -> None:
-    jobs = [(kind, seed, shortest, longest) for kind in KINDS for seed in range(runs)]
+def faults(runs: int, evacuation: float, shortest: float, longest: float, scrape: float) -> None:
+    jobs = [(kind, seed, shortest, longest, scrape) for kind in KINDS for seed in range(runs)]
     with ProcessPoolExecutor(max_workers=2) as pool:
         caught = list(pool.map(fault_run, jobs))
     for kind in (*KINDS, "all"):
@@ -123,24 +129,35 @@ def faults(runs: int, evacuation: float, shortest: float, longest: float) -> Non
         print(json.dumps(row), flush=True)
 
 
-def healthy_day(job: tuple[int, float]) -> tuple[int, bool, bool, float, float]:
+def healthy_day(job: tuple[int, float, float, bool]) -> tuple[int, bool, bool, float, float]:
     """(looks, ever drained, ever evacuated, highest P(2h), highest P(24h)) of a healthy machine's second day."""
-    seed, every = job
-    first = START + 86_400.0
-    times = np.concatenate((np.arange(START, first, 300.0), np.arange(first, first + 86_400.0, 15.0)))
-    histories = replay.histories(physics.Machine(f"node-{seed}", seed, START), times, signals=SIGNALS)
-    looks = [tier(histories, float(now)) for now in np.arange(first + 1800.0, first + 86_400.0, every)]
+    seed, every, scrape, is_disturbed = job
+    first, interval = START + 86_400.0, scrape or 15.0
+    times = np.concatenate(
+        (np.arange(START, first, max(300.0, interval)), np.arange(first, first + 86_400.0, interval))
+    )
+    machine = physics.Machine(f"node-{seed}", seed, START)
+    histories = replay.histories(machine, times, signals=SIGNALS, scrape=scrape)
+    if is_disturbed:
+        histories = nuisance.disturbed(machine, histories, scrape=interval)
+    moments = set(np.arange(first + 1800.0, first + 86_400.0, every).tolist())
+    if is_disturbed:  # and each minute of the quarter of an hour after what disturbs most
+        for day in (first, first + 86_400.0):
+            moments |= {at + 60.0 * minute for at in nuisance.moments(machine, day) for minute in range(16)}
+    looks = [tier(histories, now) for now in sorted(moments) if first + 1800.0 <= now < first + 86_400.0]
     return (
         len(looks), any(t is Tier.DRAIN for t, _ in looks), any(t is Tier.EVACUATE for t, _ in looks),
         max(r.probability["2h"] for _, r in looks), max(r.probability["24h"] for _, r in looks),
     )  # fmt: skip
 
 
-def healthy(node_days: int, every: float) -> None:
+def healthy(node_days: int, every: float, scrape: float, is_disturbed: bool, skipped: int) -> None:
     """One line for each 500 node-days on the way, so that a run cut short still says something."""
     with ProcessPoolExecutor(max_workers=2) as pool:
         days: list[tuple[int, bool, bool, float, float]] = []
-        for day in pool.map(healthy_day, [(seed, every) for seed in range(node_days)]):
+        for day in pool.map(
+            healthy_day, [(seed, every, scrape, is_disturbed) for seed in range(skipped, skipped + node_days)]
+        ):
             days.append(day)
             if len(days) % 500 == 0 or len(days) == node_days:
                 print(json.dumps(_summary(days)), flush=True)
@@ -172,15 +189,16 @@ def main() -> None:
     for_healthy = commands.add_parser("healthy")
     for_healthy.add_argument("--node-days", type=int, default=200)
     for_healthy.add_argument("--every", type=float, default=900.0)
+    for_healthy.add_argument("--disturbed", action="store_true")
+    for_healthy.add_argument("--skip", type=int, default=0, help="machines left out, of an earlier run")
+    for one in (for_faults, for_healthy):
+        one.add_argument("--scrape", type=float, default=0.0)
     chosen = parser.parse_args()
     if chosen.what == "faults":
-        faults(
-            chosen.runs,
-            chosen.evacuation,
-            *(parse_duration(d).total_seconds() for d in (chosen.shortest, chosen.longest)),
-        )
+        shortest, longest = (parse_duration(d).total_seconds() for d in (chosen.shortest, chosen.longest))
+        faults(chosen.runs, chosen.evacuation, shortest, longest, chosen.scrape)
     else:
-        healthy(chosen.node_days, chosen.every)
+        healthy(chosen.node_days, chosen.every, chosen.scrape, chosen.disturbed, chosen.skip)
 
 
 if __name__ == "__main__":

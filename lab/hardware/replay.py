@@ -50,11 +50,16 @@ def grid(now: float, *, interval: float, recent: float = 1800.0, day_step: float
 
 
 def histories(
-    machine: physics.Machine, times: Floats, faults: Iterable[physics.Fault] = (), *, signals: Sequence[Signal]
+    machine: physics.Machine,
+    times: Floats,
+    faults: Iterable[physics.Fault] = (),
+    *,
+    signals: Sequence[Signal],
+    scrape: float = 0.0,
 ) -> list[SignalHistory]:
     """The histories of one machine at `times` (unix seconds, ascending); a dead machine's values are NaN.
 
-    Signals that the lab's exporters don't have are left out.
+    Signals that the lab's exporters don't have are left out. Rates are those of a machine that is scraped every `scrape` seconds.
     """
     faults = list(faults)
 
@@ -63,15 +68,18 @@ def histories(
 
     now = read(times)
     histories: list[SignalHistory] = []
-    by_name = {signal.name: signal for signal in signals}
-    for name, part, values in _all(times, now, read):
+    by_name = {signal.name: signal.with_window(scrape) for signal in signals}
+    window, defects = (max(usual, 60.0 * np.ceil(3.0 * scrape / 60.0)) for usual in (RATE_WINDOW, DEFECTS_WINDOW))
+    for name, part, values in _all(times, now, read, float(window), float(defects)):
         if name in by_name:
             alive = now["alive"] > 0
             histories.append(SignalHistory(by_name[name], machine.node, part, times, np.where(alive, values, np.nan)))
     return histories
 
 
-def _all(times: Floats, now: Columns, read: Callable[[Floats], Columns]) -> Iterator[tuple[str, str, Floats]]:
+def _all(
+    times: Floats, now: Columns, read: Callable[[Floats], Columns], window: float, defects: float
+) -> Iterator[tuple[str, str, Floats]]:
     for name, columns in _NAMED.items():
         for column in columns:
             yield name, sensors.BY_SIGNAL[column].name, physics.as_sensed(column, now[column])
@@ -81,9 +89,9 @@ def _all(times: Floats, now: Columns, read: Callable[[Floats], Columns]) -> Iter
         state = np.where(bits & failing, 2.0, np.where(bits & sensors.PSU_PREDICTIVE, 1.0, 0.0))
         yield "psu_status", f"PSU{psu} Status", state
     yield from _states(now)
-    earlier = read(times - RATE_WINDOW)
-    before = read(times - DEFECTS_WINDOW)
-    per_hour = 3600.0 / RATE_WINDOW
+    earlier = read(times - window)
+    before = read(times - defects)
+    per_hour = 3600.0 / window
     for controller in ("0", "1"):
         rows = ["_".join(row) for row in physics.CSROWS if row[0] == controller]
         corrected, was = (_sum(columns, [f"ce_{row}" for row in rows]) for columns in (now, earlier))
@@ -94,7 +102,7 @@ def _all(times: Floats, now: Columns, read: Callable[[Floats], Columns]) -> Iter
         for name, column in _SMART.items():
             yield name, disk, np.floor(now[f"{disk}_{column}"])
         grown = [now[f"{disk}_{c}"] - before[f"{disk}_{c}"] for c in ("reallocated", "uncorrect", "pending")]
-        yield "disk_defects_per_hour", disk, np.sum(np.maximum(grown, 0.0), axis=0) * (3600.0 / DEFECTS_WINDOW)
+        yield "disk_defects_per_hour", disk, np.sum(np.maximum(grown, 0.0), axis=0) * (3600.0 / defects)
     disk = physics.NVME_DISK
     yield "disk_temperature_celsius", disk, np.floor(now[f"{disk}_temp"])
     yield "nvme_spare_above_threshold", disk, now["nvme0_spare"] - 10.0
