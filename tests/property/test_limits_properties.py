@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scenes.telemetry import SIGNALS, T0, seen
 
 from models.forecast.limits import part as part_risk
+from models.forecast.limits import parts_of_node
 from models.forecast.limits.first_passage import crossing_probability
 from models.forecast.limits.node import CAP, assess_node
 from models.signal import SignalHistory
@@ -84,6 +86,10 @@ def test_a_risk_is_a_curve_within_bounds_whatever_the_rails_do(histories: list[S
     assert all(earlier <= later for earlier, later in pairwise(curve))
 
 
+def _nothing_is_calm(histories: list[SignalHistory], *, now: float) -> NDArray[np.bool_]:
+    return np.zeros(len(histories), dtype=bool)
+
+
 @given(rails(), st.sampled_from(["psu_12v_volts", "cpu_temperature_celsius", "fan_speed_rpm"]), st.floats(0.5, 1e3))
 @settings(max_examples=50, deadline=None)
 def test_the_short_way_for_calm_parts_says_what_the_long_way_says(
@@ -96,6 +102,7 @@ def test_the_short_way_for_calm_parts_says_what_the_long_way_says(
     short = assess_node("node-a", [part], [], now=T0)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(part_risk, "_is_calm", lambda *_: False)
+        patched.setattr(parts_of_node, "calm", _nothing_is_calm)
         assert assess_node("node-a", [part], [], now=T0) == short
 
 

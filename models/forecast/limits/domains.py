@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.forecast.limits.part import CRITICAL, Curve
 from models.parts import fault_domain, part_class, supply_name
@@ -39,8 +39,8 @@ class Fact:
     part: str = ""
     reserve: str = ""
     """of what it is one of several: `supplies`, `fans`, `links`, `disks`; empty: its loss takes the node along"""
-    clears: bool = False
-    """it is a record, which a newer word of the machine may outdate"""
+    is_set: bool = False
+    """it tells of all of them together: that a reserve is gone, not which one"""
 
 
 def domain_of(signal: Signal, part: str) -> str:
@@ -124,7 +124,7 @@ def _in_trouble(facts: Iterable[Fact], kind: str) -> bool:
     other from 1."""
     parts: dict[str, set[str]] = defaultdict(set)
     for fact in facts:
-        if fact.reserve == kind and fact.curve[-1] >= TROUBLE:
+        if fact.reserve == kind and not fact.is_set and fact.curve[-1] >= TROUBLE:
             parts[fact.source].add(fact.domain if kind == "supplies" else fact.part)
     return any(len(names) > 1 for names in parts.values())
 
@@ -140,7 +140,7 @@ def _joined(facts: Sequence[Fact]) -> Iterable[Fact]:
     worst = max(plain or disks, key=lambda fact: fact.curve[::-1], default=None)
     for fact in facts:
         if worst is not None and _OTHER_NAME.match(fact.domain):
-            yield Fact(domain=worst.domain, curve=fact.curve, source=fact.source, part=fact.part, reserve=fact.reserve)
+            yield replace(fact, domain=worst.domain)
         else:
             yield fact
 

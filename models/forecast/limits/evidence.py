@@ -24,7 +24,7 @@ SPANS = (25.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 900.0, 1800.0)
 """Windows looked at, seconds, all ending with the newest sample."""
 STEPS = (6, 8, 12, 24)
 """Windows looked at where scrapes are rare, in scrapes."""
-SHORT_SPAN, SHORT_STEPS = 120.0, 8.5
+SHORT_SPAN, SHORT_STEPS = 120.0, 12.5
 """Up to here a window shows flutter, beyond it wander: seconds, or scrapes where those are rare."""
 OFTEN = 20.0
 """Seconds between scrapes up to which SPANS fit; from there on windows are counted in scrapes."""
@@ -54,6 +54,10 @@ class Past:
     """standard deviation from one sample to the next, same floor"""
     floor: float
     """half the sensor's step"""
+    lowest: float
+    """third lowest: what it went down to while well, a wild reading or two left out"""
+    highest: float
+    """third highest"""
     known: bool
     """False: too little past; `center` is the nominal value or the recent median"""
 
@@ -80,6 +84,8 @@ class Window:
     """standard normal deviate of `spread` against the healthy one (chi-square, Wilson and Hilferty 1931)"""
     ratio: float
     """`spread` over the healthy one: the jitter for short windows, the whole spread for long ones"""
+    middle: float = 0.0
+    """median"""
     is_short: bool = False
     """it shows flutter rather than wander"""
 
@@ -147,7 +153,7 @@ def spans(cadence: float) -> tuple[float, ...]:
 
 def short_seconds(cadence: float) -> float:
     """Up to which span a window shows flutter rather than wander."""
-    return max(SHORT_SPAN, SHORT_STEPS * cadence if cadence > OFTEN else 0.0)
+    return max(SHORT_SPAN, SHORT_STEPS * cadence)
 
 
 def past(signal: Signal, times: Floats, values: Floats, *, until: float) -> Past:
@@ -161,14 +167,14 @@ def past(signal: Signal, times: Floats, values: Floats, *, until: float) -> Past
     if not enough:
         nominal = signal.limits.nominal
         center = nominal if nominal is not None else float(np.median(values[:PAST_SAMPLES]))
-        return Past(center, floor, floor, floor, known=False)
+        return Past(center, floor, floor, floor, -math.inf, math.inf, known=False)
     center = _at(ordered, 0.5)
     # 1.0364: the 85 % point of a standard normal. A fault that has lasted up to 3.6 of the past 24 hours leaves it alone.
     outer = (_at(ordered, 0.85) - _at(ordered, 0.15)) / (2 * 1.0364)
     spread = max(floor, 1.4826 * _at(np.sort(np.abs(before - center)), 0.5), outer)
     steps = np.sort(np.abs(before[1:] - before[:-1]))
     jitter = max(floor, 1.4826 * _at(steps, 0.5) / math.sqrt(2.0), _at(steps, 0.85) / (1.4395 * math.sqrt(2.0)))
-    return Past(center, spread, min(jitter, spread), floor, known=True)
+    return Past(center, spread, min(jitter, spread), floor, float(ordered[2]), float(ordered[-3]), known=True)
 
 
 def evidence(times: Floats, values: Floats, healthy: Past, *, counter: bool) -> Evidence:
@@ -234,7 +240,10 @@ def _window(times: Floats, values: Floats, healthy: Past, cadence: float) -> Win
     short = span <= short_seconds(cadence)
     ratio = spread / (healthy.jitter if short else healthy.spread)
     flutter = chi_square_deviate(ratio, kept.size)
-    return Window(span, 3.0 * steady / span, steady / error, settling, spread, low, high, flutter, ratio, short)
+    centre = float(ordered[ordered.size // 2])
+    return Window(
+        span, 3.0 * steady / span, steady / error, settling, spread, low, high, flutter, ratio, centre, short
+    )  # fmt: skip
 
 
 def _is_slope(times: Floats, values: Floats) -> bool:

@@ -17,6 +17,7 @@ from models.forecast.limits.combine import ModelForecast, base_rate
 from models.forecast.limits.domains import Fact, strongest
 from models.forecast.limits.events import EventHazard, event_hazards
 from models.forecast.limits.evidence import RECENT, cadence_of, known_samples, past
+from models.forecast.limits.own_word import own_word
 from models.forecast.limits.part import HORIZON_SECONDS, Curve, Unknown, elapsed
 from models.forecast.limits.parts_of_node import TWO_HOURS, WEEK, Line, event_fact, parts_of
 from models.risk import HORIZONS, Driver, Risk
@@ -68,6 +69,8 @@ def assess_node(
     told = parts_of(mine, now=now)
     unknown += told.unknown
     hazards = event_hazards((event for event in events if event.node == node), now=now)
+    if hazards:
+        told.word = own_word(mine, now=now)
     facts = [*told.facts, *(event_fact(hazard, told) for hazard in hazards)]
     drivers = [*told.drivers, *_vanished(unknown, facts), *filter(None, map(_event_driver, hazards))]
     drivers.sort(key=lambda d: (-d[0], -d[1], d[2].why))

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.forecast.limits.domains import domain_of
 from models.forecast.limits.part import stale_seconds
-from models.signal import Component, Floats, SignalHistory, SignalKind
+from models.signal import SignalHistory, SignalKind
 
 NOMINAL, NOMINAL_UNDER_LOAD = 0.18, 0.08
 """The most a limit of ours says of a part that the machine calls nominal, or of which nothing but the limit
@@ -22,7 +22,9 @@ is known; less where the reading follows the load. Judgement: below what a drain
 the load below what keeps vms away."""
 _BMC = ("ipmi_exporter",)
 _FEWEST, _SHARE = 3, 0.5
-"""Sensors that fall together for the BMC to be the cause, and of which share of its sensors."""
+"""Sensors that read 0 together for the BMC to be the cause, and which share of its sensors."""
+_LOOKED_AT = 130
+"""Newest samples looked at for that: the last half hour."""
 
 
 @dataclass(frozen=True)
@@ -67,57 +69,47 @@ def own_word(histories: Iterable[SignalHistory], *, now: float) -> OwnWord:
     return OwnWord(by_part, by_domain, since)
 
 
-def fell_together(histories: Sequence[SignalHistory]) -> frozenset[int]:
-    """The places of sensors that went to 0 or NaN in one scrape together with most of their BMC's: it restarts, or its bus hangs.
+def without_blackouts(histories: Sequence[SignalHistory]) -> tuple[list[SignalHistory], int]:
+    """The histories without the scrapes in which most of a BMC's sensors read 0 or nothing at once, and how many do now.
 
-    Of two components at least: feeds that fail together are a power cut.
+    It restarts then, or its bus hangs: what its states say in these scrapes means nothing either. Feeds that fail
+    together are a power cut, so it takes sensors of two kinds, or a rail, without which the machine would not answer.
     """
-    sensors = 0
-    fallen: dict[float, list[int]] = defaultdict(list)
+    grids: dict[tuple[int, float, float], list[int]] = defaultdict(list)
     for place, history in enumerate(histories):
-        signal = history.signal
-        if signal.exporter not in _BMC or signal.own_word or signal.kind is not SignalKind.GAUGE or signal.looks_back:
+        if history.signal.exporter in _BMC and not history.signal.looks_back and history.times.size > 1:
+            grids[history.times.size, float(history.times[0]), float(history.times[-1])].append(place)
+    cleaned, most = list(histories), 0
+    for places in grids.values():
+        sensors = [k for k in places if _is_sensor(histories[k])]
+        if len(sensors) < _FEWEST:
             continue
-        values = history.values
-        if not values.size or not _speaks(values):
+        tail = slice(-_LOOKED_AT, None)
+        speaks = [np.isfinite(histories[k].values) & (histories[k].values != 0.0) for k in sensors]
+        # What says nothing most of the time is an empty bay, or a supply that is not in use.
+        used = [row for row in range(len(sensors)) if np.count_nonzero(speaks[row]) > 0.5 * speaks[row].size]
+        blank = ~np.stack([speaks[row][tail] for row in used]) if used else np.zeros((0, 0), dtype=bool)
+        count = blank.sum(axis=0)
+        dark = [
+            column
+            for column in np.flatnonzero(count >= max(_FEWEST, _SHARE * len(used))).tolist()
+            if _is_bmc(histories, [sensors[row] for k, row in enumerate(used) if blank[k, column]])
+        ]
+        if not dark:
             continue
-        sensors += 1
-        # In most histories the newest value is a number: only the others are looked at closely.
-        if values[-1] == 0.0 or values[-1] != values[-1]:
-            dead = (values == 0.0) | ~np.isfinite(values)
-            alive = np.flatnonzero(~dead)
-            if alive.size and values.size - int(alive[-1]) < values.size / 4:
-                fallen[float(history.times[int(alive[-1]) + 1])].append(place)
-    for together in _neighbours(fallen):
-        parts = {histories[k].part for k in together}
-        components = {histories[k].signal.component for k in together}
-        hot = any(histories[k].signal.unit == "°C" for k in together)
-        if (
-            len(parts) >= _FEWEST
-            and len(together) >= _SHARE * sensors
-            and (len(components) > 1 or hot or _rails(histories, together))
-        ):
-            return frozenset(together)
-    return frozenset()
+        most = max(most, int(count[-1]) if dark[-1] == count.size - 1 else 0)
+        for place in places:
+            history = histories[place]
+            values = history.values.copy()
+            values[tail][dark] = np.nan
+            cleaned[place] = SignalHistory(history.signal, history.node, history.part, history.times, values)
+    return cleaned, most
 
 
-def _speaks(values: Floats) -> bool:
-    """Whether it ever reads anything but 0; what never did is an empty bay."""
-    return bool(values[0] > 0 or values[0] < 0 or values[values.size // 2] != 0.0) and bool(np.isfinite(values).any())
+def _is_sensor(history: SignalHistory) -> bool:
+    return not history.signal.own_word and history.signal.kind is SignalKind.GAUGE
 
 
-def _neighbours(fallen: Mapping[float, list[int]]) -> Iterable[list[int]]:
-    """Those that fell within the same minute; different sensors are read one after the other."""
-    times = sorted(fallen)
-    together: list[int] = []
-    for k, at in enumerate(times):
-        together = [*together, *fallen[at]] if k and at - times[k - 1] <= 60.0 else list(fallen[at])
-        if k + 1 == len(times) or times[k + 1] - at > 60.0:
-            yield together
-
-
-def _rails(histories: Sequence[SignalHistory], together: Sequence[int]) -> bool:
-    """Whether the rails of the board are among them: without these nothing would be told at all."""
-    return all(histories[k].signal.component is Component.POWER for k in together) and any(
-        histories[k].signal.domain == "rail" for k in together
-    )
+def _is_bmc(histories: Sequence[SignalHistory], dark: Sequence[int]) -> bool:
+    units = {histories[k].signal.unit for k in dark}
+    return len(units) > 1 or any(histories[k].signal.domain == "rail" for k in dark)

@@ -55,12 +55,15 @@ BELIEVED_SPANS, BELIEVED_SPANS_UNDER_LOAD = 20.0, 4.0
 """A trend seen for s seconds is believed for this many times s, then the level is taken to wander as before."""
 FLUTTER_GROWS = 5.0
 """A grown spread adds up as a random walk: in this many spans by as much again, in the 20 it is believed for by twice that."""
+PACE_SECONDS = 360.0
+"""A flutter grows no more slowly because it is scraped more rarely: a longer window counts as one of so many seconds."""
 LOAD_SETTLES = 120.0
 """Signals that follow the load must have said the same this many seconds ago: the load may just have changed."""
 SETTLING = 0.8
 """Of signals that follow the load: a movement whose second step is smaller than this share of its first is levelling off."""
 NEEDED_MARGIN = 2.0
-"""A limit nearer to the healthy level than this many standard deviations does not fit the part, and is not used."""
+"""A limit that was reached while the part was well, and is nearer to its healthy level than this many standard deviations,
+does not fit the part, and is not used."""
 OFF_NOMINAL = 0.3
 """Without a past, a level this far off the nominal one says that it is another kind of part, not a failing one."""
 NEWS, NEWS_RATIO = 6.0, 2.0
@@ -145,7 +148,7 @@ def assess_part(history: SignalHistory, *, now: float) -> PartRisk | Unknown | N
     other_unit = unit_change(signal, values, healthy)
     if other_unit is not None:
         return Unknown(name, other_unit, component=component)
-    fitting = [s for s in sides if not healthy.known or s.margin >= NEEDED_MARGIN * healthy.spread]
+    fitting = [s for s in sides if s.fits(healthy)]
     unfit = None
     if len(fitting) < len(sides):
         limit = next(s.limit for s in sides if s not in fitting)
@@ -219,6 +222,12 @@ class _Side:
         sign = -1.0 if low else 1.0
         return _Side(sign, limit, sign * (limit - healthy.center))
 
+    def fits(self, healthy: Past) -> bool:
+        """Whether the part was well away from it while it was well: the limit was made for such a part."""
+        furthest = healthy.highest if self.sign > 0 else healthy.lowest
+        clear = self.sign * (self.limit - furthest) > 2.0 * healthy.floor and self.margin > 0
+        return not healthy.known or clear or self.margin >= NEEDED_MARGIN * healthy.spread
+
 
 @dataclass(frozen=True, slots=True)
 class _Judgement:
@@ -265,6 +274,12 @@ def _judge(side: _Side, look: Evidence, healthy: Past, signal: Signal) -> _Judge
             reached = side.sign * ((window.high if side.sign > 0 else window.low) - look.level)
             excursion = max(excursion, min(EXCURSIONS * window.spread, reached))
     distance = max(0.0, left - excursion)
+    for window in windows:
+        if window.is_short and window.flutter >= NEWS and window.ratio >= NEWS_RATIO and can_flutter(signal):
+            # Of what flutters the newest readings are chance: the middle of the window stands for the level.
+            reached = side.sign * ((window.high if side.sign > 0 else window.low) - window.middle)
+            around = side.sign * (side.limit - window.middle) - min(EXCURSIONS * window.spread, reached)
+            distance = min(distance, max(0.0, around))
     progress = 1.0 - distance / side.margin if side.margin > 0 else 0.0
     shift = side.sign * (look.level - healthy.center)
     departure = max(
@@ -283,7 +298,8 @@ def _judge(side: _Side, look: Evidence, healthy: Past, signal: Signal) -> _Judge
     for window in windows:
         drift = side.sign * window.slope * window.trend**2 / (window.trend**2 + 4.0)  # less of it where it may be noise
         grown = max(0.0, window.spread**2 - healthy.jitter**2)
-        diffusion = max(wander, 0.0 if signal.follows_load else math.sqrt(grown / (FLUTTER_GROWS * window.span)))
+        pace = min(window.span, PACE_SECONDS) if window.is_short else window.span
+        diffusion = max(wander, 0.0 if signal.follows_load else math.sqrt(grown / (FLUTTER_GROWS * pace)))
         believed = (BELIEVED_SPANS_UNDER_LOAD if signal.follows_load else BELIEVED_SPANS) * window.span
         if signal.follows_load and window.settling < SETTLING:
             # A temperature nears its new level exponentially: what is left is the sum of the shrinking steps.

@@ -12,10 +12,10 @@ import numpy as np
 from models.forecast.limits.domains import Fact, domain_of, reserve_of
 from models.forecast.limits.events import EventHazard
 from models.forecast.limits.evidence import known_samples
-from models.forecast.limits.own_word import NOMINAL, NOMINAL_UNDER_LOAD, OwnWord, fell_together, own_word
+from models.forecast.limits.own_word import NOMINAL, NOMINAL_UNDER_LOAD, OwnWord, own_word, without_blackouts
 from models.forecast.limits.part import HORIZON_SECONDS, PartRisk, Unknown, assess_part
 from models.forecast.limits.screen import calm
-from models.parts import fault_domain, supply_name
+from models.parts import fault_domain, part_class, supply_name
 from models.risk import Driver
 from models.signal import Component, HardwareEventKind, PartClass, SignalHistory, SignalKind
 from models.text import visible
@@ -50,25 +50,21 @@ def parts_of(histories: Sequence[SignalHistory], *, now: float) -> Told:
         return told
     fans = {history.part for history in histories if history.signal.domain == "fan"}
     told.alone = frozenset({"fans"} if len(fans) == 1 else ())
+    histories, dark = without_blackouts(histories)
+    if dark:
+        why = f"{dark} sensors read 0 or nothing in the same scrape: the BMC restarts or hangs, not the machine"
+        told.unknown.append(Unknown("BMC", why))
     told.word = own_word(histories, now=now)
-    fallen = fell_together(histories)
     supplies = len({name for h in histories if h.signal.component is Component.POWER and (name := supply_name(h.part))})
     parts: list[tuple[SignalHistory, PartRisk]] = []
-    if fallen:
-        names = sorted(f"{histories[k].signal.name} {visible(histories[k].part, 40)}" for k in fallen)
-        why = f"fell to nothing together with {len(fallen) - 1} more sensors: the BMC, not the machine"
-        told.unknown.append(Unknown(names[0], why))
-    silent = {histories[place].part for place in fallen}
     unused = _unused_ports(histories)
     for place in loud:
         history = histories[place]
-        if place in fallen or (history.signal.own_word and history.part in silent):
-            continue
         if history.part in unused and history.signal.component is Component.NETWORK:
             continue
-        said = assess_part(histories[place], now=now)
+        said = assess_part(history, now=now)
         if isinstance(said, PartRisk):
-            parts.append((histories[place], said))
+            parts.append((history, said))
         elif said is not None:
             told.unknown.append(said)
     parts = _without_several_at_once(parts, told.unknown)
@@ -86,6 +82,7 @@ def parts_of(histories: Sequence[SignalHistory], *, now: float) -> Told:
                 source=signal.name,
                 part=said.part,
                 reserve=reserve,
+                is_set=part_class(Component.POWER, said.part) is PartClass.REDUNDANCY,
             )
         )
         if said.curve[TWO_HOURS] >= 0.005 or said.curve[WEEK] >= 0.02 or said.newsworthy:
@@ -192,12 +189,15 @@ _OF_KIND = {
     HardwareEventKind.MACHINE_CHECK: "processor",
     HardwareEventKind.LOCKUP: "kernel",
 }
+"""Kinds of records whose domain does not depend on the part."""
 _COMPONENT = {
     HardwareEventKind.DISK_IO: Component.STORAGE,
     HardwareEventKind.DISK_SMART: Component.STORAGE,
     HardwareEventKind.LINK_DOWN: Component.NETWORK,
     HardwareEventKind.PCIE: Component.NODE,
 }
+_APART = (PartClass.BATTERY, PartClass.ADD_ON, PartClass.CONTROLLER)
+"""Classes whose parts share no fault domain with what the node runs on."""
 
 
 _SUPPLY_KINDS = frozenset(
@@ -223,6 +223,8 @@ def event_fact(hazard: EventHazard, told: Told) -> Fact:
             reserve = "disks"
         case PartClass.REDUNDANT if hazard.kind is HardwareEventKind.LINK_DOWN:
             domain, reserve = "link:bond", "links"
+        case kind if kind in _APART:
+            domain = f"{kind.value}:{hazard.part}"
         case _:
             if hazard.kind is HardwareEventKind.POWER_SUPPLY and supply is not None:
                 reserve = "supplies"
@@ -231,8 +233,9 @@ def event_fact(hazard: EventHazard, told: Told) -> Fact:
     curve = tuple(hazard.within(h) for h in HORIZON_SECONDS)
     if reserve == "supplies" and told.word.by_domain.get(domain) == 0.0:
         curve = tuple(RECOVERED * p for p in curve)
-    part = "" if reserve == "sets" else hazard.part
-    return Fact(domain=domain, curve=curve, source="event", part=part, reserve=reserve)
+    is_set = reserve == "sets"
+    part = "" if is_set else hazard.part
+    return Fact(domain=domain, curve=curve, source="event", part=part, reserve=reserve, is_set=is_set)
 
 
 RECOVERED = 0.1

@@ -127,7 +127,7 @@ def _calm(times: Floats, values: Floats, rows: Sequence[_Figures], now: float) -
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         jumps = values[:, 1:] - values[:, :-1]
         known &= ~(counter & (jumps < 0).any(axis=1))
-        center, spread, jitter = _past(values[:, :before], jumps[:, : before - 1], noise)
+        center, spread, jitter, least, greatest = _past(values[:, :before], jumps[:, : before - 1], noise)
         low, high = np.where(relative, low + center, low), np.where(relative, high + center, high)
         for k, row in enumerate(rows):
             if row.signal.limits.rows:
@@ -143,7 +143,8 @@ def _calm(times: Floats, values: Floats, rows: Sequence[_Figures], now: float) -
         lowest = np.where(load, three.min(axis=1), short.min(axis=1))
         highest = np.where(load, three.max(axis=1), short.max(axis=1))
         lowest, highest = np.where(counter, last, lowest), np.where(counter, last, highest)
-        fits = (below >= NEEDED_MARGIN * spread) & (above >= NEEDED_MARGIN * spread)
+        fits = (below >= NEEDED_MARGIN * spread) | ((least - low > 2.0 * noise) & (below > 0))
+        fits &= (above >= NEEDED_MARGIN * spread) | ((high - greatest > 2.0 * noise) & (above > 0))
         away = (1.0 - (lowest - low) / below <= begins - 1e-9) | np.isinf(low)
         away &= (1.0 - (high - highest) / above <= begins - 1e-9) | np.isinf(high)
         # What may be another unit is for the long way to tell.
@@ -156,8 +157,8 @@ def _calm(times: Floats, values: Floats, rows: Sequence[_Figures], now: float) -
     return known
 
 
-def _past(before: Floats, jumps: Floats, noise: Floats) -> tuple[Floats, Floats, Floats]:
-    """Center, spread and jitter of each row, as `models.forecast.limits.evidence.past`."""
+def _past(before: Floats, jumps: Floats, noise: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Center, spread, jitter, third lowest and third highest of each row, as `models.forecast.limits.evidence.past`."""
     ordered = np.sort(before, axis=1)
     size = before.shape[1]
     half = round(0.5 * (size - 1))
@@ -177,7 +178,7 @@ def _past(before: Floats, jumps: Floats, noise: Floats) -> tuple[Floats, Floats,
         floor,
         np.maximum(1.4826 * steps[:, places[0]] / math.sqrt(2.0), steps[:, places[1]] / (1.4395 * math.sqrt(2.0))),
     )
-    return center, spread, np.minimum(jitter, spread)
+    return center, spread, np.minimum(jitter, spread), ordered[:, 2], ordered[:, -3]
 
 
 def _may_flutter(times: Floats, jumps: Floats, spread: Floats, jitter: Floats, cadence: float) -> Bools:

@@ -98,7 +98,7 @@ def test_an_agent_that_restarts_asks_for_summaries_of_the_gap_only(tmp_path: Pat
             assert b.probability["2h"] < 0.01
             summaries = [q for q in stub.asked if "_over_time" in q["query"] and q["step"] == "300"]
             coarse = [q for q in stub.asked if "_over_time" not in q["query"] and q["step"] == "300"]
-            assert (len(summaries) > 100) == (restart == 0), len(summaries)
+            assert (len(summaries) > 3 * len(eyes.signals)) == (restart == 0), len(summaries)
             assert coarse == []
         eyes = FleetMonitor(settings(stub.url, state_dir=str(tmp_path)), simulated()[1], keep_ring=True)
         assert eyes._memory.ring is not None
