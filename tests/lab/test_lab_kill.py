@@ -25,13 +25,24 @@ _SLOW = "migration: {bandwidth_bytes_per_second: 12000000}\n"
 
 
 def _write_plan(lab: Lab, path: Path, source: str, target: str) -> None:
-    """One move that a person asked for, made for the fleet as it is now."""
+    """One move off a node that a person named, made for the fleet as it is now; that node's other vms stay."""
     uuid = str(guests.guest_uuid(lab, guest(NAME)))
     action = Action(kind=ActionKind.LIVE_MIGRATE, vm=uuid, vm_name=NAME, source=source, target=target)
     with connect(Settings.load(lab.config_path)) as session:
         fleet, _ = session.look()
-    now = SystemClock().now()
-    write_value(path, Plan(created_at=now, fleet_sha256=fleet.digest(), asked=(source,), actions=(action,)))
+    stays = [
+        Action(kind=ActionKind.STAY, vm=vm.uuid, vm_name=vm.name, source=source)
+        for vm in fleet.vms_on(source)
+        if vm.uuid != uuid
+    ]
+    plan = Plan(
+        created_at=SystemClock().now(),
+        fleet_sha256=fleet.digest(),
+        evacuating=(source,),
+        asked=(source,),
+        actions=(action, *stays),
+    )
+    write_value(path, plan)
 
 
 def _apply(lab: Lab, plan: Path, policy: Path) -> subprocess.Popen[str]:
