@@ -159,10 +159,10 @@ def _choose(
     targets: list[tuple[ImageFile, StorageFacts | None]] = []
     left: list[WipedImage] = []
     for image in reversed(images):
+        if image.role in NOT_ITS_OWN:  # first: a kernel is read like a state file, and other vms boot from it
+            continue
         if image.role in STATE_ROLES:
             targets.append((image, None))
-            continue
-        if image.role in NOT_ITS_OWN:
             continue
         if not source.disk_exists(image.path):
             left.append(_report(image, None, "it is not there any more", wiped=False))

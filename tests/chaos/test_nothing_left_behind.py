@@ -13,6 +13,7 @@ from scenes.simulated_world import BATCH, POLICY, World
 from agent.actions.attempt import AttemptContext
 from agent.actions.runner import run_attempt
 from agent.archives.restore import restore
+from agent.archives.wipe import wipe
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import Action, ActionKind
@@ -91,6 +92,14 @@ def test_an_ordinary_guest_goes_whole(world: Owned, kind: ActionKind):
     restore(world.hands, "attempt-1", "b", start=True)
     assert world.fleet.running_on(world.vm) == ["b"]
     assert world.fleet.machines["b"].state_files["/boot/vmlinuz"] == b"state"
+
+
+def test_a_wipe_leaves_the_kernel_that_other_guests_boot_from(world: Owned):
+    world.become(BOOTED)
+    assert world.attempt(ActionKind.COLD_ARCHIVE).outcome is AttemptOutcome.DONE
+    record = wipe(world.hands, "attempt-1", by="root")
+    assert world.fleet.machines["a"].state_files["/boot/vmlinuz"] == b"state"
+    assert [image.path for image in record.images if image.path.startswith("/boot")] == []
 
 
 def handlers_of(xml: str) -> list[str]:
