@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agent.observe.observation import Observation
     from agent.settings import Settings
     from tools.history.store import HistoryStore
+    from tools.history.summary_ring import SummaryRing
     from tools.ports.platform import Platform
 
 Look = Callable[[], tuple[Fleet, list[Risk]]]
@@ -70,21 +71,18 @@ class FleetMonitor:
         )
         self._previous = observation.fleet
         if self._memory.ring is not None:
-            self._remember(observation)
+            self._keep_history(observation, self._memory.ring)
         return observation
 
-    def _remember(self, observation: Observation) -> None:
+    def _keep_history(self, observation: Observation, ring: SummaryRing) -> None:
         """Take complete hours into the history. A history that can't be kept is said, and costs no look."""
         from agent.observe.history import append_history
         from tools.history.store import HistoryStore
 
         try:
             self._history = self._history or HistoryStore(self._settings.state_dir / "history", self.signals)
-            assert self._memory.ring is not None
             nodes = [node.name for node in observation.fleet.nodes]
-            append_history(
-                self._history, self._memory.ring, self.signals, nodes, observation.events, now=observation.at
-            )
+            append_history(self._history, ring, self.signals, nodes, observation.events, now=observation.at)
             self._history_problem = ""
         except LifeboatError as error:
             self._history, self._history_problem = None, str(error)
