@@ -67,4 +67,4 @@ def apply(
         if result.refusal is not None:
             raise result.refusal
         report = report_of(result, session)
-    conclude(report, result.evacuation, report_file, as_json)
+    conclude(report, result.evacuation, report_file, as_json, verification=result.verification)

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from agent.service.control_loop import PassResult
     from agent.service.session import Session
     from models.evacuation import Evacuation
+    from models.fleet import Fleet
     from models.plan import Plan
+    from models.risk import Risk
+    from models.verification import Check, Verification
 
 
 def report_of(result: PassResult, session: Session) -> Report:
@@ -62,12 +65,19 @@ def is_of(evacuation: Evacuation, plan: Plan) -> bool:
 
 def report_after_crash(evacuation: Evacuation, session: Session) -> Report:
     """The report of an evacuation that another process began, on the fleet it was approved for."""
+    from agent.cli.console import note
     from agent.execute.evacuation import Run
     from agent.report import build_report
+    from models.errors import LifeboatError
     from models.situation import Situation
 
     approved = Run.from_journal(session.hands, evacuation.id).approved
-    fleet_after, risks = session.look()
+    fleet_after: Fleet | None = None
+    risks: list[Risk] = []
+    try:
+        fleet_after, risks = session.look()
+    except LifeboatError as error:  # how it ended is known, and must not be hidden by what can't be read now
+        note(f"the fleet could not be looked at afterwards: {error}")
     now = session.hands.clock.now()
     return build_report(
         Situation(fleet=approved.fleet, risks=risks, policy=approved.policy, now=now),
@@ -81,7 +91,14 @@ def report_after_crash(evacuation: Evacuation, session: Session) -> Report:
     )
 
 
-def conclude(report: Report, evacuation: Evacuation | None, report_file: Path | None, as_json: bool) -> NoReturn:
+def conclude(
+    report: Report,
+    evacuation: Evacuation | None,
+    report_file: Path | None,
+    as_json: bool,
+    *,
+    verification: Verification | None = None,
+) -> NoReturn:
     """Show the report and end the command with the evacuation's exit code."""
     from agent.cli.console import console, note, write_json
     from agent.report import render_terminal, write_html
@@ -93,7 +110,26 @@ def conclude(report: Report, evacuation: Evacuation | None, report_file: Path | 
         write_json(report)
     else:
         render_terminal(report, console())
-    raise SystemExit(exit_code_of(evacuation))
+    unproven = unproven_moves(evacuation, verification)
+    for check in unproven:
+        note(f"lifeboat: {check.name}: {check.why} — find out which copy is the right one before anything is started")
+    raise SystemExit(4 if unproven else exit_code_of(evacuation))
+
+
+def unproven_moves(evacuation: Evacuation | None, verification: Verification | None) -> list[Check]:
+    """What was looked at afterwards and is not as an attempt that ended well says: a guest that somebody started during
+    its archive, or one that runs nowhere."""
+    from models.evacuation import AttemptOutcome
+
+    if evacuation is None or verification is None:
+        return []
+    moved = {
+        name
+        for attempt in evacuation.attempts
+        if attempt.outcome is AttemptOutcome.DONE
+        for name in (f"vm {attempt.action.vm_name}", f"archive of {attempt.action.vm_name}")
+    }
+    return [check for check in verification.checks if check.passed is False and check.name in moved]
 
 
 def exit_code_of(evacuation: Evacuation | None) -> int:

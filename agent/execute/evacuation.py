@@ -11,9 +11,11 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
+
+import structlog
 
 from agent.actions.attempt import AttemptContext, Progress
 from agent.actions.resources import Resources
@@ -36,6 +38,10 @@ from tools.ports.records.evacuations import (
 )
 
 T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
+
+log = structlog.get_logger("lifeboat")
 
 
 @dataclass
@@ -52,6 +58,27 @@ class Watcher:
     cancelled: threading.Event = field(default_factory=threading.Event)
     request_poll_seconds: float = LOOK_SECONDS
     """how often what people asked for is read meanwhile"""
+
+    def shielded(self) -> Watcher:
+        """The same, and nothing that goes wrong in it reaches the evacuation: a terminal that is gone ends no attempt."""
+        return replace(
+            self,
+            on_progress=_shielded(self.on_progress),
+            on_attempt_finished=_shielded(self.on_attempt_finished),
+            should_withdraw=_shielded(self.should_withdraw),
+            on_message=_shielded(self.on_message),
+        )
+
+
+def _shielded(callback: Callable[[A], R]) -> Callable[[A], R | None]:
+    def call(argument: A) -> R | None:
+        try:
+            return callback(argument)
+        except Exception as error:
+            log.warning("watcher-failed", error=repr(error))
+            return None
+
+    return call
 
 
 class CarryOut(Protocol):
@@ -86,7 +113,7 @@ class Run:
         self, approved: ApprovedPlan, hands: Resources, evacuation: str, watcher: Watcher | None = None
     ) -> None:
         self.approved, self.hands, self.id = approved, hands, evacuation
-        self.watcher = watcher or Watcher()
+        self.watcher = (watcher or Watcher()).shielded()
         self.cancelled = threading.Event()
         self._paused = False
         self._abandoned: str | None = None

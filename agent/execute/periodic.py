@@ -6,6 +6,10 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+import structlog
+
+log = structlog.get_logger("lifeboat")
+
 
 @contextmanager
 def meanwhile(
@@ -13,13 +17,17 @@ def meanwhile(
 ) -> Generator[None]:
     """Do it for as long as the block runs; the turn that is under way at its end is waited for.
 
+    An error ends one turn, not the turns after it: whoever is followed goes on, and has to be followed.
     `over_before_next` waits until the next turn is due or the event is set, and says whether it is set.
     """
     over = threading.Event()
 
     def follow() -> None:
         while not over_before_next(over):
-            do()
+            try:
+                do()
+            except Exception as error:
+                log.warning("turn-failed", name=name, error=repr(error))
 
     follower = threading.Thread(target=follow, name=name, daemon=True)
     follower.start()

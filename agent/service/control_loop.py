@@ -19,7 +19,7 @@ from agent.plan.solver import Planner
 from agent.state.requests import unfinished
 from agent.verify import verify
 from models.approval import ApprovedPlan
-from models.errors import Busy, Refused
+from models.errors import Busy, LifeboatError, Refused
 from models.evacuation import Evacuation, NodeLoss, RiskSample
 from models.fleet import Fleet, NodeState
 from models.plan import Action, Plan, Verdict
@@ -169,12 +169,8 @@ class ControlLoop:
             return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
         verification = verify(done, fleet, self.hands)
         self._record(EvacuationVerified(checks=verification), evacuation)
-        fleet_after, _ = self.look()
-        silent = tuple(
-            NodeLoss(node=node.name, at=fleet_after.observed_at, detail="did not answer afterwards")
-            for node in fleet_after.nodes
-            if node.state is NodeState.OFFLINE and fleet.node_by_name[node.name].state is not NodeState.OFFLINE
-        )
+        fleet_after = self._fleet_after()
+        silent = _gone_silent(fleet, fleet_after) if fleet_after is not None else ()
         return replace(
             so_far,
             outcome=PassOutcome.EVACUATED,
@@ -183,6 +179,15 @@ class ControlLoop:
             fleet_after=fleet_after,
             verification=verification,
         )
+
+    def _fleet_after(self) -> Fleet | None:
+        """None when it can't be told: the evacuation is over, and how it ended must not be hidden by a Prometheus that is
+        gone now."""
+        try:
+            return self.look()[0]
+        except LifeboatError as error:
+            self.watcher.shielded().on_message(f"the fleet could not be looked at afterwards: {error}")
+            return None
 
     def _carry_out(
         self, plan: Plan, verdict: Verdict, situation: Situation, evacuation: str, tiers: Tiers | None
@@ -227,3 +232,13 @@ class ControlLoop:
 
     def _record(self, record: Record, evacuation: str) -> None:
         self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation)
+
+
+def _gone_silent(before: Fleet, after: Fleet) -> tuple[NodeLoss, ...]:
+    """Nodes that answered before and don't any more."""
+    answered = {node.name for node in before.nodes if node.state is not NodeState.OFFLINE}
+    return tuple(
+        NodeLoss(node=node.name, at=after.observed_at, detail="did not answer afterwards")
+        for node in after.nodes
+        if node.state is NodeState.OFFLINE and node.name in answered
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -82,8 +83,13 @@ def serve(
         return
 
     passes = PassLog()
+    at_work = threading.Lock()
 
     def one_pass() -> None:
+        with at_work:
+            a_pass()
+
+    def a_pass() -> None:
         try:
             recover_and_log()
             result = loop.run_once()
@@ -119,6 +125,8 @@ def serve(
     signal.signal(signal.SIGINT, stop)
     log.info("watching", interval_seconds=interval.total_seconds(), nodes=sorted(loop.hands.nodes))
     scheduler.start()
+    with at_work:  # told to stop: what runs is cancelled where that is possible and seen to its end, journal still open
+        log.info("stopped")
 
 
 class PassLog:

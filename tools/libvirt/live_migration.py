@@ -121,9 +121,11 @@ class LibvirtLiveMigration:
         self._access.change("a downtime limit for", uuid, lambda d: d.migrateSetMaxDowntime(milliseconds, 0))
 
     def max_downtime(self, uuid: str) -> float | None:
-        return self._access.change_and_return(
-            "the downtime limit of", uuid, lambda d: int(d.migrateGetMaxDowntime(0)) / 1000
-        )
+        def read(domain: libvirt.virDomain) -> float | None:
+            milliseconds: Any = domain.migrateGetMaxDowntime(0)  # None for a guest that has just gone
+            return None if milliseconds is None else int(milliseconds) / 1000
+
+        return self._access.change_and_return("the downtime limit of", uuid, read)
 
     def start_post_copy(self, uuid: str) -> None:
         self._access.change("post-copy of", uuid, lambda d: d.migrateStartPostCopy(0))
