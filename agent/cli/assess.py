@@ -55,7 +55,7 @@ def assess(
     from tools.libvirt.fleet import connect_nodes
 
     if evidence is not None:
-        _assess_evidence(evidence, at, policy_file, config, as_json=as_json)
+        _assess_evidence(evidence, at, policy_file, config, output, as_json=as_json)
         return
     if at is not None or policy_file is not None:
         raise BadInput(
@@ -78,7 +78,7 @@ def assess(
             raise failed.error
     risks = monitor.assess(observation)
     if output is not None:
-        _write(output, risks)
+        _write(output, [risk.model_dump(mode="json") for risk in risks])
     if as_json:
         write_json([risk.model_dump(mode="json") for risk in risks])
         return
@@ -115,7 +115,13 @@ def assess(
 
 
 def _assess_evidence(
-    directory: Path, at: str | None, policy_file: Path | None, config: Path | None, *, as_json: bool
+    directory: Path,
+    at: str | None,
+    policy_file: Path | None,
+    config: Path | None,
+    output: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     from agent.assess.evidence import judge_evidence
     from agent.cli.console import console, write_json
@@ -127,6 +133,8 @@ def _assess_evidence(
     policy = read_policy(policy_file) if policy_file is not None else Policy()
     signals_file = load_settings(config).signals_file if config is not None else None
     judged = judge_evidence(directory, policy, at=_moment(at), signals_file=signals_file)
+    if output is not None:
+        _write(output, judged)
     if as_json:
         write_json(judged)
         return
@@ -207,13 +215,13 @@ def _style(probability: float) -> str:
     return "red bold" if probability >= 0.5 else "yellow" if probability >= 0.1 else ""
 
 
-def _write(path: Path, risks: list[Risk]) -> None:
+def _write(path: Path, content: object) -> None:
     import json
 
     from models.errors import BadInput
     from tools.atomic_file import write_atomically
 
-    text = json.dumps([risk.model_dump(mode="json") for risk in risks], indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     try:
         write_atomically(path, text, mode=None)
     except OSError as error:

@@ -166,6 +166,14 @@ def test_the_command_prints_json_and_keeps_to_its_options(tmp_path: Path) -> Non
     told = CliRunner().invoke(app, ["--evidence", str(tmp_path), "--at", "2026-11-20T12:00:00Z", "--json"])
     assert told.exit_code == 0
     (row,) = json.loads(told.stdout)["nodes"]
+    written = tmp_path / "judged.json"
+    assert (
+        CliRunner()
+        .invoke(app, ["--evidence", str(tmp_path), "--at", "2026-11-20T12:00:00Z", "-o", str(written)])
+        .exit_code
+        == 0
+    )
+    assert json.loads(written.read_text())["nodes"] == [row]
     assert set(row) == {"node", "tier", "probability", "drivers", "events", "unknown", "unread"}
     with pytest.raises(BadInput, match="is no time"):
         CliRunner().invoke(app, ["--evidence", str(tmp_path), "--at", "noon"], catch_exceptions=False)
