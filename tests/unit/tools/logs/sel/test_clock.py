@@ -33,7 +33,16 @@ def test_what_followed_a_record_from_the_future_bounds_it() -> None:
 def test_a_lost_clock_starts_years_ago_and_its_records_are_new() -> None:
     dated = date_records([NOW - HOUR, datetime(1999, 1, 1, tzinfo=UTC)], now=NOW)
     assert dated.times[1] == NOW
-    assert "set back" in dated.doubts()[0]
+    assert "lost or set back" in dated.doubts()[0]
+
+
+def test_a_clock_that_was_never_set_leaves_the_records_as_far_apart_as_they_were() -> None:
+    start = datetime(2000, 1, 1, tzinfo=UTC)
+    dated = date_records([start, start + 2 * HOUR, start + 2 * HOUR + MINUTE], now=NOW)
+    assert dated.times == (NOW - 2 * HOUR - MINUTE, NOW - MINUTE, NOW)
+    assert "3 records" in dated.doubts()[0]
+    then_set = date_records([start, start + MINUTE, NOW - HOUR], now=NOW)
+    assert then_set.times == (NOW - HOUR - MINUTE, NOW - HOUR, NOW - HOUR)
 
 
 def test_a_known_error_of_the_clock_corrects_what_was_written_since() -> None:
