@@ -130,8 +130,9 @@ def _psu(fault: Fault, t: Floats, effects: _Effects) -> None:
 
 def _power(fault: Fault, t: Floats, effects: _Effects) -> None:
     on, u, v, erring = fault.active(t), fault.flutter(t), fault.errors(t), fault.erring(t)
-    # The sag outgrows the flutter: over a quarter of the errors it deepens by 5 V, where their mean strays by under 1 V.
-    effects.add("vin_sag", on * (2.0 + 9.0 * u) + erring * (14.0 + 20.0 * v))
+    # The sag outgrows what else moves the voltage: it deepens by 2.75 V over a quarter of the flutter, where the mains wander by
+    # 2.1 V at most, and by 5 V over a quarter of the errors, whose flutter strays by under 1 V on average.
+    effects.add("vin_sag", on * (2.0 + 11.0 * u) + erring * (14.0 + 20.0 * v))
     effects.add("vin_flutter", on * (1.0 + 2.0 * u) + erring * 5.0 * v)
     # Drop-outs of a few seconds, more and more of them: independent draws would now and then give fewer later on.
     # The second feed goes first. Never both: that is death.

@@ -103,6 +103,7 @@ def test_errors_are_loud_from_their_beginning(kind: FaultKind, seed: int, tempo:
 @given(kind=kinds, seed=seeds, tempo=st.sampled_from([360.0, 3600.0]), onset=onsets)
 @example(kind="power", seed=0, tempo=360.0, onset=1_790_250_482.0)  # had fewer drop-outs later on
 @example(kind="power", seed=75_804_602, tempo=360.0, onset=1_790_161_412.4937088)  # its flutter outweighed its sag
+@example(kind="power", seed=890_054_439, tempo=3600.0, onset=1_790_064_499.72461)  # so did the mains' own wander
 def test_a_fault_drifts_one_way_through_flutter_and_errors(
     kind: FaultKind, seed: int, tempo: float, onset: float
 ) -> None:
