@@ -19,7 +19,8 @@ _SUPPLY = re.compile(
 """`PSU1`, `PS2 Status`, `Power Supply 1`, `PWS1`; a group `number` where there is one."""
 _CARD = (
     r"(?i)nvme|ssd|\bm[._]?2\b|m2[_ ]|ocp|\bnic|\blom|\blan\b|pcie?[ _\d]|riser|slot|gpu|\bhba|raid|\bsas|aoc|mezz|\bioc?\b|hdd|"
-    r"disk|drive|backplane|\bbp[ _\d]|expander|sfp|optic|transceiver|phy|dpu|fpga|storage[ _]?contr|perc|megaraid|\bbat|bbu|accel"
+    r"disk|drive|backplane|hsbp|"
+    r"i/?o[ _]mod|\bbp[ _\d]|expander|sfp|optic|transceiver|phy|dpu|fpga|storage[ _]?contr|perc|megaraid|\bbat|bbu|accel"
 )
 _FEED = r"(?i)\bvin\b|v?in(?:put)?[ _]?\d?$|\bfeed|\bline[ _]?\d|input[ _](?:voltage|line)|^voltage[ _]?\d$|^current[ _]?\d$"
 

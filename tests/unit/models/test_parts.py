@@ -32,6 +32,7 @@ C, P = Component, PartClass
         (C.THERMAL, "M2_Temp0", P.ADD_ON),
         (C.THERMAL, "OCP NIC Temp", P.ADD_ON),
         (C.THERMAL, "PCIe Riser 2 Temp", P.ADD_ON),
+        (C.THERMAL, "HSBP 1 Temp", P.ADD_ON),
         (C.THERMAL, "CPU1 Temp", P.NORMAL),
         (C.THERMAL, "Inlet Temp", P.NORMAL),
         (C.THERMAL, "FAN_3", P.REDUNDANT),

@@ -37,7 +37,7 @@ HARMLESS = re.compile(
 )
 """Types whose records need not be understood: they tell of boots, of people and of management."""
 _ROUTINE = re.compile(
-    r"^(?:$|presence detected|processor presence detected|drive presen(?:t|ce)|entity present|"
+    r"^(?:presence detected|processor presence detected|drive presen(?:t|ce)|entity present|"
     r"device (?:present|inserted.*|enabled)|monitor|informational|"
     r"state (?:de)?asserted|performance (?:met|lags)|hot spare|(?:consistency check / )?parity "
     r"check in progress|rebuild(?:/remap)? in progress|"

@@ -108,7 +108,7 @@ POWER_AND_HEAT: tuple[SelRow, ...] = (
     *graded(r"^(?:power supply)", K.POWER_SUPPLY, C.POWER, "Power Supply", "PSU1 Status"),
     row(
         r"^(?:fan|cooling)",
-        r"device absent|device (?:removed|disabled)(?:/device absent)?|state asserted.*fail",
+        r"device absent|device (?:removed|disabled)(?:/device absent)?",
         K.FAN,
         C.THERMAL,
         S.WARNING,
@@ -151,6 +151,34 @@ POWER_AND_HEAT: tuple[SelRow, ...] = (
         ends=True,
     ),
     # ---- supplies and power units ----
+    row(
+        r"^power supply\b.*(?:fault|fail|\berr)",
+        r"state asserted",
+        K.POWER_SUPPLY,
+        C.POWER,
+        S.CRITICAL,
+        ("Power Supply", "PS 1 Fault", "State Asserted"),
+        ("Power Supply", "PS1 Fan Fail", "State Asserted"),
+        cls=P.REDUNDANT,
+    ),
+    row(
+        r"^power supply\b.*(?:fault|fail|\berr)",
+        r"state deasserted",
+        K.POWER_SUPPLY,
+        C.POWER,
+        S.CRITICAL,
+        ("Power Supply", "PS 1 Fault", "State Deasserted"),
+        ends=True,
+        cls=P.REDUNDANT,
+    ),
+    row(
+        r"^fan\b.*(?:fault|fail|\berr)",
+        r"state asserted",
+        K.FAN,
+        C.THERMAL,
+        S.CRITICAL,
+        ("Fan", "Fan3 Fault", "State Asserted"),
+    ),
     row(
         r"^power supply",
         r"(?:power supply )?failure detected",
