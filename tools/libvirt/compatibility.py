@@ -12,8 +12,9 @@ import libvirt
 from tools.domain.xml import Domain, parse_domain
 from tools.libvirt.connection import closed_port, one_line, pki_directory
 from tools.libvirt.domains import DomainAccess
+from tools.libvirt.host_resources import host_resources
 from tools.libvirt.tls_identity import shown_certificate
-from tools.ports.compatibility import Certificate, Versions
+from tools.ports.compatibility import Certificate, HostResources, Versions
 from tools.ports.vms import Cell
 
 _CANT_COMPARE = (
@@ -78,6 +79,10 @@ class LibvirtCompatibility:
 
     def versions(self) -> Versions:
         return self._access.query("its versions", lambda c: Versions(int(c.getLibVersion()), int(c.getVersion())))
+
+    def host_resources(self, domain_xml: str) -> HostResources:
+        domain = parse_domain(domain_xml)
+        return self._access.query("what it has for guests", lambda c: host_resources(c, domain))
 
     def cells(self) -> tuple[Cell, ...]:
         return self._access.query("its NUMA cells", lambda c: numa_cells(c, c.getCapabilities()))

@@ -91,6 +91,7 @@ class LibvirtNode:
         # what it can take, and who it proves to be
         self.free_memory_bytes = compatibility.free_memory_bytes
         self.cells = compatibility.cells
+        self.host_resources = compatibility.host_resources
         self.host_cpu = compatibility.host_cpu
         self.widest_guest = compatibility.widest_guest
         self.cpu_compatible = compatibility.cpu_compatible

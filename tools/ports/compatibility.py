@@ -32,6 +32,28 @@ def version(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class HostResources:
+    """What a node has of what a guest may need of its host. None: the node can't tell, which is not the same as none."""
+
+    emulators: frozenset[str] | None = None
+    """paths of those that were asked for and run there, for the guest's own kind, machine type and architecture"""
+    firmware: frozenset[str] | None = None
+    """paths of firmware images that libvirt knows there; others may be there as well"""
+    networks: frozenset[str] | None = None
+    """names of libvirt's networks that are active"""
+    interfaces: frozenset[str] | None = None
+    """names of bridges and other network interfaces"""
+    network_filters: frozenset[str] | None = None
+    secrets: frozenset[str] | None = None
+    """UUIDs, and what each is for"""
+    storage_pools: frozenset[str] | None = None
+    """names of those that are active"""
+    cpus: frozenset[int] | None = None
+    """numbers of the logical processors that are online"""
+    numa_nodes: frozenset[int] | None = None
+
+
 class Compatibility(Protocol):
     """What one node can take. Every method raises NodeUnreachable when the node does not answer."""
 
@@ -42,6 +64,10 @@ class Compatibility(Protocol):
 
     def free_memory_bytes(self, *, hugepage_bytes: int = 0) -> int:
         """Host memory a new vm could take now, the node's reserve left aside; of hugepages of that size, if given."""
+        ...
+
+    def host_resources(self, domain_xml: str) -> HostResources:
+        """What it has of what this guest may need: emulator, firmware, networks, secrets and the like."""
         ...
 
     def cells(self) -> tuple[Cell, ...]:

@@ -36,6 +36,7 @@ from tools.prechecks.guest import (
     require_no_obstacle,
     require_sole_user,
 )
+from tools.prechecks.resources import require_resources
 from tools.prechecks.target import (
     require_clock,
     require_cpu,
@@ -69,13 +70,15 @@ def check_live_migration(
     domain = parse_domain(xml)
     require_persistent(before)
     require_not_bound(domain, before)
-    require_no_obstacle(inventory_of(source, before), before, ActionKind.LIVE_MIGRATE)
+    inventory = inventory_of(source, before)
+    require_no_obstacle(inventory, before, ActionKind.LIVE_MIGRATE)
     require_sole_user(source, before)
     require_unknown_at(target, before)
     require_memory(target, domain, vm)
     require_versions(source, target, before, older_allowed=policy.allow_older_target)
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before, fleet)
+    require_resources(target, inventory, xml, before, ActionKind.LIVE_MIGRATE)
     require_shared_disks(target, before)
     require_only_read_files(target, before)
     require_disks_movable(target, before)  # QEMU's mirror fills the image at the target (seen with 7.2)
@@ -116,6 +119,7 @@ def check_cold_migration(
     require_memory(target, domain, vm)
     require_machine(target, xml, before)
     require_cpu(source, target, xml, before)
+    require_resources(target, inventory, xml, before, ActionKind.COLD_MIGRATE)
     require_shared_disks(target, before)
     require_images_movable(target, before)
     images = image_files(before, shared=False)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from models.errors import IdentityUnproven
 from tools.domain.xml import parse_domain
-from tools.ports.compatibility import Certificate, Versions
+from tools.ports.compatibility import Certificate, HostResources, Versions
 from tools.ports.vms import Cell
 from tools.simulated.domains import DomainAccess
 
@@ -60,6 +60,10 @@ class SimulatedCompatibility:
     def versions(self) -> Versions:
         with self._access.answering() as machine:
             return machine.versions
+
+    def host_resources(self, domain_xml: str) -> HostResources:  # noqa: ARG002 — it has the same for every guest
+        with self._access.answering() as machine:
+            return machine.resources
 
     def cells(self) -> tuple[Cell, ...]:
         free = self.free_memory_bytes()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from models.fleet import Node, VmState
 from tools.domain.xml import Domain
-from tools.ports.compatibility import Versions
+from tools.ports.compatibility import HostResources, Versions
 from tools.ports.vms import Cell
 from tools.simulated.migration import Migration
 from tools.simulated.xml import MACHINE
@@ -106,6 +106,8 @@ class Machine:
     cells: tuple[Cell, ...] | None = None
     """its NUMA cells with what is free in them; None: one, with all of its memory and no hugepages"""
     machine_types: tuple[str, ...] = (MACHINE,)
+    resources: HostResources = field(default_factory=HostResources)
+    """what it has for guests; by itself it can't tell"""
     domains: dict[str, SimulatedDomain] = field(default_factory=dict[str, SimulatedDomain])
     images: dict[str, Image] = field(default_factory=dict[str, Image])
     state_files: dict[str, bytes] = field(default_factory=dict[str, bytes])

@@ -16,6 +16,7 @@ from tools.domain.inventory.images import (
     read_only_fates,
     unreadable,
 )
+from tools.domain.inventory.machine import needed
 from tools.domain.inventory.registry import accounts_for
 from tools.domain.inventory.resource import (
     COPIED,
@@ -49,6 +50,10 @@ def disk(place: Place) -> Iterator[Resource]:
         if device not in _REMOVABLE:
             yield unknown(place, "where the data of a disk without a source is")
         return
+    if image.pool:
+        yield needed(
+            ResourceKind.STORAGE_POOL, "storage pool", image.pool, tells=f"whether the target has the pool {image.pool}"
+        )
     if device in _REMOVABLE or element.find("readonly") is not None:
         yield _medium(place, image, target, optional=_may_be_missing(source, device))
         return

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import DeviceBound, DisksUnmovable, PrecheckFailed
+from models.errors import DeviceBound, DisksUnmovable, MachineUnknown, PrecheckFailed
 from models.fleet import Priority, VmState
 from models.policy import ArchivePolicy
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.files import image_files
 from tools.domain.labels import Labels
 from tools.domain.xml import parse_domain
+from tools.ports.compatibility import HostResources
 from tools.ports.vms import ImageRole
 from tools.prechecks.checks import check_archive, check_cold_migration, check_live_migration
 from tools.simulated.fleet import SimulatedFleet
@@ -178,6 +179,22 @@ def test_state_that_is_nowhere_to_be_found_is_not_left_behind(tmp_path: Path):
     assert guest.refused() == ""
     (variables,) = guest.source.state_files(guest.uuid)
     assert (variables.role, variables.path) == (ImageRole.NVRAM, "/srv/VARS.fd")
+
+
+def test_a_target_that_lacks_what_the_guest_needs_is_told_before_anything_is_stopped(tmp_path: Path):
+    card = "<interface type='bridge'><source bridge='br7'/></interface>"
+    guest = Guest(tmp_path, devices=f"<emulator>/opt/qemu/qemu-kvm</emulator>{card}")
+    target = guest.fleet.machines["node-b"]
+    assert guest.refused() == "", "a target that can't tell is tried"
+    target.resources = HostResources(emulators=frozenset({"/opt/qemu/qemu-kvm"}), interfaces=frozenset({"lo"}))
+    assert guest.refused() == "LC", "an archive needs no target"
+    with pytest.raises(PrecheckFailed, match="can't run on node node-b, which lacks: bridge br7"):
+        guest.cold()
+    target.resources = HostResources(emulators=frozenset(), interfaces=frozenset({"lo", "br7"}))
+    with pytest.raises(MachineUnknown, match="lacks: emulator /opt/qemu/qemu-kvm"):
+        guest.live()
+    target.resources = HostResources(emulators=frozenset({"/opt/qemu/qemu-kvm"}), interfaces=frozenset({"lo", "br7"}))
+    assert guest.refused() == ""
 
 
 def test_what_libvirt_keeps_besides_the_definition_counts(tmp_path: Path):
