@@ -10,17 +10,25 @@ from tools.ports.compatibility import Compatibility
 from tools.ports.vms import VmObservation
 
 
-def resources_at(target: Compatibility, inventory: Inventory, domain_xml: str, move: ActionKind) -> TargetVerdict:
+def resources_at(
+    target: Compatibility, source: Compatibility, inventory: Inventory, domain_xml: str, move: ActionKind
+) -> TargetVerdict:
     """What the target has of everything that the move leaves it to have, what it lacks, and what can't be told."""
-    return compare(inventory, target.host_resources(domain_xml), move)
+    there = target.host_resources(domain_xml)
+    return compare(inventory, there, move, source_has=source.host_resources(domain_xml))
 
 
 def require_resources(
-    target: Compatibility, inventory: Inventory, domain_xml: str, before: VmObservation, move: ActionKind
+    source: Compatibility,
+    target: Compatibility,
+    inventory: Inventory,
+    domain_xml: str,
+    before: VmObservation,
+    move: ActionKind,
 ) -> None:
     """The target lacks nothing that the guest needs there. Raises MachineUnknown for a missing emulator or firmware,
     PrecheckFailed for anything else."""
-    verdict = resources_at(target, inventory, domain_xml, move)
+    verdict = resources_at(target, source, inventory, domain_xml, move)
     why = verdict.why_not()
     if why is None:
         return

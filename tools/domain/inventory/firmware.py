@@ -83,8 +83,8 @@ def _variables(place: Place, image: Location) -> Resource:
     cold = live = archive = COPIED
     if image.type != "file":
         why = f"UEFI variables on a source of type {image.type!r} can't be copied by lifeboat"
-        archive = refuses(why)
-        live = cold = SHARED if is_shared(image, place.storage) else refuses(unreadable(image) or why)
+        cold = archive = refuses(why)
+        live = SHARED if is_shared(image, place.storage) else refuses(unreadable(image) or why)
     elif is_shared(image, place.storage):
         live = cold = SHARED
     return Resource(

@@ -27,8 +27,14 @@ class TargetVerdict:
         return "; ".join(dict.fromkeys(f"{each.what} {each.where}" for each in self.missing)) or None
 
 
-def compare(inventory: Inventory, has: HostResources, move: ActionKind) -> TargetVerdict:
-    """Judge everything that the move leaves to the target to have."""
+def compare(
+    inventory: Inventory, has: HostResources, move: ActionKind, *, source_has: HostResources | None = None
+) -> TargetVerdict:
+    """Judge everything that the move leaves to the target to have.
+
+    A target is believed to lack something only where the source, which has it, lists it (`source_has`, where given): a
+    libvirt in a container or without udev lists no bridge that its guests use all the same.
+    """
     present: list[Resource] = []
     missing: list[Resource] = []
     untold: list[Resource] = []
@@ -37,6 +43,8 @@ def compare(inventory: Inventory, has: HostResources, move: ActionKind) -> Targe
             continue
         judge = _JUDGES.get(resource.kind)
         there = judge(resource, has) if judge is not None and resource.fate(move).why == "" else None
+        if there is False and source_has is not None and judge is not None and not judge(resource, source_has):
+            there = None
         (untold if there is None else present if there else missing).append(resource)
     return TargetVerdict(present=tuple(present), missing=tuple(missing), untold=tuple(untold))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tools.domain.inventory.known import KNOWN, Known
-from tools.domain.inventory.resource import Inventory, Resource, ResourceKind, refuses
+from tools.domain.inventory.resource import Fate, Inventory, Outcome, Resource, ResourceKind, refuses
 from tools.ports.shared_storage import SharedStorage
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -16,6 +16,19 @@ MOST_LEVELS = 100
 
 _IMAGE_PARENTS = ("backingStore", "mirror", "dataStore")
 _CHARACTER_DEVICES = ("serial", "parallel", "console", "channel", "smartcard", "redirdev")
+_WITH_DATA = (
+    "devices/disk",
+    "image/",
+    "devices/filesystem",
+    "devices/hostdev",
+    "devices/memory",
+    "devices/tpm",
+    "os/nvram",
+    "os/varstore",
+    "qemu:",
+)
+"""places where content of the guest, or hardware, is named; what is unknown there may be left behind by a live move"""
+_JUDGED_BY_QEMU = Fate(Outcome.PRESENT, "unknown to lifeboat; libvirt and QEMU judge it when the move begins")
 _COMMON_TO_DEVICES = ("alias", "address", "acpi", "boot", "rom")
 
 
@@ -91,14 +104,16 @@ def _visit(place: Place, handlers: Mapping[str, Handler], known: Mapping[str, Kn
 
 
 def unknown(place: Place, what: str) -> Resource:
-    """The resource that stands for what nobody here understands."""
+    """The resource that stands for what nobody here understands. It refuses whatever stops the guest; a live move is
+    left to libvirt and QEMU, which know their own devices and fail with the guest untouched, except where data of the
+    guest may be meant."""
     name = "/".join(_shown(each.tag) for each in (*place.parents[1:], place.element))
     why = f"lifeboat does not know {what}, and what it may name on the host"
     return Resource(
         what=f"<{name}>",
         kind=ResourceKind.UNKNOWN,
         where="",
-        live_migrate=refuses(why),
+        live_migrate=refuses(why) if place.path.startswith(_WITH_DATA) else _JUDGED_BY_QEMU,
         cold_migrate=refuses(why),
         cold_archive=refuses(why),
         device=place.disk_target(),

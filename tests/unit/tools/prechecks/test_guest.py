@@ -86,7 +86,7 @@ AWKWARD = [
     ("<hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host5'/></source></hostdev>", "LCA"),
     ("<filesystem type='mount'><source dir='/srv/d'/><target dir='d'/></filesystem>", "LCA"),
     (f"<filesystem type='mount'><source dir='{SHARED_DIRECTORY}/d'/><target dir='d'/></filesystem>", "L"),
-    ("<teleporter/>", "LCA"),
+    ("<teleporter/>", "CA"),
     ("<serial type='pty'/>", ""),
 ]  # fmt: skip
 
@@ -185,6 +185,8 @@ def test_a_target_that_lacks_what_the_guest_needs_is_told_before_anything_is_sto
     card = "<interface type='bridge'><source bridge='br7'/></interface>"
     guest = Guest(tmp_path, devices=f"<emulator>/opt/qemu/qemu-kvm</emulator>{card}")
     target = guest.fleet.machines["node-b"]
+    has_all = HostResources(emulators=frozenset({"/opt/qemu/qemu-kvm"}), interfaces=frozenset({"lo", "br7"}))
+    guest.fleet.machines["node-a"].resources = has_all
     assert guest.refused() == "", "a target that can't tell is tried"
     target.resources = HostResources(emulators=frozenset({"/opt/qemu/qemu-kvm"}), interfaces=frozenset({"lo"}))
     assert guest.refused() == "LC", "an archive needs no target"
@@ -193,7 +195,7 @@ def test_a_target_that_lacks_what_the_guest_needs_is_told_before_anything_is_sto
     target.resources = HostResources(emulators=frozenset(), interfaces=frozenset({"lo", "br7"}))
     with pytest.raises(MachineUnknown, match="lacks: emulator /opt/qemu/qemu-kvm"):
         guest.live()
-    target.resources = HostResources(emulators=frozenset({"/opt/qemu/qemu-kvm"}), interfaces=frozenset({"lo", "br7"}))
+    target.resources = has_all
     assert guest.refused() == ""
 
 

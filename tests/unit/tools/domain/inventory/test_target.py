@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scenes.definitions import ROOT, definition, disk
 
@@ -72,6 +74,14 @@ def test_firmware_that_libvirt_does_not_list_may_be_there_all_the_same(known: se
     xml = definition(ROOT, os="<loader readonly='yes' type='pflash'>/srv/own/CODE.fd</loader>")
     verdict = judge(HostResources(firmware=frozenset(known)), xml)
     assert [each.where for each in getattr(verdict, there)] == ["/srv/own/CODE.fd"]
+
+
+def test_what_the_source_uses_without_listing_it_is_not_missing_elsewhere_either():
+    inventory = take_inventory(GUEST)
+    blind = replace(EVERYTHING, interfaces=frozenset({"lo"}))
+    verdict = compare(inventory, NOTHING, ActionKind.LIVE_MIGRATE, source_has=blind)
+    assert {each.where for each in verdict.untold} == {"br7", "eno2"}
+    assert NEEDS - {each.where for each in verdict.missing} == {"br7", "eno2"}
 
 
 def test_what_is_copied_or_may_be_left_out_is_not_asked_for():
