@@ -77,6 +77,12 @@ def test_what_is_no_definition_is_bad_input_by_name(content: str):
     assert "\n" not in str(raised.value)
 
 
+def test_a_file_far_larger_than_any_definition_is_not_read():
+    Path("huge.xml").write_text(LINUX + " " * (3 << 20))
+    with pytest.raises(BadInput, match=r"huge\.xml: longer than \d+ bytes"):
+        lifeboat("huge.xml")
+
+
 def test_a_file_that_is_not_there_is_bad_input():
     with pytest.raises(BadInput, match=r"none\.xml"):
         lifeboat("none.xml")
