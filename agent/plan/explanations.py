@@ -116,7 +116,7 @@ def notes(situation: Situation, leaving: Sequence[str]) -> list[str]:
     concerns = {
         "risk unknown, so not a target": [name for name in unknown if name not in leaving],
         "risky as well, not evacuated by this plan": [name for name in triggered if name not in leaving],
-        "risk unknown, reckoned as at the trigger": [name for name in leaving if name in unknown],
+        "risk unknown, treated as at the trigger": [name for name in leaving if name in unknown],
         "does not answer, so nothing there can be moved": [
             name for name in leaving if nodes[name].state is NodeState.OFFLINE
         ],

@@ -72,7 +72,7 @@ class Pins:
         return {entry.record.node: entry.record.sha256 for entry in self._journal.of(CertificatePinned)}
 
     def pin(self, node: str, sha256: str, *, by: str, replace: bool = False) -> PinState:
-        """Record a node's certificate. Another one that is pinned already is left alone unless `replace`, which also mends
+        """Record a node's certificate. Another one that is pinned already is left alone unless `replace`, which also repairs
         a pin that the journal does not know of.
 
         The journal has the change before the file does. Raises BadInput when the file can't be read or written.

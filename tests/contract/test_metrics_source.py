@@ -229,7 +229,7 @@ def test_two_series_for_one_node_are_refused(source: Source) -> None:
 
 
 def test_promql_that_is_none_is_refused_with_the_source_s_own_words(source: Source) -> None:
-    with pytest.raises(BadInput, match=r"parse error.*mend its promql"):
+    with pytest.raises(BadInput, match=r"parse error.*fix its promql"):
         source.read("sum(((")
 
 

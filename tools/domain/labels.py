@@ -59,7 +59,7 @@ def check_labels(domain_xml: str) -> Labels:
     """As read_labels, but strict: raises BadInput naming the attribute at fault and what was expected."""
     labels = read_labels(domain_xml)
     if labels.warning:
-        raise BadInput(f"label: {labels.warning}", hint=f"mend it with `virsh metadata VM {NAMESPACE} --edit`")
+        raise BadInput(f"label: {labels.warning}", hint=f"fix it with `virsh metadata VM {NAMESPACE} --edit`")
     return labels
 
 

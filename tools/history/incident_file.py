@@ -35,7 +35,7 @@ def read_incidents(path: Path) -> tuple[list[tuple[str, float]], list[Window]]:
                 elif row["kind"] == "maintenance":
                     end = _time(row["end"], f"{where}: end")
                     if end < start:
-                        raise BadInput(f"{where}: it ends before it starts", hint="mend the times")
+                        raise BadInput(f"{where}: it ends before it starts", hint="fix the times")
                     planned.append(Window(node, start, end))
                 else:
                     raise BadInput(f"{where}: kind {row['kind']!r}", hint="expected failure or maintenance")

@@ -121,7 +121,7 @@ class LogFiles:
             except OSError as error:
                 raise HardwareLogUnavailable(
                     f"hardware log {path} of node {self._node!r}: {error.strerror or error}",
-                    hint="mend hardware_logs in the settings, or the log collection",
+                    hint="fix hardware_logs in the settings, or the log collection",
                 ) from error
         return [file for _, file in sorted(found)]
 
@@ -151,7 +151,7 @@ class LogFiles:
         except OSError as error:
             raise HardwareLogUnavailable(
                 f"hardware log {path} of node {self._node!r}: {error.strerror or error}",
-                hint="mend its permissions, or the log collection",
+                hint="fix its permissions, or the log collection",
             ) from error
 
     def _read_packed(self, path: Path) -> None:

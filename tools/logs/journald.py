@@ -65,7 +65,7 @@ class JournalExport:
                 except OSError as error:
                     raise HardwareLogUnavailable(
                         f"journal export {path} of node {self._node!r}: {error.strerror or error}",
-                        hint="mend hardware_logs in the settings, or the log collection",
+                        hint="fix hardware_logs in the settings, or the log collection",
                     ) from error
             self._first_look = False
             self._store.forget(min(since, datetime.now(UTC) - _KEPT))

@@ -23,7 +23,7 @@ def require_shared_disks(target: Hypervisor, before: VmObservation) -> None:
         if not there:
             raise DisksUnmovable(
                 f"disk {disk.path} of vm {before.name} counts as shared, and node {target.name} does not see it",
-                hint="mount the storage there, or mend shared_paths and shared_pools; nothing was changed",
+                hint="mount the storage there, or fix shared_paths and shared_pools; nothing was changed",
             )
 
 

@@ -124,7 +124,7 @@ def require_clock(target: Hypervisor, before: VmObservation, *, most_seconds: fl
         raise ClockOff(
             f"vm {before.name} can't move: the clock of node {target.name} is {abs(offset):.1f} s {side} lifeboat's "
             f"(at most {most_seconds:g} s)",
-            hint="mend time synchronisation there, or here; or raise migration.max_clock_difference",
+            hint="fix time synchronisation there, or here; or raise migration.max_clock_difference",
         )
 
 

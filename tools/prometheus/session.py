@@ -52,7 +52,7 @@ class RefusalError(Exception):
         if self.kind == "bad_data" or "many-to-many" in self.what or "duplicate series" in self.what:
             return BadInput(
                 f"signal {signal.name}: Prometheus refuses its query: {self.what}; query: {query}",
-                hint="mend its promql",
+                hint="fix its promql",
             )
         hint = "see Prometheus's own log"
         if self.status in (401, 403):
@@ -60,7 +60,7 @@ class RefusalError(Exception):
         elif self.status == 404 or self.kind == "not-json":
             hint = "check prometheus.url: it must be the address before /api/v1"
         elif self.kind == "partial":
-            hint = "the rest is unknown; mend the store that did not answer"
+            hint = "the rest is unknown; fix the store that did not answer"
         return MetricsRefused(f"Prometheus at {url} gave no data for {signal.name}: {self.what}", hint=hint)
 
 

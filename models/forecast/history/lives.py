@@ -26,7 +26,7 @@ from models.signal import HardwareEvent
 SILENCE = 2 * 86_400.0
 """Seconds without a row, of which there is one a day at least, after which a life has ended."""
 QUARANTINE = 30 * 86_400.0
-"""Seconds after an evacuation in which a node that does not boot stays in its old life: whoever was to mend it has by then."""
+"""Seconds after an evacuation in which a node that does not boot stays in its old life: whoever was to repair it has by then."""
 LEAST_DOWN = 7200.0
 """Seconds of silence at the end of the history that count as down: an hour of which a moment is missing tells nothing."""
 BOOT = "node: boot"

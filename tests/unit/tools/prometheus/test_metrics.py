@@ -134,7 +134,7 @@ def test_silence_ends_at_the_timeout() -> None:
     ("reply", "error", "said"),
     [
         (as_json({"status": "error", "errorType": "bad_data", "error": "parse error: unexpected ')'"}, 400), BadInput,
-         "parse error: unexpected '\\)'.*mend its promql"),
+         "parse error: unexpected '\\)'.*fix its promql"),
         (as_json({"status": "error", "errorType": "execution", "error": "found duplicate series for the match group"}, 422),
          BadInput, "duplicate series"),
         (as_json({"status": "error", "errorType": "timeout", "error": "query timed out"}, 503), MetricsUnavailable,
