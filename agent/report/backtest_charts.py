@@ -24,8 +24,11 @@ def reliability_chart(curves: Mapping[str, Sequence[ReliabilityBin]]) -> str:
     """Frequency over forecast, both logarithmic; on the diagonal a forecast means what it says."""
     texts = Texts()
     figure, axes = new_figure(_HEIGHT)
-    told = [b for bins in curves.values() for b in bins if b.forecast > 0]
-    low = 10.0 ** np.floor(np.log10(max(min(b.forecast for b in told), 1e-6)))
+    # Where nothing came there is no place on a logarithmic axis; the months below count those, too.
+    told = [
+        min(b.forecast, b.frequency) for bins in curves.values() for b in bins if b.forecast > 0 and b.frequency > 0
+    ]
+    low = float(10.0 ** np.floor(np.log10(max(min(told, default=0.01), 1e-6))))
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.plot([low, 1.0], [low, 1.0], color=RULE, linewidth=1.0, zorder=1)
@@ -60,8 +63,10 @@ def budget_chart(curves: Mapping[str, Sequence[Budget]]) -> str:
     ticks = sorted({p.moves_a_month for points in curves.values() for p in points})
     axes.set_xticks(ticks, [texts.put(f"{tick:g}") for tick in ticks])
     axes.minorticks_off()
-    axes.set_ylim(0, None)
-    steps = [tick for tick in axes.get_yticks() if tick >= 0]
+    axes.set_ylim(
+        0, min(1.02, 1.1 * max(0.1, *(p.caught / max(p.failures, 1) for points in curves.values() for p in points)))
+    )
+    steps = [tick for tick in axes.get_yticks() if 0 <= tick <= axes.get_ylim()[1]]
     axes.set_yticks(steps, [texts.put(f"{100 * tick:.0f} %") for tick in steps])
     _finish(axes, texts, "evacuations a month", "failures caught")
     return to_svg(figure, texts, "budget", "Share of failures caught over the evacuations a month")
