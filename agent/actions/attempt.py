@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from agent.actions.made_files import MadeFiles
 from agent.actions.reconcile import NodeView
 from agent.actions.resources import Resources
 from models.errors import LifeboatError, PrecheckFailed
@@ -16,8 +17,6 @@ from models.plan import Action
 from models.policy import Policy
 from tools.ports.journal import Entry, R, Record
 from tools.ports.records.attempts import AttemptIntended, TagLeft
-from tools.ports.records.disks import DiskCreated, DiskIntended, DiskLeft, StateFileCreated
-from tools.ports.storage import Storage
 from tools.ports.vms import VmObservation
 
 
@@ -98,46 +97,18 @@ class AttemptContext:
         """On disk before the first side effect, with all that recovery needs to judge what it finds."""
         self.record(AttemptIntended(action=self.action, initial=initial))
 
-    def intend(self, target: Storage, path: str) -> None:
-        """Before an image is made at the target: the journal says whether one lay there, for what was there before this
-        attempt must never be taken for ours."""
-        self.record(DiskIntended(node=target.name, path=path, absent=not target.disk_exists(path)))
-
-    def created(self, target: Storage, path: str) -> None:
-        self.record(DiskCreated(node=target.name, path=path))
+    @property
+    def files(self) -> MadeFiles:
+        """What it makes at the target."""
+        return MadeFiles(hands=self.hands, vm=self.vm.uuid, attempt=self.id, evacuation=self.evacuation)
 
     def remove_created(self) -> list[str]:
-        """Of a move that did not happen: only with the target seen without the vm. Overlays go before what they lie on.
-
-        What could not be removed, for the message; the journal has it too, and the next start tries again."""
-        left: list[str] = []
-        for (name, path), is_state in self._made():
-            node = self.hands.node(name)
-            try:
-                if is_state:
-                    node.delete_state_file(path)
-                elif node.disk_exists(path):
-                    node.delete_disk(path)
-            except LifeboatError as error:
-                left.append(self._leave(name, path, is_state, str(error)))
-        return left
+        """`MadeFiles.remove`."""
+        return self.files.remove()
 
     def defer_removal(self, why: str) -> list[str]:
-        """Of a move that did not happen, with the target not seen without the vm; as `remove_created` else."""
-        return [self._leave(name, path, is_state, why) for (name, path), is_state in self._made()]
-
-    def _leave(self, node: str, path: str, is_state: bool, why: str) -> str:
-        self.record(DiskLeft(node=node, path=path, state=is_state, vm=self.vm.uuid, error=why))
-        return f"{path} on {node}"
-
-    def _made(self) -> list[tuple[tuple[str, str], bool]]:
-        """((node, path), whether it is a state file) of all that is this attempt's, newest first."""
-        ours: dict[tuple[str, str], bool] = {}
-        for entry in self.recorded(DiskIntended, DiskCreated, StateFileCreated):
-            made = entry.record
-            if not isinstance(made, DiskIntended) or made.absent:
-                ours[made.node, made.path] = isinstance(made, StateFileCreated)
-        return list(reversed(ours.items()))
+        """`MadeFiles.defer_removal`."""
+        return self.files.defer_removal(why)
 
     def clear_attempt_tag(self, *views: NodeView) -> None:
         """This attempt's, wherever these looks show it: left there, it would keep every later attempt from the vm."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
+from agent.actions.made_files import MadeFile, why_not_removed
 from agent.actions.resources import Resources
 from models.errors import LifeboatError
 from models.evacuation import ObservedState
 from tools.ports.hypervisor import Hypervisor
 from tools.ports.journal import Journal
 from tools.ports.records.attempts import TagLeft, TagRemoved
-from tools.ports.records.disks import DiskIntended, DiskLeft, DiskRemoved
+from tools.ports.records.disks import DiskIntended, DiskKept, DiskLeft, DiskRemoved
 from tools.ports.storage import Storage
 
 
@@ -23,6 +25,10 @@ class Left:
     vm: str
     path: str = ""
     state: bool = False
+    made: MadeFile | None = field(default=None, compare=False)
+    """what is known of the file, so that another at its path is not taken for it"""
+    since: datetime | None = field(default=None, compare=False)
+    """when it was left, by lifeboat's clock"""
 
 
 def left_behind(journal: Journal) -> list[Left]:
@@ -32,19 +38,29 @@ def left_behind(journal: Journal) -> list[Left]:
     if not ever:
         return []
     still: dict[tuple[str, str, str], Left] = {}
-    for entry in journal.of(DiskLeft, DiskRemoved, TagLeft, TagRemoved, DiskIntended, after=ever[0].seq - 1):
+    for entry in journal.of(DiskLeft, DiskRemoved, DiskKept, TagLeft, TagRemoved, DiskIntended, after=ever[0].seq - 1):
         attempt = entry.attempt or ""
         match entry.record:
             case DiskLeft() as disk:
-                still.setdefault(
-                    (disk.node, disk.path, ""),
-                    Left(attempt=attempt, node=disk.node, vm=disk.vm, path=disk.path, state=disk.state),
+                left = Left(
+                    attempt=attempt,
+                    node=disk.node,
+                    vm=disk.vm,
+                    path=disk.path,
+                    state=disk.state,
+                    made=_made(disk),
+                    since=entry.at,
                 )
+                still.setdefault((disk.node, disk.path, ""), left)
             case TagLeft() as tag:
                 still.setdefault((tag.node, "", attempt), Left(attempt=attempt, node=tag.node, vm=tag.vm))
             case TagRemoved(node=node):
                 still.pop((node, "", attempt), None)
-            case DiskRemoved(node=node, path=path) | DiskIntended(node=node, path=path, absent=True):
+            case (
+                DiskRemoved(node=node, path=path)
+                | DiskKept(node=node, path=path)
+                | DiskIntended(node=node, path=path, absent=True)
+            ):
                 still.pop((node, path, ""), None)
             case DiskIntended():
                 pass
@@ -53,44 +69,49 @@ def left_behind(journal: Journal) -> list[Left]:
 
 
 def sweep(hands: Resources) -> None:
-    """Remove what can be: an image only from a node that answers, does not know its vm, and has no other vm that uses it.
-    Only for a journal that no other lifeboat works on."""
+    """Remove what can be: a file only from a node that answers, does not know its vm, and has there what was left. What is
+    not seen to be that stays for good, and the journal says why. Only for a journal that no other lifeboat works on."""
     for left in left_behind(hands.journal):
         node = hands.nodes.get(left.node)
         if node is None:
             continue
         try:
-            removed = _remove(hands, node, left) if left.path else _unmark(hands, node, left)
+            ended = _remove(hands, node, left) if left.path else _unmark(hands, node, left)
         except LifeboatError:
             continue  # at the next start, then
-        if removed:
-            gone = (
-                DiskRemoved(node=left.node, path=left.path, vm=left.vm, how=removed)
-                if left.path
-                else TagRemoved(node=left.node, vm=left.vm, how=removed)
-            )
-            hands.journal.append(gone, now=hands.clock.now(), attempt=left.attempt)
+        if ended is not None:
+            hands.journal.append(ended, now=hands.clock.now(), attempt=left.attempt)
 
 
-def _remove(hands: Resources, node: Storage, left: Left) -> str:
-    if hands.observe(left.node, left.vm).seen is not ObservedState.ABSENT:
-        return ""
-    if left.state:
-        node.delete_state_file(left.path)
-        return "removed"
-    if not node.disk_exists(left.path):
-        return "it was gone"
-    if node.storage_facts(left.path).used_by:
-        return ""
-    node.delete_disk(left.path)
-    return "removed"
+def _made(left: DiskLeft) -> MadeFile:
+    return MadeFile(
+        node=left.node,
+        path=left.path,
+        state=left.state,
+        created=left.created,
+        identity=left.identity,
+        sha256=left.sha256,
+        format=left.format,
+        virtual_bytes=left.virtual_bytes,
+    )
 
 
-def _unmark(hands: Resources, node: Hypervisor, left: Left) -> str:
+def _remove(hands: Resources, node: Storage, left: Left) -> DiskRemoved | DiskKept | None:
+    """What became of it; None when the vm is there, or may be: not now, then."""
+    if left.made is None or hands.observe(left.node, left.vm).seen is not ObservedState.ABSENT:
+        return None
+    there = left.state or node.disk_exists(left.path)
+    why = why_not_removed(node, left.made, left_at=left.since)
+    if why is not None:
+        return DiskKept(node=left.node, path=left.path, vm=left.vm, why=why)
+    return DiskRemoved(node=left.node, path=left.path, vm=left.vm, how="removed" if there else "it was gone")
+
+
+def _unmark(hands: Resources, node: Hypervisor, left: Left) -> TagRemoved | None:
     view = hands.observe(left.node, left.vm)
     if view.seen is ObservedState.UNREACHABLE:
-        return ""
+        return None
     if view.observation is None or view.observation.attempt != left.attempt:
-        return "it was gone"
+        return TagRemoved(node=left.node, vm=left.vm, how="it was gone")
     node.tag_attempt(left.vm, None)
-    return "removed"
+    return TagRemoved(node=left.node, vm=left.vm, how="removed")

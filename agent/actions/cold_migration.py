@@ -13,15 +13,14 @@ from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.autostart import hold_autostart
 from agent.actions.image_copy import already_there, image_sha256, put_image
 from agent.actions.shutdown import indeterminate, put_back, stop
-from models.errors import ActionFailed, ArchiveFailed, LifeboatError
+from models.errors import ActionFailed, ArchiveFailed, LifeboatError, PrecheckFailed
 from models.evacuation import AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
 from tools.domain.files import ONLY_READ_ROLES, image_files
 from tools.ports.archives import ImageFile
 from tools.ports.platform import Platform
 from tools.ports.records.attempts import SourceUndefineIntended
-from tools.ports.records.cold import DefineIntended, StartIntended, TargetUndefineIntended
-from tools.ports.records.disks import StateFileCreated
+from tools.ports.records.cold import DefineIntended, DefineRefused, StartIntended, TargetUndefineIntended
 from tools.ports.storage import Storage
 from tools.ports.vms import ImageRole, StateFile, VmObservation
 from tools.prechecks.checks import check_cold_migration
@@ -78,7 +77,11 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
         )
         _put_small_files(ctx, target, source.state_files(initial.uuid))
         ctx.record(DefineIntended(node=action.target))
-        target.define(domain_xml)
+        try:
+            target.define(domain_xml)
+        except PrecheckFailed:
+            ctx.record(DefineRefused(node=action.target))
+            raise
         if snapshots:
             target.restore_snapshots(initial.uuid, snapshots)
         if initial.state is VmState.RUNNING:
@@ -162,11 +165,11 @@ def _roll_back(ctx: AttemptContext, initial: VmObservation, cause: str, code: st
 
 
 def _named(left: list[str]) -> str:
-    return f"; {', '.join(left)} is left, to be removed at the next start" if left else ""
+    return "".join(f"; {each}" for each in left)
 
 
 def _defined(ctx: AttemptContext) -> bool:
-    return bool(ctx.recorded(DefineIntended))
+    return bool(ctx.recorded(DefineIntended)) and not ctx.recorded(DefineRefused)
 
 
 def _require_source_off(ctx: AttemptContext, source: Platform) -> None:
@@ -181,8 +184,7 @@ def _require_source_off(ctx: AttemptContext, source: Platform) -> None:
 def _put_small_files(ctx: AttemptContext, target: Storage, files: Iterable[StateFile]) -> None:
     """Those the target does not have already, the very same."""
     for file in files:
-        if target.write_state_file(file):
-            ctx.record(StateFileCreated(node=target.name, path=file.path))
+        ctx.files.put_state_file(target, file)
 
 
 def _there(ctx: AttemptContext, source: Storage, target: Storage, image: ImageFile) -> bool:
@@ -207,11 +209,10 @@ def _copy(ctx: AttemptContext, source: Storage, target: Storage, image: ImageFil
                 ctx.progress("copying", min(1.0, count / total) if total else None, f"{name}: {count / 1e6:.0f} MB")
                 yield chunk
 
-    ctx.intend(target, image.path)
     return put_image(
+        ctx.files,
         target,
         image,
         chunks(),
-        made=lambda: ctx.created(target, image.path),
         verifying=lambda: ctx.progress("verifying", None, f"{name}: reading it back at {target.name}"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
+from agent.actions.made_files import MadeFiles
 from models.errors import ArchiveFailed, PrecheckFailed
 from tools.domain.files import ONLY_READ_ROLES
 from tools.ports.archives import ImageFile
@@ -21,39 +22,39 @@ def image_sha256(node: Storage, path: str, check: Callable[[], None] = lambda: N
     return length, digest.hexdigest()
 
 
-def already_there(node: Storage, image: ImageFile, sha256: Callable[[], str]) -> bool:
-    """Whether an image below a disk is on the node already, the very same: it is used then, and never written to.
+def already_there(node: Storage, image: ImageFile, sha256: Callable[[], str], *, its_own: bool = False) -> bool:
+    """Whether the very same image is on the node already: it is used then. One below a disk is never written to, whoever
+    else has it; a disk must be `its_own`.
 
     `sha256` is that of the one that would be put there. Raises PrecheckFailed when another one is there.
     """
     if not node.disk_exists(image.path):
         return False
-    if image.role in ONLY_READ_ROLES and image_sha256(node, image.path)[1] == sha256():
+    compared = its_own or image.role in ONLY_READ_ROLES
+    if compared and image_sha256(node, image.path)[1] == sha256():
         return True
     raise PrecheckFailed(
-        f"disk {image.path} exists on node {node.name} already"
-        f"{' with other content' if image.role in ONLY_READ_ROLES else ''}",
+        f"disk {image.path} exists on node {node.name} already{' with other content' if compared else ''}",
         hint="find out whose it is; nothing was overwritten",
     )
 
 
 def put_image(
+    files: MadeFiles,
     node: Storage,
     image: ImageFile,
     chunks: Iterator[bytes],
     *,
-    made: Callable[[], None],
     verifying: Callable[[], None] = lambda: None,
 ) -> int:
     """Make an image on the node, write it and read it back; its length.
 
-    `made` is called once it is there, which is when it is this caller's to remove; `verifying` once it is written. Raises
-    PrecheckFailed when it can't be made, ArchiveFailed when it can't be written or reads back otherwise.
+    `files` has it from the moment it is there; `verifying` is called once it is written. Raises PrecheckFailed when it
+    can't be made, ArchiveFailed when it can't be written or reads back otherwise.
     """
-    node.create_disk(
-        image.path, format=image.format, virtual_bytes=image.virtual_bytes, needed_bytes=image.needed_bytes
+    files.create_disk(
+        node, image.path, format=image.format, virtual_bytes=image.virtual_bytes, needed_bytes=image.needed_bytes
     )
-    made()
     sent, length = hashlib.sha256(), 0
 
     def counted() -> Iterator[bytes]:

@@ -296,8 +296,7 @@ def _ending(
     action, evidence, why = ctx.action, ctx.evidence(*reconciled.views), reconciled.why
     if held_on:
         why += f"; its disks may still be held back on {', '.join(held_on)}: see `virsh blkdeviotune`"
-    if reconciled.left:
-        why += f"; {', '.join(reconciled.left)} is left, to be removed at the next start"
+    why += "".join(f"; {each}" for each in reconciled.left)
     if reconciled.step is ReconcileStep.DONE:
         if reconciled.old_images:
             kept = ", ".join(reconciled.old_images)

@@ -18,9 +18,7 @@ def make_images(ctx: AttemptContext, target: Storage, initial: VmObservation) ->
     only what the journal calls ours may be removed."""
     for disk in initial.disks:
         if not disk.shared:
-            ctx.intend(target, disk.path)
-            target.create_disk(disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
-            ctx.created(target, disk.path)
+            ctx.files.create_disk(target, disk.path, format=disk.format, virtual_bytes=disk.virtual_bytes)
 
 
 def settle_old_images(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from agent.actions.archive_actions import open_archive_actions, recover_archive_actions
 from agent.actions.attempt import AttemptContext, AttemptResult, Progress
 from agent.actions.autostart import settle_autostart
 from agent.actions.cleanup import left_behind
@@ -143,6 +144,7 @@ def needs_recovery(journal: Journal) -> bool:
     return bool(
         unfinished(journal)
         or open_intents(journal)
+        or open_archive_actions(journal)
         or journal.locks()
         or unrestored_limits(journal)
         or left_behind(journal)
@@ -181,6 +183,7 @@ def recover_attempts(
     if open_attempts:
         with ThreadPoolExecutor(max_workers=len(open_attempts), thread_name_prefix="recover") as pool:
             recovered = list(pool.map(recover, open_attempts.items()))
+    recover_archive_actions(hands)
     for vm, attempt_id in hands.journal.locks().items():
         if not _keeps_lock(hands.journal, attempt_id):
             hands.journal.unlock(vm, attempt_id)
@@ -198,7 +201,9 @@ def open_intents(journal: Journal) -> dict[str, Entry[AttemptIntended]]:
 
 def _keeps_lock(journal: Journal, attempt: str) -> bool:
     """Whether it has begun and not ended, or until a human has looked. A lock taken right before a crash, with no intent
-    after it, protects nothing."""
+    after it, protects nothing. A restore or wipe that is under way, or could not be ended now, keeps it too."""
+    if any(entry.attempt == attempt for entry in open_archive_actions(journal)):
+        return True
     if not journal.of(AttemptIntended, attempt=attempt):
         return False
     outcomes = [entry.record.attempt.outcome for entry in journal.of(AttemptEnded, attempt=attempt)]

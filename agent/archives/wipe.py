@@ -6,19 +6,23 @@ the archive holds: a disk that was written to since has data that are nowhere el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 
+from agent.actions.archive_actions import archive_action
 from agent.actions.image_copy import image_sha256
 from agent.actions.resources import Resources
+from agent.archives.file_users import used_by_another
 from models.errors import ActionFailed, BadInput, LifeboatError, PrecheckFailed
 from models.evacuation import ObservedState
-from tools.domain.files import NOT_ITS_OWN, STATE_ROLES
+from tools.domain.files import NOT_ITS_OWN, STATE_ROLES, split
 from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile, WipedImage
-from tools.ports.records.cold import WipeBegun, Wiped, WipeRecordStored
-from tools.ports.storage import Storage
+from tools.ports.hypervisor import Hypervisor
+from tools.ports.journal import Record
+from tools.ports.records.cold import ImageWipeIntended, WipeBegun, Wiped, WipeRecordStored
 from tools.ports.vms import StorageFacts
 
 _LIMITS: tuple[str, ...] = (
@@ -62,142 +66,207 @@ def wipe(
 
     Raises PrecheckFailed with nothing changed when the vm runs anywhere, a node does not answer, or an image differs from
     the archive; ArchiveFailed when the archive does not verify; ActionFailed when an image could not be wiped, the record
-    being written all the same. Images that other vms use, or other nodes reach, are left, and the record says so.
+    being written all the same. Images and state files that another vm uses, or other nodes reach, are left, and the record
+    says so. All of this is looked at again right before each file.
     """
     if hands.archives is None:
         raise BadInput("no archive store is configured", hint="set `archive_url` in the settings")
     store = hands.archives
     tell("verifying the archive")
     entry = store.verify(archive_id)
-    images = [image for image, _ in store.images(archive_id)]
     source = hands.node(entry.source)
-    begun_at = hands.clock.now()
-    holder = f"wipe-{begun_at:%Y%m%dT%H%M%SZ}-{archive_id}"
-    hands.journal.lock(entry.vm_uuid, holder, now=begun_at)  # no move of it meanwhile
-    try:
-        return _wipe(hands, store, source, entry, images, begun_at, by, overwrite, gone, tell)
-    finally:
-        hands.journal.unlock(entry.vm_uuid, holder)
+    with archive_action(hands, "wipe", entry, entry.source) as action:
+        begun = _Wipe(hands=hands, store=store, source=source, entry=entry, action=action.id, gone=gone, tell=tell)
+        return begun.run(by=by, overwrite=overwrite)
 
 
-def _wipe(
-    hands: Resources,
-    store: ArchiveStore,
-    source: Storage,
-    entry: ArchiveEntry,
-    images: Sequence[ImageFile],
-    begun_at: datetime,
-    by: str,
-    overwrite: bool,
-    gone: frozenset[str],
-    tell: Callable[[str], None],
-) -> WipeRecord:
-    archive_id = entry.id
-    _require_stopped_everywhere(hands, entry, gone)
-    targets, left = _choose(source, entry, images, tell)
-    paths = tuple(image.path for image, _ in targets)
-    hands.journal.append(WipeBegun(archive=archive_id, node=entry.source, images=paths, by=by), now=begun_at)
-    wiped: list[WipedImage] = list(left)
-    failure: LifeboatError | None = None
-    for image, facts in targets:
-        tell(f"wiping {image.path} on {entry.source}")
-        done = "not begun: an image before it failed"
-        if failure is None:
-            try:
-                _require_stopped_everywhere(hands, entry, gone)
-                done = _wipe_one(source, image, overwrite=overwrite)
-            except LifeboatError as error:
-                failure, done = error, f"failed: {error.message}"
-        wiped.append(_report(image, facts, done, wiped=failure is None))
-    record = WipeRecord(
-        archive=archive_id,
-        manifest_sha256=entry.sha256,
-        vm=f"{entry.vm_name} ({entry.vm_uuid})",
-        node=entry.source,
-        by=by,
-        begun_at=begun_at.isoformat(),
-        ended_at=hands.clock.now().isoformat(),
-        images=tuple(wiped),
-        limits=_limits([facts for _, facts in targets if facts is not None], overwrite=overwrite),
-        complete=all(image.wiped for image in wiped),
-    )
-    fields = asdict(record)
-    del fields["sha256"]
-    # The journal first: what was done must be on record even when the store does not answer any more.
-    hands.journal.append(Wiped(**fields), now=hands.clock.now())
-    sha256 = store.write_record(archive_id, f"wipe-{begun_at:%Y%m%dT%H%M%SZ}", fields)
-    hands.journal.append(WipeRecordStored(archive=archive_id, sha256=sha256), now=hands.clock.now())
-    if failure is not None:
-        raise ActionFailed(
-            f"archive {archive_id}: {failure.message}; what was wiped and what not is in the record {sha256[:16]}",
-            hint="the archive itself is untouched and verified",
+@dataclass(frozen=True, kw_only=True)
+class _Wipe:
+    """One wipe, with the vm locked."""
+
+    hands: Resources
+    store: ArchiveStore
+    source: Hypervisor
+    entry: ArchiveEntry
+    action: str
+    gone: frozenset[str]
+    tell: Callable[[str], None]
+    needed: set[str] = field(default_factory=set[str])
+    """images below those that were left"""
+
+    def run(self, *, by: str, overwrite: bool) -> WipeRecord:
+        clock, entry = self.hands.clock, self.entry
+        begun_at = clock.now()
+        self._require_stopped_everywhere()
+        targets, wiped = self._choose()
+        self._record(
+            WipeBegun(archive=entry.id, node=entry.source, images=tuple(each.image.path for each in targets), by=by)
         )
-    return replace(record, sha256=sha256)
-
-
-def _require_stopped_everywhere(hands: Resources, entry: ArchiveEntry, gone: frozenset[str]) -> None:
-    if entry.source in gone:
-        raise BadInput(f"node {entry.source} holds the disks to be wiped", hint="bring it back; don't name it --gone")
-    for view in hands.observe_on_all_nodes(entry.vm_uuid, except_for=gone):
-        if view.seen in (ObservedState.ABSENT, ObservedState.SHUTOFF):
-            continue
-        raise PrecheckFailed(
-            f"vm {entry.vm_name} ({entry.vm_uuid}) can't be wiped: node {view.node} "
-            + (
-                "does not answer, and it may run there"
-                if view.seen is ObservedState.UNREACHABLE
-                else f"shows it {view.seen}"
-            ),
-            hint="wipe once it is seen shut off or absent on every node",
+        failure: LifeboatError | None = None
+        for each in targets:
+            self.tell(f"wiping {each.image.path} on {entry.source}")
+            done, is_wiped = "not begun: an image before it failed", False
+            if failure is None:
+                try:
+                    done, is_wiped = self._wipe_one(each, overwrite=overwrite)
+                except LifeboatError as error:
+                    failure, done = error, f"failed: {error.message}"
+            wiped.append(_report(each.image, each.facts, done, wiped=is_wiped))
+        record = WipeRecord(
+            archive=entry.id,
+            manifest_sha256=entry.sha256,
+            vm=f"{entry.vm_name} ({entry.vm_uuid})",
+            node=entry.source,
+            by=by,
+            begun_at=begun_at.isoformat(),
+            ended_at=clock.now().isoformat(),
+            images=tuple(wiped),
+            limits=_limits([each.facts for each in targets if each.facts is not None], overwrite=overwrite),
+            complete=all(image.wiped for image in wiped),
         )
-
-
-def _choose(
-    source: Storage, entry: ArchiveEntry, images: Sequence[ImageFile], tell: Callable[[str], None]
-) -> tuple[list[tuple[ImageFile, StorageFacts | None]], list[WipedImage]]:
-    """What is to be wiped, overlays before what lies below, and what is left and why."""
-    targets: list[tuple[ImageFile, StorageFacts | None]] = []
-    left: list[WipedImage] = []
-    for image in reversed(images):
-        if image.role in NOT_ITS_OWN:  # first: a kernel is read like a state file, and other vms boot from it
-            continue
-        if image.role in STATE_ROLES:
-            targets.append((image, None))
-            continue
-        if not source.disk_exists(image.path):
-            left.append(_report(image, None, "it is not there any more", wiped=False))
-            continue
-        facts = source.storage_facts(image.path)
-        others = [name for name in facts.used_by if name != entry.vm_name]
-        if others:
-            left.append(_report(image, facts, f"left: also used by {', '.join(others)}", wiped=False))
-            continue
-        if facts.shared:
-            left.append(_report(image, facts, "left: other nodes reach it and may use it", wiped=False))
-            continue
-        tell(f"comparing {image.path} on {source.name} with the archive")
-        if image_sha256(source, image.path)[1] != image.sha256:
-            raise PrecheckFailed(
-                f"{image.path} on node {source.name} is not what archive {entry.id} holds: it was written to since",
-                hint="archive the vm again; nothing was wiped",
+        fields = asdict(record)
+        del fields["sha256"]
+        # The journal first: what was done must be on record even when the store does not answer any more.
+        self._record(Wiped(**fields))
+        sha256 = self.store.write_record(entry.id, f"wipe-{begun_at:%Y%m%dT%H%M%SZ}", fields)
+        self._record(WipeRecordStored(archive=entry.id, sha256=sha256))
+        if failure is not None:
+            raise ActionFailed(
+                f"archive {entry.id}: {failure.message}; what was wiped and what not is in the record {sha256[:16]}",
+                hint="the archive itself is untouched and verified",
             )
-        targets.append((image, facts))
-    return targets, left
+        return replace(record, sha256=sha256)
+
+    def _record(self, record: Record) -> None:
+        self.hands.journal.append(record, now=self.hands.clock.now(), attempt=self.action)
+
+    def _require_stopped_everywhere(self) -> None:
+        entry = self.entry
+        if entry.source in self.gone:
+            raise BadInput(
+                f"node {entry.source} holds the disks to be wiped", hint="bring it back; don't name it --gone"
+            )
+        for view in self.hands.observe_on_all_nodes(entry.vm_uuid, except_for=self.gone):
+            if view.seen in (ObservedState.ABSENT, ObservedState.SHUTOFF):
+                continue
+            raise PrecheckFailed(
+                f"vm {entry.vm_name} ({entry.vm_uuid}) can't be wiped: node {view.node} "
+                + (
+                    "does not answer, and it may run there"
+                    if view.seen is ObservedState.UNREACHABLE
+                    else f"shows it {view.seen}"
+                ),
+                hint="wipe once it is seen shut off or absent on every node",
+            )
+
+    def _choose(self) -> tuple[list[_Target], list[WipedImage]]:
+        """What is to be wiped, overlays before what lies below, and what is left and why."""
+        targets: list[_Target] = []
+        left: list[WipedImage] = []
+        for image, read in reversed(self.store.images(self.entry.id)):
+            each = _Target(image, read)
+            if image.role in NOT_ITS_OWN:  # first: a kernel is read like a state file, and other vms boot from it
+                continue
+            if image.role not in STATE_ROLES:
+                if not self.source.disk_exists(image.path):
+                    left.append(_report(image, None, "it is not there any more", wiped=False))
+                    continue
+                each = replace(each, facts=self.source.storage_facts(image.path))
+            if why := self._why_left(each):
+                left.append(_report(image, each.facts, f"left: {why}", wiped=False))
+                continue
+            self.tell(f"comparing {image.path} on {self.source.name} with the archive")
+            if not self._is_as_archived(each):
+                raise PrecheckFailed(
+                    f"{image.path} on node {self.source.name} is not what archive {self.entry.id} holds: it was written to "
+                    "since",
+                    hint="archive the vm again; nothing was wiped",
+                )
+            targets.append(each)
+        return targets, left
+
+    def _why_left(self, each: _Target) -> str | None:
+        """Why a file may be somebody else's, as every node shows it now; None when it can only be this vm's."""
+        path, why = each.image.path, None
+        if users := used_by_another(self.hands, self.source, path, self.entry.vm_uuid, gone=self.gone):
+            why = f"also used by {users}"
+        elif path in self.needed:
+            why = "an image that lies on it is left too"
+        elif each.facts.shared if each.facts is not None else self.source.shared_storage().holds(path):
+            why = "other nodes reach it and may use it"
+        if why and each.image.backing:
+            self.needed.add(each.image.backing)
+        return why
+
+    def _is_as_archived(self, each: _Target) -> bool:
+        """Whether the file holds what the archive does: nothing else, and nothing newer, is ever overwritten. One whose
+        wipe was cut off may hold zeros in places."""
+        image, source = each.image, self.source
+        if image.role in STATE_ROLES:
+            content = source.read_state_file(image.path)
+            if content is None or hashlib.sha256(content).hexdigest() == image.sha256:
+                return True
+            return self._was_being_wiped(image) and _same_or_zero(split(content), each.read())
+        if image_sha256(source, image.path)[1] == image.sha256:
+            return True
+        if not self._was_being_wiped(image):
+            return False
+        with closing(source.read_disk(image.path)) as chunks:
+            return _same_or_zero(chunks, each.read())
+
+    def _was_being_wiped(self, image: ImageFile) -> bool:
+        intended = (entry.record for entry in self.hands.journal.of(ImageWipeIntended))
+        return any(
+            (record.archive, record.node, record.path) == (self.entry.id, self.source.name, image.path)
+            for record in intended
+        )
+
+    def _wipe_one(self, each: _Target, *, overwrite: bool) -> tuple[str, bool]:
+        """Look again, wipe, look that nothing but zeros is left, remove; what was done, and whether it is wiped."""
+        image, source = each.image, self.source
+        if not self._is_as_archived(each):
+            raise ActionFailed(f"{image.path} on node {source.name} was written to meanwhile, and is left as it is")
+        self._require_stopped_everywhere()
+        if why := self._why_left(each):
+            return f"left: {why}", False
+        self._record(ImageWipeIntended(archive=self.entry.id, node=source.name, path=image.path))
+        if image.role in STATE_ROLES:
+            if not source.wipe_state_file(image.path):
+                return "it is not there any more", True
+            source.delete_state_file(image.path)
+            return "overwritten with zeros, removed", True
+        done = source.wipe_disk(image.path, overwrite=overwrite)
+        with closing(source.read_disk(image.path)) as chunks:
+            if any(chunk.count(0) != len(chunk) for chunk in chunks):
+                raise ActionFailed(f"{image.path} on node {source.name} was {done}, and still reads other than zeros")
+        source.delete_disk(image.path)
+        return f"{done}; read back as zeros; removed", True
 
 
-def _wipe_one(source: Storage, image: ImageFile, *, overwrite: bool) -> str:
-    """Wipe, look that nothing but zeros is left, remove."""
-    if image.role in STATE_ROLES:
-        if not source.wipe_state_file(image.path):
-            return "it is not there any more"
-        source.delete_state_file(image.path)
-        return "overwritten with zeros, removed"
-    done = source.wipe_disk(image.path, overwrite=overwrite)
-    with closing(source.read_disk(image.path)) as chunks:
-        if any(chunk.count(0) != len(chunk) for chunk in chunks):
-            raise ActionFailed(f"{image.path} on node {source.name} was {done}, and still reads other than zeros")
-    source.delete_disk(image.path)
-    return f"{done}; read back as zeros; removed"
+@dataclass(frozen=True)
+class _Target:
+    """One file of the archived vm, as the archive has it and as its node shows it."""
+
+    image: ImageFile
+    read: Callable[[], Iterator[bytes]]
+    """what the archive holds of it"""
+    facts: StorageFacts | None = None
+    """None for a state file"""
+
+
+def _same_or_zero(chunks: Iterable[bytes], archived: Iterable[bytes]) -> bool:
+    """Whether every byte is the archived one or zero. What lies there may be longer by zeros, as a block device is."""
+    rest = b""
+    archive = iter(archived)
+    for chunk in chunks:
+        while len(rest) < len(chunk) and (more := next(archive, b"")):
+            rest += more
+        wanted, rest = rest[: len(chunk)], rest[len(chunk) :]
+        if chunk in (wanted, bytes(len(chunk))):
+            continue
+        if not all(byte in (0, was) for byte, was in zip_longest(chunk, wanted, fillvalue=0)):
+            return False
+    return True
 
 
 def _report(image: ImageFile, facts: StorageFacts | None, done: str, *, wiped: bool) -> WipedImage:

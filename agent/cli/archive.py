@@ -90,8 +90,13 @@ def restore(
     from agent.cli.console import console, note, write_json
     from agent.service.session import connect
     from agent.settings import load_settings
+    from tools.journal import open_lease
 
-    with connect(load_settings(config), None) as session:
+    settings = load_settings(config)
+    with (
+        connect(settings, None) as session,
+        open_lease(settings.state_dir).hold(f"the restore of archive {archive_id}"),
+    ):
         pins = session.policy.migration.pins
         view = restore_archive(
             session.hands, archive_id, node, start=start, gone=frozenset(gone or ()), pins=pins, tell=note
@@ -127,13 +132,15 @@ def wipe(
     from agent.service.session import connect
     from agent.settings import load_settings
     from models.errors import ApprovalMissing
+    from tools.journal import open_lease
 
     if not yes:
         raise ApprovalMissing(
             f"nothing was wiped: nobody agreed to destroy the disks of archive {archive_id} on their node",
             hint="add --yes when you do",
         )
-    with connect(load_settings(config), None) as session:
+    settings = load_settings(config)
+    with connect(settings, None) as session, open_lease(settings.state_dir).hold(f"the wipe of archive {archive_id}"):
         record = wipe_archive(
             session.hands,
             archive_id,

@@ -13,69 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes.simulated_world import BATCH, POLICY, World
+from scenes.simulated_world import POLICY
+from scenes.whole_vm import BASE, SNAPSHOT, Whole, archive_and_forget, archived_and_off, fail_at
 
-from agent.actions.attempt import AttemptContext, Progress
+from agent.actions.attempt import Progress
 from agent.actions.runner import recover_attempts, run_attempt
 from agent.archives.restore import restore
 from agent.archives.wipe import wipe
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError, NodeUnreachable, PrecheckFailed, Refused
-from models.evacuation import Attempt, AttemptOutcome, ObservedState
-from models.fleet import VmState
-from models.plan import Action, ActionKind
+from models.evacuation import AttemptOutcome, ObservedState
+from models.plan import ActionKind
 from models.policy import ArchivePolicy, SourceRelease
-from tools.archive.store import FsspecArchiveStore
 from tools.simulated.state import LOCAL_DIRECTORY
-
-BASE, SNAPSHOT = f"{LOCAL_DIRECTORY}/base.raw", f"{LOCAL_DIRECTORY}/between.qcow2"
-
-
-class Whole(World):
-    """The usual world, and a vm that has all there is: an overlay on an overlay on a template that another vm has too."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.store = FsspecArchiveStore(
-            (self.directory / "archives").as_uri(),
-            key_file=self.directory / "key",
-            clock=self.fleet.clock,
-            segment_chunks=1,
-        )
-        self.reopen()
-        self.fleet.add_image("a", BASE)
-        self.fleet.add_image("a", SNAPSHOT, 1 << 20, backing=BASE)
-        self.vm = self.fleet.add_vm(
-            "a", "whole", labels=BATCH, backing=SNAPSHOT, uefi=True, tpm=True, disk_bytes=(1 << 20, 1 << 20)
-        )
-        self.fleet.machines["a"].domains[self.vm].snapshots = 2
-        self.other = self.fleet.add_vm("a", "other", labels=BATCH, backing=BASE, disk_bytes=(1 << 20,))
-
-    def attempt(self, kind: ActionKind, policy: Any = POLICY, number: int = 1) -> Attempt:
-        return run_attempt(self.context(kind, policy, number))
-
-    def context(self, kind: ActionKind, policy: Any = POLICY, number: int = 1) -> AttemptContext:
-        target = "b" if kind is ActionKind.COLD_MIGRATE else None
-        action = Action(kind=kind, vm=self.vm, vm_name="whole", source="a", target=target, reason="a test")
-        vm = next(vm for vm in self.fleet.node("a").vms() if vm.uuid == self.vm)
-        return AttemptContext(
-            id=f"attempt-{number}",
-            evacuation="evac",
-            action=action,
-            vm=vm,
-            policy=policy,
-            hands=self.hands,
-            on_progress=lambda _: None,
-        )
-
-    def files(self, node: str) -> dict[str, bytes]:
-        """Everything on a node's disks."""
-        machine = self.fleet.machines[node]
-        return {path: image.content for path, image in machine.images.items()} | machine.state_files
-
-    def files_of_vm(self, node: str = "a") -> dict[str, bytes]:
-        return {path: content for path, content in self.files(node).items() if "whole" in path or self.vm in path} | {
-            path: content for path, content in self.files(node).items() if path in (BASE, SNAPSHOT)
-        }
 
 
 @pytest.fixture
@@ -151,21 +100,6 @@ def test_a_cold_move_that_fails_leaves_nothing_at_the_target(
     assert world.fleet.machines["a"].domains[world.vm].snapshots == 2
 
 
-def fail_at(
-    monkeypatch: pytest.MonkeyPatch, node: Any, step: str, nth: int, error: Exception | None = None
-) -> list[int]:
-    real, calls = getattr(node, step), []
-
-    def failing(*args: Any, **how: Any) -> Any:
-        calls.append(1)
-        if len(calls) == nth:
-            raise error or ActionFailed(f"{step} broke")
-        return real(*args, **how)
-
-    monkeypatch.setattr(node, step, failing)
-    return calls
-
-
 def test_an_archive_brings_the_whole_vm_back_on_another_node(world: Whole):
     had = world.files_of_vm()
     policy = POLICY.model_copy(update={"archive": ArchivePolicy(release_source=SourceRelease.UNDEFINE)})
@@ -200,11 +134,6 @@ def test_a_restore_that_fails_leaves_nothing(
     else:
         assert len(calls) < nth
         assert world.fleet.running_on(world.vm) == ["c"]
-
-
-def archive_and_forget(world: Whole) -> None:
-    policy = POLICY.model_copy(update={"archive": ArchivePolicy(release_source=SourceRelease.UNDEFINE)})
-    assert world.attempt(ActionKind.COLD_ARCHIVE, policy).outcome is AttemptOutcome.DONE
 
 
 def test_a_restore_whose_answer_to_start_was_lost_takes_nothing_from_the_running_vm(
@@ -340,11 +269,6 @@ def test_cancelled_while_the_guest_stops_it_is_waited_for_and_started_again(worl
 
 
 # --- wipe ------------------------------------------------------------------------------------------------------------
-
-
-def archived_and_off(world: Whole) -> None:
-    assert world.attempt(ActionKind.COLD_ARCHIVE).outcome is AttemptOutcome.DONE
-    assert world.fleet.machines["a"].domains[world.vm].state is VmState.SHUTOFF
 
 
 def test_a_wipe_destroys_what_only_this_vm_had_and_signs_for_it(world: Whole):

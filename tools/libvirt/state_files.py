@@ -96,6 +96,13 @@ def delete_state_file(connection: libvirt.virConnect, node: str, path: str) -> N
             volume.delete(0)
 
 
+def read_state_file(connection: libvirt.virConnect, node: str, path: str) -> bytes | None:
+    """None when it is not there. Raises PrecheckFailed when it can't be read whole."""
+    with _pool_over(connection, node, str(PurePosixPath(path).parent)) as pool:
+        volume = _volume(pool, path)
+        return None if volume is None else _download(connection, volume, f"{path} on node {node}")
+
+
 def wipe_state_file(connection: libvirt.virConnect, node: str, path: str) -> bool:
     """Overwrite with zeros. False when it is not there."""
     with _pool_over(connection, node, str(PurePosixPath(path).parent)) as pool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -44,6 +44,9 @@ class LibvirtStorage:
             seconds=60.0,
         )
 
+    def users_of(self, path: str) -> Mapping[str, str]:
+        return self._access.query(f"who uses {path}", lambda c: volumes.users_of(c, path), seconds=60.0)
+
     def wipe_disk(self, path: str, *, overwrite: bool) -> str:
         with self._connection.dedicated() as connection:
             return streams.wipe_volume(self._connection, connection, path, overwrite=overwrite)
@@ -61,9 +64,9 @@ class LibvirtStorage:
         format: str,
         virtual_bytes: int,
         needed_bytes: int | None = None,
-    ) -> None:
-        def create(connection: libvirt.virConnect) -> None:
-            volumes.create_volume(
+    ) -> str:
+        def create(connection: libvirt.virConnect) -> str:
+            return volumes.create_volume(
                 connection,
                 self._name,
                 path,
@@ -72,7 +75,7 @@ class LibvirtStorage:
                 needed_bytes=virtual_bytes if needed_bytes is None else needed_bytes,
             )
 
-        self._access.query(f"making disk {PurePosixPath(path).name}", create, seconds=60.0)
+        return self._access.query(f"making disk {PurePosixPath(path).name}", create, seconds=60.0)
 
     def write_disk(self, path: str, chunks: Iterator[bytes], *, total_bytes: int | None = None) -> int:
         with self._connection.dedicated() as connection:
@@ -114,6 +117,11 @@ class LibvirtStorage:
     def delete_state_file(self, path: str) -> None:
         self._access.query(
             f"removing {path}", lambda c: state_files.delete_state_file(c, self._name, path), seconds=_STATE_SECONDS
+        )
+
+    def read_state_file(self, path: str) -> bytes | None:
+        return self._access.query(
+            f"reading {path}", lambda c: state_files.read_state_file(c, self._name, path), seconds=_STATE_SECONDS
         )
 
     def wipe_state_file(self, path: str) -> bool:

@@ -6,12 +6,13 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 import libvirt
 
 from models.errors import PrecheckFailed
-from tools.domain.xml import parse_domain
+from tools.domain.xml import Domain, DomainDisk, parse_domain
 from tools.libvirt.connection import one_line
 from tools.ports.vms import StorageFacts
 
@@ -120,8 +121,10 @@ def create_volume(
     format: str,
     virtual_bytes: int,
     needed_bytes: int,
-) -> None:
-    """Raises PrecheckFailed when no pool holds the path, it exists or does not fit."""
+) -> str:
+    """Its identity, empty where it has none besides its path.
+
+    Raises PrecheckFailed when no pool holds the path, it exists or does not fit."""
     pool = _pool_for(connection, node, path)
     if find_volume(connection, path) is not None:
         raise PrecheckFailed(
@@ -139,7 +142,7 @@ def create_volume(
     ET.SubElement(root, "allocation", unit="bytes").text = "0"
     ET.SubElement(ET.SubElement(root, "target"), "format", type=format)
     try:
-        pool.createXML(ET.tostring(root, encoding="unicode"), 0)
+        return _identity(pool.createXML(ET.tostring(root, encoding="unicode"), 0))
     except libvirt.libvirtError as error:
         raise PrecheckFailed(
             f"disk {path} could not be made on node {node}: {one_line(error)}",
@@ -169,27 +172,61 @@ def storage_facts(
         image_bytes=described.image_bytes,
         pool_type=ET.fromstring(pool.XMLDesc(0)).get("type", ""),  # noqa: S314 — libvirt wrote it
         shared=shared(path, list_pools(connection)),
-        used_by=_users(connection, path),
+        users=users_of(connection, path),
+        virtual_bytes=described.virtual_bytes,
+        allocated_bytes=described.allocated_bytes,
+        identity=_identity(volume),
+        changed=_changed(volume),
     )
 
 
-def _users(connection: libvirt.virConnect, path: str) -> tuple[str, ...]:
-    """Names of the vms that have an image as a disk, or below one."""
-    users: list[str] = []
+def users_of(connection: libvirt.virConnect, path: str) -> dict[str, str]:
+    """uuid → name of the vms that have a file as a disk, below one, or beside their disks, as they run or are defined."""
+    users: dict[str, str] = {}
     for domain in connection.listAllDomains(0):
-        with suppress(libvirt.libvirtError):  # undefined between the two calls
+        try:
             texts = [domain.XMLDesc(0)]
             if domain.isPersistent() == 1:
                 texts.append(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-            for disk in (disk for text in texts for disk in parse_domain(text).disks):
-                below, seen = disk.path, set[str]()
-                if disk.pool:
-                    with suppress(libvirt.libvirtError):
-                        below = connection.storagePoolLookupByName(disk.pool).storageVolLookupByName(disk.volume).path()
-                while below and below not in seen and below != path:
-                    seen.add(below)
-                    volume = find_volume(connection, below)
-                    below = describe_volume(volume).backing if volume is not None else ""
-                if below == path and domain.name() not in users:
-                    users.append(domain.name())
-    return tuple(sorted(users))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:  # undefined between the two calls
+                continue
+            raise
+        if any(_names(connection, parse_domain(text), path) for text in texts):
+            users[domain.UUIDString()] = domain.name()
+    return users
+
+
+def _names(connection: libvirt.virConnect, domain: Domain, path: str) -> bool:
+    beside = {domain.nvram, domain.tpm_file, *(file for _, file in domain.boot_files)}
+    plain = PurePosixPath(path)
+    in_tpm = domain.tpm and domain.uuid in plain.parts  # where libvirt keeps it, the vm's uuid is a directory
+    in_tpm = in_tpm or (domain.tpm_directory is not None and plain.is_relative_to(domain.tpm_directory))
+    return path in beside or in_tpm or any(_lies_on(connection, disk, path) for disk in domain.disks)
+
+
+def _lies_on(connection: libvirt.virConnect, disk: DomainDisk, path: str) -> bool:
+    """Whether an image is this disk or below it."""
+    below, seen, stated = disk.path, set[str](), disk.backing
+    if disk.pool:
+        with suppress(libvirt.libvirtError):
+            below = connection.storagePoolLookupByName(disk.pool).storageVolLookupByName(disk.volume).path()
+    while below and below not in seen and below != path:
+        seen.add(below)
+        volume = find_volume(connection, below)
+        below, stated = (describe_volume(volume).backing if volume is not None else stated), ""
+    return below == path
+
+
+def _identity(volume: libvirt.virStorageVol) -> str:
+    """libvirt's key, where it is more than the path: of LVM, a volume's own UUID."""
+    key = volume.key()
+    return key if key != volume.path() else ""
+
+
+def _changed(volume: libvirt.virStorageVol) -> datetime | None:
+    """The newer of the file's two times: a copy may keep that of its last write, none keeps that of its last change."""
+    root = ET.fromstring(volume.XMLDesc(0))  # noqa: S314 — libvirt wrote it
+    times = [root.findtext(f"./target/timestamps/{tag}", "") for tag in ("mtime", "ctime")]
+    seconds = [float(time) for time in times if time]
+    return datetime.fromtimestamp(max(seconds), UTC) if seconds else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Protocol
 
 from tools.ports.vms import StateFile, StorageFacts
@@ -28,6 +28,11 @@ class Storage(Protocol):
         """Raises PrecheckFailed when no pool holds it or it is not there."""
         ...
 
+    def users_of(self, path: str) -> Mapping[str, str]:
+        """uuid → name of the vms of this node, running or not, that name a file: as a disk, below one, as UEFI variables,
+        TPM state, kernel or the like. Whether it is there, or in a pool, plays no part."""
+        ...
+
     def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
         """The bytes of a disk image as it lies there (qcow2 stays qcow2), in order, each chunk but the last of
         `chunk_bytes`. Raises ArchiveFailed when it can't be read to its end, or changed meanwhile."""
@@ -38,8 +43,8 @@ class Storage(Protocol):
         shorter. Raises PrecheckFailed when no pool holds it or it can't be read."""
         ...
 
-    def create_disk(self, path: str, *, format: str, virtual_bytes: int, needed_bytes: int | None = None) -> None:
-        """Make an empty, sparse image in the pool that holds `path`.
+    def create_disk(self, path: str, *, format: str, virtual_bytes: int, needed_bytes: int | None = None) -> str:
+        """Make an empty, sparse image in the pool that holds `path`; its identity, as `StorageFacts` has it.
 
         `needed_bytes` is what will be written to it, checked against the free space; `virtual_bytes` when left out.
         Raises PrecheckFailed when it exists or does not fit.
@@ -84,6 +89,11 @@ class Storage(Protocol):
 
     def delete_state_file(self, path: str) -> None:
         """Remove one that lifeboat itself wrote, or wiped. No error when it is gone."""
+        ...
+
+    def read_state_file(self, path: str) -> bytes | None:
+        """One as it lies there now, whoever's it is; None when it is not there. Raises PrecheckFailed when it can't be
+        read whole."""
         ...
 
     def wipe_state_file(self, path: str) -> bool:

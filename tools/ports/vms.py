@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from models.fleet import VmState
@@ -96,15 +97,26 @@ class StateFile:
 
 @dataclass(frozen=True, kw_only=True)
 class StorageFacts:
-    """What is to be known of an image before it is wiped."""
+    """What is to be known of an image before it is wiped or removed."""
 
     format: str
     image_bytes: int
     pool_type: str
     """libvirt's word: `dir`, `logical`, `rbd`, …"""
     shared: bool
-    used_by: tuple[str, ...]
-    """names of the vms of this node, running or not, that have it as a disk or below one"""
+    users: Mapping[str, str]
+    """uuid → name of the vms of this node, running or not, that have it as a disk or below one"""
+    virtual_bytes: int = 0
+    allocated_bytes: int = 0
+    identity: str = ""
+    """what no other image has that is put in its place later; empty where the storage knows an image by its path alone"""
+    changed: datetime | None = None
+    """when it was last written to or put there, by the node's clock; None where the storage does not say"""
+
+    @property
+    def used_by(self) -> tuple[str, ...]:
+        """Names of the vms that use it."""
+        return tuple(sorted(self.users.values()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,6 +79,7 @@ class SimulatedNode:
         self.free_disk_bytes = storage.free_disk_bytes
         self.disk_exists = storage.disk_exists
         self.storage_facts = storage.storage_facts
+        self.users_of = storage.users_of
         self.read_disk = storage.read_disk
         self.image_header = storage.image_header
         self.create_disk = storage.create_disk
@@ -89,6 +90,7 @@ class SimulatedNode:
         self.boot_files = storage.boot_files
         self.write_state_file = storage.write_state_file
         self.delete_state_file = storage.delete_state_file
+        self.read_state_file = storage.read_state_file
         self.wipe_state_file = storage.wipe_state_file
         self.snapshots = storage.snapshots
         self.restore_snapshots = storage.restore_snapshots

@@ -6,6 +6,7 @@ import random
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 from models.fleet import Node, VmState
 from tools.domain.xml import Domain
@@ -22,6 +23,7 @@ _HEADER = struct.Struct(">8sQH")
 """magic, bytes it stands for, length of the path of the image below it, which follows"""
 _MAGIC = b"lifeboat"
 _CONTENT_BYTES = 96 << 10
+_numbers = count(1)
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Image:
     content: bytes
     format: str
     virtual_bytes: int
+    identity: str = field(default_factory=lambda: f"image-{next(_numbers)}")
+    """its own, however it is written to"""
 
     @classmethod
     def standing_for(cls, size: int, backing: str, noise: random.Random) -> Image:

@@ -10,7 +10,7 @@ from models.fleet import VmState
 from tools.domain.xml import DomainDisk
 from tools.ports.vms import BackingImage, DiskObservation, ImageRole, OnlyReadFile, StateFile, StorageFacts
 from tools.simulated.domains import DomainAccess
-from tools.simulated.state import LOCAL_DIRECTORY, SHARED_DIRECTORY, TPM_DIRECTORY, Image, SimulatedDomain
+from tools.simulated.state import LOCAL_DIRECTORY, SHARED_DIRECTORY, TPM_DIRECTORY, Image, Machine, SimulatedDomain
 
 
 class SimulatedStorage:
@@ -34,19 +34,29 @@ class SimulatedStorage:
             image = self._images(path).get(path)
             if image is None:
                 raise PrecheckFailed(f"disk {path} is not there on node {self._name}", hint="look what became of it")
-            users = sorted(
-                domain.described.name
-                for domain in machine.domains.values()
-                if any(file.path == path for file in self.needed(domain))
-            )
-            shared = path.startswith(f"{SHARED_DIRECTORY}/")
             return StorageFacts(
                 format=image.format,
                 image_bytes=len(image.content),
                 pool_type="dir",
-                shared=shared,
-                used_by=tuple(users),
+                shared=path.startswith(f"{SHARED_DIRECTORY}/"),
+                users=self._users(machine, path),
+                virtual_bytes=image.virtual_bytes,
+                allocated_bytes=image.allocated_bytes,
+                identity=image.identity,
             )
+
+    def users_of(self, path: str) -> dict[str, str]:
+        with self._access.answering() as machine:
+            return self._users(machine, path)
+
+    def _users(self, machine: Machine, path: str) -> dict[str, str]:
+        return {
+            uuid: domain.described.name
+            for uuid, domain in machine.domains.items()
+            if any(file.path == path for file in self.needed(domain))
+            or path in self.state_paths(domain)
+            or any(path == file for _, file in domain.described.boot_files)
+        }
 
     def wipe_disk(self, path: str, *, overwrite: bool) -> str:
         with self._access.answering():
@@ -86,7 +96,7 @@ class SimulatedStorage:
         format: str,
         virtual_bytes: int,
         needed_bytes: int | None = None,
-    ) -> None:
+    ) -> str:
         needed = virtual_bytes if needed_bytes is None else needed_bytes
         with self._access.answering():
             if path in self._images(path):
@@ -96,7 +106,8 @@ class SimulatedStorage:
                 raise PrecheckFailed(
                     f"node {self._name} has {free} bytes free, disk {path} needs {needed}", hint="choose another node"
                 )
-            self._images(path)[path] = Image(b"", format, virtual_bytes)
+            image = self._images(path)[path] = Image(b"", format, virtual_bytes)
+            return image.identity
 
     def write_disk(self, path: str, chunks: Iterator[bytes], *, total_bytes: int | None = None) -> int:
         what = f"disk {path} on node {self._name}"
@@ -164,6 +175,10 @@ class SimulatedStorage:
     def delete_state_file(self, path: str) -> None:
         with self._access.answering() as machine:
             machine.state_files.pop(path, None)
+
+    def read_state_file(self, path: str) -> bytes | None:
+        with self._access.answering() as machine:
+            return machine.state_files.get(path)
 
     def wipe_state_file(self, path: str) -> bool:
         with self._access.answering() as machine:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from models.evacuation import ObservedState
 from tools.ports.archives import WipedImage
 from tools.ports.journal import Record
@@ -11,6 +13,13 @@ class DefineIntended(Record):
     """The vm is to be defined at the target. Without this record, it was never defined there."""
 
     KIND = "define"
+    node: str
+
+
+class DefineRefused(Record):
+    """The node would not define it: what it shows of the vm is somebody else's."""
+
+    KIND = "define-refused"
     node: str
 
 
@@ -36,6 +45,35 @@ class Archived(Record):
     sha256: str
     """of the signed manifest"""
     stored_bytes: int
+
+
+class ArchiveActionIntended(Record):
+    """A restore or wipe is to be carried out: from here on the vm is its own, until `ArchiveActionEnded`."""
+
+    KIND = "archive-action"
+    what: Literal["restore", "wipe"]
+    archive: str
+    vm: str
+    """uuid"""
+    node: str
+    """where the vm is restored to, or its disks are wiped"""
+    process: str
+    """who does it, as `tools.process` names one that lives"""
+
+
+class ArchiveActionEnded(Record):
+    KIND = "archive-action-ended"
+    how: str
+    """in words; of one that was cut off, what its recovery saw and did"""
+
+
+class ImageWipeIntended(Record):
+    """One file is to be overwritten: until the wipe has ended it may hold a part of what it was, and zeros."""
+
+    KIND = "wipe-image"
+    archive: str
+    node: str
+    path: str
 
 
 class RestoreBegun(Record):

@@ -12,13 +12,27 @@ class DiskIntended(Record):
     node: str
     path: str
     absent: bool = False
-    """nothing lay there before: what is found there later is this attempt's"""
+    """nothing lay there before"""
+    format: str = ""
+    virtual_bytes: int = 0
+
+
+class DiskRefused(Record):
+    """The target would not make the image: what lies there is somebody else's."""
+
+    KIND = "create-disk-refused"
+    node: str
+    path: str
 
 
 class DiskCreated(Record):
+    """What lies there from now on is this attempt's."""
+
     KIND = "created-disk"
     node: str
     path: str
+    identity: str = ""
+    """what tells it from an image put there later; empty where the storage has nothing of the kind"""
 
 
 class StateFileCreated(Record):
@@ -27,6 +41,8 @@ class StateFileCreated(Record):
     KIND = "created-state"
     node: str
     path: str
+    sha256: str = ""
+    """of what was written"""
 
 
 class DiskLeft(Record):
@@ -40,6 +56,14 @@ class DiskLeft(Record):
     state: bool = False
     """a state file, not an image"""
     error: str
+    created: bool = True
+    """known to be this attempt's; else only an image that holds nothing is, of this format and size"""
+    identity: str = ""
+    """of the image, as `DiskCreated` has it"""
+    sha256: str = ""
+    """of the state file as it was written"""
+    format: str = ""
+    virtual_bytes: int = 0
 
 
 class DiskRemoved(Record):
@@ -52,6 +76,17 @@ class DiskRemoved(Record):
     """uuid"""
     how: str
     """`removed`, or `it was gone`"""
+
+
+class DiskKept(Record):
+    """What lies where an attempt made a file is not seen to be that one: it stays, for a person to look at."""
+
+    KIND = "disk-kept"
+    node: str
+    path: str
+    vm: str
+    """uuid"""
+    why: str
 
 
 class OldDiskKept(Record):
