@@ -389,8 +389,28 @@ class TestWiping:
         vm = seen(world.a, world.local_vm)
         facts = world.a.storage_facts(vm.disks[0].path)
         assert (facts.used_by, facts.shared, facts.pool_type) == ((vm.name,), False, "dir")
+        assert facts.users == world.a.users_of(vm.disks[0].path) == {vm.uuid: vm.name}
+        assert world.b.users_of(vm.disks[0].path) == {}, "the same path on another node is nobody's there"
         with pytest.raises(PrecheckFailed, match="not there on node node-b"):
             world.b.storage_facts(f"{world.directory}/nothing.raw")
+
+    def test_an_image_that_was_just_made_is_told_from_one_put_in_its_place(self, world: World):
+        path = f"{world.directory}/made.raw"
+        identity = world.b.create_disk(path, format="raw", virtual_bytes=1 << 20)
+        try:
+            made = world.b.storage_facts(path)
+            assert (made.identity, made.format, made.virtual_bytes, made.allocated_bytes) == (
+                identity,
+                "raw",
+                1 << 20,
+                0,
+            )
+            world.b.delete_disk(path)
+            again = world.b.create_disk(path, format="raw", virtual_bytes=1 << 20)
+            changed = world.b.storage_facts(path).changed
+            assert again != identity or (changed is not None and made.changed is not None and changed >= made.changed)
+        finally:
+            world.b.delete_disk(path)
 
     @pytest.mark.parametrize("sparse", [True, False])
     def test_nothing_but_zeros_is_left_and_its_length(self, world: World, sparse: bool):
@@ -419,11 +439,13 @@ class TestStateFiles:
             assert not world.b.write_state_file(replace(file, content=bytes(file.content))), "the same is there"
             with pytest.raises(PrecheckFailed, match="other content"):
                 world.b.write_state_file(replace(file, content=b"another"))
+            assert world.b.read_state_file(path) == file.content
             assert world.b.wipe_state_file(path)
             assert not world.b.write_state_file(replace(file, content=bytes(len(file.content)))), "zeros are there"
         finally:
             world.b.delete_state_file(path)
         assert not world.b.wipe_state_file(path)
+        assert world.b.read_state_file(path) is None
         world.b.delete_state_file(path)  # gone already: no error
 
     def test_a_vm_without_has_none(self, world: World):
