@@ -16,9 +16,9 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from models.errors import AuditBroken, BadInput, Refused
+from models.errors import AuditBroken, BadInput, JournalInvalid, Refused
 from tools.journal.kinds import decode, decode_as
 from tools.ports.journal import Entry, R, Record, Scope
 
@@ -114,10 +114,11 @@ class SqliteJournal:
     def entries(self, *, evacuation: str | None = None, attempt: str | None = None) -> list[Entry[Record]]:
         only = [(c, v) for c, v in (("evacuation", evacuation), ("attempt", attempt)) if v is not None]
         where = " AND ".join(f"{column} = ?" for column, _ in only) or "TRUE"
-        return [_entry(row, decode(row[5], json.loads(row[6]))) for row in self._rows(where, [v for _, v in only])]
+        rows = self._rows(where, [v for _, v in only])
+        return [self._entry(row, decode(row[5], self._content(row))) for row in rows]
 
     def evacuations(self, most: int) -> list[str]:
-        with self._mutex:
+        with self._reading():
             rows = self._db.execute(
                 "SELECT evacuation FROM records WHERE evacuation IS NOT NULL GROUP BY evacuation "
                 "ORDER BY MIN(seq) DESC LIMIT ?",
@@ -126,14 +127,17 @@ class SqliteJournal:
         return [name for (name,) in rows]
 
     def head(self) -> str:
-        with self._mutex:
+        with self._reading():
             row = self._db.execute("SELECT sha256 FROM records ORDER BY seq DESC LIMIT 1").fetchone()
         return row[0] if row else _GENESIS
 
     def verify(self, *, expected_head: str | None = None) -> int:
         previous, count = _GENESIS, 0
-        with self._mutex:
-            rows = self._db.execute("SELECT * FROM records ORDER BY seq").fetchall()
+        try:
+            with self._reading():
+                rows = self._db.execute("SELECT * FROM records ORDER BY seq").fetchall()
+        except JournalInvalid as error:
+            raise AuditBroken(error.message, hint=error.hint) from error
         for seq, time, kind, evacuation, attempt, text, claimed_previous, sha256 in rows:
             count += 1
             intact = claimed_previous == previous and sha256 == _digest(
@@ -168,12 +172,12 @@ class SqliteJournal:
             self._db.execute("DELETE FROM locks WHERE vm = ? AND attempt = ?", (vm, attempt))
 
     def lock_holder(self, vm: str) -> str | None:
-        with self._mutex:
+        with self._reading():
             row = self._db.execute("SELECT attempt FROM locks WHERE vm = ?", (vm,)).fetchone()
         return row[0] if row else None
 
     def locks(self) -> dict[str, str]:
-        with self._mutex:
+        with self._reading():
             return dict(self._db.execute("SELECT vm, attempt FROM locks").fetchall())
 
     def close(self) -> None:
@@ -182,15 +186,50 @@ class SqliteJournal:
 
     def _rows(self, where: str, values: Iterable[str | int]) -> list[_Row]:
         query = f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY seq"  # noqa: S608  only our own words are put in
-        with self._mutex:
+        with self._reading():
             return self._db.execute(query, list(values)).fetchall()
 
     def _decoded(self, kinds: Iterable[type[R]], rows: Iterable[_Row]) -> list[Entry[R]]:
         by_name = {kind.KIND: kind for kind in kinds}
-        return [
-            _entry(row, decode_as(by_name[row[5]], json.loads(row[6]), f"journal {self.path}: record {row[0]}"))
-            for row in rows
-        ]
+        return [self._entry(row, decode_as(by_name[row[5]], self._content(row), self._place(row))) for row in rows]
+
+    def _content(self, row: _Row) -> dict[str, Any]:
+        """A record's own fields. Raises JournalInvalid for what no lifeboat ever wrote."""
+        try:
+            content = json.loads(row[6])
+        except (ValueError, RecursionError) as error:
+            raise self._never_written(row, "its data is not JSON") from error
+        if not isinstance(content, dict):
+            raise self._never_written(row, "its data is not an object")
+        return cast("dict[str, Any]", content)
+
+    def _entry(self, row: _Row, record: R) -> Entry[R]:
+        seq, time, evacuation, attempt, sha256, _, _ = row
+        try:
+            at = datetime.fromisoformat(time)
+        except ValueError as error:
+            raise self._never_written(row, "its time is none") from error
+        if at.tzinfo is None:
+            raise self._never_written(row, "its time has no zone")
+        return Entry(seq=seq, at=at, evacuation=evacuation, attempt=attempt, record=record, sha256=sha256)
+
+    def _place(self, row: _Row) -> str:
+        return f"journal {self.path}: record {row[0]}"
+
+    def _never_written(self, row: _Row, why: str) -> JournalInvalid:
+        return JournalInvalid(f"{self._place(row)} was changed: {why}", hint="restore the journal from a backup")
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        """Raises JournalInvalid for a file that SQLite can't read."""
+        with self._mutex:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise JournalInvalid(
+                    f"journal {self.path} can't be read: {error}",
+                    hint="see that its disk is sound and has room, else restore it from a backup",
+                ) from error
 
     @contextmanager
     def _writing(self) -> Generator[None]:
@@ -202,18 +241,6 @@ class SqliteJournal:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-
-
-def _entry(row: _Row, record: R) -> Entry[R]:
-    seq, time, evacuation, attempt, sha256, _, _ = row
-    return Entry(
-        seq=seq,
-        at=datetime.fromisoformat(time),
-        evacuation=evacuation,
-        attempt=attempt,
-        record=record,
-        sha256=sha256,
-    )
 
 
 def _digest(*fields: Any) -> str:

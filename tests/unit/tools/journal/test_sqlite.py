@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import AuditBroken, BadInput
+from models.errors import AuditBroken, BadInput, JournalInvalid
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.disks import DiskCreated
 
@@ -88,3 +88,36 @@ def test_nobody_else_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     assert modes == dict.fromkeys(("journal.sqlite", "journal.sqlite-shm", "journal.sqlite-wal"), "0o600")
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "data = '{'",
+        "data = '[1]'",
+        "data = replace(hex(zeroblob(5000)), '00', '[')",
+        "time = ''",
+        "time = '2026-01-01'",
+    ],
+)
+def test_a_record_that_no_lifeboat_wrote_is_named_and_not_guessed(journal: SqliteJournal, damage: str) -> None:
+    fill(journal)
+    with sqlite3.connect(journal.path) as db:
+        db.executescript(f"DROP TRIGGER records_stay; UPDATE records SET {damage} WHERE seq = 2;")
+    db.close()
+    with pytest.raises(JournalInvalid, match="record 2 was changed"):
+        journal.entries()
+
+
+def test_a_journal_whose_pages_are_damaged_is_one_clear_line(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    fill(journal)
+    journal.close()
+    content = bytearray(journal.path.read_bytes())
+    for start in range(4096, len(content), 4096):  # behind the first page, which the schema is in
+        content[start : start + 64] = b"\xff" * 64
+    journal.path.write_bytes(content)
+    with pytest.raises(JournalInvalid, match="can't be read"):
+        SqliteJournal(journal.path).entries()
+    with pytest.raises(AuditBroken, match="can't be read"):
+        SqliteJournal(journal.path).verify()
