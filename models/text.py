@@ -37,7 +37,7 @@ def visible_lines(text: str) -> str:
     """`text` with its line breaks, and every other character that does not show written out as `visible` does."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
-    return "\n".join(visible(line, len(line) + 1) for line in text.split("\n"))
+    return "\n".join(visible(line, 8 * len(line) + 1) for line in text.split("\n"))
 
 
 def without_credentials(text: str) -> str:

@@ -69,9 +69,9 @@ def read_yaml_mapping(path: Path, *, what: str, error: type[BadInput] = BadInput
     if not isinstance(content, dict):
         raise error(f"{what} file {path}: expected a mapping, found {kind_of(content)}", hint="fix the file")
     fields = cast("dict[object, Any]", content)
-    odd = next((key for key in fields if not isinstance(key, str)), None)
-    if odd is not None:
-        raise error(f"{what} file {path}: expected text as a key, found {str(odd)[:60]!r}", hint="fix the file")
+    for key in fields:  # None may be one
+        if not isinstance(key, str):
+            raise error(f"{what} file {path}: expected text as a key, found {str(key)[:60]!r}", hint="fix the file")
     return cast("dict[str, Any]", content)
 
 

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -24,6 +23,7 @@ from agent.documents import read_fleet
 from agent.observe.observation import UnreadSource
 from models.errors import BadInput, HardwareLogUnavailable, MetricsUnavailable
 from models.fleet import Fleet, Node, Priority, Vm, VmState
+from tools.input_file import read_json
 from tools.logs.files import LogFiles
 from tools.logs.journald import JournalExport
 from tools.logs.lines import is_same_host
@@ -118,12 +118,7 @@ def open_evidence(directory: Path, at: datetime | None = None) -> Evidence:
 def _settings(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"evidence file {path}: {' '.join(str(error).split())[:160]}", hint="fix or remove it"
-        ) from error
+    content = read_json(path, what="evidence")
     if not isinstance(content, dict):
         raise BadInput(f"evidence file {path}: expected a mapping", hint="fix or remove it")
     return cast("dict[str, Any]", content)

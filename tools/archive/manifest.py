@@ -107,7 +107,7 @@ def parse_manifest(content: bytes, *, archive_id: str) -> Manifest:
     """Raises ArchiveFailed when it is damaged, of a later version, or another archive's."""
     try:
         manifest = Manifest.model_validate(_as_version_2(content))
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise ArchiveFailed(

@@ -61,7 +61,7 @@ class Signer:
             fields = json.loads(signature_file)
             raw, signature = base64.b64decode(fields["public_key"]), base64.b64decode(fields["signature"])
             public = Ed25519PublicKey.from_public_bytes(raw)
-        except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
             raise ArchiveFailed(f"{what}: its signature file is damaged", hint="don't restore it") from error
         if raw not in {_raw(key) for key in (self._public, *self._trusted())}:
             raise ArchiveFailed(

@@ -263,7 +263,7 @@ class FsspecArchiveStore(ArchiveReader):
 
     def _begun(self, name: str) -> _Begun | None:
         """None when nothing tells whose it is."""
-        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             fields = json.loads(self._files.read(f"{name}/{_BEGUN}"))
             return _Begun(
                 vm_uuid=str(fields["vm_uuid"]),

@@ -106,7 +106,7 @@ class SummaryRing:
             ) from error
         try:
             self._open()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             self._lock.close()
             raise BadInput(
                 f"ring {directory} can't be read: {error}", hint="remove the directory; what it held is read again"

@@ -41,7 +41,7 @@ class EventStore:
         if file is not None and file.exists():
             try:
                 self._load(json.loads(file.read_text(encoding="utf-8")))
-            except (OSError, ValueError, KeyError, TypeError, ValidationError):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError):
                 self._events, self.places, self.cursor = {}, {}, ""
 
     def _load(self, content: dict[str, Any]) -> None:

@@ -76,7 +76,7 @@ def split(line: str, reference: Reference) -> LogLine | None:
         found = _DMESG.match(line)
         if found is not None:
             return LogLine(_dated(found, reference), "", "kernel", found["message"])
-    except (ValueError, OverflowError, KeyError):
+    except (ValueError, OverflowError, KeyError, RecursionError):
         return None
     return None
 

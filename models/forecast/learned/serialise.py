@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -129,7 +130,7 @@ def loads(data: bytes, trusted: Ed25519PublicKey | None = None) -> Model:
             about["about"],
             None if reference is None else reference_from_json(reference),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelInvalid(f"the model file is not laid out as its version says ({error})") from None
 
 
@@ -179,7 +180,17 @@ def _open(data: bytes, trusted: Ed25519PublicKey | None) -> tuple[dict[str, Any]
             about = cast("dict[str, Any]", json.loads(archive.read(ABOUT)))
             fitted = archive.read(PARTS)
         library = str(about["versions"]["scikit-learn"])
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, KeyError, TypeError, ValueError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # RecursionError is a RuntimeError
         raise ModelInvalid("the model file is not laid out as its format says", hint="train it again") from None
     if library.split(".")[:2] != sklearn.__version__.split(".")[:2]:
         raise ModelInvalid(

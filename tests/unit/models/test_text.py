@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.text import bytes_in_words, listed, percent, seconds_in_words, visible
+from models.text import bytes_in_words, listed, percent, seconds_in_words, visible, visible_lines
 
 
 @settings(deadline=None)
@@ -69,3 +69,7 @@ def test_listed() -> None:
         "a, b, c and d",
         "a, b, c and 3 more",
     ]
+
+
+def test_a_line_with_much_that_does_not_show_keeps_its_end() -> None:
+    assert visible_lines("\x06" * 50 + " [bad-input]").endswith(" [bad-input]")

@@ -62,9 +62,10 @@ def test_a_pair_of_halves_is_a_character(tmp_path: Path) -> None:
 
 
 def test_keys_are_text(tmp_path: Path) -> None:
-    (path := tmp_path / "f.yaml").write_text("1: a\n")
-    with pytest.raises(BadInput, match="expected text as a key, found '1'"):
-        read_yaml_mapping(path, what="settings")
+    for key in ("1", "null"):
+        (path := tmp_path / "f.yaml").write_text(f"{key}: a\n")
+        with pytest.raises(BadInput, match="expected text as a key, found '"):
+            read_yaml_mapping(path, what="settings")
 
 
 def test_a_device_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
