@@ -7,7 +7,6 @@ from agent.actions.reconcile import NodeView
 from models.errors import LifeboatError
 from models.evacuation import ObservedState
 from models.policy import OldDisks
-from tools.ports.platform import Platform
 from tools.ports.records.disks import DiskCreated, OldDiskDeleteIntended, OldDiskKept
 from tools.ports.storage import Storage
 from tools.ports.vms import DiskObservation, VmObservation
@@ -48,8 +47,8 @@ def _remove_old(ctx: AttemptContext, disk: DiskObservation, at_source: NodeView,
             why = "the vm was not seen to use its copy at the target"
         elif (at_target.node, disk.path) not in _made(ctx):
             why = "its copy at the target was not made by this attempt"
-        elif user := _other_user(source, disk.path):
-            why = f"vm {user} uses it too"
+        elif users := source.users_of(disk.path):
+            why = f"vm {', '.join(sorted(users.values()))} uses it too"
         else:
             ctx.record(OldDiskDeleteIntended(node=source.name, path=disk.path))
             source.delete_disk(disk.path)
@@ -58,14 +57,6 @@ def _remove_old(ctx: AttemptContext, disk: DiskObservation, at_source: NodeView,
     if why:
         ctx.record(OldDiskKept(node=source.name, path=disk.path, why=why))
     return not why
-
-
-def _other_user(node: Platform, path: str) -> str | None:
-    for vm in node.vms():
-        seen = node.observe(vm.uuid)
-        if seen is not None and any(disk.path == path or disk.backing == path for disk in seen.disks):
-            return vm.name
-    return None
 
 
 def _made(ctx: AttemptContext) -> set[tuple[str, str]]:

@@ -350,3 +350,20 @@ class TestOldDisks:
         world.fleet.when(world.db, phase, lambda: world.fleet.cut_link("a", "b"))
         assert Move(world, world.db, old_disks="delete").run().outcome is not AttemptOutcome.DONE
         assert "a" in self.on(world)
+
+    def test_it_stays_when_another_vm_has_it_far_below_its_disk(self, world: World):
+        path, above = self.PATH, f"{LOCAL_DIRECTORY}/above.qcow2"
+        world.fleet.add_image("a", above, 1 << 20, backing=path)
+        other = world.fleet.add_vm("c", "late", backing=above, disk_bytes=(1 << 20,), state=VmState.SHUTOFF)
+
+        def comes() -> None:
+            machines = world.fleet.machines
+            machines["a"].domains[other] = machines["c"].domains[other]
+            machines["a"].images[f"{LOCAL_DIRECTORY}/late-0.raw"] = machines["c"].images[
+                f"{LOCAL_DIRECTORY}/late-0.raw"
+            ]
+
+        world.fleet.when(world.db, Phase.SWITCHOVER, comes)
+        attempt = Move(world, world.db, old_disks="delete").run()
+        assert attempt.outcome is AttemptOutcome.DONE
+        assert path in world.fleet.machines["a"].images

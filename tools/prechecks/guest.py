@@ -99,10 +99,10 @@ def require_sole_user(source: Storage, before: VmObservation) -> None:
         if image.role is not ImageRole.DISK:
             continue
         try:
-            users = source.storage_facts(image.path).used_by
+            users = source.storage_facts(image.path).users
         except PrecheckFailed:
             continue  # in no pool, or gone: another condition says so
-        others = [name for name in users if name != before.name]
+        others = sorted(name for uuid, name in users.items() if uuid != before.uuid)
         if others:
             raise DisksUnmovable(
                 f"disk {image.path} of vm {before.name} is used by {', '.join(others)} as well: a copy would part them",
