@@ -172,7 +172,7 @@ def _inside(content: object, part: int | str) -> object:
     if isinstance(part, str):
         return cast("dict[str, object]", content).get(part) if isinstance(content, dict) else None
     items = cast("Sequence[object]", content) if isinstance(content, list | tuple) else ()
-    return items[part] if part < len(items) else None
+    return items[part] if 0 <= part < len(items) else None
 
 
 def _mapping(path: Path, what: str, error_type: type[BadInput]) -> dict[str, Any]:

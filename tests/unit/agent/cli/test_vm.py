@@ -121,3 +121,11 @@ def test_a_broken_policy_is_told(here: Path):
     (here / "p.yaml").write_text("archive: 5\n")
     with pytest.raises(LifeboatError):
         check(LINUX, "--policy", "p.yaml")
+
+
+@pytest.mark.parametrize("key", ["-1", "7", "null"])
+def test_a_setting_whose_key_is_no_text_is_bad_input(key: str):
+    Path("lifeboat.yaml").write_text(f"archive_options: {{{key}: true}}\n")
+    Path("vm.xml").write_text(LINUX)
+    with pytest.raises(BadInput, match="archive_options"):
+        lifeboat("vm.xml", "-c", "lifeboat.yaml")
