@@ -238,6 +238,10 @@ def _pins(world: Path) -> None:
     (world / "state/pins.json").write_text(json.dumps(pins))
 
 
+def _silent(*_: object) -> None:
+    pass
+
+
 def _archive(world: Path) -> None:
     from models.fleet import VmState
     from tools.archive.store import FsspecArchiveStore
@@ -256,7 +260,7 @@ def _archive(world: Path) -> None:
             vm=vm,
             domain_xml=_DEFINITION,
             images=[(image, lambda: iter((b"a" * 5000, b"b" * 4000)))],
-            on_progress=lambda *_: None,
+            on_progress=_silent,
         )
 
 
