@@ -96,8 +96,8 @@ def an_indeterminate_vm_is_unlocked(patch: pytest.MonkeyPatch) -> None:
 def an_indeterminate_vm_is_not_explained(patch: pytest.MonkeyPatch) -> None:
     honest = AttemptResult.__init__
 
-    def vague(self: AttemptResult, outcome: AttemptOutcome, message: str, *more: Any, **named: Any) -> None:
-        honest(self, outcome, "something went wrong", *more, **named)
+    def vague(self: AttemptResult, **named: Any) -> None:
+        honest(self, **{**named, "message": "something went wrong"})
 
     patch.setattr(AttemptResult, "__init__", vague)
 
