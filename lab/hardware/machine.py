@@ -82,7 +82,7 @@ def settings(lab: Lab, node: LabNode) -> dict[str, object]:
     """The part of lifeboat.yaml about a node's hardware: `bmc` and `hardware_logs`."""
     at = bmc.of(lab, node)
     return {
-        "hardware_logs": [str(node.run_dir / "log")],
+        "hardware_logs": [str(node.run_dir / "log/kern.log")],  # beside it lie the lab's own programs' logs
         "bmc": {
             "address": at.address, "port": at.port, "user": at.user, "password_file": str(at.password_file),
         },
