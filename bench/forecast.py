@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from models.errors import BadInput
-from models.forecast.learned import backtest, compare, evaluate
-from models.forecast.learned.dataset import DAY
+from models.forecast.data.dataset import DAY
+from models.forecast.learned import evaluate
 from models.forecast.learned.train import TrainingSettings
+from models.forecast.trials import backtest, compare
 from tools.forecast.datasets import read_dataset
 
 LONGEST_TEST = 425 * DAY

@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from models.forecast.learned.dataset import DAY, Dataset, build
+from models.forecast.data.dataset import DAY, Dataset, build
 from models.forecast.learned.features import Builder
 from models.forecast.learned.predict import Forecast, score
 from models.forecast.learned.train import TrainingSettings, train

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from models.forecast.learned.dataset import Dataset
+    from models.forecast.data.dataset import Dataset
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -115,10 +115,10 @@ def score(
 
     from agent.cli.console import console, note, write_json
     from models.errors import BadInput
-    from models.forecast.learned import labels
+    from models.forecast.data import labels
+    from models.forecast.data.as_of import span_name
+    from models.forecast.data.dataset import known_at
     from models.forecast.learned.anomaly import AnomalyModel, score_anomaly
-    from models.forecast.learned.as_of import span_name
-    from models.forecast.learned.dataset import known_at
     from models.forecast.learned.drift import fit_at
     from models.forecast.learned.explain import drivers_of
     from tools.forecast.datasets import write_scores
@@ -218,9 +218,9 @@ def backtest(
     from agent.cli.terminal.backtest_table import WIDTH, backtest_table
     from agent.report.backtest_page import BacktestPage, write_backtest
     from models.errors import BadInput
-    from models.forecast.learned import backtest as trials
     from models.forecast.learned.train import TrainingSettings
-    from models.forecast.learned.worth import described
+    from models.forecast.trials import backtest as trials
+    from models.forecast.trials.worth import described
 
     cost = _price(price, policy)
     data = _read(dataset)

@@ -14,7 +14,7 @@ FRESH_SECONDS = 3 * 3600.0
 def check_forecast(context: CheckContext) -> Iterator[Finding]:
     """Each configured model file, and the history; nothing where none is configured."""
     from agent.assess.learned_models import LearnedModels
-    from models.forecast.learned.as_of import span_name
+    from models.forecast.data.as_of import span_name
     from models.forecast.limits.part import elapsed
     from tools.history.store import HistoryStore
     from tools.signals import load_catalogue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.report.drawing import ACCENT, COLD, DANGER, INK, MUTED, RULE, Texts, new_figure, to_svg
-from models.forecast.learned.worth import RATIOS, Budget, Month, ReliabilityBin
+from models.forecast.trials.worth import RATIOS, Budget, Month, ReliabilityBin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

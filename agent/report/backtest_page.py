@@ -11,9 +11,9 @@ from typing import Any
 
 from agent.report import backtest_charts as charts
 from agent.report.html import page_environment, page_style, write_page
-from models.forecast.learned import backtest, baselines, compare, worth
-from models.forecast.learned.as_of import span_name
-from models.forecast.learned.backtest import Trial
+from models.forecast.data.as_of import span_name
+from models.forecast.trials import backtest, baselines, compare, worth
+from models.forecast.trials.backtest import Trial
 
 BESIDE = ("random", "vendor's rule", baselines.FOREST, baselines.BOOSTING)
 """methods drawn beside ours, as far as a trial has them"""

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.forecast.learned.as_of import Index
-from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Events, Telemetry, known_at
+from models.forecast.data.as_of import Index
+from models.forecast.data.dataset import DAY, FOREVER, Dataset, Events, Telemetry, known_at
 from models.forecast.learned.features import Builder, FeatureSpec
 
 HOUR = DAY // 24

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from models.forecast.learned.dataset import DAY
+from models.forecast.data.dataset import DAY
 from models.forecast.learned.train import TrainingSettings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

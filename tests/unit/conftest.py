@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes.fleet_history import CUT, QUICK, frames
 
-from models.forecast.learned.dataset import DAY, Dataset, build
+from models.forecast.data.dataset import DAY, Dataset, build
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.train import train
 

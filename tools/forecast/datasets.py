@@ -10,7 +10,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from models.errors import BadInput, DatasetInvalid
-from models.forecast.learned.dataset import TABLES, Dataset, build
+from models.forecast.data.dataset import TABLES, Dataset, build
 from tools.atomic_file import replacing
 
 

@@ -162,7 +162,7 @@ def failures(
 
 
 def tables(history: History, known: Sequence[Life], found: Sequence[Incident] = ()) -> dict[str, pl.DataFrame]:
-    """units, telemetry, events and failures: what `models.forecast.learned.dataset.build` takes and a dataset folder holds.
+    """units, telemetry, events and failures: what `models.forecast.data.dataset.build` takes and a dataset folder holds.
 
     A failure after its node's life has ended, and before the next begins, is left out: it is unknown what led to it.
     """

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadInput
-from models.forecast.learned.as_of import Index, span_name
-from models.forecast.learned.dataset import FOREVER, Dataset, Floats, Ints, Telemetry, known_at
+from models.forecast.data.as_of import Index, span_name
+from models.forecast.data.dataset import FOREVER, Dataset, Floats, Ints, Telemetry, known_at
 
 Bools = NDArray[np.bool_]
 

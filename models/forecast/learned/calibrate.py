@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
 
-from models.forecast.learned.dataset import Floats
+from models.forecast.data.dataset import Floats
 
 CLIP = 1e-7
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.forecast.learned.dataset import FOREVER, Dataset
+from models.forecast.data.dataset import FOREVER, Dataset
 
 MOST = 0.5
 """More than this share of the failures is most of them."""

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import hypergeom, poisson
 
-from models.forecast.learned import labels
-from models.forecast.learned.as_of import span_name
-from models.forecast.learned.dataset import DAY, Ints
+from models.forecast.data import labels
+from models.forecast.data.as_of import span_name
+from models.forecast.data.dataset import DAY, Ints
 from models.forecast.learned.descriptions import parted, spaced
 from models.forecast.learned.features import Builder, Matrix
 from models.forecast.learned.predict import Forecast

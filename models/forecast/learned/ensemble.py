@@ -20,8 +20,8 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
-from models.forecast.learned.as_of import span_name
-from models.forecast.learned.dataset import Ints
+from models.forecast.data.as_of import span_name
+from models.forecast.data.dataset import Ints
 from models.forecast.learned.descriptions import parted
 from models.forecast.learned.features import FeatureSpec, Matrix
 from models.forecast.learned.predict import MISSING, Classifier, Member

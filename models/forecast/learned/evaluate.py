@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from models.forecast.learned.dataset import DAY, Floats, Ints
+from models.forecast.data.dataset import DAY, Floats, Ints
 
 Bools = NDArray[np.bool_]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.forecast.learned.as_of import Index, days, span_name
-from models.forecast.learned.dataset import DAY, FOREVER, Events, Floats, Ints
+from models.forecast.data.as_of import Index, days, span_name
+from models.forecast.data.dataset import DAY, FOREVER, Events, Floats, Ints
 
 Bools = NDArray[np.bool_]
 

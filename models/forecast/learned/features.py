@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelInvalid
-from models.forecast.learned.as_of import days
-from models.forecast.learned.dataset import FOREVER, MICROSECONDS, Dataset, Floats, Ints, Telemetry
+from models.forecast.data.as_of import days
+from models.forecast.data.dataset import FOREVER, MICROSECONDS, Dataset, Floats, Ints, Telemetry
 from models.forecast.learned.event_features import EventFeatures
 from models.forecast.learned.signal_features import SignalFeatures
 

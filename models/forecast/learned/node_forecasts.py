@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from models.errors import ModelInvalid
+from models.forecast.data.dataset import MICROSECONDS, Dataset, Ints, build
 from models.forecast.history.lives import SILENCE, History, Life, part_tables, tables
-from models.forecast.learned.dataset import MICROSECONDS, Dataset, Ints, build
 from models.forecast.learned.drift import misfit, outcome_shifts
 from models.forecast.learned.explain import drivers_of
 from models.forecast.learned.features import Builder

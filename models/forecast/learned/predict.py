@@ -16,9 +16,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from models.errors import BadInput, ModelInvalid
-from models.forecast.learned.as_of import span_name
+from models.forecast.data.as_of import span_name
+from models.forecast.data.dataset import Dataset, Floats, Ints
 from models.forecast.learned.calibrate import Calibration, logit
-from models.forecast.learned.dataset import Dataset, Floats, Ints
 from models.forecast.learned.features import Builder, FeatureSpec, Matrix
 from models.forecast.learned.reference import Reference
 

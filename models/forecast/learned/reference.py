@@ -20,9 +20,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.forecast.learned import labels
-from models.forecast.learned.as_of import span_name
-from models.forecast.learned.dataset import Dataset, Floats, Ints
+from models.forecast.data import labels
+from models.forecast.data.as_of import span_name
+from models.forecast.data.dataset import Dataset, Floats, Ints
 from models.forecast.learned.features import Builder, FeatureSpec, Matrix
 
 Bools = NDArray[np.bool_]

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.forecast.learned.as_of import Index, span_name
-from models.forecast.learned.dataset import DAY, FOREVER, MICROSECONDS, Floats, Ints, Telemetry
+from models.forecast.data.as_of import Index, span_name
+from models.forecast.data.dataset import DAY, FOREVER, MICROSECONDS, Floats, Ints, Telemetry
 
 Bools = NDArray[np.bool_]
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from models.errors import BadInput
-from models.forecast.learned import evaluate, labels
-from models.forecast.learned.as_of import span_name
+from models.forecast.data import labels
+from models.forecast.data.as_of import span_name
+from models.forecast.data.dataset import DAY, FOREVER, Dataset, Floats, known_at
+from models.forecast.learned import evaluate
 from models.forecast.learned.calibrate import Calibration, at_level, fit_calibration
 from models.forecast.learned.concentration import concentration
-from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats, known_at
 from models.forecast.learned.ensemble import EnsembleSettings, fit_ensembles
 from models.forecast.learned.features import CHUNK, Builder, FeatureSpec, Matrix, plan
 from models.forecast.learned.predict import Forecast, HorizonStep

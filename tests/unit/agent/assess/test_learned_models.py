@@ -24,9 +24,9 @@ from agent.observe.observation import Observation
 from agent.settings import Settings
 from models.errors import ModelInvalid
 from models.fleet import Fleet, Node
+from models.forecast.data.dataset import DAY as MICRO_DAY
+from models.forecast.data.dataset import build
 from models.forecast.history.lives import failures, lives, tables
-from models.forecast.learned.dataset import DAY as MICRO_DAY
-from models.forecast.learned.dataset import build
 from models.forecast.learned.serialise import FORMAT
 from models.forecast.learned.train import train
 from models.risk import Risk

@@ -12,11 +12,11 @@ import pytest
 from scenes.fleet_history import QUICK
 from scenes.watched_fleet import CATALOGUE, DAY, HOUR, SIGNAL, START, Outage, hours
 
+from models.forecast.data import labels
+from models.forecast.data.dataset import DAY as MICRO_DAY
+from models.forecast.data.dataset import build, known_at
 from models.forecast.history.lives import QUARANTINE, History, failures, lives, tables
 from models.forecast.history.rows import Kept, node_columns, node_values, thin
-from models.forecast.learned import labels
-from models.forecast.learned.dataset import DAY as MICRO_DAY
-from models.forecast.learned.dataset import build, known_at
 from models.forecast.learned.predict import score
 from models.forecast.learned.train import train
 from models.incidents import IncidentKind, Window

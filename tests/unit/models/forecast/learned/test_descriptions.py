@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scenes.fleet_history import CUT
 
+from models.forecast.data import labels
+from models.forecast.data.dataset import DAY, Dataset
 from models.forecast.learned import descriptions as wording
-from models.forecast.learned import labels
-from models.forecast.learned.dataset import DAY, Dataset
 from models.forecast.learned.explain import drivers_of
 from models.forecast.learned.predict import Forecast
 

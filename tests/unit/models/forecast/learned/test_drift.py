@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.fleet_history import CUT, START, frames
 
-from models.forecast.learned import drift, labels
+from models.forecast.data import labels
+from models.forecast.data.dataset import DAY, Dataset, build, known_at
+from models.forecast.learned import drift
 from models.forecast.learned import serialise as store
-from models.forecast.learned.dataset import DAY, Dataset, build, known_at
 from models.forecast.learned.features import Builder, Matrix, plan
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.reference import Ask, Question, Reference, take_reference

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from models.forecast.data.dataset import DAY
 from models.forecast.learned import evaluate
 from models.forecast.learned.calibrate import fit_calibration, sigmoid
-from models.forecast.learned.dataset import DAY
 
 
 def test_recall_at_a_false_alarm_rate_counts_failures_above_the_healthy_quantile() -> None:

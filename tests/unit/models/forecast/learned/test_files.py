@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scenes.fleet_history import CUT, START, frames
 
 from models.errors import DatasetInvalid, ModelInvalid
-from models.forecast.learned import labels
+from models.forecast.data import labels
+from models.forecast.data.dataset import Dataset, build
 from models.forecast.learned import serialise as store
-from models.forecast.learned.dataset import Dataset, build
 from models.forecast.learned.predict import Forecast, score
 from tools.forecast.datasets import read_dataset
 

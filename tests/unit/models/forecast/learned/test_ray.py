@@ -12,8 +12,8 @@ from scenes.fleet_history import CUT, QUICK, START
 
 from agent.cli.forecast import _running_on
 from models.errors import BadInput
+from models.forecast.data.dataset import DAY, Dataset
 from models.forecast.learned import train as training
-from models.forecast.learned.dataset import DAY, Dataset
 from models.forecast.learned.predict import Forecast, score
 
 AT = int(START.timestamp() * 1_000_000) + 90 * DAY

@@ -8,11 +8,13 @@ import pytest
 from scenes.fleet_history import CUT, QUICK, START, frames
 
 from models.errors import BadInput
-from models.forecast.learned import backtest, evaluate, labels
-from models.forecast.learned.dataset import DAY, Dataset, build, known_at, take_units
+from models.forecast.data import labels
+from models.forecast.data.dataset import DAY, Dataset, build, known_at, take_units
+from models.forecast.learned import evaluate
 from models.forecast.learned.explain import drivers_of
 from models.forecast.learned.predict import Forecast, score
 from models.forecast.learned.train import train
+from models.forecast.trials import backtest
 
 
 def test_failing_units_rank_above_healthy_ones_on_time_and_units_never_seen(fleet: Dataset) -> None:

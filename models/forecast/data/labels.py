@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.forecast.learned.as_of import Index
-from models.forecast.learned.dataset import FOREVER, Dataset, Ints, Spans
+from models.forecast.data.as_of import Index
+from models.forecast.data.dataset import FOREVER, Dataset, Ints, Spans
 
 Outcomes = NDArray[np.int8]
 UNKNOWN = -1

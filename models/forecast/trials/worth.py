@@ -12,9 +12,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from models.forecast.learned import backtest, compare, evaluate
-from models.forecast.learned.backtest import Trial
-from models.forecast.learned.dataset import DAY, Floats, Ints
+from models.forecast.data.dataset import DAY, Floats, Ints
+from models.forecast.learned import evaluate
+from models.forecast.trials import backtest, compare
+from models.forecast.trials.backtest import Trial
 
 MONTH = 30 * DAY
 EDGES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1.0)

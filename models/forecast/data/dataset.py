@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.errors import DatasetInvalid
-from models.forecast.learned.data_checks import examine
+from models.forecast.data.data_checks import examine
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.forecast.data.dataset import Floats, Ints
 from models.forecast.learned import evaluate
-from models.forecast.learned.backtest import Trial
-from models.forecast.learned.dataset import Floats, Ints
 from models.forecast.learned.evaluate import Bools
+from models.forecast.trials.backtest import Trial
 
 Measure = Callable[[Bools, Floats], float]
 ENOUGH = 20

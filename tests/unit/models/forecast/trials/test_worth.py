@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.forecast.learned import compare, evaluate, worth
-from models.forecast.learned.backtest import MODEL, Trial
+from models.forecast.data.dataset import DAY, FOREVER, Dataset, Spans
+from models.forecast.learned import evaluate
 from models.forecast.learned.concentration import concentration
-from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Spans
+from models.forecast.trials import compare, worth
+from models.forecast.trials.backtest import MODEL, Trial
 
 WEEK = 7 * DAY
 

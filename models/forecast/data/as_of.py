@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.forecast.learned.dataset import DAY, MICROSECONDS, Floats, Ints
+from models.forecast.data.dataset import DAY, MICROSECONDS, Floats, Ints
 
 
 def span_name(microseconds: int) -> str:

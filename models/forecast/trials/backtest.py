@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadInput
-from models.forecast.learned import baselines, evaluate, labels
+from models.forecast.data import labels
+from models.forecast.data.dataset import DAY, FOREVER, Dataset, Floats, Ints, Spans, known_at, take_units
+from models.forecast.learned import evaluate
 from models.forecast.learned.anomaly import score_anomaly, train_anomaly
 from models.forecast.learned.concentration import concentration
-from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats, Ints, Spans, known_at, take_units
 from models.forecast.learned.drift import fit_at
 from models.forecast.learned.evaluate import Bools
 from models.forecast.learned.train import Say, TrainingSettings, sample, silent, train
+from models.forecast.trials import baselines
 
 MODEL = "lifeboat"
 RATIOS = (10.0, 30.0, 100.0, 300.0)

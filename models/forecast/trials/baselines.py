@@ -22,11 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from models.forecast.learned.as_of import Index
+from models.forecast.data.as_of import Index
+from models.forecast.data.dataset import DAY, FOREVER, Dataset, Floats
+from models.forecast.data.labels import Pairs
 from models.forecast.learned.calibrate import logit, sigmoid
-from models.forecast.learned.dataset import DAY, FOREVER, Dataset, Floats
 from models.forecast.learned.evaluate import Bools, average_precision
-from models.forecast.learned.labels import Pairs
 
 VENDOR_RULE = ("smart_5", "smart_187", "smart_188", "smart_197", "smart_198")
 """Any of these above 0: the five attributes Backblaze acts on (its post "What SMART Stats Tell Us", 2016)."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scenes.fleet_history import CUT
 
-from models.forecast.learned import labels
-from models.forecast.learned.damage_counters import is_damage
-from models.forecast.learned.dataset import DAY, Dataset
+from models.forecast.data import labels
+from models.forecast.data.damage_counters import is_damage
+from models.forecast.data.dataset import DAY, Dataset
 from models.forecast.learned.descriptions import parted
 from models.forecast.learned.predict import Forecast
 

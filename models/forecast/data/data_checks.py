@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.forecast.learned.damage_counters import is_damage
+from models.forecast.data.damage_counters import is_damage
 from models.forecast.limits.units import FACTORS
 
 Floats = NDArray[np.float64]
