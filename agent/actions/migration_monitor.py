@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from agent.actions.attempt import AttemptContext, CopyState
+from agent.actions.attempt import AttemptContext
+from agent.actions.progress import CopyState
 from agent.actions.reconcile import is_own_job
 from models.errors import Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
 from models.migration.convergence import (

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from agent.actions.archive_actions import open_archive_actions, recover_archive_actions
-from agent.actions.attempt import AttemptContext, AttemptResult, Progress
+from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.autostart import settle_autostart
 from agent.actions.cleanup import left_behind
 from agent.actions.cleanup import sweep as remove_left_behind
@@ -17,6 +17,7 @@ from agent.actions.cold_archive import cold_archive, recover_cold_archive
 from agent.actions.cold_migration import cold_migrate, recover_cold_migrate
 from agent.actions.disk_throttle import sweep, unrestored_limits
 from agent.actions.live_migration import live_migrate, recover_live_migrate
+from agent.actions.progress import Progress
 from agent.actions.resources import Resources
 from agent.actions.shutdown import late_stops, settle_late_stops
 from agent.state.requests import unfinished

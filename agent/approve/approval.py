@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime, timedelta
 
 from models.approval import ApprovalRecord
@@ -10,39 +9,7 @@ from models.base import format_duration
 from models.errors import ApprovalMissing, PlanRefused
 from models.fleet import Fleet
 from models.plan import Approval, Plan, Verdict
-from tools.ports.approval import ApprovalAnswer, Approver
-
-
-class DenyingApprover:
-    """Agrees to nothing: for a background agent with nobody to ask. What policy itself approves never gets here."""
-
-    def ask(self, question: str) -> ApprovalAnswer:
-        del question
-        return ApprovalAnswer(approved=False, by="nobody was there to ask")
-
-
-class TerminalApprover:
-    """Asks the person at the terminal. Without a terminal the answer is no."""
-
-    def ask(self, question: str) -> ApprovalAnswer:
-        import getpass
-
-        if not sys.stdin.isatty():
-            return ApprovalAnswer(approved=False, by="no terminal to ask on")
-        from rich.prompt import Confirm
-
-        return ApprovalAnswer(approved=Confirm.ask(question, default=False), by=f"terminal:{getpass.getuser()}")
-
-
-class PreapprovedBy:
-    """Agrees on behalf of a named person who said so beforehand (`--yes`, the demo)."""
-
-    def __init__(self, by: str) -> None:
-        self.by = by
-
-    def ask(self, question: str) -> ApprovalAnswer:
-        del question
-        return ApprovalAnswer(approved=True, by=self.by)
+from tools.ports.approval import Approver
 
 
 def approve(

@@ -28,7 +28,7 @@ def apply(
     A plan made by hand may name no fleet: whoever approves it approves it for the fleet as it is now. What a crash cut off
     is finished first; if that was this plan, it is not carried out again.
     """
-    from agent.approve.approval import PreapprovedBy, TerminalApprover
+    from agent.approve.approvers import PreapprovedBy, TerminalApprover
     from agent.cli.console import note
     from agent.cli.outcome import conclude, is_of, report_after_crash, report_of, take_over
     from agent.cli.terminal.progress import ProgressLines

@@ -23,7 +23,7 @@ def run(
     planner: Annotated[str, typer.Option(help="solver or llm")] = "solver",
 ) -> None:
     """Run the background agent: observe, plan and act as far as policy allows, pass after pass."""
-    from agent.approve.approval import DenyingApprover
+    from agent.approve.approvers import DenyingApprover
     from agent.service.control_loop import ControlLoop
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect

@@ -17,7 +17,8 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from agent.actions.attempt import AttemptContext, Progress
+from agent.actions.attempt import AttemptContext
+from agent.actions.progress import Progress
 from agent.actions.resources import Resources
 from agent.actions.runner import abandon, attempt_so_far, run_attempt
 from agent.execute.admission import AdmissionQueue

@@ -12,7 +12,7 @@ import structlog
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.blocking import BlockingScheduler
 
-from agent.actions.attempt import Progress
+from agent.actions.progress import Progress
 from agent.actions.runner import needs_recovery
 from agent.execute.evacuation import Watcher
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult

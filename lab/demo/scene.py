@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from agent.approve.approval import DenyingApprover
+from agent.approve.approvers import DenyingApprover
 from agent.execute.evacuation import Watcher
 from agent.report import build_report, write_html
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from agent.actions.attempt import Progress
+from agent.actions.progress import Progress
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
 from models.plan import ActionKind

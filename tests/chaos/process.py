@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.actions.attempt import Progress
+from agent.actions.progress import Progress
 from agent.actions.resources import Resources
 from agent.execute.evacuation import Watcher
 from tools.clock import VirtualClock

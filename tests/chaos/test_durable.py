@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from scenes.simulated_world import POLICY, World
 
-from agent.actions.attempt import Progress
-from agent.approve.approval import DenyingApprover, approve
+from agent.actions.progress import Progress
+from agent.approve.approval import approve
+from agent.approve.approvers import DenyingApprover
 from agent.execute.evacuation import Run, Watcher
 from agent.execute.workflows import Durable
 from agent.state.requests import Request, ask, read_requests, unfinished

@@ -14,7 +14,8 @@ import pytest
 from scenes.simulated_world import INFERENCE, POLICY, World
 
 from agent.actions.runner import recover_attempts
-from agent.approve.approval import DenyingApprover, PreapprovedBy, approve, require_valid_approval
+from agent.approve.approval import approve, require_valid_approval
+from agent.approve.approvers import DenyingApprover, PreapprovedBy
 from agent.archives.restore import restore
 from agent.execute.evacuation import Watcher, execute
 from agent.verify import verify

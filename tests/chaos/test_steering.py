@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from scenes.simulated_world import World
 
-from agent.actions.attempt import AttemptContext, Progress
+from agent.actions.attempt import AttemptContext
 from agent.actions.disk_throttle import stricter_limits
+from agent.actions.progress import Progress
 from agent.actions.runner import recover_attempts, run_attempt
 from models.errors import MigrationFailed
 from models.evacuation import Attempt, AttemptOutcome

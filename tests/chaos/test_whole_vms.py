@@ -16,7 +16,7 @@ import pytest
 from scenes.simulated_world import POLICY
 from scenes.whole_vm import BASE, SNAPSHOT, Whole, archive_and_forget, archived_and_off, fail_at
 
-from agent.actions.attempt import Progress
+from agent.actions.progress import Progress
 from agent.actions.runner import recover_attempts, run_attempt
 from agent.archives.restore import restore
 from agent.archives.wipe import wipe

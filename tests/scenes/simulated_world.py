@@ -7,7 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from agent.actions.resources import Resources
-from agent.approve.approval import DenyingApprover, approve
+from agent.approve.approval import approve
+from agent.approve.approvers import DenyingApprover
 from agent.execute.evacuation import Watcher, execute
 from agent.guard.judge import judge
 from agent.plan.solver import plan as solve

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from agent.actions.attempt import Progress
+from agent.actions.progress import Progress
 from agent.cli.terminal.visible_console import VisibleConsole
 from agent.execute.evacuation import Watcher
 from models.evacuation import Attempt, AttemptOutcome

@@ -13,7 +13,7 @@ from rich.console import Console
 from scenes.simulated_world import World
 from typer.testing import CliRunner
 
-from agent.actions.attempt import CopyState, Progress
+from agent.actions.progress import CopyState, Progress
 from agent.cli.app import app
 from agent.cli.terminal.progress import ProgressLines
 from models.errors import ApprovalMissing, BadInput, PlanRefused
@@ -83,7 +83,7 @@ def test_a_fleet_that_changes_while_the_person_thinks_voids_it(world: World, mon
             world.fleet.node("a").power_off(world.batch)
             return ApprovalAnswer(approved=True, by="ana")
 
-    monkeypatch.setattr("agent.approve.approval.TerminalApprover", Slow)
+    monkeypatch.setattr("agent.approve.approvers.TerminalApprover", Slow)
     result = apply(world, BY_HAND)
     assert isinstance(result.exception, ApprovalMissing)
     assert "fleet has changed" in str(result.exception)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scenes.simulated_world import POLICY, World
 
-from agent.approve.approval import DenyingApprover
+from agent.approve.approvers import DenyingApprover
 from agent.cli.outcome import exit_code_of, unproven_moves
 from agent.execute.evacuation import Watcher
 from agent.service.control_loop import ControlLoop, PassOutcome

@@ -11,7 +11,8 @@ import pytest
 from scenes.simulated_world import POLICY, World
 from typer.testing import CliRunner
 
-from agent.approve.approval import DenyingApprover, approve
+from agent.approve.approval import approve
+from agent.approve.approvers import DenyingApprover
 from agent.cli.app import app
 from agent.execute.evacuation import Run
 from models.approval import ApprovedPlan

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scenes.simulated_world import POLICY, World
 
-from agent.approve.approval import DenyingApprover, PreapprovedBy
+from agent.approve.approvers import DenyingApprover, PreapprovedBy
 from agent.execute.evacuation import Run, Watcher
 from agent.execute.withdrawal import TargetChanges, after_failed_look, changes_since, why_withdraw
 from agent.guard.judge import judge

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scenes.simulated_world import POLICY, World
 
-from agent.approve.approval import DenyingApprover
+from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome
 from agent.service.scheduler import serve
