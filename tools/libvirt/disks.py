@@ -8,13 +8,12 @@ from contextlib import suppress
 import libvirt
 
 from models.fleet import VmState
-from tools.bounded_call import BoundedCall
 from tools.domain.xml import Domain, DomainDisk
+from tools.libvirt.qemu_patience import QemuPatience
 from tools.libvirt.volumes import Pool, Volume, describe_volume, find_volume
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import BackingImage, DiskObservation, ImageRole, OnlyReadFile
 
-_QEMU_SECONDS = 3.0
 _PLAIN_FORMATS = ("raw", "qcow2")
 """others, such as `iso`, are bytes to be copied like raw ones"""
 _MAX_CHAIN = 200
@@ -93,11 +92,12 @@ def observe_disks(
     shared: SharedStorage,
     pools: list[Pool],
     *,
-    ask_qemu: bool = True,
+    patience: QemuPatience | None,
 ) -> tuple[DiskObservation, ...]:
     """The writable disks, as their storage pool has them, else as the running QEMU says.
 
-    Sizes are 0 where neither can tell: a network disk of a vm that is shut off, or whose QEMU is too busy. A network
+    `patience`: with QEMUs that may hang; None: QEMU is not asked. Sizes are 0 where neither can tell: a network disk of a
+    vm that is shut off, or whose QEMU is too busy. A network
     disk counts as fully allocated: how much of it holds data only its server knows.
     """
     observed: list[DiskObservation] = []
@@ -109,8 +109,8 @@ def observe_disks(
         if volume is not None:
             virtual, allocated, image = volume.virtual_bytes, volume.allocated_bytes, volume.image_bytes
             backing = backing or volume.backing
-        elif ask_qemu:
-            virtual, allocated, image = _sizes_from_qemu(domain, disk.device)
+        elif patience is not None:
+            virtual, allocated, image = _sizes_from_qemu(domain, described.uuid, disk.device, patience)
             if disk.over_network:
                 allocated = virtual
         observed.append(
@@ -179,13 +179,12 @@ def _chain(
     return tuple(images)
 
 
-def _sizes_from_qemu(domain: libvirt.virDomain, device: str) -> tuple[int, int, int]:
-    """Capacity, allocation and length. Waited for only briefly: a job that holds the domain up for half a minute must
-    not make its node look unreachable."""
-    call = BoundedCall(lambda: domain.blockInfo(device, 0), name=f"block-info-{device}")
-    if not call.wait(_QEMU_SECONDS) or call.error is not None:
+def _sizes_from_qemu(domain: libvirt.virDomain, uuid: str, device: str, patience: QemuPatience) -> tuple[int, int, int]:
+    """Capacity, allocation and length; zeros where QEMU did not say in time."""
+    told = patience.ask(uuid, f"block-info-{device}", lambda: domain.blockInfo(device, 0))
+    if told is None:
         return 0, 0, 0
-    virtual, allocated, image = (int(figure) for figure in call.result())
+    virtual, allocated, image = (int(figure) for figure in told)
     return virtual, allocated, image
 
 

@@ -20,6 +20,7 @@ from tools.libvirt.compatibility import memory_stats
 from tools.libvirt.disks import observe_disks, observe_only_read, read_state, shared_by_pools
 from tools.libvirt.domains import GONE, DomainAccess, find_domain
 from tools.libvirt.migration_job import is_incoming
+from tools.libvirt.qemu_patience import QemuPatience
 from tools.libvirt.volumes import Pool, list_pools
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import VmObservation
@@ -67,11 +68,11 @@ class LibvirtView:
         """As the port says. A vm that is still arriving here is left out: it runs, and is listed, at its source."""
 
         def read(connection: libvirt.virConnect) -> list[Vm]:
-            pools = list_pools(connection)
+            pools, patience = list_pools(connection), QemuPatience()
             vms: list[ListedVm] = []
             for domain in connection.listAllDomains(0):
                 try:
-                    vm = self._vm(connection, domain, pools)
+                    vm = self._vm(connection, domain, pools, patience)
                 except libvirt.libvirtError as error:
                     if error.get_error_code() in GONE:
                         continue  # undefined between the two calls
@@ -82,12 +83,14 @@ class LibvirtView:
 
         return self._access.query("its vms", read, seconds=60.0)
 
-    def _vm(self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[Pool]) -> ListedVm | None:
+    def _vm(
+        self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[Pool], patience: QemuPatience
+    ) -> ListedVm | None:
         if is_incoming(domain):
             return None
         xml = domain.XMLDesc(0)
         described, labels = parse_domain(xml), read_labels(xml)
-        images = observe_disks(connection, domain, described, self._shared, pools)
+        images = observe_disks(connection, domain, described, self._shared, pools, patience=patience)
         state, reason = read_state(domain)
         obstacles = obstacle_fields(self._inventory(domain, xml, state, reason, pools), images)
         vm = Vm(
@@ -153,7 +156,7 @@ class LibvirtView:
                         described,
                         self._shared,
                         pools,
-                        ask_qemu=not incoming,
+                        patience=None if incoming else QemuPatience(),
                     ),
                     incoming=incoming,
                     attempt=read_attempt(xml),
