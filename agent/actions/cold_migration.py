@@ -56,9 +56,6 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
     try:
         copied = sum(_copy(ctx, source, target, image) for image in below)
         _put_small_files(ctx, target, boot_files)  # nothing writes to them while it runs
-    except LifeboatError as error:
-        return _roll_back(ctx, initial, error.message, error.code)
-    try:
         hold_autostart(ctx, source, initial)
     except LifeboatError as error:
         return _roll_back(ctx, initial, error.message, error.code)

@@ -71,11 +71,6 @@ def live_migrate(ctx: AttemptContext) -> AttemptResult:
     source.tag_attempt(initial.uuid, ctx.id)
     try:
         make_images(ctx, target, initial)
-    except LifeboatError:
-        ctx.remove_created()
-        ctx.clear_attempt_tag(ctx.hands.observe(action.source, initial.uuid))
-        raise
-    try:
         hold_autostart(ctx, source, initial)
     except LifeboatError:
         ctx.remove_created()
