@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from itertools import pairwise
 
@@ -21,6 +22,19 @@ class Driver(Value):
     signal: str
     why: str
     """what a person reads: `PSU1 12 V: 11.52 V, falling 0.04 V/h, limit 11.40 V`"""
+
+    @property
+    def words(self) -> str:
+        """`why` with the signal before it where it does not say what it is about: `psu 12v volts: falling`.
+
+        Files from elsewhere often hold a bare word. Any part of the signal's name in `why` counts as naming it.
+        """
+        name = re.sub(r"[\s_]+", " ", self.signal).strip()
+        why = self.why.strip()
+        if not name or not why:
+            return why or name
+        parts = re.findall(r"[^\W_]{3,}", name.lower()) or [name.lower()]
+        return why if any(part in why.lower() for part in parts) else f"{name}: {why}"
 
 
 class Risk(Value):

@@ -17,4 +17,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on sta
 PolicyOption = Annotated[
     Path | None, typer.Option("--policy", metavar="F", help="Policy file, in place of the settings' one.")
 ]
-ReportOption = Annotated[Path | None, typer.Option("--report", metavar="R.html", help="Write the HTML report here.")]
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", metavar="R.html", help="Write the report here: a page, or Markdown as R.md.")
+]

@@ -101,10 +101,10 @@ def conclude(
 ) -> NoReturn:
     """Show the report and end the command with the evacuation's exit code."""
     from agent.cli.console import console, note, write_json
-    from agent.report import render_terminal, write_html
+    from agent.report import render_terminal, write_report
 
     if report_file is not None:
-        write_html(report, report_file)
+        write_report(report, report_file)
         note(f"report: {report_file}")
     if as_json:
         write_json(report)

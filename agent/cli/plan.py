@@ -49,6 +49,7 @@ def plan(
     ] = None,
     now: NowOption = None,
     config: ConfigOption = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the report as Markdown, for a ticket.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Plan what to do now and judge it: the plan, and the guard's verdict on it. A dry run: changes nothing.
@@ -61,6 +62,8 @@ def plan(
     from models.errors import BadInput, PlanRefused
     from models.situation import Situation
 
+    if markdown and as_json:
+        raise BadInput("--markdown and --json are both asked for", hint="choose one")
     if planner not in ("solver", "llm"):
         raise BadInput(f"--planner {planner!r} is not known", hint="solver or llm")
     policy = _policy(policy_file, config, live=fleet_file is None)  # a broken one is reported before any node is asked
@@ -89,7 +92,7 @@ def plan(
         write_value(output, proposed)
     if report_file is not None:
         _write_page(report_file, situation, proposed, verdict)
-    _print_plan(situation, proposed, verdict, as_json=as_json)
+    _print_plan(situation, proposed, verdict, as_json=as_json, markdown=markdown)
     if not verdict.passed:
         failed = verdict.failures
         raise PlanRefused(
@@ -260,11 +263,11 @@ def _planner(name: str, config: Path | None) -> Planner:
 
 def _write_page(path: Path, situation: Situation, plan: Plan, verdict: Verdict) -> None:
     from agent.cli.console import note
-    from agent.report import build_report, write_html
+    from agent.report import build_report, write_report
     from models.errors import BadInput
 
     try:
-        write_html(build_report(situation, plan, verdict, now=situation.now), path)
+        write_report(build_report(situation, plan, verdict, now=situation.now), path)
     except OSError as error:
         raise BadInput(
             f"can't write {path}: {error.strerror or error}", hint="name a place that can be written"
@@ -272,17 +275,21 @@ def _write_page(path: Path, situation: Situation, plan: Plan, verdict: Verdict) 
     note(f"report: {path}")
 
 
-def _print_plan(situation: Situation, plan: Plan, verdict: Verdict, *, as_json: bool) -> None:
+def _print_plan(situation: Situation, plan: Plan, verdict: Verdict, *, as_json: bool, markdown: bool) -> None:
     from agent.cli.console import console, write_json
 
     if as_json:
         # Readable as a plan by `guard` and `apply`, with the verdict beside it.
         write_json({**plan.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
         return
-    from agent.report import build_report, render_terminal
+    from agent.report import build_report, render_markdown, render_terminal
 
+    report = build_report(situation, plan, verdict, now=situation.now)
+    if markdown:
+        print(render_markdown(report), end="")  # noqa: T201
+        return
     out = console()
-    render_terminal(build_report(situation, plan, verdict, now=situation.now), out)
+    render_terminal(report, out)
     if not verdict.passed:
         out.print()
         out.print(verdict_table(verdict, every_rule=False))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from agent.report import sentences
+from agent.report.decision import decision
 from agent.report.outcomes import node_row, vm_row
 from agent.report.report import (
     SAFE_FATES,
@@ -27,6 +28,9 @@ from models.fleet import Fleet
 from models.plan import ActionKind, Plan, Verdict
 from models.risk import Risk
 from models.situation import Situation
+
+MOST_NAMED_UNKNOWN = 3
+"""nodes that lack the same thing are told one by one up to this many"""
 
 
 def build_report(
@@ -109,7 +113,9 @@ def build_report(
     )
     alerts = sentences.alerts(draft)
     report = draft.model_copy(update={"alerts": alerts, "tone": sentences.tone(draft, alerts)})
-    return report.model_copy(update={"headline": sentences.headline(report), "lead": sentences.lead(report)})
+    return report.model_copy(
+        update={"decision": decision(report), "headline": sentences.headline(report), "lead": sentences.lead(report)}
+    )
 
 
 def _totals(rows: list[VmRow]) -> Totals:
@@ -155,7 +161,7 @@ def _unknowns(
     evacuation: Evacuation | None,
     fleet_after: Fleet | None,
 ) -> tuple[str, ...]:
-    lines = [f"{node.name}: its risk is unknown: {node.unknown_why}" for node in nodes if node.unknown_why]
+    lines = _unknown_risks(nodes)
     lines += [f"{risk.node}: {what}" for risk in risks for what in risk.unknown]
     vms = fleet.vm_by_uuid
     moving = [row for row in rows if row.planned is ActionKind.LIVE_MIGRATE]
@@ -177,6 +183,21 @@ def _unknowns(
         if fleet_after is None and evacuation.ended_at is not None:
             lines.append("nobody checked the fleet again after the evacuation; what the attempts observed is shown")
     return tuple(lines)
+
+
+def _unknown_risks(nodes: Sequence[NodeRow]) -> list[str]:
+    """A line a node; where many lack the same thing, one for all of them."""
+    by_why: dict[str, list[str]] = {}
+    for node in nodes:
+        if node.unknown_why:
+            by_why.setdefault(node.unknown_why, []).append(node.name)
+    lines: list[str] = []
+    for why, names in by_why.items():
+        if len(names) > MOST_NAMED_UNKNOWN:
+            lines.append(f"{sentences.listed_vms(names)}: their risk is unknown: {why}")
+        else:
+            lines += [f"{name}: its risk is unknown: {why}" for name in names]
+    return lines
 
 
 def _provenance(

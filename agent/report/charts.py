@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_ROWS = 40
 """moves drawn; the table below the chart lists all of them"""
 MAX_NAMED_LINES = 5
+MAX_LINES = 30
+"""nodes drawn: those being emptied and the riskiest"""
 
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400, 604_800)
 
@@ -71,7 +73,8 @@ def horizon_chart(report: Report) -> str:
     axes.set_xticks(ticks, [texts.put(seconds_in_words(tick)) for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel(texts.put("fails within"), color=MUTED)
-    ranked = sorted(known, key=lambda node: node.at_trigger_horizon or 0.0, reverse=True)
+    # A line for each node of a large fleet would say nothing more and weigh more than the rest of the page.
+    ranked = sorted(known, key=lambda node: (node.evacuating, node.at_trigger_horizon or 0.0), reverse=True)[:MAX_LINES]
     ends = _Spread(0.075)
     for rank, node in enumerate(ranked):
         colour, width = _style(node.evacuating, rank)
@@ -82,7 +85,7 @@ def horizon_chart(report: Report) -> str:
             _name_line(axes, texts, node.name, ends.place(curve[-1][1]), colour)
     trigger = report.trigger
     axes.plot([trigger.horizon_seconds], [trigger.probability], "D", markersize=6, color=DANGER, zorder=4)
-    return to_svg(figure, texts, "horizon", f"Probability of failing over the horizon, {len(known)} nodes")
+    return to_svg(figure, texts, "horizon", f"Probability of failing over the horizon, {len(ranked)} nodes")
 
 
 def moves_chart(report: Report) -> str:

@@ -6,12 +6,15 @@ so names and reasons from outside stay text. A content security policy in the pa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.report import charts as report_charts
+from agent.report.markdown import render_markdown
+from agent.report.relevance import relevant_nodes, target_names
 from agent.report.report import Fate, NodeRow, Report, ReportKind, VmRow
 from models.base import parse_duration
 from models.errors import BadInput
@@ -44,6 +47,12 @@ _HOW = {
 }
 
 
+def write_report(report: Report, path: Path) -> None:
+    """Write Markdown where the file's name ends so, else the page. Whole or not at all; raises BadInput as `write_page`."""
+    markdown = path.suffix.lower() in (".md", ".markdown")
+    write_page(path, render_markdown(report) if markdown else render_html(report))
+
+
 def write_html(report: Report, path: Path) -> None:
     """Write the page; the file appears whole or not at all. Raises BadInput when the place can't be written."""
     write_page(path, render_html(report))
@@ -70,6 +79,7 @@ def render_html(report: Report) -> str:
 
     dry = report.kind is ReportKind.DRY_RUN
     shown = _shown_nodes(report)
+    relevant = relevant_nodes(report)
     moves = [vm for vm in report.concerned if vm.planned not in (None, ActionKind.STAY)]
     risk = report_charts.risk_chart(report)
     saved = [vm for vm in report.vms if vm.fate in (Fate.MOVED, Fate.ARCHIVED) and _was_lost(vm, report)]
@@ -82,9 +92,8 @@ def render_html(report: Report) -> str:
             title=f"{'SIMULATED: ' if report.simulated else ''}lifeboat: {report.headline}",
             css=Markup(page_style()),  # noqa: S704 -- our own file
             dry=dry,
-            horizons=sorted(
-                {h for node in shown for h in node.probability}, key=lambda h: parse_duration(h).total_seconds()
-            )[:6],
+            horizons=relevant.horizons[:6],
+            relevant=relevant,
             shown_nodes=shown,
             hidden_nodes=len(report.nodes) - len(shown),
             moves=moves,
@@ -131,16 +140,17 @@ def _was_lost(vm: VmRow, report: Report) -> bool:
 
 
 def _shown_nodes(report: Report) -> list[NodeRow]:
-    """The nodes a reader needs: emptied, lost or taking vms first, then the riskiest, up to a limit."""
-    targets = {vm.target for vm in report.vms if vm.target} | {vm.node_after for vm in report.concerned}
-
-    def rank(node: NodeRow) -> tuple[bool, bool, bool, float]:
-        risk = node.at_trigger_horizon
-        return (not (node.evacuating or node.lost), node.name not in targets, risk is not None, -(risk or 0.0))
-
-    ordered = sorted(report.nodes, key=rank)
-    must = sum(node.evacuating or node.lost or node.name in targets for node in report.nodes)
-    return ordered[: max(_MAX_NODES, must)]
+    """The nodes drawn before and after: those emptied or lost, and the targets that get most, up to a limit."""
+    arriving = Counter(name for vm in report.concerned for name in {vm.target, vm.node_after} if name)
+    targets = target_names(report)
+    must = [node for node in report.nodes if node.evacuating or node.lost]
+    taking = [node for node in report.nodes if node.name in targets and node not in must]
+    others = [node for node in report.nodes if node.name not in targets and node not in must]
+    taking.sort(key=lambda node: (-arriving[node.name], node.name))
+    others.sort(key=lambda node: (node.at_trigger_horizon is not None, -(node.at_trigger_horizon or 0.0)))
+    # In a small fleet every node is drawn; in a large one those that take no part say nothing here.
+    few = others if len(report.nodes) <= _MAX_NODES else []
+    return [*must, *taking[:_MAX_NODES], *few]
 
 
 def _silence(vm: VmRow, dry: bool) -> str:

@@ -149,6 +149,7 @@ def node_row(
         lost=name in lost,
         probability=risk.probability if risk else {},
         at_trigger_horizon=node_risk.probability,
+        level=node_risk.level,
         unknown_why=node_risk.why if node_risk.level is RiskLevel.UNKNOWN else "",
         drivers=risk.drivers if risk else (),
         data_age_seconds=risk.data_age_seconds if risk else None,

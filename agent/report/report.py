@@ -11,6 +11,7 @@ from models.evacuation import ArchiveFacts, AttemptOutcome, EvacuationOutcome, E
 from models.fleet import NodeState, Priority, VmState
 from models.plan import ActionKind, Approval, RuleResult
 from models.risk import Driver
+from models.risk_level import RiskLevel
 
 
 class ReportKind(StrEnum):
@@ -68,6 +69,8 @@ class NodeRow(Value):
     """horizon → P(fails within it); empty when there is no risk for this node"""
     at_trigger_horizon: float | None
     """P(fails within the policy's trigger horizon); None when unknown"""
+    level: RiskLevel | None = None
+    """as the policy sees its risk; None in reports written before it was kept"""
     unknown_why: str
     """why its risk is unknown; empty when it is known"""
     drivers: tuple[Driver, ...]
@@ -199,6 +202,8 @@ class Report(Value):
 
     kind: ReportKind
     tone: Tone
+    decision: str = ""
+    """what the reader has to decide or do, before anything else; empty in reports written before there was one"""
     headline: str
     """one sentence"""
     lead: str

@@ -97,7 +97,8 @@ def _cause(report: Report) -> str:
     worst = max(past, key=lambda node: node.at_trigger_horizon or 0.0)
     chance = percent(worst.at_trigger_horizon or 0.0)
     forecast = f"{names} {be} forecast to fail ({chance} within {_horizon(report)})"
-    return f"{forecast} because {visible(worst.drivers[0].why, 140).rstrip('. ')}" if worst.drivers else forecast
+    because = visible(worst.drivers[0].words, 140).rstrip(". ") if worst.drivers else ""
+    return f"{forecast} because {because}" if because else forecast
 
 
 def _horizon(report: Report) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.report.report import Fate, Report, ReportKind, Tone, VmRow
+from agent.report.moves_table import print_moves
+from agent.report.relevance import relevant_nodes
+from agent.report.report import Report, ReportKind, Tone
 from models.base import parse_duration
 from models.plan import ActionKind
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
@@ -15,23 +17,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _TONES = {Tone.CALM: "blue", Tone.READY: "cyan", Tone.GOOD: "green", Tone.WARN: "yellow", Tone.BAD: "red"}
-_FATES = {
-    Fate.MOVED: "green",
-    Fate.ARCHIVED: "green",
-    Fate.PLANNED: "cyan",
-    Fate.MOVING: "cyan",
-    Fate.UNTOUCHED: "yellow",
-    Fate.GONE_BEFORE: "yellow",
-    Fate.LOST: "bold red",
-    Fate.INDETERMINATE: "bold red",
-}
-_HOW = {
-    ActionKind.LIVE_MIGRATE: "live",
-    ActionKind.COLD_MIGRATE: "cold",
-    ActionKind.COLD_ARCHIVE: "archive",
-    ActionKind.STAY: "stays",
-}
 _MAX_ROWS = 30
+_MAX_ALERTS = 12
 
 
 def render_terminal(report: Report, console: Console) -> None:
@@ -44,23 +31,29 @@ def render_terminal(report: Report, console: Console) -> None:
         word = "SIMULATED" if "simulated" in mark else "SYNTHETIC"
         console.print(_text(f" {word}  {mark} ", "black on yellow"))
     title = "dry run" if report.kind is ReportKind.DRY_RUN else "evacuation"
-    head = Text("\n").join([_text(report.headline, "bold", limit=600), _text(report.lead, "", limit=600)])
+    lines = [_text(report.decision, f"bold {colour}", limit=600)] if report.decision else []
+    lines += [_text(report.headline, "bold", limit=600), _text(report.lead, "", limit=600)]
+    head = Text("\n").join(lines)
     console.print(Panel(head, title=_text(f"lifeboat {title}", colour), title_align="left", border_style=colour))
-    for alert in report.alerts:
+    for alert in report.alerts[:_MAX_ALERTS]:
         console.print(_text(f"  ! {alert}", "bold red", limit=400))
+    _print_more(len(report.alerts) - _MAX_ALERTS, "alert", console)
     console.print()
+    # What no plan saves is what somebody has to look after: before everything that goes well.
+    stays = [vm for vm in report.concerned if vm.planned in (None, ActionKind.STAY)]
+    for vm in stays[:_MAX_ROWS]:
+        why = f": {vm.reason}" if vm.reason else ""
+        console.print(_text(f"  {vm.name} ({vm.priority}) stays on {vm.node_before}{why}", "yellow", limit=400))
+    _print_more(len(stays) - _MAX_ROWS, "vm", console, "that stay")
+    if stays:
+        console.print()
     console.print(_risk_table(report))
     console.print()
     moves = [vm for vm in report.concerned if vm.planned not in (None, ActionKind.STAY)]
     if moves:
-        console.print(_moves_table(report, moves[:_MAX_ROWS]))
+        print_moves(report, moves[:_MAX_ROWS], console)
+        _print_more(len(moves) - _MAX_ROWS, "move", console)
         console.print()
-        if len(moves) > _MAX_ROWS:
-            console.print(_text(f"  and {len(moves) - _MAX_ROWS} more moves", "dim"))
-    for vm in report.concerned:
-        if vm.planned in (None, ActionKind.STAY):
-            why = f": {vm.reason}" if vm.reason else ""
-            console.print(_text(f"  {vm.name} stays on {vm.node_before}{why}", "dim", limit=400))
     for moment in report.moments:
         after = moment.since_trigger_seconds
         since = f"  (trigger {after:+.1f} s)" if after else ""
@@ -77,8 +70,9 @@ def render_terminal(report: Report, console: Console) -> None:
         size = bytes_in_words(vm.archive.stored_bytes)
         line = _text(f"  archive {vm.archive.id} of {vm.name}: {size}, ", "").append(state, colour)
         console.print(line.append_text(_text(f", manifest SHA-256 {vm.archive.sha256}", "dim")))
-    for unknown in report.unknowns:
+    for unknown in report.unknowns[:_MAX_ALERTS]:
         console.print(_text(f"  ? {unknown}", "yellow", limit=400))
+    _print_more(len(report.unknowns) - _MAX_ALERTS, "thing", console, "not known")
     for note in report.notes:
         console.print(_text(f"  {note}", "dim", limit=400))
     shown = [f"{row.what} {row.value}" for row in report.provenance if row.what in _SHOWN]
@@ -86,6 +80,11 @@ def render_terminal(report: Report, console: Console) -> None:
 
 
 _SHOWN = ("planner", "solver stood in because", "forecast", "language model", "plan SHA-256", "audit log head")
+
+
+def _print_more(count: int, noun: str, console: Console, rest: str = "") -> None:
+    if count > 0:
+        console.print(_text(f"  and {counted(count, f'more {noun}')} {rest}".rstrip() + ", in --json", "dim"))
 
 
 def _text(text: str, style: str, *, limit: int = 200) -> Text:
@@ -105,61 +104,25 @@ def _table(*columns: str) -> Table:
 
 
 def _risk_table(report: Report) -> Table:
-    horizons = sorted({h for n in report.nodes for h in n.probability}, key=lambda h: parse_duration(h).total_seconds())
+    relevant = relevant_nodes(report)
+    horizons = relevant.horizons
     table = _table("node", *(f">{seconds_in_words(parse_duration(h).total_seconds())}" for h in horizons), "why")
-    ranked = sorted(
-        report.nodes,
-        key=lambda n: (not n.evacuating, n.at_trigger_horizon is not None, -(n.at_trigger_horizon or 0.0)),
-    )
-    for node in ranked[:_MAX_ROWS]:
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for node in relevant.shown:
         over = node.at_trigger_horizon is not None and node.at_trigger_horizon >= report.trigger.probability
         style = "bold red" if over or node.lost else "yellow" if node.unknown_why else ""
         cells = [
             _text("unknown" if node.unknown_why or h not in node.probability else percent(node.probability[h]), style)
             for h in horizons
         ]
-        why = node.unknown_why or (node.drivers[0].why if node.drivers else "")
+        why = node.unknown_why or (node.drivers[0].words if node.drivers else "")
         table.add_row(_text(node.name, style, limit=40), *cells, _text(why, ""))
+    for group in relevant.groups:
+        cells = [_text(percent(group.probability[h]) if h in group.probability else "–", "dim") for h in horizons]
+        unknown = f"; {group.unknown} of unknown risk" if group.unknown else ""
+        table.add_row(_text(group.label, "dim"), *cells, _text(f"the highest of theirs{unknown}", "dim"))
     return table
-
-
-def _moves_table(report: Report, moves: list[VmRow]) -> Table:
-    dry = report.kind is ReportKind.DRY_RUN
-    table = _table("vm", "prio", "how", *(() if dry else ("outcome",)), ">took", ">silent", "why")
-    table.columns[0].no_wrap = True
-    table.columns[0].min_width = min(28, max(len(visible(vm.name, 40)) for vm in moves))
-    several = len({vm.node_before for vm in moves}) > 1
-    for vm in moves:
-        how = _HOW[vm.planned] if vm.planned else ""
-        way = f"{how} → {vm.target}" if vm.target else how
-        took = vm.estimated_seconds if dry else vm.measured.seconds
-        table.add_row(
-            _text(vm.name, "bold", limit=40),
-            _text(vm.priority, ""),
-            _text(f"{vm.node_before}: {way}" if several else way, "", limit=80),
-            *(() if dry else (_text(vm.fate.value.replace("_", " "), _FATES[vm.fate]),)),
-            _text(_took(took, None if dry else vm.measured.estimated_seconds), ""),
-            _text(_silence(vm, dry), ""),
-            _text(vm.reason if dry or not vm.message else vm.message, "dim"),
-        )
-    return table
-
-
-def _took(seconds: float | None, expected: float | None) -> str:
-    """With what was expected right before the move, where that is known."""
-    if seconds is None:
-        return "–"
-    beside = f" (est. {seconds_in_words(expected)})" if expected is not None else ""
-    return seconds_in_words(seconds) + beside
-
-
-def _silence(vm: VmRow, dry: bool) -> str:
-    if vm.planned is ActionKind.COLD_ARCHIVE:
-        return "stopped"
-    measured = vm.measured.blackout_seconds
-    measured = vm.measured.downtime_seconds if measured is None else measured
-    seconds = vm.estimated_downtime_seconds if dry else measured
-    return "–" if seconds is None else seconds_in_words(seconds)
 
 
 def _print_verdict(report: Report, console: Console) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from scenes import evacuations as scene
 from scenes import hostile
 
-from agent.report import Report, build_report, render_html, render_terminal
+from agent.report import Report, build_report, render_html, render_markdown, render_terminal
 from models.evacuation import AttemptOutcome
 from models.fleet import Priority
 from models.risk import Driver
@@ -100,6 +100,29 @@ def test_the_terminal_obeys_nothing(text: str) -> None:
     shown = out.getvalue()
     assert unseen(shown) == []
     assert "lifeboat evacuation" in shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+@pytest.mark.parametrize("text", hostile.EVERY, ids=ascii)
+def test_the_terminal_obeys_nothing_at_any_width(text: str, width: int) -> None:
+    out = io.StringIO()
+    render_terminal(hostile_report(text), Console(file=out, width=width, force_terminal=False))
+    assert unseen(out.getvalue()) == []
+
+
+@pytest.mark.parametrize(
+    "text", [*hostile.EVERY, "[a](https://evil.example)", "| x |", "# title", "- item", "@all", "`a`"]
+)
+def test_markdown_holds_no_markup_from_outside(text: str) -> None:
+    shown = render_markdown(hostile_report(text))
+    assert unseen(shown) == []
+    rows = [line for line in shown.splitlines() if line.startswith("|")]
+    cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+    assert set(cells) == {7, 9}, "every row of the two tables has its table's columns"
+    assert not re.search(r"(?<!\\)[<@`\[]", shown)
+    assert not re.search(r"(?i)https?:|www\.", shown)
+    headings = [line for line in shown.splitlines() if line.startswith("#")]
+    assert all(re.fullmatch("### [A-Z][a-z ,]+", line) for line in headings)
 
 
 def test_a_name_is_shown_as_it_is_written() -> None:
