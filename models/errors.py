@@ -14,6 +14,8 @@
     ├── Refused                      exit 3   policy or a precheck said no; nothing was changed
     │   ├── PlanRefused              the guard's verdict failed
     │   ├── ApprovalMissing          nobody approved, or the approval expired or was voided by drift
+    │   ├── NotAnApprover            policy does not let this person answer for this plan
+    │   ├── AlreadyDecided           somebody else, or time, was faster: says what was decided, by whom, when
     │   ├── Busy                     another lifeboat is at work on this fleet, or left work unfinished
     │   └── PrecheckFailed           one action's precondition does not hold (memory, CPU, disk space, name…)
     │       ├── WontConverge         the vm rewrites memory faster than the link carries it, within what policy allows
@@ -129,6 +131,18 @@ class PlanRefused(Refused):
 
 class ApprovalMissing(Refused):
     code = "approval-missing"
+
+
+class NotAnApprover(Refused):
+    """Policy does not let this person answer for this plan. Nothing was decided."""
+
+    code = "not-an-approver"
+
+
+class AlreadyDecided(Refused):
+    """Somebody else, or time, was faster: the message says what was decided, by whom, when. Nothing was changed."""
+
+    code = "already-decided"
 
 
 class Busy(Refused):

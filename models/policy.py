@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 
 from pydantic import Field, IPvAnyNetwork, model_validator
 
+from models.approvers import ApproverRule, Identity, TwoPeoplePolicy
 from models.base import Duration, Value, parse_duration
 from models.fleet import Priority
 from models.ladder import DEFAULT_LADDER, Rung
@@ -115,6 +116,15 @@ class ApprovalMode(StrEnum):
     """a human agrees first"""
 
 
+class Drift(StrEnum):
+    """What may change between question and act without voiding the plan."""
+
+    ELSEWHERE = "elsewhere"
+    """nodes that it neither leaves nor fills, and their vms"""
+    NONE = "none"
+    """nothing in the whole fleet"""
+
+
 class ApprovalPolicy(Value):
     """What a human must agree to."""
 
@@ -122,8 +132,39 @@ class ApprovalPolicy(Value):
     cold_migrate: ApprovalMode = ApprovalMode.ASK
     cold_archive: ApprovalMode = ApprovalMode.ASK
     expires_after: Duration = parse_duration("15m")
+    """how long a question stands, and how long an agreement holds; half of it without an answer wakes the next to ask"""
     max_auto_vms: int = Field(default=20, ge=0)
     """a plan that moves more vms always asks"""
+    people: dict[str, tuple[Identity, ...]] = Field(default={})
+    """person → how they are known here and there, so that one person is never counted as two"""
+    groups: dict[str, tuple[str, ...]] = Field(default={})
+    """group → people"""
+    approvers: tuple[ApproverRule, ...] = ()
+    """who may answer what `lifeboat run` asks; empty: nobody may"""
+    two_people: TwoPeoplePolicy = TwoPeoplePolicy()
+    longest_snooze: Duration = parse_duration("1h")
+    """how far off a question may be put; it is asked again then"""
+    tolerated_drift: Drift = Drift.ELSEWHERE
+
+    @model_validator(mode="after")
+    def _names_known_people(self) -> Self:
+        known: dict[str, str] = {}
+        for person, identities in self.people.items():
+            for identity in identities:
+                if known.setdefault(identity, person) != person:
+                    raise ValueError(f"{identity} is both {known[identity]} and {person}: one person counts once")
+        both = sorted(self.people.keys() & self.groups.keys())
+        if both:
+            raise ValueError(f"{both[0]!r} is a person and a group: name them apart")
+        for group, members in self.groups.items():
+            for member in members:
+                if member not in self.people:
+                    raise ValueError(f"group {group!r} names {member!r}, who is not in people")
+        for rule in self.approvers:
+            for name in (*rule.may, *rule.then):
+                if name not in self.people and name not in self.groups:
+                    raise ValueError(f"approvers name {name!r}, which is neither in people nor in groups")
+        return self
 
 
 class Compression(StrEnum):

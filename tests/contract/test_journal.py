@@ -17,7 +17,7 @@ from models.fleet import VmState
 from models.plan import Action, ActionKind
 from tools.journal.file_lease import FileLease
 from tools.journal.sqlite import SqliteJournal
-from tools.ports.journal import Journal, Lease, Record, Scope, UnknownRecord
+from tools.ports.journal import Entry, Journal, Lease, Record, Scope, UnknownRecord
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended
 from tools.ports.records.disks import DiskCreated, DiskIntended
 from tools.ports.records.evacuations import CancelRequested, EvacuationEnded, PauseRequested
@@ -129,6 +129,46 @@ class TestRecords:
             journal.append(disk(0), now=NOW, evacuation=evacuation)
         assert journal.evacuations(10) == ["e3", "e1", "e2"]
         assert journal.evacuations(1) == ["e3"]
+
+
+class TestCompareAndSet:
+    KINDS = (PauseRequested, CancelRequested)
+
+    def test_it_is_written_while_nothing_newer_of_its_kinds_is_there(self, journal: Journal) -> None:
+        first = journal.append(PauseRequested(by="ana"), now=NOW, evacuation="e1")
+        journal.append(CancelRequested(by="eve"), now=NOW, evacuation="e2")
+        journal.append(disk(1), now=NOW, evacuation="e1")
+        second = self.write(journal, "ana", first.seq)
+        assert second is not None
+        assert second.seq == 4
+        assert self.write(journal, "tom", first.seq) is None
+        assert len(journal.entries()) == 4
+        assert self.write(journal, "tom", second.seq) is not None
+        assert journal.verify() == 5
+
+    def test_of_many_at_once_one_gets_through(self, journal: Journal, opened: Opener) -> None:
+        seen = journal.append(PauseRequested(by="ana"), now=NOW, evacuation="e1").seq
+        each = [opened() for _ in range(4)]
+        together = threading.Barrier(len(each))
+        written: list[str] = []
+
+        def write(name: str, mine: Journal) -> None:
+            together.wait()
+            if self.write(mine, name, seen) is not None:
+                written.append(name)
+
+        threads = [threading.Thread(target=write, args=(f"p{n}", mine)) for n, mine in enumerate(each)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [entry.record.by for entry in journal.of(CancelRequested)] == written
+        assert len(written) == 1
+
+    def write(self, journal: Journal, by: str, seen: int) -> Entry[Record] | None:
+        return journal.append_if_newest(
+            CancelRequested(by=by), now=NOW, evacuation="e1", seen=seen, kinds=self.KINDS
+        )  # fmt: skip
 
 
 class FromNewer(Record):

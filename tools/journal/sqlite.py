@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -67,16 +67,31 @@ class SqliteJournal:
     def append(
         self, record: Record, *, now: datetime, evacuation: str | None = None, attempt: str | None = None
     ) -> Entry[Record]:
-        kind, text = record.kind, json.dumps(record.data(), sort_keys=True, ensure_ascii=False)
         with self._writing():
-            row = self._db.execute("SELECT seq, sha256 FROM records ORDER BY seq DESC LIMIT 1").fetchone()
-            seq, previous = (row[0] + 1, row[1]) if row else (1, _GENESIS)
-            time = now.isoformat()
-            sha256 = _digest(seq, time, kind, evacuation, attempt, text, previous)
-            self._db.execute(
-                "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (seq, time, kind, evacuation, attempt, text, previous, sha256),
-            )
+            return self._append(record, now, evacuation, attempt)
+
+    def append_if_newest(
+        self, record: Record, *, now: datetime, evacuation: str, seen: int, kinds: Sequence[type[Record]]
+    ) -> Entry[Record] | None:
+        with self._writing():
+            newer = self._db.execute(
+                f"SELECT 1 FROM records WHERE kind IN ({', '.join('?' * len(kinds))}) "  # noqa: S608
+                "AND evacuation = ? AND seq > ? LIMIT 1",
+                [*(kind.KIND for kind in kinds), evacuation, seen],
+            ).fetchone()
+            return None if newer else self._append(record, now, evacuation, None)
+
+    def _append(self, record: Record, now: datetime, evacuation: str | None, attempt: str | None) -> Entry[Record]:
+        """Inside a transaction."""
+        kind, text = record.kind, json.dumps(record.data(), sort_keys=True, ensure_ascii=False)
+        row = self._db.execute("SELECT seq, sha256 FROM records ORDER BY seq DESC LIMIT 1").fetchone()
+        seq, previous = (row[0] + 1, row[1]) if row else (1, _GENESIS)
+        time = now.isoformat()
+        sha256 = _digest(seq, time, kind, evacuation, attempt, text, previous)
+        self._db.execute(
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (seq, time, kind, evacuation, attempt, text, previous, sha256),
+        )
         return Entry(seq=seq, at=now, evacuation=evacuation, attempt=attempt, record=record, sha256=sha256)
 
     def of(

@@ -6,6 +6,7 @@ its kind's name and JSON, so that journals of older and of newer versions read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,6 +97,13 @@ class Journal(Protocol):
         self, record: Record, *, now: datetime, evacuation: str | None = None, attempt: str | None = None
     ) -> Entry[Record]:
         """Write one record; it is on disk when this returns."""
+        ...
+
+    def append_if_newest(
+        self, record: Record, *, now: datetime, evacuation: str, seen: int, kinds: Sequence[type[Record]]
+    ) -> Entry[Record] | None:
+        """Compare and set: write the record about an evacuation, unless an entry of these kinds about it is newer than the one
+        with `seq` `seen`. None: there is one, and nothing was written. On disk when this returns."""
         ...
 
     def of(

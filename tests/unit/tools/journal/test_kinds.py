@@ -45,5 +45,8 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "define-refused",
         "disk-kept",
         "wipe-image",
+        "approval-asked",
+        "approval-changed",
+        "approval-closed",
     }
     assert known_kinds().keys() - {line["kind"] for line in OLD} == new_since_then
