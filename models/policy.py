@@ -12,6 +12,7 @@ from models.approvers import ApproverRule, Identity, TwoPeoplePolicy
 from models.base import Duration, Value, parse_duration
 from models.fleet import Priority
 from models.ladder import DEFAULT_LADDER, Rung
+from models.storage_layout import StoragePolicy
 
 
 class TriggerPolicy(Value):
@@ -328,6 +329,7 @@ class Policy(Value):
     storm: StormPolicy = StormPolicy()
     data: DataPolicy = DataPolicy()
     forecast: ForecastPolicy = ForecastPolicy()
+    storage: StoragePolicy = StoragePolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
     migration: MigrationPolicy = MigrationPolicy()
     cold_migrate: ColdMigratePolicy = ColdMigratePolicy()

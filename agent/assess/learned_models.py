@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from agent.assess.assess import ModelForecasts
 from models.errors import LifeboatError, ModelInvalid
+from models.signal import Component
 
 if TYPE_CHECKING:
     from agent.observe.observation import Observation
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from models.forecast.limits.combine import ModelForecast
     from models.incidents import Incident
     from models.signal import Signal
+    from models.storage_layout import StoragePolicy
 
 OWN = "learned forecast"
 
@@ -29,13 +33,13 @@ OWN = "learned forecast"
 class LearnedModels:
     """What the models say of each node, as of the newest complete hour of the history."""
 
-    def __init__(self, settings: Settings, signals: Sequence[Signal]) -> None:
-        """Loads nothing yet."""
+    def __init__(self, settings: Settings, signals: Sequence[Signal], storage: StoragePolicy | None = None) -> None:
+        """Loads nothing yet. storage: what a drive's failure means for its node; None: what the settings' policy says."""
+        self._storage = storage
         self._settings = settings
         self._signals = signals
         forecast = settings.forecast
         self._files: dict[str, Path] = {} if forecast.model is None else {OWN: forecast.model}
-        self._components = {f"{name} forecast": name for name in forecast.components}
         self._files |= {f"{name} forecast": path for name, path in forecast.components.items()}
         self._loaded: dict[str, tuple[object, Forecast | LifeboatError, str]] = {}
         self._newest: tuple[object, ModelForecasts] | None = None
@@ -60,15 +64,14 @@ class LearnedModels:
         nodes = [node.name for node in observation.fleet.nodes]
         key = (_stamp(state), hour, nodes, [name for _, name in models.values()])
         if self._newest is None or self._newest[0] != key:
-            self._newest = key, self._apply(models, nodes, self._parts(observation), observation.at.timestamp())
+            self._newest = key, self._apply(models, nodes, observation)
         return self._newest[1]
 
     def _apply(
         self,
         models: dict[str, tuple[Forecast | LifeboatError, str]],
         nodes: list[str],
-        parts: dict[str, dict[str, list[str]]],
-        now: float,
+        observation: Observation,
     ) -> ModelForecasts:
         opinions: dict[str, list[ModelForecast]] = defaultdict(list)
         unknown: dict[str, dict[str, str]] = defaultdict(dict)
@@ -82,7 +85,7 @@ class LearnedModels:
                 broken[label] = model.message
                 continue
             try:
-                forecasts = self._one(label, model, name, history, known, failures, nodes, parts, now)
+                forecasts = self._one(label, model, name, history, known, failures, nodes, observation)
             except LifeboatError as error:
                 broken[label] = error.message
                 continue
@@ -104,15 +107,24 @@ class LearnedModels:
         known: list[Life],
         failures: list[Incident],
         nodes: list[str],
-        parts: dict[str, dict[str, list[str]]],
-        now: float,
+        observation: Observation,
     ) -> NodeForecasts:
-        from models.forecast.learned.node_forecasts import of_nodes, of_parts
+        from models.forecast.learned.node_forecasts import of_drives, of_nodes
 
+        now = observation.at.timestamp()
         if label == OWN:
             return of_nodes(model, name, history, known, failures, nodes, now)
-        component = self._components[label]
-        return of_parts(model, name, component, history, parts.get(component, {}), now)
+        drives, lacking = _drives(observation), _lacking(observation)
+        return of_drives(model, name, history, drives, now, self._storage_policy(), lacking)
+
+    def _storage_policy(self) -> StoragePolicy:
+        from agent.documents import read_policy
+        from models.storage_layout import StoragePolicy
+
+        if self._storage is None:
+            file = self._settings.policy_file
+            self._storage = read_policy(file).storage if file is not None else StoragePolicy()
+        return self._storage
 
     def _past(self) -> tuple[History, list[Life], list[Incident]]:
         from agent.observe.incidents import known_incidents
@@ -124,15 +136,6 @@ class LearnedModels:
         incidents = known_incidents(settings, settings.forecast.incidents)
         known = lives(history, incidents.evacuated, incidents.maintenance)
         return history, known, failures(history, reported=incidents.reported, maintenance=incidents.maintenance)
-
-    def _parts(self, observation: Observation) -> dict[str, dict[str, list[str]]]:
-        """component → node → its parts that report something a component model may know, sorted."""
-        parts_by_component: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-        wanted = set(self._components.values())
-        for history in observation.histories:
-            if history.signal.column and history.signal.component in wanted and history.newest is not None:
-                parts_by_component[history.signal.component.value][history.node].add(history.part)
-        return {c: {node: sorted(parts) for node, parts in nodes.items()} for c, nodes in parts_by_component.items()}
 
     def _model(self, label: str) -> tuple[Forecast | LifeboatError, str]:
         """The model and its name, read again when its file is another."""
@@ -162,3 +165,25 @@ def _stamp(path: Path) -> object:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _drives(observation: Observation) -> dict[str, list[str]]:
+    """node → its drives that report something a model of drives may know, sorted."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for history in observation.histories:
+        if history.signal.column and history.signal.component is Component.STORAGE and history.newest is not None:
+            found[history.node].add(history.part)
+    return {node: sorted(drives) for node, drives in found.items()}
+
+
+def _lacking(observation: Observation) -> dict[str, dict[str, int]]:
+    """node → array, as the kernel calls it → how many drives it is short of."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for history in observation.histories:
+        if history.signal.domain != "array" or history.signal.unit != "disks" or history.newest is None:
+            continue
+        values = history.values[np.isfinite(history.values)]
+        array = history.part.removeprefix("/dev/")
+        if values.size:
+            found[history.node][array] = max(round(float(values[-1])), found[history.node].get(array, 0))
+    return found

@@ -13,6 +13,7 @@ from models.risk import Risk
 if TYPE_CHECKING:
     from agent.observe.observation import Observation
     from agent.settings import Settings
+    from models.storage_layout import StoragePolicy
     from tools.history.store import HistoryStore
     from tools.history.summary_ring import SummaryRing
     from tools.ports.platform import Platform
@@ -24,9 +25,16 @@ Look = Callable[[], tuple[Fleet, list[Risk]]]
 class FleetMonitor:
     """Looks again and again, each time remembering the last fleet, the healthy pasts and how far each log was read."""
 
-    def __init__(self, settings: Settings, nodes: Mapping[str, Platform], *, keep_ring: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        nodes: Mapping[str, Platform],
+        *,
+        keep_ring: bool = False,
+        storage: StoragePolicy | None = None,
+    ) -> None:
         """Connects to nothing yet. `keep_ring`: summaries, and how far each log was read, are kept under state_dir across
-        restarts, by one agent alone.
+        restarts, by one agent alone. storage: as for `LearnedModels`.
 
         Raises BadInput when the settings, the signals file or the ring can't be used.
         """
@@ -50,7 +58,7 @@ class FleetMonitor:
 
             self._memory.ring = SummaryRing(settings.state_dir / "ring")
             self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
-        self.learned = LearnedModels(settings, self.signals)
+        self.learned = LearnedModels(settings, self.signals, storage)
         self._history: HistoryStore | None = None
         self._history_problem = ""
 

@@ -98,7 +98,7 @@ def connect(
             pins=pins,
             ask_guest=guest_asker(policy.labels.probe_networks),
         )
-        monitor = FleetMonitor(settings, nodes, keep_ring=keep_ring)
+        monitor = FleetMonitor(settings, nodes, keep_ring=keep_ring, storage=policy.storage)
         poll = monitor.poll
 
         def look() -> tuple[Fleet, list[Risk]]:

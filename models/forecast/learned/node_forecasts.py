@@ -1,7 +1,7 @@
 """Let learned models speak of the nodes of a fleet: from its history to opinions, and to what they can't say. Pure.
 
-A fleet's own model speaks of nodes, a component model of parts, of which a node fails with the first:
-1 - prod(1 - p) over its parts.
+A fleet's own model speaks of nodes, a component model of drives. What a drive's failure means for its node depends on what
+stands in for it and what lives on it (`models.forecast.limits.array_loss`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from models.forecast.learned.drift import misfit, outcome_shifts
 from models.forecast.learned.explain import drivers_of
 from models.forecast.learned.features import Builder
 from models.forecast.learned.predict import Forecast
+from models.forecast.limits.array_loss import ArrayRisk, node_risk
 from models.forecast.limits.combine import ModelForecast, at_horizons, base_rate, pulled, weight
 from models.forecast.limits.part import HORIZON_SECONDS, elapsed
 from models.incidents import Incident
 from models.risk import Driver
+from models.signal import Component
+from models.storage_layout import Holds, StoragePolicy
 from models.text import percent, visible
 
 STALE = 26 * 3600.0
@@ -88,36 +91,45 @@ def of_nodes(
     return said
 
 
-def of_parts(
-    model: Forecast, name: str, component: str, history: History, parts: Mapping[str, Sequence[str]], now: float
+def of_drives(
+    model: Forecast,
+    name: str,
+    history: History,
+    drives: Mapping[str, Sequence[str]],
+    now: float,
+    storage: StoragePolicy,
+    lacking: Mapping[str, Mapping[str, int]],
 ) -> NodeForecasts:
-    """A component model on each node's parts, which `parts` lists as they report now. Raises as `of_nodes` does."""
+    """A model of drives on each node's, which `drives` lists as they report now; `storage` says how they are put together,
+    `lacking` by node and array how many drives an array is short of. Raises as `of_nodes` does."""
+    component = Component.STORAGE.value
     said = NodeForecasts()
     rows = history.parts.get(component)
     known = set(rows["unit"].unique().to_list()) if rows is not None else set[str]()
-    there = {node: [part for part in named if f"{node}/{part}" in known] for node, named in parts.items()}
-    speaking = _spoken_of(list(parts), {node: node for node, named in there.items() if named}, history, now, said)
+    there = {node: [drive for drive in named if f"{node}/{drive}" in known] for node, named in drives.items()}
+    speaking = _spoken_of(list(drives), {node: node for node, named in there.items() if named}, history, now, said)
     if not speaking:
         return said
     data = build(part_tables(history, component))
     place = {unit: k for k, unit in enumerate(data.units)}
     missing = _missing(model, data)
-    pairs = [(node, part) for node in speaking for part in there[node]]
-    unit = np.array([place[f"{node}/{part}"] for node, part in pairs], np.int64)
+    pairs = [(node, drive) for node in speaking for drive in there[node]]
+    unit = np.array([place[f"{node}/{drive}"] for node, drive in pairs], np.int64)
     time = np.full(unit.size, round(history.until * MICROSECONDS), np.int64)
     failures = int(str(model.about.get("failures", 0)))
     builder = model.builder(data)
     features = builder.build(unit, time)
-    unfit = misfit(model, features)  # which parts have failed, the history does not tell
+    unfit = misfit(model, features)  # which drives have failed, the history does not tell
     curves = [_curve(model, row, failures) for row in model.curve(features)]
     worst = sorted(range(len(pairs)), key=lambda k: -curves[k][-1])[:EXPLAINED]
     told = _explained(model, builder, unit, time, [k for k in worst if _is_worth(curves[k])], failures)
     basis = f"{component}: {_trained_on(model, name)}, in data about such parts"
     for node in speaking:
         own = [k for k, (of, _) in enumerate(pairs) if of == node]
-        curve = tuple(1.0 - float(np.prod([1.0 - curves[k][h] for k in own])) for h in range(len(HORIZON_SECONDS)))
+        curve, arrays = node_risk(node, {pairs[k][1]: curves[k] for k in own}, storage, lacking.get(node))
+        of = {drive: array for array in arrays for drive in array.disks}
         drivers = [
-            Driver(signal=driver.signal, why=f"{visible(pairs[k][1], 40)}: {driver.why}")
+            Driver(signal=driver.signal, why=f"{visible(pairs[k][1], 40)}: {driver.why}{_stands_in(of[pairs[k][1]])}")
             for k in own
             for driver in told.get(k, ())
         ]
@@ -125,6 +137,16 @@ def of_parts(
         if missing:
             said.unknown[node] = missing
     return said
+
+
+def _stands_in(array: ArrayRisk) -> str:
+    """What of a drive's failure reaches the node's guests, in words; empty: all of it."""
+    layout = array.layout
+    if layout is None or (not layout.tolerated and layout.holds is Holds.HOST):
+        return ""
+    members = f"one of {len(array.disks)} drives ({layout.level}" if layout.tolerated else f"on its own ({layout.level}"
+    gap = f", {array.lost} missing" if array.lost and layout.tolerated else ""
+    return f"; {members}, {layout.holds}{gap}): {percent(array.curve[-1])} for the guests within 7 d"
 
 
 def _spoken_of(

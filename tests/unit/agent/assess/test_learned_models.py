@@ -255,3 +255,36 @@ def test_a_model_of_drives_speaks_of_each_nodes_disks(lived: Path, tmp_path: Pat
     assert not any("without it" in driver.why for driver in well.drivers)
     mute = risks(models(lived, components={"storage": str(tmp_path / "drives")}), look(LAST))[WELL]
     assert "storage" not in mute.basis, "no disk reports: nothing to say"
+
+
+def test_what_stands_in_for_a_drive_and_what_an_array_lacks_decide_what_its_failure_means(
+    lived: Path, tmp_path: Path
+) -> None:
+    save_model(tmp_path / "drives", train(build(drives()), [30 * MICRO_DAY], settings=QUICK))
+    times = np.array([LAST - 60.0, LAST])
+    disks = [
+        SignalHistory(SIGNAL["disk_reallocated_sectors"], SICK, p, times, np.zeros(2)) for p in ("sda", "sdb", "nvme0")
+    ]
+    degraded = SignalHistory(SIGNAL["raid_missing_disks"], SICK, "md0", times, np.ones(2))
+    (tmp_path / "policy.yaml").write_text(
+        "storage: {arrays: [{disks: [nvme0, sdb], level: raid1, members: 2, name: md0, holds: guests}]}"
+    )
+
+    def week(policy: Path | None, *more: SignalHistory) -> tuple[float, Risk]:
+        settings = Settings.model_validate(
+            {
+                "state_dir": str(lived),
+                "policy_file": policy,
+                "forecast": {"components": {"storage": str(tmp_path / "drives")}},
+            }
+        )
+        risk = risks(LearnedModels(settings, CATALOGUE), look(LAST, histories=[*disks, *more]))[SICK]
+        return risk.probability["7d"], risk
+
+    alone, _ = week(None)
+    mirrored, risk = week(tmp_path / "policy.yaml")
+    assert mirrored < 0.5 * alone
+    assert any("one of 2 drives (raid1, guests)" in driver.why for driver in risk.drivers)
+    one_missing, gone = week(tmp_path / "policy.yaml", degraded)
+    assert one_missing >= alone, "with nothing left to stand in, each counts as if alone"
+    assert any("1 missing" in driver.why for driver in gone.drivers)
