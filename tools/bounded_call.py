@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, wait
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -33,6 +33,11 @@ class BoundedCall(Generic[T]):
         """Whether it returned or raised."""
         return self._future.done()
 
+    @property
+    def future(self) -> Future[T]:
+        """What it comes to."""
+        return self._future
+
     def wait(self, seconds: float) -> bool:
         """Wait until it is over, at most that long; whether it is."""
         return bool(wait((self._future,), max(0.0, seconds)).done)
@@ -45,3 +50,8 @@ class BoundedCall(Generic[T]):
     def result(self) -> T:
         """What it returned; raises what it raised. Raises TimeoutError when it is not over."""
         return self._future.result(timeout=0)
+
+
+def wait_for_any(calls: Iterable[BoundedCall[Any]], seconds: float) -> None:
+    """Until one of them is over, at most that long."""
+    wait([call.future for call in calls], max(0.0, seconds), return_when=FIRST_COMPLETED)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import libvirt
 
 from tools.domain.xml import Domain, parse_domain
-from tools.libvirt.connection import closed_port, one_line, pki_directory
+from tools.libvirt.connection import alive, closed_port, one_line, pki_directory
 from tools.libvirt.domains import DomainAccess
 from tools.libvirt.host_resources import host_resources
 from tools.libvirt.tls_identity import shown_certificate
@@ -135,6 +135,8 @@ def missing_cpu(connection: libvirt.virConnect, domain: Domain, host_cpu: str) -
             return one_line(error).rpartition(": ")[2]
         if error.get_error_code() in _CANT_COMPARE:
             return None
+        if alive(connection):  # an emulator that is not there, or does not run
+            return f"what libvirt could not compare ({one_line(error)})"
         raise
     return None
 

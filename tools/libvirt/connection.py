@@ -129,11 +129,15 @@ class LibvirtConnection:
     @contextmanager
     def dedicated(self) -> Generator[libvirt.virConnect]:
         """A connection of its own, for calls that take long: a node serves few requests per connection at once."""
-        connection = self._open()
+        connection = self.open_another()
         try:
             yield connection
         finally:
-            _close(connection)
+            close_quietly(connection)
+
+    def open_another(self) -> libvirt.virConnect:
+        """A connection besides the shared one, which the caller closes. Raises NodeUnreachable."""
+        return self._open()
 
     def unreachable(self, why: str) -> NodeUnreachable:
         return NodeUnreachable(
@@ -145,7 +149,7 @@ class LibvirtConnection:
         with self._lock:
             connection, self._shared = self._shared, None
         if connection is not None:
-            _close(connection)
+            close_quietly(connection)
 
     def _connected(self) -> libvirt.virConnect:
         with self._lock:
@@ -158,7 +162,7 @@ class LibvirtConnection:
                 self._shared = opened
                 return opened
             shared = self._shared
-        _close(opened)
+        close_quietly(opened)
         return shared
 
     def _drop(self, connection: libvirt.virConnect) -> None:
@@ -166,7 +170,7 @@ class LibvirtConnection:
             if self._shared is connection:
                 self._shared = None
         # Closing may block as long as the call does.
-        BoundedCall(lambda: _close(connection), name=f"libvirt-close-{self.node}")
+        BoundedCall(lambda: close_quietly(connection), name=f"libvirt-close-{self.node}")
 
     def _open(self) -> libvirt.virConnect:
         _start_event_loop()
@@ -180,7 +184,7 @@ class LibvirtConnection:
         def connect() -> libvirt.virConnect | None:
             connection = libvirt.open(self.uri)
             if given_up.is_set():
-                _close(connection)
+                close_quietly(connection)
                 return None
             return connection
 
@@ -219,7 +223,8 @@ def alive(connection: libvirt.virConnect) -> bool:
         return False
 
 
-def _close(connection: libvirt.virConnect) -> None:
+def close_quietly(connection: libvirt.virConnect) -> None:
+    """Close it; one that is broken already is no error."""
     with suppress(libvirt.libvirtError):
         connection.close()
 

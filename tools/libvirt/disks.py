@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import libvirt
 
 from models.fleet import VmState
 from tools.domain.xml import Domain, DomainDisk
-from tools.libvirt.qemu_patience import QemuPatience
 from tools.libvirt.volumes import Pool, Volume, describe_volume, find_volume
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import BackingImage, DiskObservation, ImageRole, OnlyReadFile
 
+Sizes = tuple[int, int, int]
+"""capacity, allocation and length of an image, in bytes"""
 _PLAIN_FORMATS = ("raw", "qcow2")
 """others, such as `iso`, are bytes to be copied like raw ones"""
 _MAX_CHAIN = 200
@@ -86,48 +89,61 @@ def read_state(domain: libvirt.virDomain) -> tuple[VmState, str]:
 
 
 def observe_disks(
-    connection: libvirt.virConnect,
-    domain: libvirt.virDomain,
-    described: Domain,
-    shared: SharedStorage,
-    pools: list[Pool],
-    *,
-    patience: QemuPatience | None,
+    connection: libvirt.virConnect, described: Domain, shared: SharedStorage, pools: list[Pool]
 ) -> tuple[DiskObservation, ...]:
-    """The writable disks, as their storage pool has them, else as the running QEMU says.
-
-    `patience`: with QEMUs that may hang; None: QEMU is not asked. Sizes are 0 where neither can tell: a network disk of a
-    vm that is shut off, or whose QEMU is too busy. A network
-    disk counts as fully allocated: how much of it holds data only its server knows.
-    """
+    """The writable disks, as their storage pool has them. Sizes are 0 where no pool can tell: `with_sizes`."""
     observed: list[DiskObservation] = []
     for disk in described.writable_disks:
         path = _volume_path(connection, disk)
-        virtual = allocated = image = 0
-        backing = disk.backing
         volume = None if disk.over_network else _volume(connection, path)
-        if volume is not None:
-            virtual, allocated, image = volume.virtual_bytes, volume.allocated_bytes, volume.image_bytes
-            backing = backing or volume.backing
-        elif patience is not None:
-            virtual, allocated, image = _sizes_from_qemu(domain, described.uuid, disk.device, patience)
-            if disk.over_network:
-                allocated = virtual
+        backing = disk.backing or (volume.backing if volume is not None else "")
         observed.append(
             DiskObservation(
                 device=disk.device,
                 path=path,
                 format=disk.format,
-                virtual_bytes=virtual,
-                allocated_bytes=allocated,
+                virtual_bytes=volume.virtual_bytes if volume is not None else 0,
+                allocated_bytes=volume.allocated_bytes if volume is not None else 0,
                 shared=shares(shared, disk, path, pools),
-                image_bytes=image,
+                image_bytes=volume.image_bytes if volume is not None else 0,
                 backing=backing,
                 chain=_chain(connection, backing, shared, pools) if backing else (),
                 pooled=volume is not None or disk.over_network,
             )
         )
     return tuple(observed)
+
+
+def without_sizes(disks: Iterable[DiskObservation]) -> list[str]:
+    """Devices of which only the running QEMU can tell how large they are."""
+    return [disk.device for disk in disks if not disk.virtual_bytes]
+
+
+def sizes_from_qemu(connection: libvirt.virConnect, uuid: str, devices: Iterable[str]) -> dict[str, Sizes]:
+    """By device: capacity, allocation and length in bytes, as the running QEMU says. Raises libvirtError."""
+    domain = connection.lookupByUUIDString(uuid)
+    told: dict[str, Sizes] = {}
+    for device in devices:
+        virtual, allocated, image = (int(figure) for figure in domain.blockInfo(device, 0))
+        told[device] = virtual, allocated, image
+    return told
+
+
+def with_sizes(
+    disks: Iterable[DiskObservation], described: Domain, sizes: Mapping[str, Sizes]
+) -> tuple[DiskObservation, ...]:
+    """With what QEMU said. Who said nothing keeps its zeros: a network disk of a vm that is shut off, or whose QEMU is too
+    busy. A network disk counts as fully allocated: how much of it holds data only its server knows."""
+    remote = {disk.device for disk in described.disks if disk.over_network}
+
+    def measured(disk: DiskObservation) -> DiskObservation:
+        if disk.device not in sizes:
+            return disk
+        virtual, allocated, image = sizes[disk.device]
+        allocated = virtual if disk.device in remote else allocated
+        return replace(disk, virtual_bytes=virtual, allocated_bytes=allocated, image_bytes=image)
+
+    return tuple(map(measured, disks))
 
 
 def observe_only_read(
@@ -177,15 +193,6 @@ def _chain(
         )
         backing = volume.backing
     return tuple(images)
-
-
-def _sizes_from_qemu(domain: libvirt.virDomain, uuid: str, device: str, patience: QemuPatience) -> tuple[int, int, int]:
-    """Capacity, allocation and length; zeros where QEMU did not say in time."""
-    told = patience.ask(uuid, f"block-info-{device}", lambda: domain.blockInfo(device, 0))
-    if told is None:
-        return 0, 0, 0
-    virtual, allocated, image = (int(figure) for figure in told)
-    return virtual, allocated, image
 
 
 def _volume_path(connection: libvirt.virConnect, disk: DomainDisk) -> str:

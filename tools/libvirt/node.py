@@ -65,7 +65,7 @@ class LibvirtNode:
         lifecycle = LibvirtLifecycle(access)
 
         self.name = name
-        self.close = connection.close
+        self._view, self._connection = view, connection
 
         # what every platform can do
         self.node = view.node
@@ -134,3 +134,8 @@ class LibvirtNode:
         self.wipe_state_file = storage.wipe_state_file
         self.snapshots = storage.snapshots
         self.restore_snapshots = storage.restore_snapshots
+
+    def close(self) -> None:
+        """Let go of its connections."""
+        self._view.close()
+        self._connection.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import libvirt
 
@@ -15,15 +17,25 @@ from tools.domain.inventory.resource import Inventory
 from tools.domain.inventory.whole import IO_ERROR, LibvirtState, whole_inventory
 from tools.domain.labels import read_attempt, read_labels, without_attempt
 from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
-from tools.domain.xml import parse_domain
+from tools.domain.xml import Domain, parse_domain
 from tools.libvirt.compatibility import memory_stats
-from tools.libvirt.disks import observe_disks, observe_only_read, read_state, shared_by_pools
+from tools.libvirt.connection import alive, close_quietly
+from tools.libvirt.disks import (
+    Sizes,
+    observe_disks,
+    observe_only_read,
+    read_state,
+    shared_by_pools,
+    sizes_from_qemu,
+    with_sizes,
+    without_sizes,
+)
 from tools.libvirt.domains import GONE, DomainAccess, find_domain
 from tools.libvirt.migration_job import is_incoming
-from tools.libvirt.qemu_patience import QemuPatience
+from tools.libvirt.qemu_questions import QemuQuestions
 from tools.libvirt.volumes import Pool, list_pools
 from tools.ports.shared_storage import SharedStorage
-from tools.ports.vms import VmObservation
+from tools.ports.vms import DiskObservation, VmObservation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +51,17 @@ class NodeFigures:
     archive_bytes_per_second: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """A vm of the list, before its QEMU was asked."""
+
+    xml: str
+    described: Domain
+    state: VmState
+    disks: tuple[DiskObservation, ...]
+    inventory: Inventory
+
+
 class LibvirtView:
     """The part of LibvirtNode that only looks."""
 
@@ -47,6 +70,7 @@ class LibvirtView:
         self._name = access.name
         self._shared = shared
         self._figures = figures
+        self._questions = QemuQuestions(access.connection.open_another, close_quietly, alive)
 
     def node(self) -> Node:
         info, memory, capabilities = self._access.query(
@@ -67,39 +91,53 @@ class LibvirtView:
     def vms(self) -> list[Vm]:
         """As the port says. A vm that is still arriving here is left out: it runs, and is listed, at its source."""
 
-        def read(connection: libvirt.virConnect) -> list[Vm]:
-            pools, patience = list_pools(connection), QemuPatience()
-            vms: list[ListedVm] = []
+        def read(connection: libvirt.virConnect) -> list[_Listed]:
+            pools = list_pools(connection)
+            vms: list[_Listed] = []
             for domain in connection.listAllDomains(0):
                 try:
-                    vm = self._vm(connection, domain, pools, patience)
+                    vm = self._listed(connection, domain, pools)
                 except libvirt.libvirtError as error:
                     if error.get_error_code() in GONE:
                         continue  # undefined between the two calls
                     raise
                 if vm is not None:
                     vms.append(vm)
-            return without_common_disks(vms)
+            return vms
 
-        return self._access.query("its vms", read, seconds=60.0)
+        listed = self._access.query("its vms", read, seconds=60.0)
+        sizes = self._sizes({vm.described.uuid: without_sizes(vm.disks) for vm in listed})
+        return without_common_disks(self._vm(vm, sizes.get(vm.described.uuid, {})) for vm in listed)
 
-    def _vm(
-        self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[Pool], patience: QemuPatience
-    ) -> ListedVm | None:
+    def _sizes(self, devices: Mapping[str, list[str]]) -> dict[str, dict[str, Sizes]]:
+        """vm → device → its sizes, as the QEMUs say that answer in time."""
+        return self._questions.ask(
+            {vm: partial(sizes_from_qemu, uuid=vm, devices=wanted) for vm, wanted in devices.items() if wanted}
+        )
+
+    def _listed(self, connection: libvirt.virConnect, domain: libvirt.virDomain, pools: list[Pool]) -> _Listed | None:
         if is_incoming(domain):
             return None
         xml = domain.XMLDesc(0)
-        described, labels = parse_domain(xml), read_labels(xml)
-        images = observe_disks(connection, domain, described, self._shared, pools, patience=patience)
-        state, reason = read_state(domain)
-        obstacles = obstacle_fields(self._inventory(domain, xml, state, reason, pools), images)
+        described, (state, reason) = parse_domain(xml), read_state(domain)
+        return _Listed(
+            xml=xml,
+            described=described,
+            state=state,
+            disks=observe_disks(connection, described, self._shared, pools),
+            inventory=self._inventory(domain, xml, state, reason, pools),
+        )
+
+    def _vm(self, listed: _Listed, sizes: Mapping[str, Sizes]) -> ListedVm:
+        described, labels = listed.described, read_labels(listed.xml)
+        images = with_sizes(listed.disks, described, sizes)
         vm = Vm(
             uuid=described.uuid,
             name=described.name,
             node=self._name,
             memory_bytes=described.memory_bytes,
             vcpus=described.vcpus,
-            state=state,
+            state=listed.state,
             priority=labels.priority,
             workload=labels.workload,
             disk_bytes=sum(disk.allocated_bytes for disk in images),
@@ -110,7 +148,7 @@ class LibvirtView:
             cold_archive_allowed=labels.cold_archive_allowed,
             probe=labels.probe,
             label_warning=labels.warning,
-            **obstacles,
+            **obstacle_fields(listed.inventory, images),
         )
         return ListedVm(vm=vm, disks=images)
 
@@ -134,7 +172,7 @@ class LibvirtView:
         )
 
     def observe(self, uuid: str) -> VmObservation | None:
-        def look(connection: libvirt.virConnect) -> VmObservation | None:
+        def look(connection: libvirt.virConnect) -> tuple[VmObservation, Domain] | None:
             domain = find_domain(connection, uuid)
             if domain is None:
                 return None
@@ -144,20 +182,13 @@ class LibvirtView:
                 incoming = is_incoming(domain)
                 described = parse_domain(xml)
                 pools = list_pools(connection)
-                return VmObservation(
+                found = VmObservation(
                     uuid=described.uuid,
                     name=described.name,
                     node=self._name,
                     state=seen,
                     persistent=domain.isPersistent() == 1,
-                    disks=observe_disks(
-                        connection,
-                        domain,
-                        described,
-                        self._shared,
-                        pools,
-                        patience=None if incoming else QemuPatience(),
-                    ),
+                    disks=observe_disks(connection, described, self._shared, pools),
                     incoming=incoming,
                     attempt=read_attempt(xml),
                     state_reason=reason,
@@ -169,12 +200,24 @@ class LibvirtView:
                     checkpoints=_checkpoints(domain),
                     only_read=observe_only_read(connection, described, self._shared, pools),
                 )
+                return found, described
             except libvirt.libvirtError as error:
                 if error.get_error_code() in GONE:
                     return None
                 raise
 
-        return self._access.query(f"vm {uuid}", look)
+        seen = self._access.query(f"vm {uuid}", look)
+        if seen is None:
+            return None
+        observation, described = seen
+        if observation.incoming:  # its QEMU has no disks open yet
+            return observation
+        sizes = self._sizes({uuid: without_sizes(observation.disks)}).get(uuid, {})
+        return replace(observation, disks=with_sizes(observation.disks, described, sizes))
+
+    def close(self) -> None:
+        """Let go of the connections to the QEMUs."""
+        self._questions.close()
 
     def shared_storage(self) -> SharedStorage:
         return self._access.query("its storage pools", lambda c: shared_by_pools(self._shared, list_pools(c)))
