@@ -89,6 +89,10 @@ class LlmSettings(Value):
     api_key_file: Path | None = None
     timeout_seconds: float = 60.0
     """for the whole conversation; after it the solver plans"""
+    interface: Literal["auto", "tools_required", "tools_auto", "json_schema", "json_object", "plain_json"] = "auto"
+    """how the model is made to answer in form (docs/llm.md); `auto` finds out by asking, and remembers it for a week"""
+    fallback: LlmSettings | None = None
+    """asked when this one gives no plan that can be used; after it the solver plans"""
 
 
 class Settings(BaseSettings):

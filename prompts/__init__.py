@@ -13,7 +13,7 @@ class Prompt:
     """One prompt file as it was shipped."""
 
     name: str
-    """such as `plan.v1`"""
+    """such as `plan.v2`"""
     text: str
     sha256: str
     """of the file's bytes"""

@@ -6,9 +6,12 @@ import uuid
 from collections.abc import Iterator
 
 from agent.doctor.examine import CheckContext, Finding, Health, finding
+from agent.settings import LlmSettings
 from models.text import visible
 
 STORE_LOW_BYTES = 10 << 30
+PROBE_SECONDS = 20.0
+"""for each of up to five short questions to a language model"""
 
 
 def check_settings(context: CheckContext) -> Iterator[Finding]:
@@ -71,38 +74,37 @@ def check_archives(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_language_model(context: CheckContext) -> Iterator[Finding]:
-    """The endpoint answers, takes the key and has the model, where one is configured. No model is asked anything."""
+    """Each configured model answers, and in which form. It is asked how much 6 times 7 is, and nothing else."""
     llm = context.settings.llm
-    if llm is None:
-        return
-    import requests
+    while llm is not None:
+        behind = llm.fallback.model if llm.fallback else "the solver"
+        yield _language_model(llm, f"{visible(behind, 60)} plans meanwhile")
+        llm = llm.fallback
 
-    behind = "the solver plans meanwhile"
-    headers: dict[str, str] = {}
-    if llm.api_key_file is not None:
-        try:
-            headers["Authorization"] = f"Bearer {llm.api_key_file.read_text(encoding='utf-8').strip()}"
-        except OSError as error:
-            what = f"its key {llm.api_key_file} can't be read ({error.strerror or error}); {behind}"
-            yield finding("language model", llm.base_url, Health.WARN, what, "fix llm.api_key_file")
-            return
+
+def _language_model(llm: LlmSettings, meanwhile: str) -> Finding:
+    import openai  # takes a second to import
+
+    from agent.llm.connection import api_key, endpoint_of, explained
+    from tools.llm.endpoint import probe
+
+    quick = llm.model_copy(update={"timeout_seconds": min(llm.timeout_seconds, PROBE_SECONDS)})
+    endpoint = None
     try:
-        answer = requests.get(f"{llm.base_url.rstrip('/')}/models", headers=headers, timeout=5)
-        models = [str(each["id"]) for each in answer.json()["data"]] if answer.ok else []
-    except (requests.ConnectionError, requests.Timeout):
-        yield finding("language model", llm.base_url, Health.WARN, f"does not answer; {behind}", "check llm.base_url")
-        return
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        what = f"gives no list of models that can be read ({type(error).__name__})"
-        yield finding("language model", llm.base_url, Health.UNKNOWN, what, "try `lifeboat plan --planner llm`")
-        return
-    if not answer.ok:
-        what = f"refuses: HTTP {answer.status_code}; {behind}"
-        fix = "renew the key" if answer.status_code in (401, 403) else "check llm.base_url"
-        yield finding("language model", llm.base_url, Health.WARN, what, fix)
-    elif llm.model not in models:
-        listed = ", ".join(visible(model, 60) for model in models[:5]) or "none"
-        what = f"answers, and does not list {llm.model}; {behind}"
-        yield finding("language model", llm.base_url, Health.WARN, what, f"set llm.model; it lists {listed}")
-    else:
-        yield finding("language model", llm.base_url, Health.OK, f"answers and has {llm.model}")
+        with openai.DefaultHttpxClient(follow_redirects=False, timeout=quick.timeout_seconds) as client:
+            endpoint = endpoint_of(quick, api_key(llm), client)
+            found = probe(endpoint)
+    except Exception as error:
+        why = explained(error, quick)
+        fix = "see docs/llm.md: which settings each server needs"
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            fix = "renew the key in llm.api_key_file"
+        elif isinstance(error, openai.APIConnectionError):
+            fix = "check llm.base_url, and that the server runs"
+        elif isinstance(error, openai.NotFoundError):
+            fix = "check llm.model, and that llm.base_url ends where the API begins (mostly /v1)"
+        return finding("language model", llm.base_url, Health.WARN, f"{why}; {meanwhile}", fix)
+    what = f"{visible(llm.model, 60)} answers by {found.interface.value}"
+    if found.missing:
+        what += f" ({', '.join(f'{form.value}: {visible(why, 60)}' for form, why in found.missing.items())})"
+    return finding("language model", llm.base_url, Health.OK, what)

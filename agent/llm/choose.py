@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 from agent.plan import solver
 from agent.plan.solver import Planner
@@ -13,11 +14,16 @@ from models.situation import Situation
 
 
 def planner_named(
-    name: str, llm: LlmSettings | None, *, on_fallback: Callable[[str], None] = lambda _: None
+    name: str,
+    llm: LlmSettings | None,
+    *,
+    memory: Path | None = None,
+    on_fallback: Callable[[str], None] = lambda _: None,
 ) -> Planner:
-    """The solver, or the language model: whatever keeps that one from a plan, the solver's is taken and says why.
+    """The solver, or the language model: whatever keeps that one from a plan, its fallback is asked, then the solver.
 
-    `on_fallback` hears why, too. Raises BadInput for another name.
+    `memory` is the file in which it is kept what endpoints can. `on_fallback` hears why the solver stands in; the plan says
+    so, too. Raises BadInput for another name.
     """
     if name == "solver":
         return solver.plan
@@ -25,14 +31,18 @@ def planner_named(
         raise BadInput(f"planner {name!r} is not known", hint="solver or llm")
 
     def plan(situation: Situation, evacuating: Collection[str] = (), *, asked: Collection[str] = ()) -> Plan:
-        try:
-            if llm is None:
-                raise PlannerFailed("no language model is configured", hint="set `llm` in the settings")
-            from agent.llm.planner import propose  # langchain takes a second to import
+        failed: list[str] = []
+        endpoint = llm
+        while endpoint is not None:
+            try:
+                from agent.llm.planner import propose  # langchain takes a second to import
 
-            return propose(situation, llm, evacuating, asked=asked)
-        except PlannerFailed as error:
-            on_fallback(str(error))
-            return solver.plan(situation, evacuating, asked=asked, fallback_reason=str(error))
+                return propose(situation, endpoint, evacuating, asked=asked, memory=memory)
+            except PlannerFailed as error:
+                failed.append(str(error))
+                endpoint = endpoint.fallback
+        why = "; then ".join(failed) or "no language model is configured; set `llm` in the settings"
+        on_fallback(why)
+        return solver.plan(situation, evacuating, asked=asked, fallback_reason=why)
 
     return plan

@@ -20,6 +20,7 @@ from models.label_rights import with_label_rights
 from models.policy import Policy
 from models.risk import Risk
 from tools.journal import open_journal
+from tools.llm.capabilities import MEMORY_FILE
 
 if TYPE_CHECKING:
     from agent.execute.workflows import Durable
@@ -105,9 +106,8 @@ def connect(
             fleet, risks = poll()
             return with_label_rights(fleet, policy.labels), risks
 
-        yield Session(
-            settings=settings, hands=hands, policy=policy, look=look, planner=planner_named(planner, settings.llm)
-        )
+        planning = planner_named(planner, settings.llm, memory=settings.state_dir / MEMORY_FILE)
+        yield Session(settings=settings, hands=hands, policy=policy, look=look, planner=planning)
     finally:
         if monitor is not None:
             monitor.close()

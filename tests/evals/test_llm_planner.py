@@ -14,6 +14,7 @@ from scenes.stub_openai import Step, calls, proposes, says, serving
 
 import prompts
 from agent.guard.judge import judge
+from agent.llm import conversation, tool_loop
 from agent.llm import planner as llm_planner
 from agent.llm.planner import propose
 from agent.plan import solver
@@ -45,7 +46,13 @@ GOOD = (
 
 def ask(*script: Step, fleet: Fleet | None = None, seconds: float = 60.0, key: Path | None = None) -> tuple[Plan, Any]:
     with serving(*script) as endpoint:
-        llm = LlmSettings(base_url=endpoint.url, model="stub-7b", timeout_seconds=seconds, api_key_file=key)
+        llm = LlmSettings(
+            base_url=endpoint.url,
+            model="stub-7b",
+            interface="tools_required",
+            timeout_seconds=seconds,
+            api_key_file=key,
+        )
         plan = propose(scene.situation(fleet or scene.fleet()), llm, ("node-a",))
     return plan, endpoint
 
@@ -73,7 +80,7 @@ def test_a_plan_in_real_names_with_figures_of_our_own() -> None:
     assert {a.reason for a in plan.actions} >= {"node-b has the most room", "low priority, its owner agreed"}
     assert plan.planned_by.planner == "llm"
     assert plan.planned_by.model == "stub-7b"
-    assert plan.planned_by.prompt_sha256 == prompts.load(llm_planner.PROMPT).sha256
+    assert plan.planned_by.prompt_sha256 == prompts.load(conversation.PROMPT).sha256
     assert "two vms go to the archive" in plan.planned_by.notes
     assert plan.fleet_sha256 == fleet.digest()
     assert judge(plan, scene.situation(fleet)).passed
@@ -101,7 +108,15 @@ def test_the_model_is_told_facts_and_nothing_else() -> None:
 def test_it_has_no_tool_that_changes_anything() -> None:
     _, endpoint = ask(LOOK, proposes(*GOOD))
     names = {tool["function"]["name"] for tool in endpoint.requests[0]["tools"]}
-    assert names == {"policy_facts", "node_risk", "vms_on_node", "candidate_targets", "estimate_move", "PlanDraft"}
+    assert names == {
+        "policy_facts",
+        "node_risk",
+        "vms_on_node",
+        "candidate_targets",
+        "estimate_move",
+        "judge_plan",
+        "PlanDraft",
+    }
 
 
 def test_a_malformed_answer_may_be_sent_again() -> None:
@@ -144,15 +159,15 @@ def test_every_failure_is_one_clear_line(script: list[Step], said: str) -> None:
 
 def test_calls_are_bounded() -> None:
     with serving(LOOK) as endpoint:
-        llm = LlmSettings(base_url=endpoint.url, model="stub")
+        llm = LlmSettings(base_url=endpoint.url, model="stub", interface="tools_required")
         with pytest.raises(PlannerFailed):
             propose(scene.situation(scene.fleet()), llm, ("node-a",))
-        assert len(endpoint.requests) <= llm_planner.MAX_MODEL_CALLS
+        assert len(endpoint.requests) <= tool_loop.MAX_MODEL_CALLS
 
 
 def test_one_retry_and_no_storm() -> None:
     with serving(lambda _: 503) as endpoint:
-        llm = LlmSettings(base_url=endpoint.url, model="stub")
+        llm = LlmSettings(base_url=endpoint.url, model="stub", interface="tools_required")
         with pytest.raises(PlannerFailed, match="HTTP 503"):
             propose(scene.situation(scene.fleet()), llm, ("node-a",))
         assert len(endpoint.requests) == 2
@@ -180,7 +195,7 @@ def test_an_endpoint_that_never_answers_costs_the_budget_and_no_more() -> None:
 
 
 def test_nobody_listening_is_said_plainly() -> None:
-    llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub")
+    llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub", interface="tools_required")
     with pytest.raises(PlannerFailed, match="can't be reached"):
         propose(scene.situation(scene.fleet()), llm, ("node-a",))
 
@@ -200,7 +215,7 @@ def test_the_environments_key_stays_at_home(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_without_a_risky_node_the_model_is_not_asked() -> None:
     quiet = [risk for risk in scene.risks() if risk.node != "node-a"]
-    llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub")
+    llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub", interface="tools_required")
     plan = propose(scene.situation(scene.fleet(), quiet), llm)
     assert plan.actions == ()
     assert plan.planned_by.planner == "solver"
@@ -208,7 +223,7 @@ def test_without_a_risky_node_the_model_is_not_asked() -> None:
 
 def test_a_node_that_is_not_risky_is_emptied_only_because_a_person_named_it() -> None:
     with serving(proposes(decide(1, "live_migrate", "node-3"))) as endpoint:
-        llm = LlmSettings(base_url=endpoint.url, model="stub")
+        llm = LlmSettings(base_url=endpoint.url, model="stub", interface="tools_required")
         risks = [risk for risk in scene.risks() if risk.node != "node-a"]
         plan = propose(scene.situation(scene.fleet(), risks), llm, asked=("node-b",))
     assert plan.asked == ("node-b",)
@@ -220,7 +235,7 @@ def test_a_node_that_nobody_named_is_no_persons_wish_and_the_guard_decides_as_fo
     by_solver = solver.plan(scene.situation(scene.fleet(), quiet), ("node-b",))
     assert not judge(by_solver, scene.situation(scene.fleet(), quiet)).passed
     with serving(proposes(decide(1, "live_migrate", "node-3"))) as endpoint:
-        llm = LlmSettings(base_url=endpoint.url, model="stub")
+        llm = LlmSettings(base_url=endpoint.url, model="stub", interface="tools_required")
         with pytest.raises(PlannerFailed, match="source-risky"):
             propose(scene.situation(scene.fleet(), quiet), llm, ("node-b",))
 
@@ -228,7 +243,7 @@ def test_a_node_that_nobody_named_is_no_persons_wish_and_the_guard_decides_as_fo
 def test_too_many_vms_are_the_solvers_business() -> None:
     fleet = scene.fleet()
     many = tuple(fleet.vms[0].model_copy(update={"uuid": f"u{n}", "memory_bytes": 1 << 20}) for n in range(100))
-    llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub")
+    llm = LlmSettings(base_url="http://127.0.0.1:9/v1", model="stub", interface="tools_required")
     with pytest.raises(PlannerFailed, match="100 vms are more"):
         propose(
             Situation(fleet=fleet.model_copy(update={"vms": many}), risks=scene.risks(), policy=Policy(), now=NOW),

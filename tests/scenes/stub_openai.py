@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Step = Callable[[dict[str, Any]], "dict[str, Any] | int"]
-"""From a request's body to the assistant's message, or to an HTTP status that is no success."""
+Answer = dict[str, Any] | int | tuple[int, str]
+"""the assistant's message, or an HTTP status that is no success, with what the server says to it"""
+Step = Callable[[dict[str, Any]], Answer]
+"""from a request's body"""
 
 
 def says(text: str) -> Step:
@@ -47,7 +49,7 @@ class Endpoint:
         self.url = ""
         self._script = script
 
-    def answer(self, body: dict[str, Any]) -> dict[str, Any] | int:
+    def answer(self, body: dict[str, Any]) -> Answer:
         """The script's next step; its last one is repeated for ever."""
         self.requests.append(body)
         return self._script[min(len(self.requests), len(self._script)) - 1](body)
@@ -61,14 +63,15 @@ def serving(*script: Step) -> Iterator[Endpoint]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
-            message = endpoint.answer(body)
-            status = message if isinstance(message, int) else 200
+            answer = endpoint.answer(body)
+            if isinstance(answer, dict):
+                status, message = 200, answer
+            else:
+                status, message = answer if isinstance(answer, tuple) else (answer, "broken")
             usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             content = {"id": "1", "object": "chat.completion", "created": 0, "model": "stub", "choices": [choice]}
-            sent = json.dumps(
-                content | {"usage": usage} if status == 200 else {"error": {"message": "broken"}}
-            ).encode()
+            sent = json.dumps(content | {"usage": usage} if status == 200 else {"error": {"message": message}}).encode()
             try:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

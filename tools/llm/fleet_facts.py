@@ -29,12 +29,12 @@ _WORDS = frozenset(str(word) for kind in (ActionKind, Priority, VmState, RiskLev
 _ALIAS = re.compile(r"(node|vm|domain|group)-[0-9]{1,6}")
 
 
-def holds_only_aliases(answer: str) -> bool:
-    """Whether every text in a tool's JSON answer is an alias or one of lifeboat's own closed words."""
+def holds_only_aliases(answer: str, words: frozenset[str] = frozenset()) -> bool:
+    """Whether every text in a tool's JSON answer is an alias, one of lifeboat's own closed words or of `words`."""
 
     def fine(value: Any) -> bool:
         if isinstance(value, str):
-            return value in _WORDS or _ALIAS.fullmatch(value) is not None
+            return value in _WORDS or value in words or _ALIAS.fullmatch(value) is not None
         if isinstance(value, list):
             return all(fine(item) for item in cast("list[Any]", value))
         return all(fine(item) for item in cast("dict[str, Any]", value).values()) if isinstance(value, dict) else True
