@@ -38,6 +38,10 @@ INDEPENDENT = 20
 """Neighbouring samples are alike: no window counts for more independent ones than this."""
 PAST_SAMPLES, PAST_SECONDS = 30, 3600.0
 """A past that is known has this many samples over this long."""
+USUAL = 0.02
+"""Share of the past that is left out at each end of what is usual: half an hour of a day."""
+COARSEST = 0.02
+"""Share of the usual reading that a step of the sensor may be."""
 _CADENCE_SAMPLES = 13
 _GLITCH_SAMPLES = 10
 
@@ -58,6 +62,10 @@ class Past:
     """third lowest: what it went down to while well, a wild reading or two left out"""
     highest: float
     """third highest"""
+    usual_low: float
+    """the lowest 2 % read less: what it went down to more than once while well"""
+    usual_high: float
+    """the highest 2 % read more"""
     known: bool
     """False: too little past; `center` is the nominal value or the recent median"""
 
@@ -162,19 +170,23 @@ def past(signal: Signal, times: Floats, values: Floats, *, until: float) -> Past
     enough = before.size >= PAST_SAMPLES and times[before.size - 1] - times[0] >= PAST_SECONDS
     ordered = np.sort(before if enough else values)
     step = _step(ordered)
-    # A few values far apart are no steps of a sensor: what the catalogue says bounds what is read off them.
-    floor = max(signal.noise, min(step, 3.0 * signal.noise) if signal.noise else step) / 2.0 or 1e-9
+    floor = (
+        max(signal.noise, min(step, widest_step(signal.noise, _at(ordered, 0.5))) if signal.noise else step) / 2.0
+        or 1e-9
+    )
     if not enough:
         nominal = signal.limits.nominal
         center = nominal if nominal is not None else float(np.median(values[:PAST_SAMPLES]))
-        return Past(center, floor, floor, floor, -math.inf, math.inf, known=False)
+        return Past(center, floor, floor, floor, -math.inf, math.inf, center, center, known=False)
     center = _at(ordered, 0.5)
     # 1.0364: the 85 % point of a standard normal. A fault that has lasted up to 3.6 of the past 24 hours leaves it alone.
     outer = (_at(ordered, 0.85) - _at(ordered, 0.15)) / (2 * 1.0364)
     spread = max(floor, 1.4826 * _at(np.sort(np.abs(before - center)), 0.5), outer)
     steps = np.sort(np.abs(before[1:] - before[:-1]))
     jitter = max(floor, 1.4826 * _at(steps, 0.5) / math.sqrt(2.0), _at(steps, 0.85) / (1.4395 * math.sqrt(2.0)))
-    return Past(center, spread, min(jitter, spread), floor, float(ordered[2]), float(ordered[-3]), known=True)
+    lowest, highest = float(ordered[2]), float(ordered[-3])
+    usual = _at(ordered, USUAL), _at(ordered, 1.0 - USUAL)
+    return Past(center, spread, min(jitter, spread), floor, lowest, highest, *usual, known=True)
 
 
 def evidence(times: Floats, values: Floats, healthy: Past, *, counter: bool) -> Evidence:
@@ -299,8 +311,16 @@ def _at(ordered: Floats, share: float) -> float:
     return float(ordered[round(share * (ordered.size - 1))])
 
 
+def widest_step(noise: float, center: float) -> float:
+    """The largest step that a sensor is believed to have: a few values far apart are none. Many BMCs hold 8 bits of twice what is
+    usual, or less."""
+    return max(3.0 * noise, COARSEST * abs(center))
+
+
 def _step(ordered: Floats) -> float:
-    """The sensor's step: the smallest difference among few distinct values, 0 for a continuous reading."""
+    """The sensor's step: the smallest difference among few distinct values, 0 for a continuous reading. A wild reading or two at
+    each end say nothing of it."""
+    ordered = ordered[2:-2]
     gaps = ordered[1:] - ordered[:-1]
     gaps = gaps[gaps > 0]
     return float(np.min(gaps)) if 1 <= gaps.size < 60 else 0.0

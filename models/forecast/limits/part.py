@@ -59,6 +59,8 @@ PACE_SECONDS = 360.0
 """A flutter grows no more slowly because it is scraped more rarely: a longer window counts as one of so many seconds."""
 LOAD_SETTLES = 120.0
 """Signals that follow the load must have said the same this many seconds ago: the load may just have changed."""
+WITHIN_USUAL = 2.0
+"""The most that level and trend depart where the part was at times while it was well; each standard deviation beyond adds two."""
 SETTLING = 0.8
 """Of signals that follow the load: a movement whose second step is smaller than this share of its first is levelling off."""
 NEEDED_MARGIN = 2.0
@@ -148,7 +150,8 @@ def assess_part(history: SignalHistory, *, now: float) -> PartRisk | Unknown | N
     other_unit = unit_change(signal, values, healthy)
     if other_unit is not None:
         return Unknown(name, other_unit, component=component)
-    fitting = [s for s in sides if s.fits(healthy)]
+    # What only grows was never well above its limit: it has been growing for a while.
+    fitting = [s for s in sides if signal.kind is SignalKind.COUNTER or s.fits(healthy)]
     unfit = None
     if len(fitting) < len(sides):
         limit = next(s.limit for s in sides if s not in fitting)
@@ -222,6 +225,10 @@ class _Side:
         sign = -1.0 if low else 1.0
         return _Side(sign, limit, sign * (limit - healthy.center))
 
+    def beyond_usual(self, level: float, healthy: Past) -> float:
+        """How far a level lies beyond what was usual while the part was well, toward this limit; negative: within."""
+        return self.sign * (level - (healthy.usual_high if self.sign > 0 else healthy.usual_low))
+
     def fits(self, healthy: Past) -> bool:
         """Whether the part was well away from it while it was well: the limit was made for such a part."""
         furthest = healthy.highest if self.sign > 0 else healthy.lowest
@@ -282,10 +289,12 @@ def _judge(side: _Side, look: Evidence, healthy: Past, signal: Signal) -> _Judge
             distance = min(distance, max(0.0, around))
     progress = 1.0 - distance / side.margin if side.margin > 0 else 0.0
     shift = side.sign * (look.level - healthy.center)
+    # Healthy readings wander, too, and step with the load: a level and its trend only count as far as they lead out of what was
+    # usual while it was well.
+    trend = max((min(side.sign * w.trend, side.sign * w.slope * w.span / healthy.spread) for w in windows), default=0.0)
+    led_out = WITHIN_USUAL + 2.0 * side.beyond_usual(look.level, healthy) / healthy.spread
     departure = max(
-        shift / healthy.spread,
-        # Healthy readings wander, too: a trend only counts as far as it leads out of what they wander through.
-        max((min(side.sign * w.trend, side.sign * w.slope * w.span / healthy.spread) for w in windows), default=0.0),
+        min(max(shift / healthy.spread, trend), led_out),
         0.0 if signal.follows_load else max((w.flutter for w in windows), default=0.0),
     )
     sure = _logistic(DEPARTURE_STEEPNESS * (departure - DEPARTURE_HALF))

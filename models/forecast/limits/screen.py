@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.forecast.limits.evidence import (
+    COARSEST,
     FEWEST,
     INDEPENDENT,
     PAST_SAMPLES,
@@ -162,13 +163,14 @@ def _past(before: Floats, jumps: Floats, noise: Floats) -> tuple[Floats, Floats,
     ordered = np.sort(before, axis=1)
     size = before.shape[1]
     half = round(0.5 * (size - 1))
-    gaps = ordered[:, 1:] - ordered[:, :-1]
+    center = ordered[:, half]
+    gaps = ordered[:, 3:-2] - ordered[:, 2:-3]  # as in `evidence`: a wild reading or two at each end left out
     positive = gaps > 0
     count = positive.sum(axis=1)
     step = np.where((count >= 1) & (count < 60), np.where(positive, gaps, np.inf).min(axis=1), 0.0)
-    floor = np.maximum(noise, np.where(noise > 0, np.minimum(step, 3.0 * noise), step)) / 2.0
+    widest = np.maximum(3.0 * noise, COARSEST * np.abs(center))
+    floor = np.maximum(noise, np.where(noise > 0, np.minimum(step, widest), step)) / 2.0
     floor = np.where(floor > 0, floor, 1e-9)
-    center = ordered[:, half]
     outer = (ordered[:, round(0.85 * (size - 1))] - ordered[:, round(0.15 * (size - 1))]) / (2 * 1.0364)
     off = np.partition(np.abs(before - center[:, None]), half, axis=1)[:, half]
     spread = np.maximum(floor, np.maximum(1.4826 * off, outer))

@@ -98,3 +98,40 @@ def test_a_counter_that_reads_0_for_a_while_and_goes_on_was_not_reset() -> None:
 def test_the_cadence_is_that_of_the_newest_samples() -> None:
     assert cadence_of(np.array([0.0, 300.0, 600.0, *np.arange(615.0, 900.0, 15.0)])) == 15.0
     assert cadence_of(np.array([0.0])) == 0.0
+
+
+def test_a_step_of_a_coarse_sensor_is_no_movement() -> None:
+    """Steps of 0.06 V, of which a load that has just begun makes one."""
+
+    def course(t: Floats) -> Floats:
+        busy = (t % 43_200.0) > 42_000.0  # twice a day for a while, so that both values are usual
+        return np.where(busy | (t > 0) & (np.sin(t / 50.0) > -0.3), 3.36, 3.30)
+
+    assert judged(every(60, "rail_3v3_volts", course, 1100.0), at=1100.0).probability["24h"] < 0.05
+
+
+def test_a_load_s_sag_to_where_the_rail_was_at_times_today_is_no_departure() -> None:
+    def course(t: Floats) -> Floats:
+        busy = (t > -40_000.0) & (t < -36_000.0)  # a job of an hour this morning
+        sag = np.clip(t / 120.0, 0.0, 1.0)  # and one that begins now
+        return np.round((12.10 - 0.08 * np.where(busy, 1.0, sag)) / 0.02) * 0.02
+
+    for at in (120.0, 180.0, 240.0, 300.0):
+        risk = judged(every(15, "psu_12v_volts", course, at), at=at)
+        assert risk.probability["24h"] < 0.05, at
+
+    def falling(t: Floats) -> Floats:
+        return course(t) - np.where(t > 0, 0.0005 * t, 0.0)
+
+    assert judged(every(15, "psu_12v_volts", falling, 600.0), at=600.0).probability["2h"] > 0.5, (
+        "what goes on falling is"
+    )
+
+
+def test_what_only_grows_counts_although_it_has_grown_for_hours() -> None:
+    def grown(t: Floats) -> Floats:
+        return 3.0 + np.floor(np.maximum(t, 0.0) / 70.0)
+
+    risk = judged(every(300, "scsi_uncorrected_errors", grown, 21_600.0, part="sdc"), at=21_600.0)
+    assert "past its limit" in risk.drivers[0].why
+    assert not any("does not fit" in line for line in risk.unknown)
