@@ -21,7 +21,8 @@ from models.signal import HardwareEvent
 from tools.bounded_call import BoundedCall
 from tools.logs.sel.clock import AHEAD, BACK, date_records
 from tools.logs.sel.file import events_of_records
-from tools.logs.sel.records import parse_stamp, sel_lines
+from tools.logs.sel.records import sel_lines
+from tools.logs.sel.stamps import parse_stamp
 
 PATIENCE_SECONDS = 1.5
 """How long a look waits for a BMC that answered before; what it said then is taken meanwhile."""
@@ -146,6 +147,7 @@ class SystemEventLog:
             done = subprocess.run(
                 [*self._command, *arguments],
                 capture_output=True, text=True, errors="replace", timeout=20, check=False, stdin=subprocess.DEVNULL,
+                env={**os.environ, "LC_ALL": "C"},  # newer ones print the locale's dates
             )  # fmt: skip
         except FileNotFoundError:
             raise HardwareLogUnavailable("ipmitool is not installed", hint="install the package ipmitool") from None

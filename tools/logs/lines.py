@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, cast
 
-from tools.logs.sel.records import MONTHS
+from tools.logs.sel.stamps import MONTHS
 
 LONGEST_LINE = 8192
 _PRI = r"(?:<\d{1,3}>)?"

@@ -44,7 +44,8 @@ _ROUTINE = re.compile(
     r"power (?:off/down|off/power down|cycle)|soft-power control failure|soft power control "
     r"failure.*|terminator.*|transition to (?:active|idle|busy|on line|power save|"
     r"power off|in test|off duty|off line)|limit not exceeded|installation .*|d[0-3] power state|bus degraded|"
-    r"software nmi|front panel nmi.*|os nmi/diag interrupt|eisa .*|configuration error|battery presence detected)"
+    r"software nmi|nmi/diag interrupt|spare|ok|install error|front panel nmi.*|os nmi/diag interrupt|eisa .*|configuration error|"
+    r"battery presence detected)"
 )
 
 

@@ -105,7 +105,16 @@ POWER_AND_HEAT: tuple[SelRow, ...] = (
     *graded(r"^(?:fan|cooling)", K.FAN, C.THERMAL, "Fan", "Fan2"),
     *graded(r"^battery", K.VOLTAGE, C.POWER, "Battery", "CMOS Battery"),
     *graded(r"^drive", K.DISK_SMART, C.STORAGE, "Drive Slot / Bay", "Disk0"),
-    *graded(r"^(?:power supply)", K.POWER_SUPPLY, C.POWER, "Power Supply", "PSU1 Status"),
+    *graded(r"^power (?:supply|unit)", K.POWER_SUPPLY, C.POWER, "Power Supply", "PSU1 Status"),
+    row(
+        r"^power supply",
+        r"device absent|device (?:removed|disabled)(?:/device absent)?",
+        K.POWER_SUPPLY,
+        C.POWER,
+        S.WARNING,
+        ("Power Supply", "PS2 Presence", "Device Removed/Device Absent"),
+        cls=P.REDUNDANT,
+    ),
     row(
         r"^(?:fan|cooling)",
         r"device absent|device (?:removed|disabled)(?:/device absent)?",

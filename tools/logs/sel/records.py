@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from tools.logs.sel.events import SelRecord
+from tools.logs.sel.stamps import is_day_first, parse_stamp
 from tools.logs.sel.table import SEL
 
 TYPES = (
@@ -76,12 +77,6 @@ TYPES = (
 )
 """Sensor types, as ipmitool names them (IPMI v2.0, table 42-3)."""
 _BY_LENGTH = sorted(TYPES, key=len, reverse=True)
-_STAMP = re.compile(
-    r"(?P<month>\d\d)/(?P<day>\d\d)/(?P<year>\d{2}|\d{4})[ ,]+(?P<clock>\d\d:\d\d:\d\d)(?: ?(?P<zone>[A-Z]{3,5}|[+-]\d{4}))?"
-)
-_NAMED_STAMP = re.compile(r"(?P<month>[A-Z][a-z]{2})-(?P<day>\d{1,2})-(?P<year>\d{4})[ ,]+(?P<clock>\d\d:\d\d:\d\d)")
-MONTHS = {name: number for number, name in enumerate(
-    ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1)}  # fmt: skip
 _DIRECTION = re.compile(r"(?i)\b(?P<not>de)?assert(?:ed|ion event)\b")
 _STATES = frozenset({"nominal", "warning", "critical", "n/a"})
 
@@ -97,31 +92,11 @@ class SelLine:
     """None: it has fields of a record, but no event that can be read"""
 
 
-def parse_stamp(text: str, zone: tzinfo = UTC) -> datetime | None:
-    """`11/23/26 05:09:29 GMT`, `11/23/2026 05:09:29` or `Nov-23-2026 05:09:29`; None for what has no date, such as `Pre-Init`.
-
-    Read as `zone` where the text names none that is known.
-    """
-    found = _STAMP.search(text) or _NAMED_STAMP.search(text)
-    if found is None:
-        return None
-    month, year = found["month"], int(found["year"])
-    offset = found.groupdict().get("zone") or ""
-    try:
-        at = datetime.fromisoformat(
-            f"{year + 2000 if year < 100 else year}-{MONTHS.get(month) or int(month):02d}"
-            f"-{int(found['day']):02d}T{found['clock']}"
-        )
-        if offset[:1] in ("+", "-"):
-            return datetime.strptime(f"{at:%Y-%m-%dT%H:%M:%S}{offset}", "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
-        return at.replace(tzinfo=UTC if offset in ("UTC", "GMT", "Z") else zone).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
 def sel_lines(lines: Iterable[str], zone: tzinfo = UTC) -> Iterator[SelLine | None]:
     """Each line of a printed log, in its order; None for a line that is no record. Head lines and empty ones are left out."""
     head: list[str] = []
+    lines = list(lines)
+    day_first = is_day_first(lines)
     for line in lines:
         text = line.strip()
         if not text or text.startswith("#") or text.lower().startswith("sel has no entries"):
@@ -130,7 +105,7 @@ def sel_lines(lines: Iterable[str], zone: tzinfo = UTC) -> Iterator[SelLine | No
         if fields[0].lower() in ("id", "record id"):
             head = [field.lower() for field in fields]
             continue
-        yield _ipmi_sel(fields, head, zone) if _is_ipmi_sel(fields, head) else _ipmitool(fields, zone)
+        yield _ipmi_sel(fields, head, zone) if _is_ipmi_sel(fields, head) else _ipmitool(fields, zone, day_first)
 
 
 def _fields(text: str) -> list[str]:
@@ -166,18 +141,30 @@ def _ipmi_sel(fields: list[str], head: list[str], zone: tzinfo) -> SelLine | Non
     )  # fmt: skip
 
 
+_READING = re.compile(r"Sensor Reading = (?P<reading>-?[\d.]+).*Threshold = (?P<threshold>-?[\d.]+)")
+
+
 def _has_ended(record: SelRecord, state: str) -> bool:
-    """FreeIPMI grades the record with its direction: a fault graded nominal is one that has ended."""
+    """FreeIPMI grades the record with its direction: a fault graded nominal is one that has ended. Where it prints no grade,
+    a reading on the healthy side of its threshold says the same."""
+    found = _READING.search(record.event)
+    if not state and found is not None:
+        try:
+            above = float(found["reading"]) > float(found["threshold"])
+        except ValueError:
+            return False
+        way = re.search(r"(?i)going (low|high)", record.event)
+        return way is not None and above == (way[1].lower() == "low") and found["reading"] != found["threshold"]
     return state == "nominal" and any(
         row.event.fullmatch(record.event.split(";")[0].strip().lower()) and not row.ends for row in SEL
     )
 
 
-def _ipmitool(fields: list[str], zone: tzinfo) -> SelLine | None:
+def _ipmitool(fields: list[str], zone: tzinfo, day_first: bool) -> SelLine | None:
     """Number, date, time, `type sensor`, event, Asserted or Deasserted, details. An event may hold commas or bars itself."""
     if len(fields) < 5 or not re.fullmatch(r"[0-9a-fA-F]+", fields[0]):
         return None
-    at = parse_stamp(f"{fields[1]} {fields[2]}", zone)
+    at = parse_stamp(f"{fields[1]} {fields[2]}", zone, day_first=day_first)
     if at is None and not re.match(r"(?i)pre-?init|post-?init|unspec|invalid", fields[1]):
         return None
     ends = [number for number, field in enumerate(fields) if number > 3 and _DIRECTION.fullmatch(field)]
@@ -249,10 +236,12 @@ def _ipmiseld(text: str) -> SelRecord | None:
         return None
     state = next((field.lower() for field in fields[1:] if field.lower() in _STATES), "")
     direction = next((found for field in fields[1:] if (found := _DIRECTION.fullmatch(field)) is not None), None)
-    event = ", ".join(f for f in fields[1:] if f.lower() not in _STATES and not _DIRECTION.fullmatch(f))
+    said = [f for f in fields[1:] if f.lower() not in _STATES and not _DIRECTION.fullmatch(f)]
+    named = next((field for field in said[:-1] if field in TYPES), "")
+    event = ", ".join(field for field in said if field != named or not named)
     kind, sensor = split_type(fields[0])
-    if not sensor:
-        kind, sensor = "", fields[0]
+    if named or not sensor:
+        kind, sensor = named, fields[0]
     record = SelRecord(kind, sensor, event)
     asserted = not direction["not"] if direction is not None else not _has_ended(record, state)
     return SelRecord(kind, sensor, event, asserted)

@@ -38,7 +38,8 @@ _OUTWARD = r"(?:lower {0} going low|upper {0} going high)"
 _INWARD = r"(?:lower {0} going high|upper {0} going low)"
 TO_WARNING = r"transition to non-?critical(?: from ok)?|transition to degraded|predictive failure(?: asserted)?"
 TO_CRITICAL = (
-    r"transition to critical(?: from less severe)?|transition to non-?recoverable(?: from less severe)?|limit exceeded"
+    r"transition to critical(?: from (?:less severe|non-?recoverable))?|transition to non-?recoverable(?: from less severe)?|"
+    r"limit exceeded"
 )
 TO_OK = (
     r"transition to ok|transition to non-?critical from more severe|limit not exceeded|transition "
@@ -93,5 +94,7 @@ REGAINED = r"fully redundant|redundancy regained|redundancy degraded from non-?r
 LESS = (
     r"redundancy (?:lost|degraded)(?: from fully redundant)?|non-?redundant: ?sufficient(?: "
     r"resources)? from (?:redundant|insufficient(?: resources)?)"
+    # FreeIPMI's words for the same two
+    r"|entered from (?:redundancy degraded or fully redundant|non-?redundant: ?insufficient resources)"
 )
 NONE_LEFT = r"non-?redundant: ?insufficient resources"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from models.signal import PartClass
@@ -85,12 +87,29 @@ def says(line: str) -> tuple[str, str, str, str, bool] | None:
          ("power-supply", "critical", "PS2_Status", "redundant", True)),
         ("4,Nov-20-2026,11:29:49,PS2 Status,Power Supply,Nominal,Power Supply Failure detected",
          ("power-supply", "critical", "PS2_Status", "redundant", False)),
+        # Without direction and state: a reading on the healthy side of its threshold.
+        ("9|Nov-20-2026|11:29:49 | P5V | Voltage | Lower Critical - going low ; Sensor Reading = 4.90 V ; Threshold = 4.70 V",
+         ("voltage", "critical", "P5V", "main-rail", False)),
+        ("9|Nov-20-2026|11:29:49 | CPU1 Temp | Temperature | Upper Critical - going high ; Sensor Reading = 91.00 C ; "
+         "Threshold = 95.00 C", ("temperature", "critical", "CPU1_Temp", "normal", False)),
+        # How many corrected errors a module has, in grades; what is no fault although it stands among them.
+        ("4,11/20/26,11:45:00 UTC,Memory Mem ECC Warning,Transition to Critical from less severe,Asserted",
+         ("memory-corrected", "critical", "Mem_ECC_Warning", "normal", True)),
+        ("4,11/20/26,11:45:00 UTC,Memory Mem ECC Warning,Transition to OK,Asserted",
+         ("memory-corrected", "critical", "Mem_ECC_Warning", "normal", False)),
+        ("4,11/20/26,11:45:00 UTC,Memory DIMM B8,Spare,Asserted", None),
         ("9|Nov-20-2026|11:29:49 | P12V | Voltage | Lower Critical - going low ; Sensor Reading = 10.70 V ; Threshold = 10.8 V",
          ("voltage", "critical", "P12V", "main-rail", True)),
     ],
 )  # fmt: skip
 def test_what_a_record_says(line: str, expected: tuple[str, str, str, str, bool] | None) -> None:
     assert says(line) == expected
+
+
+def test_one_13th_month_tells_how_a_log_writes_all_its_dates() -> None:
+    text = [f"1 | {date} | 10:00:00 UTC | Fan #0x30 | Transition to OK | Asserted" for date in ("05/11/26", "20/11/26")]
+    found = [line.at for line in sel_lines(text) if line is not None]
+    assert found == [datetime(2026, 11, 5, 10, tzinfo=UTC), datetime(2026, 11, 20, 10, tzinfo=UTC)]
 
 
 def test_the_head_of_ipmi_sel_names_its_columns() -> None:
@@ -111,6 +130,8 @@ def test_the_head_of_ipmi_sel_names_its_columns() -> None:
         ("node-a: SEL System Event: P12V, Critical, Lower Critical - going low ; Sensor Reading = 10.70 V ; Threshold = 10.80 V",
          "voltage", "P12V", True),
         ("SEL System Event: Mem ECC, Critical, Uncorrectable memory error", "memory-uncorrected", "Mem_ECC", True),
+        ("SEL System Event: Nov-20-2026, 11:50:00, B7, Memory, Critical, Assertion Event, Uncorrectable memory error",
+         "memory-uncorrected", "B7", True),
         ("SEL System Event: FAN3, Critical, Lower Critical - going low ; Sensor Reading = 0.00 RPM", "fan", "FAN3", True),
         ("SEL System Event: CPU1 Status, Critical, IERR", "machine-check", "CPU1_Status", True),
         ("Voltage sensor PSU1 12V Out Lower Critical going low  Asserted (Reading 10.76 < Threshold 10.80 Volts)",
