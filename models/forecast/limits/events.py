@@ -7,6 +7,7 @@ machine that logs them stops. A fleet with failures of its own replaces them by 
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -69,9 +70,10 @@ MOST: dict[tuple[HardwareEventKind, Severity], float] = {
     (K.DISK_SMART, S.CRITICAL): 0.7,
     (K.DISK_SMART, S.WARNING): 0.3,
     (K.LOCKUP, S.WARNING): 0.33,
+    (K.PCIE, S.CRITICAL): 0.7,
 }
-"""The most that the records of one part weigh, however many: a dying disk repeats itself and most nodes outlive it, and what is
-stuck may be software."""
+"""The most that the records of one part weigh, however many: a dying disk or card repeats itself and most nodes outlive it, and
+what is stuck may be software."""
 WITHOUT_WEIGHT = frozenset({P.USB_NIC, P.UNUSED_PORT, P.REMOVABLE})
 """Their records say nothing of the node."""
 CORRECTED = frozenset({K.MACHINE_CHECK, K.PCIE, K.MEMORY_CORRECTED, K.THROTTLE})
@@ -90,7 +92,10 @@ GONE_FOR_GOOD = 0.1
 """The same where it leaves no damage: power that is back, a reserve that is whole again, a processor that has cooled down."""
 BOOT_SECONDS = 300.0
 """A port without a link this soon after a boot, and without one since, has nothing plugged in."""
+RECOVERY_SECONDS = 60.0
+"""A recovery of a bus this soon after its errors is of them, at whichever end of the link they were told."""
 _LEAVES_NOTHING = frozenset({K.POWER_LOST, K.THROTTLE, K.LOCKUP})
+_BOND = re.compile(r"(?:bond|team|lag)\w*$")
 _RESERVES = frozenset({P.REDUNDANT, P.REDUNDANCY})
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
@@ -175,11 +180,15 @@ class _Ends:
     """all supplies redundant again"""
     fans: float
     boot: float
+    recovered: Sequence[float] = ()
+    """of buses"""
 
     def ended(self, kind: HardwareEventKind, part_class: PartClass, since: float) -> bool:
         """Whether a condition told of at `since` is over."""
         if kind is K.LOCKUP:
             return self.boot > since
+        if kind is K.PCIE:
+            return any(0.0 <= at - since <= RECOVERY_SECONDS for at in self.recovered)
         if part_class not in _RESERVES:
             return False
         return (self.fans if kind in (K.FAN, K.TEMPERATURE) else self.supplies) >= since
@@ -191,7 +200,8 @@ def _ends(events: Sequence[HardwareEvent]) -> _Ends:
         return max((event.time.timestamp() for event in regained), default=-math.inf)
 
     boots = (event.time.timestamp() for event in events if event.kind is K.BOOT)
-    return _Ends(last(K.POWER_SUPPLY), last(K.FAN), max(boots, default=-math.inf))
+    recovered = [event.time.timestamp() for event in events if event.kind is K.PCIE and not event.asserted]
+    return _Ends(last(K.POWER_SUPPLY), last(K.FAN), max(boots, default=-math.inf), recovered)
 
 
 def _classed(events: Sequence[HardwareEvent]) -> list[HardwareEvent]:
@@ -216,6 +226,8 @@ def _links(events: Sequence[HardwareEvent]) -> list[HardwareEvent]:
     """The events, a link that came up as the end of one that went down, and ports that never had a link without weight."""
     boot = -math.inf
     had_link: set[str] = set()
+    without_leg: dict[str, HardwareEvent] = {}
+    """bonds that lost their last leg"""
     told: list[HardwareEvent] = []
     for event in sorted(events, key=lambda event: event.time):
         at = event.time.timestamp()
@@ -224,7 +236,13 @@ def _links(events: Sequence[HardwareEvent]) -> list[HardwareEvent]:
             had_link.clear()
         elif event.kind is K.LINK_UP:
             had_link.add(event.part)
+            if event.part_class is P.REDUNDANT:
+                # A leg is back: whatever bond had none has one.
+                told += [e.model_copy(update={"time": event.time, "asserted": False}) for e in without_leg.values()]
+                without_leg.clear()
             event = event.model_copy(update={"kind": K.LINK_DOWN, "severity": S.WARNING, "asserted": False})
+        elif event.kind is K.LINK_DOWN and _BOND.match(event.part):
+            without_leg[event.part] = event
         elif event.kind is K.LINK_DOWN and event.severity is S.WARNING and event.part not in had_link:
             unused = P.UNUSED_PORT if at - boot <= BOOT_SECONDS else event.part_class
             event = event.model_copy(update={"part_class": unused})

@@ -67,7 +67,8 @@ _HINTS = tuple(
         b"aacraid|AAC|qla2xxx|lpfc|class=|imeout|imed out|tx hang|Unit Hang|"
         b"dapter|mlx|bnxt|unrecoverable|now running without|event detected|dead device|USB disconnect|cdc_|rndis|"
         b"Attached|BERT|CPUs|mcelog|"
-        b"rasdaemon|smartd|zed|mdadm|_STATUS[|waited|device-mapper|JBD2|ailed|MC assert|atal|Machine|exceed"
+        b"active interface|the new active|rasdaemon|smartd|zed|mdadm|_STATUS[|waited|device-mapper|JBD2|ailed|MC assert|atal|"
+        b"Machine|exceed"
     ).split(b"|")
 )
 """What every pattern's line contains, and the tags of the programs that speak for the hardware."""

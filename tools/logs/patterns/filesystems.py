@@ -147,17 +147,28 @@ SMARTD: tuple[Pattern, ...] = (
         "Device: /dev/sda, SMART Failure: FAILURE PREDICTION THRESHOLD EXCEEDED: ascq=0x0",
         "Device: /dev/sdb [SAT], Failed SMART usage Attribute: 184 End-to-End_Error.",
     ),
-    # Byte 0 of an NVMe drive's health log: bit 2 reliability degraded, bit 3 read-only (NVM Express base, 5.14.1.2).
+    # Byte 0 of an NVMe drive's health log (NVM Express base, 5.14.1.2): each bit but the one for heat says that the drive
+    # fails or loses data.
     pattern(
-        rf"{_DEVICE}.*Critical Warning \(0x[0-9a-f]*[4-9a-f]\)",
+        rf"{_DEVICE}.*Critical Warning \(0x(?!0?2\b)[0-9a-f]+\)",
         K.DISK_SMART,
         C.STORAGE,
         S.CRITICAL,
         "Device: /dev/nvme0, Critical Warning (0x04): reliability",
+        "Device: /dev/nvme0, Critical Warning (0x01): available spare",
+        "Device: /dev/nvme3, Critical Warning (0x09): available spare, read-only",
+    ),
+    pattern(
+        rf"{_DEVICE}.*Critical Warning \(0x0?2\)",
+        K.TEMPERATURE,
+        C.STORAGE,
+        S.WARNING,
+        "Device: /dev/nvme0, Critical Warning (0x02): temperature",
+        cls=P.ADD_ON,
     ),
     pattern(
         rf"{_DEVICE}.*(?:unreadable \(pending\) sectors|ffline uncorrectable sectors|Self-Test Log "
-        rf"error count increased|Critical Warning"
+        rf"error count increased"
         r"|ATA error count increased|failed to read SMART (?:Attribute Data|values)|reached critical "
         r"limit|unable to open|No such device)",
         K.DISK_SMART,
@@ -167,6 +178,5 @@ SMARTD: tuple[Pattern, ...] = (
         "Device: /dev/sdb [SAT], 2 Offline uncorrectable sectors",
         "Device: /dev/sdc [SAT], ATA error count increased from 12 to 388",
         "Device: /dev/sdc [SAT], failed to read SMART Attribute Data",
-        "Device: /dev/nvme0, Critical Warning (0x01): available spare",
     ),
 )

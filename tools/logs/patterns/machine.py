@@ -58,6 +58,15 @@ MACHINE: tuple[Pattern, ...] = (
         "nvme 0000:01:00.0: AER: can't recover (no error_detected callback)",
     ),
     pattern(
+        rf"{_BDF}: AER: [Dd]evice recovery successful",
+        K.PCIE,
+        C.NODE,
+        S.CRITICAL,
+        "pcieport 0000:3a:00.0: AER: device recovery successful",
+        "pcieport 0000:00:1c.0: AER: Device recovery successful",
+        asserted=False,
+    ),
+    pattern(
         rf"{_BDF}: pciehp: Slot\((?P<part_slot>[\w-]+)\): (?:Link Down|Card not present)",
         K.PCIE,
         C.NODE,

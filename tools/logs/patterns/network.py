@@ -19,8 +19,8 @@ _DEVICE = r"(?:^|\s)(?:[\w-]+ [0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] )?" + _
 
 NETWORK: tuple[Pattern, ...] = (
     pattern(
-        rf"{_NIC}: NETDEV WATCHDOG: CPU: \d+: transmit queue|NETDEV WATCHDOG: (?:CPU: \d+: )?(?P<part_old>[\w.-]+) "
-        rf"\([\w-]+\):? transmit queue",
+        rf"{_NIC}: NETDEV WATCHDOG: CPU: \d+: transmit queue|NETDEV WATCHDOG: (?:CPU: \d+: )?"
+        rf"{_NIC.replace('<part>', '<part_old>')} \((?!tun\b|virtio|veth|bridge|ax88|r8152|cdc_)[\w-]+\):? transmit queue",
         K.LINK_DOWN,
         C.NETWORK,
         S.CRITICAL,
@@ -60,7 +60,7 @@ NETWORK: tuple[Pattern, ...] = (
         r"(?:mlx[45]_core|bnxt_en|ice|i40e|bnx2x|be2net|qede?) (?P<part>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])[^:]*: .*?"
         r"(?:device's health compromised|mlx5_error_sw_reset|health recovery (?:flow aborted|failed)|"
         r"firmware internal error|Internal error detected"
-        r"|Detected insufficient power on the PCIe slot|[Ff]irmware fatal (?:reset event|condition|"
+        r"|[Ff]irmware fatal (?:reset event|condition|"
         r"exception)|Firmware not responding|FW heartbeat"
         r"|unrecoverable state|Rebuild failed|PF reset failed|Unrecoverable Error|Error detected in the card|MC assert)",
         K.LINK_DOWN,
@@ -109,6 +109,15 @@ NETWORK: tuple[Pattern, ...] = (
         S.INFO,
         "bond0: (slave eno1): link status definitely up, 10000 Mbps full duplex",
         cls=P.REDUNDANT,
+    ),
+    pattern(
+        r"(?P<part>[\w.-]+): active interface up!|(?P<part_old>[\w.-]+): (?:\(slave [\w.-]+\): )?making "
+        r"interface (?:[\w.-]+ )?the new active one",
+        K.LINK_UP,
+        C.NETWORK,
+        S.INFO,
+        "bond0: active interface up!",
+        "bond0: (slave eno1): making interface the new active one",
     ),
     pattern(
         rf"(?:^|\s){_NIC}: (?:NIC )?[Ll]ink(?: is)? [Dd]own",

@@ -150,12 +150,23 @@ CONTROLLERS: tuple[Pattern, ...] = (
 
 DISKS: tuple[Pattern, ...] = (
     pattern(
-        rf"{_SCSI}.*Add\. Sense: (?:Unrecovered read error|Write error|Internal target failure|Logical "
-        rf"unit failure|Hardware failure|.*failure prediction)",
+        rf"{_SCSI}.*Add\. Sense: (?:Unrecovered read error|Write error|Peripheral device write fault|Internal target failure|"
+        rf"Logical unit failure|Hardware failure|Mechanical positioning error|No defect spare location available|"
+        rf"Diagnostic failure on component|Medium format corrupted|Logical unit not ready, manual intervention required)",
         K.DISK_IO,
         C.STORAGE,
         S.CRITICAL,
         "sd 0:0:0:0: [sda] tag#4 Add. Sense: Unrecovered read error - auto reallocate failed",
+        "sd 6:0:2:0: [sdh] tag#11 Add. Sense: No defect spare location available",
+    ),
+    # Additional sense code 5Dh (SPC-4), but for what a test set off: the disk's own forecast, as smartd's.
+    pattern(
+        rf"{_SCSI}.*Add\. Sense: (?!.*\(false\))(?:.*[Ff]ailure prediction threshold exceeded|.*impending failure)",
+        K.DISK_SMART,
+        C.STORAGE,
+        S.CRITICAL,
+        "sd 0:0:5:0: [sdf] tag#12 Add. Sense: Failure prediction threshold exceeded",
+        "sd 0:0:5:0: [sdf] tag#0 Add. Sense: Hardware impending failure general hard drive failure",
     ),
     pattern(
         rf"critical (?:medium|target|space allocation) error, dev {_DISK}(?:,|$)|protection error, "

@@ -123,6 +123,10 @@ def test_a_stick_that_was_pulled_is_no_disk_of_the_node() -> None:
         "mpt3sas_cm0: log_info(0x31110d00): originator(PL), code(0x11), sub_code(0x0d00)",
         "BERT: Total records found: 1",
         "mce: CPU12: Package power limit notification (total events = 5)",
+        "sd 0:0:5:0: [sdf] tag#12 Add. Sense: Failure prediction threshold exceeded (false)",
+        "NETDEV WATCHDOG: vnet5 (tun): transmit queue 0 timed out",
+        "NETDEV WATCHDOG: enx0050b6aa (r8152): transmit queue 0 timed out",
+        "mlx5_core 0000:3b:00.0: mlx5_pcie_event:302:(pid 291): Detected insufficient power on the PCIe slot (27W).",
     ],
 )
 def test_twins_of_a_fault_are_none(message: str) -> None:

@@ -153,3 +153,25 @@ def test_a_disk_told_of_under_many_names_is_one() -> None:
 def test_members_of_arrays_are_a_reserve() -> None:
     member = event(K.DISK_SMART, S.CRITICAL, "0x42", cls=P.REDUNDANT)
     assert assess_node("node-a", [], [member], now=NOW.timestamp()).probability["24h"] < 0.25
+
+
+def test_a_bond_whose_leg_came_back_has_one_again() -> None:
+    lost = [
+        event(K.LINK_DOWN, S.WARNING, "ens1f0", ago=900, cls=P.REDUNDANT),
+        event(K.LINK_DOWN, S.CRITICAL, "bond0", ago=900),
+    ]
+    back = event(K.LINK_UP, S.INFO, "ens1f0", ago=600, cls=P.REDUNDANT)
+    assert soon(lost) > 0.3
+    assert soon([*lost, back]) < 0.1
+
+
+def test_a_bus_that_recovered_weighs_little_at_whichever_end_it_was_told() -> None:
+    errors = [event(K.PCIE, S.CRITICAL, part, ago=900) for part in ("0000:3a:00.0", "0000:3b:00.0")]
+    recovered = event(K.PCIE, S.CRITICAL, "0000:3a:00.0", ago=890, ended=True)
+    assert soon([*errors, recovered]) < 0.3 * soon(errors)
+    again = event(K.PCIE, S.CRITICAL, "0000:3b:00.0", ago=100)
+    assert soon([*errors, recovered, again]) > 0.2, "the recovery was of what came before it"
+
+
+def test_one_card_is_not_the_node_however_often_it_errs() -> None:
+    assert soon([event(K.PCIE, S.CRITICAL, "0000:3b:00.0", ago=60.0 * k) for k in range(50)]) < TRIGGER
