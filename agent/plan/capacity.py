@@ -1,12 +1,17 @@
-"""What each target still takes while a plan is made."""
+"""What each target still takes while a plan is made: for one node, and for all of them at once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.fleet import Fleet, Node, Vm
 from models.placement import holds_room, memory_room
 from models.policy import Policy
+from models.schedule import Move
 
 
 @dataclass
@@ -45,3 +50,87 @@ def free_capacity(node: Node, fleet: Fleet, policy: Policy) -> Capacity:
         vcpus=node.vcpu_capacity - sum(vm.vcpus for vm in held),
         groups={vm.anti_affinity_group for vm in there if vm.anti_affinity_group},
     )
+
+
+Places = NDArray[np.intp]
+"""targets by their place in `Capacities.names`"""
+
+
+class Capacities:
+    """What every target still takes, as arrays: one vm is asked of thousands of targets at once."""
+
+    def __init__(self, nodes: Iterable[Node], fleet: Fleet, policy: Policy) -> None:
+        found = {node.name: free_capacity(node, fleet, policy) for node in nodes}
+        self.names: tuple[str, ...] = tuple(sorted(found))
+        self.place = {name: n for n, name in enumerate(self.names)}
+        self._policy = policy
+        each = [found[name] for name in self.names]
+        self.memory = np.array([capacity.memory for capacity in each], dtype=np.int64)
+        self.vcpus = np.array([capacity.vcpus for capacity in each], dtype=np.float64)
+        self.arriving = np.zeros(len(each), dtype=np.int64)
+        self.arriving_seconds = np.zeros(len(each), dtype=np.float64)
+        self.members: dict[str, dict[int, int]] = {}
+        """anti-affinity group → place → how many of it are there"""
+        for name in self.names:
+            for vm in fleet.vms_on(name):
+                if vm.anti_affinity_group:
+                    at = self.members.setdefault(vm.anti_affinity_group, {})
+                    at[self.place[name]] = at.get(self.place[name], 0) + 1
+
+    def copy(self) -> Capacities:
+        other = object.__new__(Capacities)
+        other.names, other.place, other._policy = self.names, self.place, self._policy
+        other.memory, other.vcpus = self.memory.copy(), self.vcpus.copy()
+        other.arriving, other.arriving_seconds = self.arriving.copy(), self.arriving_seconds.copy()
+        other.members = {group: dict(at) for group, at in self.members.items()}
+        return other
+
+    def places(self, names: Sequence[str]) -> Places:
+        return np.array([self.place[name] for name in names], dtype=np.intp)
+
+    def that_take(self, vm: Vm, among: Places) -> Places:
+        """Those of `among` that have room for it and nothing of its group, in their order."""
+        # A node that is over already takes nothing, not even what holds no room: the guard refuses it as a target.
+        memory, vcpus = self._room_of(vm)
+        fits = (self.memory[among] >= memory) & (self.vcpus[among] >= vcpus)
+        taken = self.members.get(vm.anti_affinity_group or "")
+        if taken:
+            fits &= ~np.isin(among, [place for place, count in taken.items() if count > 0])
+        return among[fits]
+
+    def takes(self, vm: Vm, target: str) -> bool:
+        return len(self.that_take(vm, np.array([self.place[target]], dtype=np.intp))) > 0
+
+    def take(self, vm: Vm, target: str, seconds: float) -> None:
+        at = self.place[target]
+        memory, vcpus = self._room_of(vm)
+        self.memory[at] -= memory
+        self.vcpus[at] -= vcpus
+        self.arriving[at] += 1
+        self.arriving_seconds[at] += seconds
+        if vm.anti_affinity_group:
+            there = self.members.setdefault(vm.anti_affinity_group, {})
+            there[at] = there.get(at, 0) + 1
+
+    def release(self, vm: Vm, node: str) -> None:
+        """It left; nothing happens for a node that is no target."""
+        at = self.place.get(node)
+        if at is None:
+            return
+        memory, vcpus = self._room_of(vm)
+        self.memory[at] += memory
+        self.vcpus[at] += vcpus
+        if vm.anti_affinity_group:
+            self.members[vm.anti_affinity_group][at] -= 1
+
+    def after(self, moves: Iterable[Move]) -> Capacities:
+        """What is left when all these moves are done."""
+        left = self.copy()
+        for move in moves:
+            left.release(move.vm, move.source)
+            if move.target is not None and move.target in left.place:
+                left.take(move.vm, move.target, 0.0)
+        return left
+
+    def _room_of(self, vm: Vm) -> tuple[int, float]:
+        return (vm.memory_bytes, vm.vcpus) if holds_room(vm, self._policy) else (0, 0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from agent.plan.assignment import EQUAL_LOSS, PricedOption, total_loss
-from agent.plan.capacity import Capacity
-from agent.plan.options import Option
+from agent.plan.assignment import EQUAL_LOSS, Choices, Chosen, PricedClass, PricedOption, Targets, total_loss
+from agent.plan.options import Option, TargetClass
 from models.fleet import Vm
 from models.placement import holds_room
 from models.policy import Policy
@@ -19,64 +18,61 @@ KIBIBYTE = 1 << 10
 """the solver's unit of memory; libvirt's own"""
 
 
-def shortlist(
-    vm: Vm, choices: Sequence[PricedOption], hint: Option | None, capacities: Mapping[str, Capacity], policy: Policy
-) -> list[PricedOption]:
+def shortlist(vm: Vm, choices: Sequence[PricedClass], hint: PricedOption, targets: Targets) -> list[PricedOption]:
     """The choices CP-SAT is given: all that need no target, greedy's, and the roomiest targets that could take it alone."""
-    free: list[PricedOption] = []
-    placed: list[tuple[tuple[int, int, str], PricedOption]] = []
+    kept: list[PricedOption] = []
+    preference, room = targets.preference(vm.node), targets.capacities
+    wanted = SHORTLIST
+    by_loss: dict[int, list[tuple[PricedClass, TargetClass]]] = {}
     for choice in choices:
-        target = choice.option.target if choice.option else None
-        if target is None:
-            free.append(choice)
-        elif capacities[target].takes(vm, policy):
-            placed.append(((choice.loss // EQUAL_LOSS, -capacities[target].memory, target), choice))
-    placed.sort(key=lambda pair: pair[0])
-    kept = [choice for _, choice in placed[:SHORTLIST]]
-    if hint is not None and all(choice.option != hint for choice in free + kept):
-        kept += [choice for _, choice in placed if choice.option == hint]
-    return free + kept
+        if choice.option is None or choice.option.targets is None:
+            kept.append(choice.at(None, 0))
+        else:
+            by_loss.setdefault(choice.loss // EQUAL_LOSS, []).append((choice, choice.option.targets))
+    for _, equal in sorted(by_loss.items()):
+        if wanted <= 0:
+            break
+        found = [(choice, place) for choice, each in equal for place in room.that_take(vm, targets.of(each)).tolist()]
+        found.sort(key=lambda pair: (-int(room.memory[pair[1]]), pair[1]))
+        kept += [choice.at(room.names[place], int(preference[place])) for choice, place in found[:wanted]]
+        wanted -= len(found)
+    return kept if any(choice.option == hint.option for choice in kept) else [*kept, hint]
 
 
-def improve(
-    choices: Mapping[str, Sequence[PricedOption]],
-    vms: Sequence[Vm],
-    capacities: Mapping[str, Capacity],
-    hint: Mapping[str, Option | None],
-    policy: Policy,
-) -> dict[str, Option | None]:
+def improve(choices: Choices, vms: Sequence[Vm], targets: Targets, hint: Chosen, policy: Policy) -> Chosen:
     """CP-SAT's answer, never worse than `hint`; `hint` itself when the solver gives none in its time."""
     from ortools.sat.python import cp_model  # half a second to import: only when a plan needs it
 
     model = cp_model.CpModel()
-    used: dict[str, list[tuple[Vm, cp_model.IntVar, Option]]] = {name: [] for name in capacities}
+    used: dict[str, list[tuple[Vm, cp_model.IntVar, Option]]] = {}
     variables: dict[str, list[tuple[PricedOption, cp_model.IntVar]]] = {}
     costs: list[cp_model.LinearExpr] = []
     for vm in vms:
         mine: list[tuple[PricedOption, cp_model.IntVar]] = []
-        for index, choice in enumerate(shortlist(vm, choices[vm.uuid], hint[vm.uuid], capacities, policy)):
+        for index, choice in enumerate(shortlist(vm, choices[vm.uuid], hint[vm.uuid], targets)):
             variable = model.new_bool_var(f"{vm.uuid}/{index}")
             mine.append((choice, variable))
             costs.append((choice.loss + choice.tie_break) * variable)
-            model.add_hint(variable, choice.option == hint[vm.uuid])
+            model.add_hint(variable, choice.option == hint[vm.uuid].option)
             if choice.option is not None and choice.option.target is not None:
-                used[choice.option.target].append((vm, variable, choice.option))
+                used.setdefault(choice.option.target, []).append((vm, variable, choice.option))
         model.add_exactly_one(variable for _, variable in mine)
         variables[vm.uuid] = mine
     longest = model.new_int_var(0, 10_000_000, "longest queue of arrivals, seconds")
-    for name, arrivals in used.items():
-        if not arrivals:
-            continue
-        capacity = capacities[name]
+    room = targets.capacities
+    for name, arrivals in sorted(used.items()):
+        place = room.place[name]
         holding = [(vm, variable) for vm, variable, _ in arrivals if holds_room(vm, policy)]
-        model.add(sum(-(-vm.memory_bytes // KIBIBYTE) * v for vm, v in holding) <= max(0, capacity.memory // KIBIBYTE))
-        model.add(sum(vm.vcpus * v for vm, v in holding) <= max(0, int(capacity.vcpus)))
+        model.add(
+            sum(-(-vm.memory_bytes // KIBIBYTE) * v for vm, v in holding) <= max(0, int(room.memory[place]) // KIBIBYTE)
+        )
+        model.add(sum(vm.vcpus * v for vm, v in holding) <= max(0, int(room.vcpus[place])))
         groups: dict[str, list[cp_model.IntVar]] = {}
         for vm, variable, _ in arrivals:
             if vm.anti_affinity_group:
                 groups.setdefault(vm.anti_affinity_group, []).append(variable)
         for group, members in groups.items():
-            if group in capacity.groups:
+            if room.members.get(group, {}).get(place, 0) > 0:
                 model.add(sum(members) == 0)
             else:
                 model.add_at_most_one(members)
@@ -90,8 +86,8 @@ def improve(
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return dict(hint)
-    better: dict[str, Option | None] = {
-        uuid: next(choice.option for choice, variable in mine if solver.boolean_value(variable))
+    better: Chosen = {
+        uuid: next(choice for choice, variable in mine if solver.boolean_value(variable))
         for uuid, mine in variables.items()
     }
-    return better if total_loss(choices, better) <= total_loss(choices, hint) else dict(hint)
+    return better if total_loss(better) <= total_loss(hint) else dict(hint)

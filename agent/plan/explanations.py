@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.plan.capacity import free_capacity
+from agent.plan.capacity import Capacities
+from agent.plan.no_room import describe_no_room
 from agent.plan.options import Options
 from models.fleet import NodeState, VmState
-from models.placement import holds_room
 from models.plan import ActionKind
 from models.risk_level import RiskLevel
 from models.schedule import Move, Timing
 from models.situation import Situation
-from models.text import bytes_in_words, counted, seconds_in_words
+from models.text import bytes_in_words, seconds_in_words
 
-GIBIBYTE = 1 << 30
 TOO_LATE_SHARE = 0.5
 """a move says so when by its end this share of the node's risk within the horizon has passed"""
 
@@ -70,39 +69,20 @@ def describe_move(reason: MoveReason, options: Options | None) -> str:
     return "; ".join(parts)
 
 
-def describe_stay(options: Options, moves: Sequence[Move], situation: Situation) -> str:
-    """Why a vm is left where it is, though others make the `moves`."""
-    if options.blocker is not None and not options.moves:
+def describe_stay(options: Options, left: Capacities, situation: Situation) -> str:
+    """Why a vm is left where it is, when `left` is what the targets still take after every move of the plan."""
+    if options.blocker is not None and not options.by_class:
         return options.blocker
-    vm, fleet, policy = options.vm, situation.fleet, situation.policy
-    placed = [option for option in options.moves if option.target is not None]
-    alone = min(option.seconds for option in options.moves)
+    vm, policy = options.vm, situation.policy
+    placed = [option for option in options.by_class if option.targets is not None]
+    alone = min(option.seconds for option in options.by_class)
     p = situation.failure_probability(vm.node, alone)
     within_horizon = situation.failure_probability(vm.node, situation.horizon_seconds)
     if not placed or (placed[0].kind is ActionKind.COLD_MIGRATE and _too_late(p, within_horizon)):
         needs = seconds_in_words(alone)
         return f"can't be made safe in time: needs {needs} with the guest stopped, P(fails before) {p:.2f}"
-    capacities = {
-        option.target: free_capacity(fleet.node_by_name[option.target], fleet, policy)
-        for option in placed
-        if option.target
-    }
-    for move in moves:
-        if move.target in capacities:
-            capacities[move.target].take(move.vm, 0.0, policy)
-    best = max(each.memory for each in capacities.values())
-    if holds_room(vm, policy) and best < vm.memory_bytes:
-        return (
-            f"no room: it needs {vm.memory_bytes / GIBIBYTE:.1f} GiB, "
-            f"{counted(len(capacities), 'node')} that may take it, at most {max(0, best) / GIBIBYTE:.1f} GiB left there"
-        )
-    if vm.anti_affinity_group and all(vm.anti_affinity_group in each.groups for each in capacities.values()):
-        return f"every node that may take it already has a vm of its anti-affinity group {vm.anti_affinity_group!r}"
-    if holds_room(vm, policy) and max(each.vcpus for each in capacities.values()) < vm.vcpus:
-        return f"no room: {counted(len(capacities), 'node')} that may take it, none with {vm.vcpus} vcpus left"
-    return (
-        f"no room: {counted(len(capacities), 'node')} that may take it, none fits its memory, vcpus and group together"
-    )
+    names = sorted({name for option in placed if option.targets for name in option.targets.names})
+    return describe_no_room(vm, names, left, policy)
 
 
 def _too_late(before_done: float, within_horizon: float) -> bool:

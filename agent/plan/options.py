@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from models.fleet import Node, NodeState, Priority, Vm, VmState
@@ -30,16 +30,63 @@ class Option:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class TargetClass:
+    """Targets that no move can tell apart but by their room: same CPU model, link and disks.
+
+    Every vm is priced once a class: a fleet of 10,000 nodes has a few classes, and 380 vms then have thousands of options
+    rather than millions.
+    """
+
+    sample: Node
+    """any of them"""
+    names: tuple[str, ...]
+    """ascending"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassOption:
+    """One thing that could be done with one vm, whichever target of the class takes it."""
+
+    kind: ActionKind
+    targets: TargetClass | None
+    """None: into an archive"""
+    seconds: float
+    """when nothing else moves at the same time"""
+
+    def to(self, target: str | None) -> Option:
+        return Option(self.kind, target, self.seconds)
+
+    @property
+    def each(self) -> Iterator[Option]:
+        """An option a target."""
+        return (self.to(name) for name in ((None,) if self.targets is None else self.targets.names))
+
+
 @dataclass(frozen=True)
 class Options:
     """Everything that could be done with one vm."""
 
     vm: Vm
-    moves: tuple[Option, ...]
+    by_class: tuple[ClassOption, ...]
     """best kind first: what policy prefers when there is time and room for any"""
     blocker: str | None
-    """why it must stay when `moves` is empty, and otherwise why a kind that looks obvious is not among them; None: it can
+    """why it must stay when there is no option, and otherwise why a kind that looks obvious is not among them; None: it can
     move live"""
+
+    @property
+    def moves(self) -> tuple[Option, ...]:
+        """Every option with every target, best kind first. As many as there are targets: for small fleets."""
+        return tuple(option for choice in self.by_class for option in choice.each)
+
+
+def target_classes(targets: Iterable[Node]) -> tuple[TargetClass, ...]:
+    """The targets, those together that no move can tell apart; in the order of the first of each."""
+    grouped: dict[tuple[str, float, float], list[Node]] = {}
+    for node in targets:
+        key = (node.cpu_model, node.migration_bytes_per_second, node.archive_bytes_per_second)
+        grouped.setdefault(key, []).append(node)
+    return tuple(TargetClass(sample=some[0], names=tuple(sorted(n.name for n in some))) for some in grouped.values())
 
 
 def possible_targets(situation: Situation, evacuating: Iterable[str]) -> tuple[Node, ...]:
@@ -54,13 +101,16 @@ def possible_targets(situation: Situation, evacuating: Iterable[str]) -> tuple[N
     )
 
 
-def _live_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy) -> tuple[list[Option], str]:
-    """Every target it can move live to, and why there is none when there is none."""
-    options: list[Option] = []
+def _live_options(
+    vm: Vm, source: Node, classes: Iterable[TargetClass], policy: Policy
+) -> tuple[list[ClassOption], str]:
+    """Every class of targets it can move live to, and why there is none when there is none."""
+    options: list[ClassOption] = []
     blocker = "no node may take it"
     estimates: dict[float, LiveEstimate] = {}
     limit = policy.migration.timeout.total_seconds()
-    for target in targets:
+    for targets in classes:
+        target = targets.sample
         if not cpu_accepts(source, target, policy):
             blocker = f"no sound node has its CPU model {source.cpu_model}" if not options else blocker
             continue
@@ -74,23 +124,37 @@ def _live_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy)
         elif estimate.seconds > limit:
             blocker = f"moving live takes {seconds_in_words(estimate.seconds)}, policy allows {seconds_in_words(limit)}"
         else:
-            options.append(Option(ActionKind.LIVE_MIGRATE, target.name, estimate.seconds))
+            options.append(ClassOption(kind=ActionKind.LIVE_MIGRATE, targets=targets, seconds=estimate.seconds))
     return options, blocker
 
 
-def _cold_options(vm: Vm, source: Node, targets: Iterable[Node], policy: Policy) -> list[Option]:
+def live_options(vm: Vm, source: Node, classes: Iterable[TargetClass], policy: Policy) -> list[ClassOption]:
+    """Every class of targets a vm can move live to, within policy; empty when it can't move live at all."""
+    if source.state is NodeState.OFFLINE or is_protected(vm, policy) or vm.state is VmState.SHUTOFF or live_blocker(vm):
+        return []
+    return _live_options(vm, source, classes, policy)[0]
+
+
+def _cold_options(vm: Vm, source: Node, classes: Iterable[TargetClass], policy: Policy) -> list[ClassOption]:
     return [
-        Option(
-            ActionKind.COLD_MIGRATE,
-            target.name,
-            cold_migration_seconds(vm, source, target, stream_bandwidth(source, target, 1, 1, policy), policy),
+        ClassOption(
+            kind=ActionKind.COLD_MIGRATE,
+            targets=targets,
+            seconds=cold_migration_seconds(
+                vm, source, targets.sample, stream_bandwidth(source, targets.sample, 1, 1, policy), policy
+            ),
         )
-        for target in targets
-        if policy.cold_migrate.other_cpu_model or cpu_accepts(source, target, policy)
+        for targets in classes
+        if policy.cold_migrate.other_cpu_model or cpu_accepts(source, targets.sample, policy)
     ]
 
 
 def options_of(vm: Vm, source: Node, targets: tuple[Node, ...], policy: Policy) -> Options:
+    """`options_by_class`, for who asks about one vm only."""
+    return options_by_class(vm, source, target_classes(targets), policy)
+
+
+def options_by_class(vm: Vm, source: Node, classes: Sequence[TargetClass], policy: Policy) -> Options:
     """What may be done with one vm of an evacuating node, targets' room left aside.
 
     The order is the policy's preference: low priority with consent is archived; what runs moves live; what is stopped, or
@@ -100,22 +164,23 @@ def options_of(vm: Vm, source: Node, targets: tuple[Node, ...], policy: Policy) 
         return Options(vm, (), f"{source.name} does not answer: unreachable is not stopped, look at the node first")
     if is_protected(vm, policy):
         return Options(vm, (), "it is protected by policy")
-    moves: list[Option] = []
+    moves: list[ClassOption] = []
     no_archive = archive_blocker(vm, policy)
     if not no_archive:
-        moves.append(Option(ActionKind.COLD_ARCHIVE, None, archive_seconds(vm, source, 1, policy)))
+        seconds = archive_seconds(vm, source, 1, policy)
+        moves.append(ClassOption(kind=ActionKind.COLD_ARCHIVE, targets=None, seconds=seconds))
     blocker: str | None = None
-    live: list[Option] = []
+    live: list[ClassOption] = []
     if vm.state is not VmState.SHUTOFF:
         no_live = live_blocker(vm)
         if no_live is None:
-            live, blocker = _live_options(vm, source, targets, policy)
+            live, blocker = _live_options(vm, source, classes, policy)
             moves += live
         else:
             blocker = no_live
     if not live:
         no_cold = cold_blocker(vm, policy)
-        cold = [] if no_cold else _cold_options(vm, source, targets, policy)
+        cold = [] if no_cold else _cold_options(vm, source, classes, policy)
         moves += cold
         if no_cold:
             blocker = f"{blocker}, and {no_cold}" if blocker else no_cold

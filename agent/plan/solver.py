@@ -14,11 +14,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.plan.assignment import greedy, lower_bound, price_options, total_loss
-from agent.plan.capacity import free_capacity
+from agent.plan.assignment import Chosen, Targets, greedy, lower_bound, price_options, total_loss
+from agent.plan.capacity import Capacities, free_capacity
 from agent.plan.cp_sat import improve
 from agent.plan.explanations import MoveReason, describe_move, describe_stay, notes
-from agent.plan.options import Option, Options, options_of, possible_targets
+from agent.plan.options import Options, options_by_class, possible_targets, target_classes
 from agent.plan.waves import best_waves, order, schedule
 from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.policy import Policy
@@ -62,16 +62,18 @@ def plan(
     out and keeps the greedy answer. Raises ValueError for a node that is not in the fleet, and for two risks of one node.
     """
     leaving = _leaving(situation, [*evacuating, *asked])
-    targets = possible_targets(situation, leaving)
+    targets = Targets(target_classes(possible_targets(situation, leaving)), situation)
     fleet = situation.fleet
     options = {
-        vm.uuid: options_of(vm, fleet.node_by_name[name], targets, situation.policy)
+        vm.uuid: options_by_class(vm, fleet.node_by_name[name], targets.classes, situation.policy)
         for name in leaving
         for vm in fleet.vms_on(name)
     }
     decisions = [
-        PlanDecision(uuid, option.kind, option.target) if option else PlanDecision(uuid, ActionKind.STAY)
-        for uuid, option in _choose(options, situation, leaving, optimise=optimise).items()
+        PlanDecision(uuid, choice.option.kind, choice.option.target)
+        if choice.option
+        else PlanDecision(uuid, ActionKind.STAY)
+        for uuid, choice in _choose(options, targets, situation, leaving, optimise=optimise).items()
     ]
     draft = _Draft(
         situation=situation,
@@ -79,6 +81,7 @@ def plan(
         asked=tuple(dict.fromkeys(asked)),
         planned_by=PlannedBy(planner="solver", fallback_reason=fallback_reason),
         options=options,
+        room=targets.capacities,
     )
     return draft.finish(decisions)
 
@@ -130,21 +133,17 @@ def _leaving(situation: Situation, named: Collection[str]) -> tuple[str, ...]:
 
 
 def _choose(
-    options: Mapping[str, Options], situation: Situation, leaving: Sequence[str], *, optimise: bool
-) -> dict[str, Option | None]:
-    """The option each vm gets, by uuid; None: it stays."""
+    options: Mapping[str, Options], targets: Targets, situation: Situation, leaving: Sequence[str], *, optimise: bool
+) -> Chosen:
+    """The option each vm gets, by uuid."""
     fleet, policy = situation.fleet, situation.policy
     waiting = _waiting(options, situation, leaving)
     vms = [options[vm.uuid].vm for name in leaving for vm in fleet.vms_on(name)]
     choices = {vm.uuid: price_options(options[vm.uuid], situation, waiting=waiting.get(vm.uuid, 0.0)) for vm in vms}
-    names = {choice.option.target for mine in choices.values() for choice in mine if choice.option}
-    capacities = {
-        name: free_capacity(fleet.node_by_name[name], fleet, policy) for name in sorted(n for n in names if n)
-    }
-    first = greedy(choices, vms, capacities, policy)
-    if not optimise or total_loss(choices, first) <= lower_bound(choices):
+    first = greedy(choices, vms, targets, policy)
+    if not optimise or total_loss(first) <= lower_bound(choices):
         return first
-    return improve(choices, vms, capacities, first, policy)
+    return improve(choices, vms, targets, first, policy)
 
 
 def _waiting(options: Mapping[str, Options], situation: Situation, leaving: Sequence[str]) -> dict[str, float]:
@@ -155,9 +154,10 @@ def _waiting(options: Mapping[str, Options], situation: Situation, leaving: Sequ
         nominal: list[Move] = []
         seconds: dict[str, float] = {}
         for vm in fleet.vms_on(name):
-            if moves := options[vm.uuid].moves:
-                nominal.append(Move(vm=vm, kind=moves[0].kind, source=name, target=moves[0].target))
-                seconds[vm.uuid] = moves[0].seconds
+            if first := next(iter(options[vm.uuid].by_class), None):
+                target = first.targets.names[0] if first.targets else None
+                nominal.append(Move(vm=vm, kind=first.kind, source=name, target=target))
+                seconds[vm.uuid] = first.seconds
         passed = 0.0
         for move in order(nominal, fleet, situation.policy, {}):
             waiting[move.vm.uuid] = passed
@@ -175,6 +175,8 @@ class _Draft:
     planned_by: PlannedBy
     options: Mapping[str, Options]
     """by vm uuid; empty for decisions made elsewhere"""
+    room: Capacities | None = None
+    """what the targets take before anything moves; None for decisions made elsewhere"""
 
     def finish(self, decisions: Sequence[PlanDecision]) -> Plan:
         """Order, waves, estimates, reasons and losses."""
@@ -255,12 +257,14 @@ class _Draft:
     def _stays(self, decisions: Sequence[PlanDecision], moves: Sequence[Move], *, wave: int) -> list[Action]:
         situation = self.situation
         fleet, policy = situation.fleet, situation.policy
-        arriving = [move for move in moves if move.target]
+        left = self.room.after(moves) if self.room is not None else None
         actions: list[Action] = []
         for decision in sorted(decisions, key=lambda d: (-policy.weights.of(fleet.vm_by_uuid[d.vm].priority), d.vm)):
             vm = fleet.vm_by_uuid[decision.vm]
             options = self.options.get(vm.uuid)
-            why = decision.reason or (describe_stay(options, arriving, situation) if options else "no reason was given")
+            why = decision.reason or (
+                describe_stay(options, left, situation) if options and left is not None else "no reason was given"
+            )
             risk = situation.failure_probability(vm.node, situation.horizon_seconds)
             actions.append(
                 Action(

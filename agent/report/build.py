@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from agent.report import sentences
 from agent.report.decision import decision
-from agent.report.outcomes import node_row, vm_row
+from agent.report.outcomes import node_row, used_by_plan, vm_row
 from agent.report.report import (
     SAFE_FATES,
     Fate,
@@ -24,13 +24,15 @@ from agent.report.report import (
 from agent.report.timeline import longest_blackout, moments, risk_lines, seconds_to_safety
 from models.base import format_duration
 from models.evacuation import AttemptOutcome, Evacuation
-from models.fleet import Fleet
-from models.plan import ActionKind, Plan, Verdict
+from models.fleet import Fleet, Vm
+from models.plan import Action, ActionKind, Plan, Verdict
 from models.risk import Risk
 from models.situation import Situation
 
 MOST_NAMED_UNKNOWN = 3
 """nodes that lack the same thing are told one by one up to this many"""
+MOST_VMS = 5000
+"""vms up to which a report has a row for each of the fleet"""
 
 
 def build_report(
@@ -62,6 +64,7 @@ def build_report(
     evacuating = frozenset(plan.evacuating)
     lost = frozenset(loss.node for loss in evacuation.nodes_lost) if evacuation else frozenset[str]()
     actions = {action.vm: action for action in plan.actions}
+    shown = _vms_to_tell(fleet_before, actions, evacuating | lost)
     rows = [
         vm_row(
             vm,
@@ -73,11 +76,12 @@ def build_report(
             fleet_after,
             lost,
         )
-        for vm in fleet_before.vms
+        for vm in shown
     ]
     order = {action.vm: index for index, action in enumerate(plan.actions)}
     rows.sort(key=lambda row: (not row.concerned, order.get(row.uuid, len(order)), row.name))
-    nodes = tuple(node_row(fleet_before, risk, evacuating, lost, rows, fleet_after) for risk in node_risks.values())
+    planned = used_by_plan(fleet_before, actions) if evacuation is None else None
+    nodes = tuple(node_row(fleet_before, risk, evacuating, lost, planned, fleet_after) for risk in node_risks.values())
     blackout, blackout_from = longest_blackout(rows)
     draft = Report(
         kind=ReportKind.EVACUATION if evacuation else ReportKind.DRY_RUN,
@@ -116,6 +120,15 @@ def build_report(
     return report.model_copy(
         update={"decision": decision(report), "headline": sentences.headline(report), "lead": sentences.lead(report)}
     )
+
+
+def _vms_to_tell(fleet: Fleet, actions: Mapping[str, Action], nodes: frozenset[str]) -> Sequence[Vm]:
+    """Every vm of a fleet that a person can read; of a larger one those that have an action, and their neighbours on the nodes
+    that take part."""
+    if len(fleet.vms) <= MOST_VMS:
+        return fleet.vms
+    part = nodes | {action.target for action in actions.values() if action.target}
+    return [vm for vm in fleet.vms if vm.uuid in actions or vm.node in part]
 
 
 def _totals(rows: list[VmRow]) -> Totals:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agent.report.report import (
     Fate,
     NodeRow,
@@ -128,20 +130,19 @@ def node_row(
     node_risk: NodeRisk,
     evacuating: frozenset[str],
     lost: frozenset[str],
-    rows: list[VmRow],
+    used_by_plan: Mapping[str, int] | None,
     fleet_after: Fleet | None,
 ) -> NodeRow:
+    """`used_by_plan`: node → bytes its vms use once the plan is done; None after an evacuation, when only what was seen
+    counts."""
     name, risk = node_risk.node, node_risk.risk
     node = fleet.node_by_name[name]
-    dry = all(row.fate in (Fate.PLANNED, Fate.UNTOUCHED) for row in rows) and fleet_after is None
-    after: int | None = sum(r.memory_bytes for r in rows if r.node_after == name and _holds_memory(r.state_after, r))
+    after = None if used_by_plan is None else used_by_plan.get(name, 0)
     if name in lost or (fleet_after is not None and name not in fleet_after.node_by_name):
         after = None
     elif fleet_after is not None:
         now = fleet_after.node_by_name[name]
         after = None if now.state is NodeState.OFFLINE else _used(fleet_after, name)
-    elif not dry:
-        after = None
     return NodeRow(
         name=name,
         state=node.state,
@@ -159,8 +160,17 @@ def node_row(
     )
 
 
-def _holds_memory(state_after: VmState | None, row: VmRow) -> bool:
-    return (state_after or row.state_before) is not VmState.SHUTOFF
+def used_by_plan(fleet: Fleet, actions: Mapping[str, Action]) -> dict[str, int]:
+    """Node → bytes that its running and paused vms use once every action is done; `actions` by vm uuid."""
+    used: dict[str, int] = {}
+    for vm in fleet.vms:
+        if vm.state is VmState.SHUTOFF:
+            continue
+        action = actions.get(vm.uuid)
+        node = vm.node if action is None or action.kind is ActionKind.STAY else action.target
+        if node is not None:
+            used[node] = used.get(node, 0) + vm.memory_bytes
+    return used
 
 
 def _used(fleet: Fleet, node: str) -> int:

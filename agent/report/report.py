@@ -226,7 +226,7 @@ class Report(Value):
     """`probe` or `hypervisor`; empty when neither measured"""
     nodes: tuple[NodeRow, ...]
     vms: tuple[VmRow, ...]
-    """those concerned first, in the plan's order"""
+    """those concerned first, in the plan's order; of a fleet of more than 5,000 vms only those on nodes that take part"""
     risk_lines: tuple[RiskLine, ...]
     moments: tuple[Moment, ...]
     started_at: UtcTime | None
