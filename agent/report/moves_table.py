@@ -95,7 +95,7 @@ def _wide(
     table.add_column("why", min_width=_LEAST_WHY)
     for row, why, vm in zip(rows, whys, moves, strict=True):
         cells = [Text(cell, style=_style(vm, head, s)) for cell, head, s in zip(row, heads, styles, strict=True)]
-        table.add_row(*cells, Text(visible(why), style="dim"))
+        table.add_row(*cells, Text(visible(why, 400), style="dim"))
     return table
 
 
@@ -125,7 +125,7 @@ def _two_lines(
     for row, why, vm in zip(rows, whys, moves, strict=True):
         console.print(aligned(row, [_style(vm, head, style) for head, style in zip(heads, styles, strict=True)]))
         if why:
-            console.print(Padding(Text(visible(why), style="dim"), (0, 0, 0, _INDENT)))
+            console.print(Padding(Text(visible(why, 400), style="dim"), (0, 0, 0, _INDENT)))
 
 
 def _paragraphs(
@@ -144,7 +144,7 @@ def _paragraphs(
         said.append(f"  took {took}, silent {silent}" if not dry else f"  takes {took}, silent {silent}")
         console.print(Padding(said, (0, 0, 0, _INDENT)))
         if why:
-            console.print(Padding(Text(visible(why), style="dim"), (0, 0, 0, _INDENT)))
+            console.print(Padding(Text(visible(why, 400), style="dim"), (0, 0, 0, _INDENT)))
 
 
 def _took(seconds: float | None, expected: float | None) -> str:
