@@ -9,6 +9,7 @@ from models.base import format_duration
 from models.errors import ApprovalMissing, PlanRefused
 from models.fleet import Fleet
 from models.plan import Approval, Plan, Verdict
+from models.policy import Policy
 from tools.ports.approval import Approver
 
 
@@ -16,13 +17,7 @@ def approve(
     plan: Plan, verdict: Verdict, approver: Approver, *, now: datetime, expires_after: timedelta
 ) -> ApprovalRecord:
     """Get agreement to a plan. Raises PlanRefused when the guard said no, ApprovalMissing when nobody agreed."""
-    if not verdict.passed or verdict.plan_sha256 != plan.digest():
-        failures = (
-            "; ".join(f"{result.rule}: {result.why}" for result in verdict.failures) or "the verdict is on another plan"
-        )
-        raise PlanRefused(
-            f"the plan for {', '.join(plan.evacuating) or 'no node'} is refused: {failures}", hint="nothing was changed"
-        )
+    require_passed(plan, verdict)
     by = "policy"
     if verdict.approval is Approval.HUMAN:
         answer = approver.ask(
@@ -35,6 +30,26 @@ def approve(
             )
         by = answer.by
     return ApprovalRecord(plan_sha256=plan.digest(), by=by, at=now, expires_at=now + expires_after)
+
+
+def require_passed(plan: Plan, verdict: Verdict) -> None:
+    """Raises PlanRefused when the guard said no, or said something of another plan."""
+    if not verdict.passed or verdict.plan_sha256 != plan.digest():
+        failures = (
+            "; ".join(f"{result.rule}: {result.why}" for result in verdict.failures) or "the verdict is on another plan"
+        )
+        raise PlanRefused(
+            f"the plan for {', '.join(plan.evacuating) or 'no node'} is refused: {failures}", hint="nothing was changed"
+        )
+
+
+def require_own_approval(verdict: Verdict, policy: Policy) -> None:
+    """For who carries a plan out by hand: raises ApprovalMissing where policy names others who have to agree to it."""
+    if verdict.passed and verdict.approval is Approval.HUMAN and policy.approval.approvers:
+        raise ApprovalMissing(
+            f"policy names who may agree to this plan, and who asks never does: {verdict.approval_why}",
+            hint="nothing was changed; `lifeboat apply PLAN --propose` asks them",
+        )
 
 
 def bind_to_fleet(plan: Plan, verdict: Verdict, fleet: Fleet) -> tuple[Plan, Verdict]:

@@ -53,12 +53,13 @@ def read(journal: Journal, evacuation: str, now: datetime) -> Proposal:
     return as_of(_read(journal, evacuation)[0], now)
 
 
-def open_questions(journal: Journal, now: datetime) -> list[Proposal]:
-    """Those that wait for an answer or, approved, to be carried out; oldest first."""
+def open_questions(journal: Journal, now: datetime, *, due_too: bool = False) -> list[Proposal]:
+    """Those that wait for an answer or, approved, to be carried out; oldest first. `due_too`: also those whose time is over and
+    nobody has written it down."""
     asked = journal.unended(ApprovalAsked, ApprovalClosed, by=Scope.EVACUATION)
     names = dict.fromkeys(entry.evacuation for entry in asked if entry.evacuation is not None)
     proposals = (read(journal, name, now) for name in names)
-    return [each for each in proposals if each.state in LIVE]
+    return [each for each in proposals if due_too or each.state in LIVE]
 
 
 def recent_questions(journal: Journal, now: datetime, most: int) -> list[Proposal]:

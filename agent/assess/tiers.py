@@ -8,11 +8,13 @@ from datetime import datetime
 
 from models.fleet import Fleet, NodeState
 from models.policy import ColdMigratePolicy, Policy
+from models.proposals.states import EventKind
 from models.risk_level import RiskLevel
 from models.situation import Situation
 from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 from tools.ports.journal import Journal
-from tools.ports.records.evacuations import EvacuationPlanned
+from tools.ports.records.approvals import ApprovalClosed
+from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted
 from tools.ports.records.nodes import TiersChanged, TierStep
 
 
@@ -54,7 +56,10 @@ class Tiers:
                     why=one.why,
                     unknown_data=one.unknown_data,
                 )
+        void = never_answered(journal, now - policy.cooldown)
         for entry in journal.of(EvacuationPlanned, since=now - policy.cooldown):
+            if entry.evacuation in void:
+                continue
             tiers.acted(entry.record.plan.evacuating, entry.at)
         return tiers
 
@@ -89,6 +94,15 @@ class Tiers:
         """What was planned for these nodes could not begin: they do not cool down for it."""
         for node in nodes:
             self.acted_at.pop(node, None)
+
+
+def never_answered(journal: Journal, since: datetime) -> set[str]:
+    """Plans whose question was void before anybody acted on it, or that were taken up by a lifeboat that ended before it
+    began: no reason to leave their nodes alone."""
+    begun = {entry.evacuation for entry in journal.of(EvacuationStarted, since=since)}
+    void = (EventKind.SUPERSEDE, EventKind.WITHDRAW, EventKind.EXECUTE, EventKind.FAIL)
+    closed = [entry for entry in journal.of(ApprovalClosed, since=since) if entry.record.event.kind in void]
+    return {entry.evacuation for entry in closed if entry.evacuation is not None} - begun
 
 
 def record_changes(judged: Iterable[TierChange], journal: Journal, now: datetime) -> list[TierChange]:

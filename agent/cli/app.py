@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 import typer
 
 from agent.cli.apply import app as apply
+from agent.cli.approvals import app as approvals
 from agent.cli.archive import archive, audit
 from agent.cli.assess import app as assess
 from agent.cli.console import note
@@ -49,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (assess, plan, apply, run, status, requests, doctor, history, forecast):
+for group in (assess, plan, apply, run, approvals, status, requests, doctor, history, forecast):
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")

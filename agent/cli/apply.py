@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
+
+if TYPE_CHECKING:
+    from agent.service.session import Session
+    from models.plan import Plan, Verdict
+    from models.situation import Situation
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -20,6 +25,10 @@ def apply(
     approve_as: Annotated[
         str | None, typer.Option("--approve-as", metavar="NAME", help="Approve in this name instead of being asked.")
     ] = None,
+    propose: Annotated[
+        bool,
+        typer.Option("--propose", help="Put it to policy's approvers; `lifeboat run` carries it out once they agree."),
+    ] = False,
     report_file: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -27,7 +36,10 @@ def apply(
 
     A plan made by hand may name no fleet: whoever approves it approves it for the fleet as it is now. What a crash cut off
     is finished first; if that was this plan, it is not carried out again.
+
+    Where policy names approvers, whoever wants a plan that needs a human does not agree to it as well: see --propose.
     """
+    from agent.approve.approval import require_own_approval
     from agent.approve.approvers import PreapprovedBy, TerminalApprover
     from agent.cli.console import note
     from agent.cli.outcome import conclude, is_of, report_after_crash, report_of, take_over
@@ -52,6 +64,10 @@ def apply(
                 conclude(report_after_crash(evacuation, session), evacuation, report_file, as_json)
         now = session.hands.clock.now()
         situation = Situation(fleet=fleet, risks=risks, policy=session.policy, now=now)
+        verdict = judge(plan, situation)
+        if propose:
+            _propose(session, plan, verdict, situation, as_json)
+        require_own_approval(verdict, session.policy)
         approver = PreapprovedBy(approve_as) if approve_as else TerminalApprover()
         cycle = ControlLoop(
             hands=session.hands,
@@ -63,8 +79,35 @@ def apply(
             carry_out=session.durable.execute,
             look_again=settings.interval,
         )
-        result = cycle.execute_plan(plan, judge(plan, situation), situation, now)
+        result = cycle.execute_plan(plan, verdict, situation, now)
         if result.refusal is not None:
             raise result.refusal
         report = report_of(result, session)
     conclude(report, result.evacuation, report_file, as_json, verification=result.verification)
+
+
+def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situation, as_json: bool) -> NoReturn:
+    """Ask the approvers in the name of whoever is logged in here. Ends the command."""
+    from agent.approve.approval import bind_to_fleet, require_passed
+    from agent.approve.facts import facts
+    from agent.approve.identity import terminal_identity
+    from agent.cli.console import console, write_json
+    from agent.execute.evacuation import new_evacuation_id
+    from agent.service.questions import Questions, asked_line
+    from models.approvers import Occasion
+    from tools.ports.records.evacuations import EvacuationPlanned
+
+    require_passed(plan, verdict)
+    plan, verdict = bind_to_fleet(plan, verdict, situation.fleet)
+    evacuation, now = new_evacuation_id(session.hands), session.hands.clock.now()
+    session.hands.journal.append(EvacuationPlanned(plan=plan, verdict=verdict), now=now, evacuation=evacuation)
+    at = {vm.uuid: vm.node for vm in situation.fleet.vms}
+    nodes = (*plan.evacuating, *(action.source or at[action.vm] for action in plan.moves))
+    asked = Questions(hands=session.hands, policy=session.policy).ask(
+        plan, verdict, situation, evacuation, dict.fromkeys(nodes, Occasion.ASKED), requested_by=terminal_identity()
+    )
+    if as_json:
+        write_json(facts(asked, session.policy, now))
+    else:
+        console().print(asked_line(asked, session.policy), markup=False, soft_wrap=True)
+    raise SystemExit(0)

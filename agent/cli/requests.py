@@ -10,9 +10,11 @@ import typer
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from agent.settings import Settings
     from agent.state.requests import Request
-    from tools.ports.journal import Holder
+    from tools.ports.journal import Holder, Journal
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -79,20 +81,41 @@ def resume(
 
 def _record(request: Request, evacuation: str, config: Path | None) -> tuple[Settings, str, Holder | None]:
     """Write the request down; the settings, the id of the evacuation it is for, and the lifeboat that runs now, if any."""
-    import getpass
-
+    from agent.approve.identity import terminal_identity
     from agent.settings import load_settings
-    from agent.state.requests import ask
+    from agent.state.requests import Request, ask
     from tools.clock import SystemClock
     from tools.journal import open_journal, open_lease
 
     settings = load_settings(config)
     journal = open_journal(settings.state_dir)
+    by, now = terminal_identity(), SystemClock().now()
     try:
-        evacuation_id = ask(journal, request, evacuation, by=f"terminal:{getpass.getuser()}", now=SystemClock().now())
+        if request is Request.RESUME:
+            _require_approver(journal, settings, evacuation, by, now)
+        evacuation_id = ask(journal, request, evacuation, by=by, now=now)
     finally:
         journal.close()
     return settings, evacuation_id, open_lease(settings.state_dir).holder()
+
+
+def _require_approver(journal: Journal, settings: Settings, evacuation: str, by: str, now: datetime) -> None:
+    """To resume is to approve again: what people were asked about, only those who may answer resume. Raises NotAnApprover."""
+    from agent.approve.proposals import recent_questions
+    from agent.documents import read_policy
+    from agent.state.requests import unfinished
+    from models.errors import NotAnApprover
+    from models.policy import Policy
+    from models.proposals.rights import why_may_not
+
+    policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
+    going_on = [evacuation] if evacuation else unfinished(journal)
+    for proposal in recent_questions(journal, now, 100):
+        obstacle = why_may_not(by, proposal, policy.approval, now) if proposal.id in going_on else None
+        if obstacle is not None:
+            raise NotAnApprover(
+                f"{by} can't resume {proposal.id}, which is approving it again: {obstacle}", hint="nothing was changed"
+            )
 
 
 def _finish(

@@ -22,9 +22,13 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="Make one pass, then end.")] = False,
     planner: Annotated[str, typer.Option(help="solver or llm")] = "solver",
 ) -> None:
-    """Run the background agent: observe, plan and act as far as policy allows, pass after pass."""
+    """Run the background agent: observe, plan and act as far as policy allows, pass after pass.
+
+    What a person has to agree to it asks (`lifeboat approvals`), and carries out once they have.
+    """
     from agent.approve.approvers import DenyingApprover
     from agent.service.control_loop import ControlLoop
+    from agent.service.questions import Questions
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect
     from agent.settings import load_settings
@@ -39,6 +43,7 @@ def run(
             approver=DenyingApprover(),
             watcher=log_watcher(),
             carry_out=session.durable.execute,
+            questions=Questions(hands=session.hands, policy=session.policy),
             look_again=settings.interval,
         )
         serve(

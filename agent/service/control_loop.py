@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -10,21 +10,26 @@ from enum import StrEnum
 
 from agent.actions.resources import Resources
 from agent.approve.approval import approve, bind_to_fleet, require_valid_approval
+from agent.approve.proposals import read
 from agent.assess.monitor import Look
 from agent.assess.tiers import TierChange, Tiers, drain_only_policy, record_changes, unschedulable, with_unschedulable
 from agent.execute.evacuation import CarryOut, Watcher, execute, new_evacuation_id
 from agent.execute.withdrawal import WithdrawalWatch
 from agent.guard.judge import judge
 from agent.plan.solver import Planner
+from agent.service.questions import Questions, Review, asked_line
 from agent.state.requests import unfinished
 from agent.verify import verify
-from models.approval import ApprovedPlan
+from models.approval import ApprovalRecord, ApprovedPlan
+from models.approvers import Occasion
 from models.errors import Busy, LifeboatError, Refused
 from models.evacuation import Evacuation, NodeLoss, RiskSample
 from models.fleet import Fleet, NodeState
-from models.plan import Action, Plan, Verdict
+from models.plan import Action, Approval, Plan, Verdict
 from models.policy import Policy
+from models.proposals.states import Proposal, described
 from models.situation import Situation
+from models.text import moment
 from models.tier import Tier
 from models.verification import Verification
 from tools.ports.approval import Approver
@@ -44,7 +49,9 @@ class PassOutcome(StrEnum):
     IDLE = "quiet"
     """no node has to be evacuated"""
     WAITING = "waiting"
-    """a node should be evacuated, and an evacuation that is not over has to end first"""
+    """a node should be evacuated, and an evacuation that is not over has to end first, or a person has not answered yet"""
+    ASKED = "asked"
+    """people were asked whether to carry a plan out; their answer is waited for by nobody, and acted on when it is there"""
     REFUSED = "refused"
     """the guard or the approver said no; nothing was changed"""
     NOTHING_TO_MOVE = "nothing-to-move"
@@ -85,6 +92,8 @@ class ControlLoop:
     approver: Approver
     watcher: Watcher = field(default_factory=Watcher)
     carry_out: CarryOut = execute
+    questions: Questions | None = None
+    """what people have to agree to is asked there and carried out once they have; None: the approver is asked at once"""
     look_again: timedelta | None = None
     """how often to look while an evacuation runs, to withdraw what is not wanted any more; None: never"""
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
@@ -113,13 +122,32 @@ class ControlLoop:
             situation=situation,
             tier_changes=changes,
         )
-        wanted, policy = tuple(node for node, one in judged.items() if one.act is Tier.EVACUATE), self.policy
-        if not wanted:  # a drain has time: it waits until nothing urgent is left
-            wanted = tuple(node for node, one in judged.items() if one.act is Tier.DRAIN)
-            policy = drain_only_policy(self.policy)
-        if not wanted:
-            return so_far
         going_on = unfinished(self.hands.journal)
+        review = self.questions.review(fleet, judged) if self.questions is not None else Review()
+        if not going_on:
+            for proposal in review.approved:
+                result = self._carry_out_approved(proposal, situation, judged, started_at)
+                if result is not None:
+                    if result.refusal is not None:  # nothing was done: no reason to leave its nodes alone
+                        self._tiers.clear_cooldown(proposal.question.plan.evacuating)
+                    return replace(result, tier_changes=changes)
+                void = read(self.hands.journal, proposal.id, now)
+                rest = tuple(each for each in review.approved if each.id != proposal.id)
+                review = replace(review, approved=rest, void=(*review.void, void))
+        if review.void:
+            self._tiers.clear_cooldown(node for each in review.void for node in each.question.plan.evacuating)
+            judged = self._tiers.judge(situation)
+        acts = {node: one.act for node, one in judged.items() if node not in review.nodes}
+        wanted, policy = tuple(node for node, act in acts.items() if act is Tier.EVACUATE), self.policy
+        occasion = Occasion.EVACUATE
+        if not wanted:  # a drain has time: it waits until nothing urgent is left
+            wanted = tuple(node for node, act in acts.items() if act is Tier.DRAIN)
+            policy, occasion = drain_only_policy(self.policy), Occasion.DRAIN
+        if not wanted:
+            waiting = (*review.waiting, *review.approved)
+            if not waiting:
+                return so_far
+            return replace(so_far, outcome=PassOutcome.WAITING, why="; ".join(map(_waiting_line, waiting)))
         if going_on:
             why = (
                 f"{', '.join(wanted)} should be left, and evacuation {going_on[-1]} is not over: see `lifeboat status`"
@@ -130,10 +158,50 @@ class ControlLoop:
             situation = replace(situation, fleet=with_unschedulable(fleet, self._cordoned))
         plan = self.planner(situation if policy is self.policy else replace(situation, policy=policy), wanted)
         self._tiers.acted(wanted, now)
-        result = self.execute_plan(plan, judge(plan, situation), situation, started_at, tiers=self._tiers)
+        verdict = judge(plan, situation)
+        if self.questions is not None and plan.moves and verdict.passed and verdict.approval is Approval.HUMAN:
+            before = next((each for each in review.void if set(each.question.plan.evacuating) & set(wanted)), None)
+            result = self._ask(self.questions, plan, verdict, situation, so_far, occasion, before)
+            return replace(result, tier_changes=changes)
+        result = self.execute_plan(plan, verdict, situation, started_at, tiers=self._tiers)
         if isinstance(result.refusal, Busy):
             self._tiers.clear_cooldown(wanted)  # it is not this node's fault, and it may not have the time
         return replace(result, tier_changes=changes)
+
+    def _ask(
+        self,
+        questions: Questions,
+        plan: Plan,
+        verdict: Verdict,
+        situation: Situation,
+        so_far: PassResult,
+        occasion: Occasion,
+        before: Proposal | None,
+    ) -> PassResult:
+        """Ask people, and go on: the answer is acted on by a later pass."""
+        evacuation = new_evacuation_id(self.hands)
+        self._record(EvacuationPlanned(plan=plan, verdict=verdict), evacuation)
+        occasions = dict.fromkeys(plan.evacuating, occasion)
+        asked = questions.ask(plan, verdict, situation, evacuation, occasions, before=before)
+        return replace(
+            so_far, outcome=PassOutcome.ASKED, why=asked_line(asked, self.policy), plan=plan, verdict=verdict,
+            situation=situation,
+        )  # fmt: skip
+
+    def _carry_out_approved(
+        self, proposal: Proposal, situation: Situation, judged: Mapping[str, TierChange], started_at: datetime
+    ) -> PassResult | None:
+        """None: it may not be carried out any more, and the question is closed."""
+        assert self.questions is not None
+        agreed = self.questions.agreed(proposal, situation, judged)
+        if agreed is None:
+            return None
+        by_risk = Occasion.ASKED not in proposal.question.occasions.values()
+        self._cordoned = unschedulable(situation.fleet, dict(judged)) - set(agreed.plan.evacuating)
+        return self._run(
+            agreed.plan, agreed.verdict, agreed.situation, started_at, proposal.id, self._tiers if by_risk else None,
+            agreement=agreed.agreement,
+        )  # fmt: skip
 
     def execute_plan(
         self,
@@ -148,10 +216,24 @@ class ControlLoop:
 
         `tiers`: withdraw what has not begun when a node recovers that the plan leaves for its risk; None: never for that.
         """
-        fleet = situation.fleet
-        plan, verdict = bind_to_fleet(plan, verdict, fleet)
+        plan, verdict = bind_to_fleet(plan, verdict, situation.fleet)
         evacuation = new_evacuation_id(self.hands)
         self._record(EvacuationPlanned(plan=plan, verdict=verdict), evacuation)
+        return self._run(plan, verdict, situation, started_at, evacuation, tiers)
+
+    def _run(
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        situation: Situation,
+        started_at: datetime,
+        evacuation: str,
+        tiers: Tiers | None,
+        *,
+        agreement: ApprovalRecord | None = None,
+    ) -> PassResult:
+        """`agreement`: what people answered to the question of that id; None: the approver is asked now."""
+        fleet = situation.fleet
         so_far = PassResult(
             outcome=PassOutcome.NOTHING_TO_MOVE,
             why=f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be",
@@ -163,7 +245,7 @@ class ControlLoop:
         if not plan.moves:
             return so_far
         try:
-            done = self._carry_out(plan, verdict, situation, evacuation, tiers)
+            done = self._carry_out(plan, verdict, situation, evacuation, tiers, agreement)
         except Refused as error:
             self._record(EvacuationRefused(code=error.code, why=str(error)), evacuation)
             return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
@@ -190,10 +272,16 @@ class ControlLoop:
             return None
 
     def _carry_out(
-        self, plan: Plan, verdict: Verdict, situation: Situation, evacuation: str, tiers: Tiers | None
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        situation: Situation,
+        evacuation: str,
+        tiers: Tiers | None,
+        answered: ApprovalRecord | None,
     ) -> Evacuation:
         clock, fleet = self.hands.clock, situation.fleet
-        agreement = approve(
+        agreement = answered or approve(
             plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
         )
         self._record(EvacuationApproved(**dict(agreement)), evacuation)
@@ -214,7 +302,14 @@ class ControlLoop:
         require_valid_approval(agreement, plan, fleet, now=clock.now())
         with self._looking(watch) as watcher:
             approved = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
-            return self.carry_out(approved, self.hands, evacuation=evacuation, watcher=watcher)
+            if answered is None or self.questions is None:
+                return self.carry_out(approved, self.hands, evacuation=evacuation, watcher=watcher)
+            self.questions.take(evacuation)
+            try:
+                return self.carry_out(approved, self.hands, evacuation=evacuation, watcher=watcher)
+            except Refused as error:
+                self.questions.give_up(evacuation, error.message)
+                raise
 
     @contextmanager
     def _looking(self, watch: WithdrawalWatch) -> Generator[Watcher]:
@@ -232,6 +327,10 @@ class ControlLoop:
 
     def _record(self, record: Record, evacuation: str) -> None:
         self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation)
+
+
+def _waiting_line(proposal: Proposal) -> str:
+    return f"{proposal.id} is {described(proposal)}, until {moment(proposal.expires_at)}"
 
 
 def _gone_silent(before: Fleet, after: Fleet) -> tuple[NodeLoss, ...]:

@@ -22,6 +22,8 @@ from models.evacuation import Attempt, Evacuation
 log = structlog.get_logger("lifeboat")
 
 
+_ANSWER_SECONDS = 1.0
+"""how often the journal is asked whether somebody approved something"""
 _QUIET_SECONDS = 30.0
 """the figures of a copy are logged this often"""
 
@@ -115,7 +117,16 @@ def serve(
         max_instances=1,
         misfire_grace_time=None,
         next_run_time=loop.hands.clock.now(),
+        id="pass",
     )
+
+    def hurry() -> None:
+        """Somebody approved something: the next pass comes now."""
+        if not at_work.locked() and loop.questions is not None and loop.questions.has_new_answer():
+            scheduler.modify_job("pass", next_run_time=loop.hands.clock.now())
+
+    if loop.questions is not None:
+        scheduler.add_job(hurry, "interval", seconds=_ANSWER_SECONDS, coalesce=True, max_instances=1)
 
     def stop(*_: object) -> None:
         loop.watcher.cancelled.set()
@@ -140,7 +151,7 @@ class PassLog:
             was = one.before.tier if one.before else None
             log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
         this = result.outcome, result.why
-        waits = result.outcome in (PassOutcome.WAITING, PassOutcome.REFUSED)
+        waits = result.outcome in (PassOutcome.WAITING, PassOutcome.REFUSED, PassOutcome.ASKED)
         level = log.info if result.outcome is PassOutcome.IDLE else log.warning
         if not (waits and this == self._last):
             level("pass", outcome=result.outcome, why=result.why, risks=_worst(result))

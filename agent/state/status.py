@@ -8,7 +8,9 @@ from agent.state.requests import OperatorRequests, fold_requests
 from models.base import Value
 from models.evacuation import AttemptOutcome
 from models.plan import Action
+from models.proposals.states import EventKind
 from tools.ports.journal import Entry, Holder, Journal, Record
+from tools.ports.records.approvals import ApprovalAsked, ApprovalClosed
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended
 from tools.ports.records.evacuations import EvacuationEnded, EvacuationRefused, EvacuationStarted
 
@@ -31,8 +33,8 @@ class EvacuationStatus(Value):
     id: str
     started_at: str
     outcome: str
-    """how it ended; `running`, `paused` or `cancelling`; `cut off` when the lifeboat that ran it is gone; or `refused`
-    with nothing changed"""
+    """how it ended; `waits for approval`, or what was decided then (`rejected`, `expired`, …); `running`, `paused` or
+    `cancelling`; `cut off` when the lifeboat that ran it is gone; or `refused` with nothing changed"""
     why: str
     attempts: tuple[AttemptStatus, ...]
     actions: int = 0
@@ -82,6 +84,11 @@ def _evacuation(
                 outcome = entry.record.outcome
             case EvacuationRefused():
                 outcome, why = "refused", entry.record.why
+            case ApprovalAsked():
+                outcome = "waits for approval"
+                why = f"until it is decided or its time is over; see `lifeboat show {name}`"
+            case ApprovalClosed(event=event, state=state) if event.kind is not EventKind.EXECUTE:
+                outcome, why = str(state), f"by {event.by}: {event.why}" if event.why else f"by {event.by}"
             case AttemptIntended(action=action) if entry.attempt is not None:
                 attempts[entry.attempt] = _attempt(entry.attempt, action, "running", "", locks)
             case AttemptEnded(attempt=ended) if entry.attempt is not None:

@@ -139,3 +139,25 @@ def test_on_a_terminal_the_line_is_gone_when_the_move_is_over_and_how_it_ended_s
     assert "e-000: done: on b" in out.getvalue()
     assert "\x1b[2K" in out.getvalue().rpartition("━")[2], "the line is gone"
     assert "\x1b[?25h" in out.getvalue().rpartition("\x1b[?25l")[2], "the cursor is shown again"
+
+
+WITH_APPROVERS = "approval: {people: {tom: [terminal:tom], eve: [terminal:eve]}, approvers: [{may: [tom, eve]}]}\n"
+
+
+def test_where_policy_names_approvers_who_wants_a_plan_does_not_agree_to_it(world: World) -> None:
+    (world.directory / "policy.yaml").write_text(WITH_APPROVERS)
+    result = apply(world, BY_HAND, "--approve-as", "tom", "--policy", str(world.directory / "policy.yaml"))
+    assert isinstance(result.exception, ApprovalMissing)
+    assert "--propose" in str(result.exception)
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_a_proposed_plan_waits_for_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.approve.identity.terminal_identity", lambda: "terminal:tom")
+    (world.directory / "policy.yaml").write_text(WITH_APPROVERS)
+    result = apply(world, BY_HAND, "--propose", "--json", "--policy", str(world.directory / "policy.yaml"))
+    assert result.exit_code == 0, (result.output, result.exception)
+    asked = json.loads(result.stdout)
+    assert (asked["state"], asked["nodes"], asked["requested_by"]) == ("pending", {"a": "asked"}, "terminal:tom")
+    assert asked["may_answer"] == ["eve"]
+    assert world.fleet.running_on(world.web) == ["a"]

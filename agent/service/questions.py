@@ -1,0 +1,208 @@
+"""What the background agent asks people, and what it does with an answer: it never waits for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from agent.actions.resources import Resources
+from agent.approve.proposals import ask, note, open_questions, policy_digest, write_due
+from agent.assess.tiers import TierChange, unschedulable, with_unschedulable
+from agent.guard.judge import judge
+from agent.state.requests import unfinished
+from models.approval import ApprovalRecord
+from models.approvers import Occasion
+from models.errors import Refused
+from models.fleet import Fleet
+from models.plan import Plan, Verdict
+from models.policy import Policy
+from models.proposals.drift import plan_changes, touched_by, why_void
+from models.proposals.rights import needed, why_nobody_can, why_not_enough
+from models.proposals.states import OPEN, ApprovalState, EventKind, Proposal, Question
+from models.situation import Situation
+from models.text import counted, moment, visible
+from models.tier import Tier
+
+LIFEBOAT = "lifeboat"
+"""who asks when no person did"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """How the questions stand after one look."""
+
+    waiting: tuple[Proposal, ...] = ()
+    approved: tuple[Proposal, ...] = ()
+    void: tuple[Proposal, ...] = ()
+    """closed by this look: their nodes may be planned for anew at once"""
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        """Nodes that a question is open about."""
+        return frozenset(node for each in (*self.waiting, *self.approved) for node in each.question.occasions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreed:
+    """A plan to carry out now, as people agreed to it, on the fleet as it is."""
+
+    proposal: Proposal
+    plan: Plan
+    verdict: Verdict
+    situation: Situation
+    agreement: ApprovalRecord
+
+
+@dataclass(kw_only=True)
+class Questions:
+    """The questions of one state directory. What is remembered is in the journal."""
+
+    hands: Resources
+    policy: Policy
+    _hurried: set[str] = field(default_factory=set[str])
+
+    def ask(
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        situation: Situation,
+        evacuation: str,
+        occasions: Mapping[str, Occasion],
+        *,
+        requested_by: str = LIFEBOAT,
+        before: Proposal | None = None,
+    ) -> Proposal:
+        """Put a plan that passed the guard to people. `before`: the question whose place it takes.
+
+        `EvacuationPlanned` of the same id is in the journal already.
+        """
+        now = self.hands.clock.now()
+        risks = [risk for risk in situation.risks or () if risk.node in plan.evacuating]
+        question = Question(
+            id=evacuation,
+            plan=plan,
+            verdict=verdict,
+            touched=touched_by(plan, situation.fleet),
+            policy_sha256=policy_digest(self.policy),
+            requested_by=requested_by,
+            occasions=dict(occasions),
+            risks=tuple(risks),
+            needs=needed(plan, self.policy.approval),
+            asked_at=now,
+            time_to_live=self.policy.approval.expires_after,
+            supersedes=before.id if before is not None else "",
+            changes=_changes(before, plan) if before is not None else (),
+        )
+        return ask(self.hands.journal, question, now=now)
+
+    def review(self, fleet: Fleet, judged: Mapping[str, TierChange]) -> Review:
+        """Every open question after a look: what time brought, what is not wanted any more, what does not fit any more."""
+        journal, now = self.hands.journal, self.hands.clock.now()
+        waiting: list[Proposal] = []
+        approved: list[Proposal] = []
+        void: list[Proposal] = []
+        for each in open_questions(journal, now, due_too=True):
+            proposal = write_due(journal, each.id, now=now)
+            reason = (
+                self._why_not_wanted(proposal, fleet, judged) if proposal.state is not ApprovalState.SNOOZED else None
+            )
+            if reason is not None:
+                kind, why = reason
+                try:
+                    void.append(note(journal, each.id, kind, why=why, now=now))
+                except Refused:  # a person was faster; the next look sees it
+                    continue
+            elif proposal.state in OPEN:
+                waiting.append(proposal)
+            elif proposal.state is ApprovalState.APPROVED:
+                approved.append(proposal)
+        return Review(waiting=tuple(waiting), approved=tuple(approved), void=tuple(void))
+
+    def agreed(self, proposal: Proposal, situation: Situation, judged: Mapping[str, TierChange]) -> Agreed | None:
+        """What to carry out now; None when it may not be any more: then the question is void, and why is in the journal."""
+        fleet = _as_planned(proposal, situation.fleet, judged)
+        now_situation = replace(situation, fleet=fleet)
+        plan = proposal.question.plan.model_copy(update={"fleet_sha256": fleet.digest()})
+        verdict = judge(plan, now_situation)
+        why = why_not_enough(proposal, self.policy.approval)
+        if why is None and not verdict.passed:
+            why = "it no longer passes: " + "; ".join(f"{one.rule}: {one.why}" for one in verdict.failures)
+        if why is not None:
+            with suppress(Refused):  # time was faster: it is void either way
+                note(self.hands.journal, proposal.id, EventKind.SUPERSEDE, why=why, now=self.hands.clock.now())
+            return None
+        agreement = ApprovalRecord(
+            plan_sha256=plan.digest(),
+            by=proposal.approved_by,
+            at=max(one.at for one in proposal.agreements),
+            expires_at=proposal.expires_at,
+        )
+        return Agreed(proposal=proposal, plan=plan, verdict=verdict, situation=now_situation, agreement=agreement)
+
+    def take(self, evacuation: str) -> None:
+        """From here on it is carried out, once. Raises AlreadyDecided when it may not be any more."""
+        note(self.hands.journal, evacuation, EventKind.EXECUTE, why="", now=self.hands.clock.now())
+
+    def give_up(self, evacuation: str, why: str) -> None:
+        """It was taken, and could not begin."""
+        note(
+            self.hands.journal,
+            evacuation,
+            EventKind.FAIL,
+            why=f"nothing was changed: {why}",
+            now=self.hands.clock.now(),
+        )
+
+    def has_new_answer(self) -> bool:
+        """Whether something was approved that no pass was made for yet, and nothing else is going on. Cheap."""
+        journal = self.hands.journal
+        approved = {
+            each.id for each in open_questions(journal, self.hands.clock.now()) if each.state is ApprovalState.APPROVED
+        }
+        new = approved - self._hurried
+        if not new or unfinished(journal):
+            return False
+        self._hurried = approved
+        return True
+
+    def _why_not_wanted(
+        self, proposal: Proposal, fleet: Fleet, judged: Mapping[str, TierChange]
+    ) -> tuple[EventKind, str] | None:
+        question = proposal.question
+        for node, occasion in question.occasions.items():
+            one = judged.get(node)
+            if one is None:
+                return EventKind.WITHDRAW, f"node {node} is not in the fleet any more"
+            if occasion is Occasion.ASKED:
+                continue
+            if one.now.tier is Tier.WATCH and one.warranted.known:
+                return EventKind.WITHDRAW, f"node {node} has recovered: {one.now.why}"
+            if occasion is Occasion.DRAIN and one.warranted.known and one.warranted.tier is Tier.EVACUATE:
+                return EventKind.SUPERSEDE, f"node {node} has to be evacuated now: {one.warranted.why}"
+        tolerated = self.policy.approval.tolerated_drift
+        why = why_void(question, _as_planned(proposal, fleet, judged), policy_digest(self.policy), tolerated)
+        return (EventKind.SUPERSEDE, why) if why is not None else None
+
+
+def asked_line(proposal: Proposal, policy: Policy) -> str:
+    """One line for whoever is to answer."""
+    question = proposal.question
+    nobody = why_nobody_can(question, policy.approval)
+    nodes = ", ".join(visible(node, 60) for node in question.occasions)
+    how = f"`lifeboat show {question.id}`, then approve, reject or snooze it until {moment(proposal.expires_at)}"
+    return f"{question.id} asks whether to move {counted(len(question.plan.moves), 'vm')} off {nodes}: {nobody or how}"
+
+
+def _as_planned(proposal: Proposal, fleet: Fleet, judged: Mapping[str, TierChange]) -> Fleet:
+    """The fleet as the planner would be shown it for these nodes now."""
+    sources = set(proposal.question.plan.evacuating)
+    if not all(node.name in judged for node in fleet.nodes):
+        return fleet
+    return with_unschedulable(fleet, unschedulable(fleet, dict(judged)) - sources)
+
+
+def _changes(before: Proposal, plan: Plan) -> tuple[str, ...]:
+    why = before.last.why if before.last is not None else ""
+    lines = plan_changes(before.question.plan, plan) or ["every vm is dealt with as in the plan before"]
+    return tuple([why, *lines] if why else lines)
