@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from models.forecast.data.as_of import Index, span_name
-from models.forecast.data.dataset import DAY, FOREVER, MICROSECONDS, Floats, Ints, Telemetry
+from models.forecast.data.dataset import DAY, MICROSECONDS, Floats, Ints, Telemetry
+from models.forecast.learned.running_sums import Rows, RunningSums, running_sums
 
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class _Signal:
-    """What is worked out once per signal, for every row of the telemetry."""
-
-    held: Floats
-    first: Floats
-    rises: Ints
-    rose_at: Ints
-    changed_at: Ints
-    changes: Ints
-    first_at: Ints
-    peak: Floats
-    integral: Floats | None
-    squares: Floats | None
 
 
 class SignalFeatures:
@@ -50,13 +33,12 @@ class SignalFeatures:
         self._windows = tuple(windows)
         self._spread_too = spread
         self._index: Index | None = None
-        self._signals: list[_Signal | None] = []
+        self._signals: list[RunningSums | None] = []
         if telemetry is not None and signals:
             self._index = Index(telemetry.unit, telemetry.time, units)
             where = {name: place for place, name in enumerate(telemetry.signals)}
-            for name in signals:
-                place = where.get(name)
-                self._signals.append(None if place is None else self._prepare(telemetry, telemetry.values[:, place]))
+            sums = running_sums(telemetry, [where[name] for name in signals if name in where], spread=spread)
+            self._signals = [next(sums) if name in where else None for name in signals]
 
     @property
     def names(self) -> list[str]:
@@ -78,52 +60,6 @@ class SignalFeatures:
                 names += [f"{name}.off_mean_{w}" for w in spans]
         together = [f"signals.rising_{w}" for w in spans] + [f"signals.changes_{w}" for w in spans]
         return [*names, "signals.nonzero", "signals.missing", *together]
-
-    def _prepare(self, telemetry: Telemetry, column: Floats) -> _Signal:
-        frame = pl.DataFrame({"u": telemetry.unit, "t": telemetry.time, "v": column}).with_columns(
-            pl.col("v").fill_nan(None).forward_fill().over("u")
-        )
-        rise = (pl.col("v") > pl.col("v").shift(1).over("u")).fill_null(False)
-        change = (pl.col("v") != pl.col("v").shift(1).over("u")).fill_null(False)
-        appears = pl.col("v").is_not_null() & pl.col("v").shift(1).over("u").is_null()
-        frame = frame.with_columns(
-            rise.cast(pl.Int64).cum_sum().over("u").alias("rises"),
-            pl.when(rise).then(pl.col("t")).forward_fill().over("u").alias("rose_at"),
-            change.cast(pl.Int64).cum_sum().over("u").alias("changes"),
-            pl.when(change).then(pl.col("t")).forward_fill().over("u").alias("changed_at"),
-            pl.when(appears).then(pl.col("t")).forward_fill().over("u").alias("first_at"),
-            pl.when(appears).then(pl.col("v")).forward_fill().over("u").alias("first"),
-            pl.col("v").fill_null(-np.inf).cum_max().over("u").alias("peak"),
-        )
-        integral = squares = None
-        if self._spread_too:
-            seconds = (pl.col("t").shift(-1).over("u") - pl.col("t")) / MICROSECONDS
-            off = pl.col("v") - pl.col("first")
-            frame = frame.with_columns(
-                (off * seconds).fill_null(0.0).shift(1).fill_null(0.0).alias("area"),
-                (off * off * seconds).fill_null(0.0).shift(1).fill_null(0.0).alias("area2"),
-                (pl.col("u") != pl.col("u").shift(1)).fill_null(True).alias("new"),
-            ).with_columns(
-                pl.when("new").then(0.0).otherwise(pl.col("area")).cum_sum().over("u").alias("area"),
-                pl.when("new").then(0.0).otherwise(pl.col("area2")).cum_sum().over("u").alias("area2"),
-            )
-            integral, squares = frame["area"].to_numpy(), frame["area2"].to_numpy()
-
-        def times(name: str) -> Ints:
-            return frame[name].fill_null(-FOREVER).to_numpy()
-
-        return _Signal(
-            held=frame["v"].fill_null(np.nan).to_numpy(),
-            first=frame["first"].fill_null(np.nan).to_numpy(),
-            rises=frame["rises"].to_numpy(),
-            rose_at=times("rose_at"),
-            changed_at=times("changed_at"),
-            changes=frame["changes"].to_numpy(),
-            first_at=times("first_at"),
-            peak=frame["peak"].to_numpy(),
-            integral=integral,
-            squares=squares,
-        )
 
     def columns(self, unit: Ints, time: Ints) -> list[NDArray[np.generic]]:
         telemetry, index, windows = self._telemetry, self._index, self._windows
@@ -160,13 +96,13 @@ class SignalFeatures:
             if clock:
                 columns.append(held + clock * ((time - telemetry.time[row]) / MICROSECONDS))
                 continue
-            first = np.where(none, np.nan, signal.first[row])
+            first = np.where(none, np.nan, signal.first_value(row))
             columns += [
                 held,
                 np.where(absent, np.nan, signal.peak[row] - held),
-                _since(time, signal.rose_at[row], none),
-                _since(time, signal.changed_at[row], none),
-                _since(time, signal.first_at[row], none),
+                self._since(time, signal.rose[row], none),
+                self._since(time, signal.changed[row], none),
+                self._since(time, signal.first[row], none),
                 held - first,
                 np.where(absent, np.nan, signal.rises[row]),
             ]
@@ -189,14 +125,15 @@ class SignalFeatures:
         return [*columns, np.where(none, np.nan, nonzero), missing, *together]
 
     def _spread(
-        self, signal: _Signal, time: Ints, row: Ints, none: Bools, clipped: list[Ints], early: list[Bools]
+        self, signal: RunningSums, time: Ints, row: Ints, none: Bools, clipped: list[Ints], early: list[Bools]
     ) -> list[NDArray[np.generic]]:
         """Time-weighted mean and standard deviation over each window, and how far the last value is from that mean."""
 
         telemetry = self._telemetry
         if telemetry is None or signal.integral is None or signal.squares is None:
             raise AssertionError("spread was planned, so its sums were prepared")
-        off = signal.held[row] - signal.first[row]
+        first = signal.first_value(row)
+        off = signal.held[row] - first
         lasted = (time - telemetry.time[row]) / MICROSECONDS
         area, square = signal.integral[row] + off * lasted, signal.squares[row] + off * off * lasted
         means: list[NDArray[np.generic]] = []
@@ -205,16 +142,18 @@ class SignalFeatures:
         for k, window in enumerate(self._windows):
             at = clipped[k]
             opened = np.where(early[k], telemetry.time[at], time - window)
-            then = signal.held[at] - signal.first[at]
+            then = signal.held[at] - signal.first_value(at)
             held_for = (opened - telemetry.time[at]) / MICROSECONDS
             span = np.maximum((time - opened) / MICROSECONDS, 1.0)
             mean = (area - signal.integral[at] - then * held_for) / span
             variance = (square - signal.squares[at] - then * then * held_for) / span - mean * mean
-            means.append(np.where(none, np.nan, mean + signal.first[row]))
+            means.append(np.where(none, np.nan, mean + first))
             spreads.append(np.where(none, np.nan, np.sqrt(np.maximum(variance, 0.0))))
             offs.append(np.where(none, np.nan, off - mean))
         return means + spreads + offs
 
-
-def _since(time: Ints, then: Ints, none: Bools) -> Floats:
-    return np.where(none | (then <= -FOREVER), np.nan, (time - then) / DAY)
+    def _since(self, time: Ints, then: Rows, none: Bools) -> Floats:
+        """Days since the row `then`; NaN where there is none."""
+        if self._telemetry is None:
+            raise AssertionError("there are rows, so there is telemetry")
+        return np.where(none | (then < 0), np.nan, (time - self._telemetry.time[then]) / DAY)
