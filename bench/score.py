@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -83,6 +84,12 @@ def timed(do: Callable[[], object], runs: int) -> tuple[list[float], list[float]
     return walls, works
 
 
+def _resident() -> float:
+    """Megabytes this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def learned(nodes: int, signals: int, days: int, runs: int) -> None:
     # Fewer training pairs than usual, the usual ensemble: scoring costs by its trees and the width of the matrix.
     model: Forecast = train(
@@ -90,9 +97,9 @@ def learned(nodes: int, signals: int, days: int, runs: int) -> None:
     )  # fmt: skip
     data = fleet(nodes, signals, days)
     unit, at = np.arange(nodes), np.full(nodes, data.last_time)
-    began = time.process_time()
+    before, began = _resident(), time.process_time()
     builder = Builder(data, model.plan)
-    prepared = time.process_time() - began
+    prepared, kept = time.process_time() - began, _resident() - before
     matrix = builder.build(unit, at)
     members = model.steps[0].members
     inputs = [member.inputs(matrix) for member in members]
@@ -113,7 +120,8 @@ def learned(nodes: int, signals: int, days: int, runs: int) -> None:
         "nodes": nodes, "signals": signals, "rows_a_node": days, "features": matrix.shape[1],
         "load": round(os.getloadavg()[0], 1), "wall_and_cpu_seconds": rows,
         "least_cpu_seconds": both, "over_predict_proba": round(both / alone, 2),
-        "cpu_seconds_to_prepare_the_history": round(prepared, 2), "with_preparation": whole,
+        "cpu_seconds_to_prepare_the_history": round(prepared, 2), "megabytes_that_takes": round(kept),
+        "with_preparation": whole,
         "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }))  # fmt: skip
 
