@@ -34,7 +34,7 @@ class SignalFeatures:
         self._spread_too = spread
         self._index: Index | None = None
         self._signals: list[RunningSums | None] = []
-        if telemetry is not None and signals:
+        if telemetry is not None and telemetry.time.size and signals:
             self._index = Index(telemetry.unit, telemetry.time, units)
             where = {name: place for place, name in enumerate(telemetry.signals)}
             sums = running_sums(telemetry, [where[name] for name in signals if name in where], spread=spread)
