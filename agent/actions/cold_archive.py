@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
 from agent.actions.attempt import AttemptContext, AttemptResult
-from agent.actions.autostart import hold_autostart
+from agent.actions.libvirt_state import hold_libvirt_state
 from agent.actions.shutdown import put_back, stop
 from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, ObservedState
@@ -43,7 +43,7 @@ def cold_archive(ctx: AttemptContext) -> AttemptResult:
     ctx.record_intent(initial)
     started = clock.monotonic()
     try:
-        hold_autostart(ctx, source, initial)
+        hold_libvirt_state(ctx, source, initial)
     except LifeboatError as error:
         return put_back(ctx, source, error.message, error.code, was=initial.state)
     if initial.state is VmState.RUNNING:
@@ -58,6 +58,7 @@ def cold_archive(ctx: AttemptContext) -> AttemptResult:
             domain_xml=domain_xml,
             images=_images(ctx, source, initial),
             snapshots=snapshots,
+            checkpoints=source.checkpoints(initial.uuid) if initial.checkpoints else (),
             left_out=(*snapshot_files(snapshots, image_files(initial, shared=True)), *inventory.left_out()),
             account=inventory.account(ActionKind.COLD_ARCHIVE),
             on_progress=lambda done, total: ctx.progress(

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
 from agent.actions.attempt import AttemptContext, AttemptResult
-from agent.actions.autostart import hold_autostart
 from agent.actions.image_copy import already_there, image_sha256, put_image
+from agent.actions.libvirt_state import hold_libvirt_state
 from agent.actions.shutdown import indeterminate, put_back, stop
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError, PrecheckFailed
 from models.evacuation import AttemptOutcome, Measured, ObservedState
@@ -56,7 +56,7 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
     try:
         copied = sum(_copy(ctx, source, target, image) for image in below)
         _put_small_files(ctx, target, boot_files)  # nothing writes to them while it runs
-        hold_autostart(ctx, source, initial)
+        hold_libvirt_state(ctx, source, initial)
     except LifeboatError as error:
         return _roll_back(ctx, initial, error.message, error.code)
     stopping = clock.monotonic()

@@ -6,9 +6,9 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from agent.actions.attempt import AttemptContext, AttemptResult
-from agent.actions.autostart import hold_autostart
 from agent.actions.dirty_rate_probe import MigrationForecast, probe_and_estimate
 from agent.actions.disk_throttle import restore_limits, throttled_disks
+from agent.actions.libvirt_state import hold_libvirt_state
 from agent.actions.migrated_disks import make_images, settle_old_images
 from agent.actions.migration_monitor import (
     BACKSTOP_SECONDS,
@@ -71,7 +71,7 @@ def live_migrate(ctx: AttemptContext) -> AttemptResult:
     source.tag_attempt(initial.uuid, ctx.id)
     try:
         make_images(ctx, target, initial)
-        hold_autostart(ctx, source, initial)
+        hold_libvirt_state(ctx, source, initial)
     except LifeboatError:
         ctx.remove_created()
         ctx.clear_attempt_tag(ctx.hands.observe(action.source, initial.uuid))

@@ -10,12 +10,12 @@ from functools import partial
 
 from agent.actions.archive_actions import open_archive_actions, recover_archive_actions
 from agent.actions.attempt import AttemptContext, AttemptResult
-from agent.actions.autostart import settle_autostart
 from agent.actions.cleanup import left_behind
 from agent.actions.cleanup import sweep as remove_left_behind
 from agent.actions.cold_archive import cold_archive, recover_cold_archive
 from agent.actions.cold_migration import cold_migrate, recover_cold_migrate
 from agent.actions.disk_throttle import sweep, unrestored_limits
+from agent.actions.libvirt_state import settle_libvirt_state
 from agent.actions.live_migration import live_migrate, recover_live_migrate
 from agent.actions.progress import Progress
 from agent.actions.resources import Resources
@@ -65,7 +65,7 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Attem
         ending = _after_error(
             ctx, f"{ctx.label}: unexpected {type(error).__name__}: {error}", "unexpected", AttemptOutcome.FAILED
         )
-    ending = settle_autostart(ctx, ending)
+    ending = settle_libvirt_state(ctx, ending)
     attempt = Attempt(
         id=ctx.id,
         action=ctx.action,

@@ -106,6 +106,12 @@ def _restore(
             f"{_named(entry)} was defined on node {node} and shows {view.seen}, expected {wanted}",
             hint=f"look with `virsh domstate {uuid}` on {node}; the archive is untouched",
         )
+    checkpoints = store.checkpoints(archive_id)
+    if checkpoints:
+        try:
+            target.restore_checkpoints(uuid, checkpoints)
+        except LifeboatError as error:
+            tell(f"its checkpoints are not known on {node}, so its next backup is a full one: {error.message}")
     if store.autostart(archive_id):
         try:
             target.set_autostart(uuid, True)

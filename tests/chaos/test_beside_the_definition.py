@@ -13,6 +13,7 @@ from agent.archives.restore import restore
 from models.errors import ActionFailed, NodeUnreachable, PrecheckFailed
 from models.evacuation import AttemptOutcome
 from models.policy import SourceRelease
+from tools.domain.xml import parse_domain
 from tools.simulated.node import SimulatedNode
 
 
@@ -106,6 +107,97 @@ def test_an_archive_remembers_autostart_and_a_restore_sets_it(world: World) -> N
     world.fleet.kill_node("a")
     restore(world.hands, attempt.archive.id, "b", start=True, gone=frozenset({"a"}))
     assert world.fleet.machines["b"].domains[world.batch].autostart
+
+
+def comes_back_after_a_poweroff(world: World, vm: str) -> None:
+    """Its owner has libvirt start it again when it powers itself off."""
+    domain = world.fleet.machines["a"].domains[vm]
+    domain.xml = domain.xml.replace("<devices>", "<on_poweroff>restart</on_poweroff><devices>")
+    domain.described = parse_domain(domain.xml)
+    domain.on_poweroff = "restart"
+
+
+def on_poweroff(world: World, vm: str) -> dict[str, str]:
+    """node → what its libvirt does when the vm that runs there powers itself off."""
+    found = {node: world.fleet.node(node).observe(vm) for node in world.fleet.running_on(vm)}
+    return {node: seen.on_poweroff for node, seen in found.items() if seen is not None}
+
+
+def test_a_guest_that_libvirt_starts_again_after_a_poweroff_stays_off_while_it_is_archived(world: World) -> None:
+    comes_back_after_a_poweroff(world, world.batch)
+    attempt = world.evacuate().attempt_for(world.batch)
+    assert attempt is not None
+    assert attempt.outcome is AttemptOutcome.DONE, attempt.message
+    assert attempt.archive is not None
+    assert world.fleet.running_on(world.batch) == []
+    world.fleet.node("a").undefine(world.batch)
+    restore(world.hands, attempt.archive.id, "b", start=True)
+    assert on_poweroff(world, world.batch) == {"b": "restart"}
+
+
+@pytest.mark.parametrize("why", ["the store is full", "the guest does not stop"])
+def test_a_move_that_fails_leaves_what_a_poweroff_does_as_it_was(
+    world: World, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comes_back_after_a_poweroff(world, world.batch)
+    if why == "the guest does not stop":
+        world.fleet.guests[world.batch].stop_seconds = None
+
+    def full(**_: object) -> None:
+        raise PrecheckFailed("the store is full")
+
+    monkeypatch.setattr(world.store, "write", full)
+    assert world.outcome(world.evacuate(), world.batch) is AttemptOutcome.FAILED
+    assert on_poweroff(world, world.batch) == {"a": "restart"}
+
+
+def test_a_lifeboat_that_dies_before_the_stop_gives_back_what_a_poweroff_does(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comes_back_after_a_poweroff(world, world.batch)
+
+    class Killed(BaseException): ...
+
+    def dies(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(world.fleet.node("a"), "shut_down", dies)
+    with pytest.raises(Killed):
+        world.evacuate()
+    assert on_poweroff(world, world.batch) == {"a": "destroy"}
+    monkeypatch.undo()
+    recover_attempts(world.hands, POLICY)
+    assert on_poweroff(world, world.batch) == {"a": "restart"}
+
+
+def test_checkpoints_go_along_live_and_into_the_archive_and_back(world: World) -> None:
+    for vm in (world.web, world.batch):
+        world.fleet.machines["a"].domains[vm].checkpoints = 2
+    attempt = world.evacuate().attempt_for(world.batch)
+    web = world.fleet.running_on(world.web)[0]
+    assert web != "a"
+    assert world.fleet.machines[web].domains[world.web].checkpoints == 2
+    assert attempt is not None
+    assert attempt.archive is not None
+    world.fleet.node("a").undefine(world.batch, with_snapshots=True)
+    restore(world.hands, attempt.archive.id, "b", start=True)
+    assert world.fleet.machines["b"].domains[world.batch].checkpoints == 2
+
+
+def test_a_move_is_done_though_its_checkpoints_could_not_be_told_to_the_target(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.fleet.machines["a"].domains[world.web].checkpoints = 1
+
+    def refuses(*_: object, **__: object) -> None:
+        raise ActionFailed("libvirt: bitmap 'one' is missing")
+
+    for node in world.fleet.hypervisors().values():
+        monkeypatch.setattr(node, "restore_checkpoints", refuses)
+    attempt = world.evacuate().attempt_for(world.web)
+    assert attempt is not None
+    assert attempt.outcome is AttemptOutcome.DONE
+    assert "its next backup is a full one: libvirt: bitmap 'one' is missing" in attempt.message
 
 
 def test_an_archive_that_verifies_is_done_though_its_source_can_not_be_undefined(

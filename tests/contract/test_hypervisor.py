@@ -512,3 +512,13 @@ def test_an_archived_vm_is_restored_and_runs_on_another_node(world: World, tmp_p
             world.b.undefine(world.local_vm)
     finally:
         world.b.delete_disk(disk.path)
+
+
+def test_what_a_poweroff_does_is_set_for_the_running_guest(world: World):
+    before = world.a.observe(world.local_vm)
+    assert before is not None
+    for action in ("restart", "destroy", before.on_poweroff):
+        world.a.set_on_poweroff(world.local_vm, action)
+        seen = world.a.observe(world.local_vm)
+        assert seen is not None
+        assert seen.on_poweroff == action

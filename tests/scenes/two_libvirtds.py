@@ -197,11 +197,10 @@ class Libvirtd:
         """How often a guest was started from this image, as it says itself."""
         if format == "raw":
             return int.from_bytes(self.image(file).read_bytes()[_SECTOR : _SECTOR + 2], "little")
-        reading = ["qemu-img", "dd", "-U", "-f", format, "-O", "raw", "bs=512", "skip=1", "count=1"]
-        with tempfile.NamedTemporaryFile() as sector:
-            command = [*reading, f"if={self.image(file)}", f"of={sector.name}"]
-            subprocess.run(command, check=True, capture_output=True)
-            return int.from_bytes(Path(sector.name).read_bytes()[:2], "little")
+        with tempfile.NamedTemporaryFile() as plain:
+            command = ["qemu-img", "convert", "-q", "-U", "-f", format, "-O", "raw", self.image(file), plain.name]
+            subprocess.run(command, check=True)
+            return int.from_bytes(Path(plain.name).read_bytes()[_SECTOR : _SECTOR + 2], "little")
 
 
 class TwoLibvirtds:

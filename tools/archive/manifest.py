@@ -79,6 +79,8 @@ class Manifest(Value):
     """images below others come before them"""
     snapshots: tuple[str, ...] = ()
     """libvirt's XML of each snapshot, parents first; sealed like the definition"""
+    checkpoints: tuple[str, ...] = ()
+    """libvirt's XML of each checkpoint, parents first; sealed like the definition"""
     sealed_as: str = ""
     """what binds sealed chunks to this archive besides their image and number"""
     compression: Literal["zstd"] = "zstd"

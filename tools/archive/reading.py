@@ -52,6 +52,7 @@ class ArchiveReader:
                 pass
         self.domain_xml(archive_id)
         self.snapshots(archive_id)
+        self.checkpoints(archive_id)
         return entry_of(manifest, content)
 
     def domain_xml(self, archive_id: str) -> str:
@@ -61,6 +62,12 @@ class ArchiveReader:
     def snapshots(self, archive_id: str) -> tuple[str, ...]:
         manifest, _ = self._require(archive_id)
         return tuple(self._open(manifest, xml, f"snapshot {number}") for number, xml in enumerate(manifest.snapshots))
+
+    def checkpoints(self, archive_id: str) -> tuple[str, ...]:
+        manifest = self._require(archive_id)[0]
+        return tuple(
+            self._open(manifest, xml, f"checkpoint {number}") for number, xml in enumerate(manifest.checkpoints)
+        )
 
     def autostart(self, archive_id: str) -> bool:
         return self._require(archive_id)[0].autostart

@@ -86,6 +86,7 @@ class FsspecArchiveStore(ArchiveReader):
         images: Sequence[tuple[ImageFile, Callable[[], Iterator[bytes]]]],
         on_progress: Callable[[int, int], None],
         snapshots: Sequence[str] = (),
+        checkpoints: Sequence[str] = (),
         left_out: Sequence[str] = (),
         account: Sequence[str] = (),
     ) -> ArchiveEntry:
@@ -104,7 +105,17 @@ class FsspecArchiveStore(ArchiveReader):
             with self._files.explained(what, needed=needed):
                 begun = self._begin(directory, vm)
                 return self._write(
-                    directory, archive_id, begun, vm, domain_xml, images, on_progress, snapshots, left_out, account
+                    directory,
+                    archive_id,
+                    begun,
+                    vm,
+                    domain_xml,
+                    images,
+                    on_progress,
+                    snapshots,
+                    checkpoints,
+                    left_out,
+                    account,
                 )
         except (StoreFull, DiffersAfterReadBack):
             with suppress(Exception):  # the first error is the one to tell
@@ -147,6 +158,7 @@ class FsspecArchiveStore(ArchiveReader):
         images: Sequence[tuple[ImageFile, Callable[[], Iterator[bytes]]]],
         on_progress: Callable[[int, int], None],
         snapshots: Sequence[str],
+        checkpoints: Sequence[str],
         left_out: Sequence[str],
         account: Sequence[str],
     ) -> ArchiveEntry:
@@ -198,6 +210,9 @@ class FsspecArchiveStore(ArchiveReader):
             images=tuple(archived),
             snapshots=tuple(
                 self._seal(xml, f"{begun.sealed_as} snapshot {number}") for number, xml in enumerate(snapshots)
+            ),
+            checkpoints=tuple(
+                self._seal(xml, f"{begun.sealed_as} checkpoint {number}") for number, xml in enumerate(checkpoints)
             ),
             sealed_as=begun.sealed_as,
             encryption=Encryption(key_id=self._cipher.key_id) if self._cipher else None,

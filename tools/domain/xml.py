@@ -96,6 +96,8 @@ class Domain:
     """where an emulated TPM's state is, where the definition names a directory"""
     tpm_file: str | None
     """and where it names a file"""
+    on_poweroff: str
+    """what libvirt does when the guest powers itself off, `destroy` where it says nothing"""
     bound: tuple[str, ...]
     """what ties it to its node, so that it can't be live-migrated, in words; empty when nothing does. Where its disks lie
     is another matter"""
@@ -143,6 +145,7 @@ def parse_domain(xml: str) -> Domain:
         tpm_emulated=root.find("./devices/tpm/backend[@type='emulator']") is not None,
         tpm_directory=_tpm_source(root, "dir"),
         tpm_file=_tpm_source(root, "file"),
+        on_poweroff=(root.findtext("on_poweroff") or "").strip() or "destroy",
         bound=_bindings(root),
     )
 

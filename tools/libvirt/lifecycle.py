@@ -14,6 +14,11 @@ from tools.libvirt.connection import one_line
 from tools.libvirt.domains import DomainAccess
 from tools.libvirt.tuning import has_agent
 
+_ON_POWEROFF = {
+    "destroy": libvirt.VIR_DOMAIN_LIFECYCLE_ACTION_DESTROY,
+    "restart": libvirt.VIR_DOMAIN_LIFECYCLE_ACTION_RESTART,
+}
+
 
 class LibvirtLifecycle:
     """The part of LibvirtNode that defines, tags, starts and stops vms."""
@@ -61,6 +66,18 @@ class LibvirtLifecycle:
 
     def set_autostart(self, uuid: str, on: bool) -> None:
         self._access.change("setting the autostart of", uuid, lambda domain: domain.setAutostart(int(on)))
+
+    def set_on_poweroff(self, uuid: str, action: str) -> None:
+        chosen = _ON_POWEROFF.get(action)
+        if chosen is None:
+            raise ActionFailed(f"on_poweroff {action!r} can't be set", hint=f"one of {', '.join(_ON_POWEROFF)}")
+        self._access.change(
+            "setting on_poweroff of",
+            uuid,
+            lambda d: d.setLifecycleAction(
+                libvirt.VIR_DOMAIN_LIFECYCLE_POWEROFF, chosen, libvirt.VIR_DOMAIN_AFFECT_LIVE
+            ),
+        )
 
     def power_off(self, uuid: str) -> None:
         self._access.change("powering off", uuid, lambda d: d.destroy() if d.isActive() else 0)

@@ -142,6 +142,22 @@ def restore_snapshots(domain: libvirt.virDomain, snapshots: tuple[str, ...]) -> 
         domain.snapshotCreateXML(xml, flags)
 
 
+def read_checkpoints(domain: libvirt.virDomain) -> tuple[str, ...]:
+    """XML of each, parents first, without the definition of its time."""
+    listed = domain.listAllCheckpoints(libvirt.VIR_DOMAIN_CHECKPOINT_LIST_TOPOLOGICAL)
+    return tuple(each.getXMLDesc(libvirt.VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN) for each in listed)
+
+
+def restore_checkpoints(domain: libvirt.virDomain, checkpoints: tuple[str, ...]) -> None:
+    there = {each.getName() for each in domain.listAllCheckpoints(0)}
+    flags = libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE
+    if domain.isActive():  # QEMU can tell whether the bitmaps are there
+        flags |= libvirt.VIR_DOMAIN_CHECKPOINT_CREATE_REDEFINE_VALIDATE
+    for xml in checkpoints:
+        if ET.fromstring(xml).findtext("name") not in there:  # noqa: S314 — from libvirt, or from a signed archive
+            domain.checkpointCreateXML(xml, flags)
+
+
 def _read_tpm(connection: libvirt.virConnect, node: str, domain: Domain) -> list[StateFile]:
     what = f"TPM state of vm {domain.name}"
     if not domain.tpm_emulated:

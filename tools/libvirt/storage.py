@@ -132,5 +132,13 @@ class LibvirtStorage:
     def snapshots(self, uuid: str) -> tuple[str, ...]:
         return self._access.read("the snapshots of", uuid, state_files.read_snapshots)
 
+    def checkpoints(self, uuid: str) -> tuple[str, ...]:
+        return self._access.read("the checkpoints of", uuid, state_files.read_checkpoints)
+
+    def restore_checkpoints(self, uuid: str, checkpoints: tuple[str, ...]) -> None:
+        self._access.change(
+            "making checkpoints known of", uuid, lambda d: state_files.restore_checkpoints(d, checkpoints)
+        )
+
     def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
         self._access.change("making snapshots known of", uuid, lambda d: state_files.restore_snapshots(d, snapshots))

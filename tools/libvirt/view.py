@@ -198,6 +198,7 @@ class LibvirtView:
                     nvram=described.nvram,
                     tpm=described.tpm,
                     checkpoints=_checkpoints(domain),
+                    on_poweroff=described.on_poweroff,
                     only_read=observe_only_read(connection, described, self._shared, pools),
                 )
                 return found, described

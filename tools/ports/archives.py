@@ -99,6 +99,7 @@ class ArchiveStore(Protocol):
         images: Sequence[tuple[ImageFile, Callable[[], Iterator[bytes]]]],
         on_progress: Callable[[int, int], None],
         snapshots: Sequence[str] = (),
+        checkpoints: Sequence[str] = (),
         left_out: Sequence[str] = (),
         account: Sequence[str] = (),
     ) -> ArchiveEntry:
@@ -131,6 +132,8 @@ class ArchiveStore(Protocol):
     def domain_xml(self, archive_id: str) -> str: ...
 
     def snapshots(self, archive_id: str) -> tuple[str, ...]: ...
+
+    def checkpoints(self, archive_id: str) -> tuple[str, ...]: ...
 
     def autostart(self, archive_id: str) -> bool:
         """Whether libvirt started it by itself when its node came up."""

@@ -51,6 +51,11 @@ class Hypervisor(Platform, Compatibility, LiveMigration, Storage, Protocol):
         """Whether libvirt starts the vm by itself when the node comes up. Raises ActionFailed."""
         ...
 
+    def set_on_poweroff(self, uuid: str, action: str) -> None:
+        """What libvirt does when the running guest powers itself off, in libvirt's words: `destroy` leaves it off. Its
+        definition stays. Raises ActionFailed."""
+        ...
+
     def tag_attempt(self, uuid: str, attempt: str | None) -> None:
         """Write (or, with None, remove) the attempt's id in the domain's metadata, live and persistent."""
         ...

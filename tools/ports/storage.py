@@ -107,3 +107,12 @@ class Storage(Protocol):
     def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
         """Make snapshots known again whose data its images hold. Raises ActionFailed."""
         ...
+
+    def checkpoints(self, uuid: str) -> tuple[str, ...]:
+        """XML of each checkpoint, parents first, without the definition of its time. Raises ActionFailed."""
+        ...
+
+    def restore_checkpoints(self, uuid: str, checkpoints: tuple[str, ...]) -> None:
+        """Make checkpoints known again whose bitmaps its images hold; those it has already are left. Of a running vm it is
+        checked that the bitmaps are there. Raises ActionFailed."""
+        ...

@@ -145,6 +145,8 @@ class VmObservation:
     tpm: bool = False
     """has an emulated TPM, whose state lies outside the disks"""
     checkpoints: int = 0
+    on_poweroff: str = "destroy"
+    """what libvirt does when the running guest powers itself off: `restart` starts it again"""
     only_read: tuple[OnlyReadFile, ...] = ()
     """media and boot files, those on a server left aside"""
 

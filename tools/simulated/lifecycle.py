@@ -42,6 +42,11 @@ class SimulatedLifecycle:
         with self._access.domain(uuid) as domain:
             domain.autostart = on
 
+    def set_on_poweroff(self, uuid: str, action: str) -> None:
+        with self._access.domain(uuid) as domain:
+            self._access.require_active(uuid, domain)
+            domain.on_poweroff = action
+
     def power_off(self, uuid: str) -> None:
         with self._access.domain(uuid) as domain:
             if domain.active:
@@ -64,6 +69,7 @@ class SimulatedLifecycle:
                     f"starting vm {uuid} on node {self._name} failed: {why}", hint="look at the vm first"
                 )
             domain.state, domain.reason, domain.saved_memory = VmState.RUNNING, "", False
+            domain.on_poweroff = domain.described.on_poweroff
             self._fleet.note_running(uuid)
 
     def resume(self, uuid: str) -> None:

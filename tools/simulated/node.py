@@ -46,6 +46,7 @@ class SimulatedNode:
         self.define = lifecycle.define
         self.undefine = lifecycle.undefine
         self.set_autostart = lifecycle.set_autostart
+        self.set_on_poweroff = lifecycle.set_on_poweroff
         self.tag_attempt = lifecycle.tag_attempt
 
         # what it can take, and who it proves to be
@@ -94,6 +95,8 @@ class SimulatedNode:
         self.wipe_state_file = storage.wipe_state_file
         self.snapshots = storage.snapshots
         self.restore_snapshots = storage.restore_snapshots
+        self.checkpoints = storage.checkpoints
+        self.restore_checkpoints = storage.restore_checkpoints
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -81,6 +81,8 @@ class SimulatedDomain:
     stops_at: float | None = None
     """when a guest that was asked to stop will have stopped"""
     checkpoints: int = 0
+    on_poweroff: str = "destroy"
+    """of the running guest"""
     defined_xml: str | None = None
     """the definition for its next start, where it differs from what runs"""
 

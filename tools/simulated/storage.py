@@ -194,6 +194,17 @@ class SimulatedStorage:
                 for number in range(domain.snapshots)
             )
 
+    def checkpoints(self, uuid: str) -> tuple[str, ...]:
+        with self._access.domain(uuid) as domain:
+            return tuple(
+                f"<domaincheckpoint><name>checkpoint-{number}</name></domaincheckpoint>"
+                for number in range(domain.checkpoints)
+            )
+
+    def restore_checkpoints(self, uuid: str, checkpoints: tuple[str, ...]) -> None:
+        with self._access.domain(uuid) as domain:
+            domain.checkpoints = len(checkpoints)
+
     def restore_snapshots(self, uuid: str, snapshots: tuple[str, ...]) -> None:
         with self._access.domain(uuid) as domain:
             domain.snapshots = len(snapshots)

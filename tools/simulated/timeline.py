@@ -67,6 +67,7 @@ class Timeline:
             incoming=True,
             attempt=leaving.attempt,
             io_limits={device: dict(limits) for device, limits in leaving.io_limits.items()},
+            on_poweroff=leaving.on_poweroff,
         )
         self.migrations.append(migration)
         self._reach(migration, Phase.BEGIN)
@@ -87,7 +88,8 @@ class Timeline:
             for domain in machine.domains.values():
                 if domain.stops_at is not None and domain.stops_at <= now:
                     domain.stops_at = None
-                    if machine.powered and domain.state is VmState.RUNNING:
+                    stops = machine.powered and domain.state is VmState.RUNNING
+                    if stops and domain.on_poweroff == "destroy":
                         domain.state, domain.reason, domain.io_limits = VmState.SHUTOFF, "shut down", {}
         for migration in list(self.migrations):
             for phase in (Phase.COPYING, Phase.SWITCHOVER, Phase.HANDED_OVER, Phase.DONE):

@@ -81,6 +81,7 @@ class SimulatedView:
                 nvram=domain.described.nvram,
                 tpm=domain.described.tpm,
                 checkpoints=domain.checkpoints,
+                on_poweroff=domain.on_poweroff if domain.active else domain.described.on_poweroff,
                 only_read=self._storage.only_read(domain),
             )
 

@@ -133,17 +133,20 @@ def partition(place: Place) -> Iterator[Resource]:
 
 @accounts_for("on_poweroff")
 def on_poweroff(place: Place) -> Iterator[Resource]:
-    """`restart` starts a guest again that was shut down to be copied; `preserve` keeps it from ever being seen shut off."""
+    """`restart` starts a guest again that was shut down to be copied, so it is held while one is stopped. libvirt's QEMU
+    driver takes no third word; one that a later libvirt brings may do anything."""
     if place.text in ("", "destroy"):
         return
-    why = f"on_poweroff={place.text!r}: a guest that is stopped to be copied would not stay off"
+    cold = COPIED
+    if place.text != "restart":
+        cold = refuses(f"on_poweroff={place.text!r}: a guest that is stopped to be copied may not stay off")
     yield Resource(
         what="lifecycle action",
         kind=ResourceKind.LIFECYCLE,
         where=f"on_poweroff {place.text}",
         live_migrate=COPIED,
-        cold_migrate=refuses(why),
-        cold_archive=refuses(why),
+        cold_migrate=cold,
+        cold_archive=cold,
     )
 
 

@@ -129,8 +129,7 @@ def _kept_by_libvirt(state: LibvirtState) -> Iterator[Resource]:
         why = refuses("libvirt moves no guest live that has snapshots")
         yield kept(f"{state.snapshots} snapshot{'' if state.snapshots == 1 else 's'}", why, COPIED, COPIED)
     if state.checkpoints:
-        why = refuses("its definition can't be removed while it has checkpoints (virsh checkpoint-delete --metadata)")
-        yield kept(f"{state.checkpoints} checkpoint{'' if state.checkpoints == 1 else 's'}", COPIED, why, why)
+        yield kept(f"{state.checkpoints} checkpoint{'' if state.checkpoints == 1 else 's'}", COPIED, COPIED, COPIED)
     if state.saved_memory:
         why = refuses(
             "it has memory in a managed save image, which would be left behind: start it, or remove the image"

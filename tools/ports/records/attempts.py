@@ -11,6 +11,8 @@ from models.plan import Action
 from tools.ports.journal import Record
 from tools.ports.vms import VmObservation
 
+_NOT_FOR_RECOVERY = {"checkpoints", "on_poweroff", "only_read"}
+
 
 class AttemptIntended(Record):
     """On disk before the first side effect, with all that recovery needs to judge what it finds."""
@@ -22,7 +24,7 @@ class AttemptIntended(Record):
 
     def data(self) -> dict[str, Any]:
         """Without what only decides whether to begin: recovery needs none of it, and older versions read the rest."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"initial": {"checkpoints", "only_read"}})
+        return self.model_dump(mode="json", by_alias=True, exclude={"initial": _NOT_FOR_RECOVERY})
 
 
 class AttemptEnded(Record):
@@ -95,6 +97,37 @@ class AutostartGiven(Record):
     """Where the vm lives now, it is to start by itself again, as its owner had it."""
 
     KIND = "autostart-given"
+    node: str
+
+
+class OnPoweroffHeld(Record):
+    """The running guest is to stay off when it powers itself off, whatever its definition says: it is about to be stopped."""
+
+    KIND = "on-poweroff-held"
+    node: str
+    action: str
+    """what libvirt did in that case until now, in its own words"""
+
+
+class OnPoweroffGiven(Record):
+    """The guest runs on where it was: what libvirt does when it powers itself off is to be as before."""
+
+    KIND = "on-poweroff-given"
+    node: str
+
+
+class CheckpointsKept(Record):
+    """What the source's libvirt knows of the vm's checkpoints: no move takes it along, so it is told to the target."""
+
+    KIND = "checkpoints-kept"
+    checkpoints: tuple[str, ...]
+    """libvirt's XML of each, parents first"""
+
+
+class CheckpointsGiven(Record):
+    """Where the vm lives now, its checkpoints are to be known again."""
+
+    KIND = "checkpoints-given"
     node: str
 
 

@@ -37,6 +37,10 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
     new_since_then = {
         "autostart-held",
         "autostart-given",
+        "on-poweroff-held",
+        "on-poweroff-given",
+        "checkpoints-kept",
+        "checkpoints-given",
         "shut-down-outstanding",
         "shut-down-settled",
         "archive-action",
