@@ -77,6 +77,13 @@ class LimitPolicy(Value):
     finishes within the limits of its own kind; None: none"""
 
 
+class MakeRoomPolicy(Value):
+    """Whether vms of sound nodes move so that vms of a failing one find room. Live, and nothing else."""
+
+    max_moves: int = Field(default=8, ge=0)
+    """in one plan; 0: the vms of sound nodes are left where they are"""
+
+
 class StormPolicy(Value):
     """When too much looks risky at once, suspect the monitoring: halt and call a human."""
 
@@ -325,6 +332,7 @@ class Policy(Value):
     drain: DrainPolicy = DrainPolicy()
     tiers: TierPolicy = TierPolicy()
     target: TargetPolicy = TargetPolicy()
+    make_room: MakeRoomPolicy = MakeRoomPolicy()
     limits: LimitPolicy = LimitPolicy()
     storm: StormPolicy = StormPolicy()
     data: DataPolicy = DataPolicy()

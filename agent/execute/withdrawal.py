@@ -65,8 +65,10 @@ def after_failed_look(seen: TargetChanges) -> TargetChanges:
     return replace(seen, recovered={})
 
 
-def why_withdraw(action: Action, seen: TargetChanges) -> str | None:
-    """Why an action that has not begun must not begin; None when it may."""
+def why_withdraw(action: Action, seen: TargetChanges, *, evacuating: Collection[str] = ()) -> str | None:
+    """Why an action that has not begun must not begin; None when it may. `evacuating`: the nodes that the plan empties."""
+    if evacuating and action.source not in evacuating and all(node in seen.recovered for node in evacuating):
+        return f"nothing needs the room any more that it makes on {action.source}"
     if action.source in seen.recovered:
         return f"node {action.source} has recovered ({seen.recovered[action.source]})"
     if action.target is not None and action.target in seen.unfit:
@@ -93,13 +95,14 @@ class WithdrawalWatch:
         self._situation, self._hands, self._look = situation, hands, look
         self._evacuation, self._tiers, self._on_message = evacuation, tiers, on_message
         self._targets = sorted({action.target for action in plan.moves if action.target})
+        self._evacuating = frozenset(plan.evacuating)
         self._by_risk = frozenset(plan.evacuating) - set(plan.asked) if tiers is not None else frozenset[str]()
         self._seen = TargetChanges()
         self._poll_failed = ""
 
     def withdraw(self, action: Action) -> str | None:
         """`why_withdraw`, by the newest look. At once."""
-        return why_withdraw(action, self._seen)
+        return why_withdraw(action, self._seen, evacuating=self._evacuating)
 
     @contextmanager
     def looking(self, every: timedelta) -> Generator[None]:

@@ -87,6 +87,32 @@ class PlanFacts:
         return {move.source for _, move in self.moves} | set(self.plan.evacuating)
 
     @cached_property
+    def making_room(self) -> list[tuple[Action, Move]]:
+        """Moves off nodes that nobody empties and that take vms of those that are: they make room, or are said to."""
+        emptied = set(self.plan.evacuating)
+        useful = {move.target for _, move in self.moves if move.source in emptied}
+        found: dict[str, tuple[Action, Move]] = {}
+        while True:
+            more = {
+                move.vm.uuid: (action, move)
+                for action, move in self.moves
+                if move.source in useful and move.source not in emptied and move.vm.uuid not in found
+            }
+            if not more:
+                return list(found.values())
+            found |= more
+            useful |= {move.target for _, move in more.values()}
+
+    @cached_property
+    def loads_without_leaving(self) -> dict[str, Load]:
+        """What each node would hold if everything arrived and nothing made room."""
+        loads = {name: Load(load.memory, load.vcpus) for name, load in self.loads_before.items()}
+        for _, move in self.moves:
+            if move.target is not None:
+                _add(loads[move.target], move.vm, self.policy, +1)
+        return loads
+
+    @cached_property
     def receiving(self) -> list[str]:
         """Targets, in the order they are named first."""
         return list(dict.fromkeys(move.target for _, move in self.moves if move.target))

@@ -18,6 +18,16 @@ def fleet_age(facts: PlanFacts) -> str:
     return f"observed {max(0.0, age):.0f} s ago, policy allows {facts.policy.data.max_age.total_seconds():.0f} s"
 
 
+def room_made(facts: PlanFacts) -> str:
+    """How many vms of sound nodes move for others."""
+    count = len(facts.making_room)
+    return (
+        f"{count} vms make room for others, policy allows {facts.policy.make_room.max_moves}"
+        if count
+        else "none has to"
+    )
+
+
 def riskiest_target(facts: PlanFacts) -> str:
     """The target most likely to fail itself."""
     risks = facts.node_risks or {}

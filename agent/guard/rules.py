@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from agent.guard.facts import PlanFacts, Violation
 from agent.guard.margins import (
@@ -14,55 +14,18 @@ from agent.guard.margins import (
     nodes_at_trigger,
     riskiest_target,
     room_gib,
+    room_made,
     worst_live,
 )
-from agent.guard.rule import Check, PassText, RiskCheck, Rule
+from agent.guard.registry import RULES, named, risk_rule, rule
 from models.fleet import NodeState, VmState
 from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, live_blocker, memory_room
-from models.plan import Action, ActionKind
+from models.plan import ActionKind
 from models.risk_level import CLOCK_SKEW_SECONDS, NodeRisk, RiskLevel
 from models.schedule import Limit, exceeded
 from models.tier import Tier, assess_tier
 
-RULES: list[Rule] = []
-
-
-def rule(
-    rule_id: str, describe_pass: PassText, *, invariant: int | None = None, needs_snapshot: bool = False
-) -> Callable[[Check], Check]:
-    """Put a check among the rules under a stable id."""
-
-    def register(check: Check) -> Check:
-        RULES.append(
-            Rule(
-                id=rule_id, invariant=invariant, check=check, describe_pass=describe_pass, needs_snapshot=needs_snapshot
-            )
-        )
-        return check
-
-    return register
-
-
-def risk_rule(
-    rule_id: str, describe_pass: PassText, *, invariant: int | None = None
-) -> Callable[[RiskCheck], RiskCheck]:
-    """The same for a check of the nodes' risks: without risks it is not judged."""
-
-    def register(check: RiskCheck) -> RiskCheck:
-        def checked(facts: PlanFacts) -> Iterable[Violation]:
-            return () if facts.node_risks is None else check(facts, facts.node_risks)
-
-        RULES.append(
-            Rule(id=rule_id, invariant=invariant, check=checked, describe_pass=describe_pass, needs_risks=True)
-        )
-        return check
-
-    return register
-
-
-def _named(action: Action) -> str:
-    return f"vm {action.vm_name or action.vm}"
-
+__all__ = ["RULES"]
 
 # What the plan is about ------------------------------------------------------------------------------------------------
 
@@ -91,16 +54,16 @@ def known(facts: PlanFacts) -> Iterator[Violation]:
     """Every vm and node the plan names exists."""
     for action in facts.plan.actions:
         if action.vm not in facts.fleet.vm_by_uuid:
-            yield Violation(f"{_named(action)} is not in the fleet", action.vm)
+            yield Violation(f"{named(action)} is not in the fleet", action.vm)
         if action.target is not None and action.target not in facts.fleet.node_by_name:
-            yield Violation(f"target {action.target} of {_named(action)} is not in the fleet", action.vm)
+            yield Violation(f"target {action.target} of {named(action)} is not in the fleet", action.vm)
     for name in dict.fromkeys([*facts.plan.evacuating, *facts.plan.asked]):
         if name not in facts.fleet.node_by_name:
             yield Violation(f"node {name} is not in the fleet")
 
 
 @rule("vm-named", "every vm is named as the fleet names it", invariant=6)
-def vm_named(facts: PlanFacts) -> Iterator[Violation]:
+def vmnamed(facts: PlanFacts) -> Iterator[Violation]:
     """The name that a person reads and agrees to is that of the vm that would move."""
     for action in facts.plan.actions:
         vm = facts.fleet.vm_by_uuid.get(action.vm)
@@ -133,7 +96,7 @@ def source_matches(facts: PlanFacts) -> Iterator[Violation]:
     for action in facts.plan.actions:
         vm = facts.fleet.vm_by_uuid.get(action.vm)
         if vm is not None and action.source and action.source != vm.node:
-            yield Violation(f"{_named(action)} is on {vm.node}, not on {action.source}", action.vm)
+            yield Violation(f"{named(action)} is on {vm.node}, not on {action.source}", action.vm)
 
 
 @rule("complete", "every vm of an evacuated node has an action", invariant=None)
@@ -153,7 +116,7 @@ def source_reachable(facts: PlanFacts) -> Iterator[Violation]:
     """Nothing is moved off a node that does not answer: unreachable is not stopped."""
     for action, move in facts.moves:
         if facts.fleet.node_by_name[move.source].state is NodeState.OFFLINE:
-            yield Violation(f"{_named(action)}: {move.source} does not answer, the vm may still run there", action.vm)
+            yield Violation(f"{named(action)}: {move.source} does not answer, the vm may still run there", action.vm)
 
 
 @risk_rule("source-risky", "every source is at risk, or a person named it", invariant=12)
@@ -161,8 +124,9 @@ def source_risky(facts: PlanFacts, risks: Mapping[str, NodeRisk]) -> Iterator[Vi
     """Only nodes at the trigger are evacuated, unless a person named them. Unknown is no trigger. Where policy lets the agent
     drain, what is worth it may leave live."""
     asked = set(facts.plan.asked)
+    making_room = {move.source for _, move in facts.making_room}  # judged by a rule of its own
     stopping = {move.source for _, move in facts.moves if move.kind is not ActionKind.LIVE_MIGRATE}
-    for name in sorted(facts.leaving - asked):
+    for name in sorted(facts.leaving - asked - making_room):
         there = risks.get(name)
         if there is not None and there.level is not RiskLevel.TRIGGERED:
             worth = assess_tier(there, facts.fleet.vms_on(name), facts.policy)
@@ -171,12 +135,40 @@ def source_risky(facts: PlanFacts, risks: Mapping[str, NodeRisk]) -> Iterator[Vi
             yield Violation(f"{name} is not at the trigger ({there.why}) and nobody asked to evacuate it")
 
 
+@rule("make-room", room_made, invariant=8)
+def make_room(facts: PlanFacts) -> Iterator[Violation]:
+    """A vm of a node that nobody empties moves only live, only off a target that has no room without it, and few of them do."""
+    most = facts.policy.make_room.max_moves
+    if len(facts.making_room) > most:
+        yield Violation(
+            f"{len(facts.making_room)} vms of nodes that are not emptied make room, policy allows {most} (make_room.max_moves)"
+        )
+    for action, move in facts.making_room:
+        if move.kind is not ActionKind.LIVE_MIGRATE:
+            yield Violation(f"{named(action)} would be stopped to make room on {move.source}", action.vm)
+        elif not _room_is_needed(facts, move.source):
+            yield Violation(
+                f"{named(action)} leaves {move.source}, which is not emptied and has room for all that arrives without that",
+                action.vm,
+            )
+
+
+def _room_is_needed(facts: PlanFacts, name: str) -> bool:
+    """Whether a target would be over its room, or hold two of a group, if nothing left it."""
+    node, held = facts.fleet.node_by_name[name], facts.loads_without_leaving[name]
+    if held.memory > memory_room(node, facts.policy) or held.vcpus > node.vcpu_capacity:
+        return True
+    arriving = Counter(move.vm.anti_affinity_group for _, move in facts.moves if move.target == name)
+    there = Counter(vm.anti_affinity_group for vm in facts.fleet.vms_on(name))
+    return any(group is not None and arriving[group] + there[group] > 1 for group in arriving)
+
+
 @rule("protected", "no protected vm moves", invariant=None)
 def protected(facts: PlanFacts) -> Iterator[Violation]:
     """What policy protects is not touched."""
     for action, move in facts.moves:
         if is_protected(move.vm, facts.policy):
-            yield Violation(f"{_named(action)} is protected by policy", action.vm)
+            yield Violation(f"{named(action)} is protected by policy", action.vm)
 
 
 # Targets ---------------------------------------------------------------------------------------------------------------
@@ -187,7 +179,7 @@ def target_differs(facts: PlanFacts) -> Iterator[Violation]:
     """A vm does not move to where it is."""
     for action, move in facts.moves:
         if move.target == move.source:
-            yield Violation(f"{_named(action)} would move from {move.source} to itself", action.vm)
+            yield Violation(f"{named(action)} would move from {move.source} to itself", action.vm)
 
 
 @rule("target-active", "every target takes vms", invariant=8)
@@ -258,7 +250,7 @@ def cpu_compatible(facts: PlanFacts) -> Iterator[Violation]:
         source, target = facts.fleet.node_by_name[move.source], facts.fleet.node_by_name[move.target]
         if not cpu_accepts(source, target, facts.policy):
             yield Violation(
-                f"{_named(action)}: {target.name} has CPU {target.cpu_model}, {source.name} has {source.cpu_model}",
+                f"{named(action)}: {target.name} has CPU {target.cpu_model}, {source.name} has {source.cpu_model}",
                 action.vm,
             )
 
@@ -282,9 +274,9 @@ def live_migratable(facts: PlanFacts) -> Iterator[Violation]:
         if move.kind is not ActionKind.LIVE_MIGRATE:
             continue
         if (why := live_blocker(move.vm)) is not None:
-            yield Violation(f"{_named(action)} can't move live: {why}", action.vm)
+            yield Violation(f"{named(action)} can't move live: {why}", action.vm)
         if move.vm.state is VmState.SHUTOFF:
-            yield Violation(f"{_named(action)} is shut off: nothing to move live", action.vm)
+            yield Violation(f"{named(action)} is shut off: nothing to move live", action.vm)
 
 
 @rule(
@@ -297,7 +289,7 @@ def live_converges(facts: PlanFacts) -> Iterator[Violation]:
     for move in facts.live:
         if not move.estimate.converges:
             yield Violation(
-                f"{_named(move.action)} dirties {move.estimate.ratio:.1f} times what its share of the link "
+                f"{named(move.action)} dirties {move.estimate.ratio:.1f} times what its share of the link "
                 f"to {move.action.target} carries",
                 move.action.vm,
             )
@@ -314,7 +306,7 @@ def live_downtime(facts: PlanFacts) -> Iterator[Violation]:
     for move in facts.live:
         pause = move.estimate.downtime_seconds
         if move.estimate.converges and pause > cap:
-            why = f"{_named(move.action)} would pause {pause * 1000:.0f} ms, policy allows {cap * 1000:.0f} ms"
+            why = f"{named(move.action)} would pause {pause * 1000:.0f} ms, policy allows {cap * 1000:.0f} ms"
             yield Violation(why, move.action.vm)
 
 
@@ -325,7 +317,7 @@ def live_in_time(facts: PlanFacts) -> Iterator[Violation]:
     for move in facts.live:
         seconds = move.estimate.seconds
         if move.estimate.converges and seconds > limit:
-            why = f"{_named(move.action)} needs {seconds:.0f} s, it is aborted after {limit:.0f} s"
+            why = f"{named(move.action)} needs {seconds:.0f} s, it is aborted after {limit:.0f} s"
             yield Violation(why, move.action.vm)
 
 
@@ -336,7 +328,7 @@ def cold_migrate_allowed(facts: PlanFacts) -> Iterator[Violation]:
     """Only vms that policy lets be stopped for it move cold, and that can be taken along whole."""
     for action, move in facts.moves:
         if move.kind is ActionKind.COLD_MIGRATE and (why := cold_blocker(move.vm, facts.policy)):
-            yield Violation(f"{_named(action)}: {why}", action.vm)
+            yield Violation(f"{named(action)}: {why}", action.vm)
 
 
 @rule("archive-allowed", "every cold archive has policy's leave and its owner's consent", invariant=7)
@@ -344,7 +336,7 @@ def archive_allowed(facts: PlanFacts) -> Iterator[Violation]:
     """Only vms of the priorities in policy, whose owner consents and that can be shut down, are archived."""
     for action, move in facts.moves:
         if move.kind is ActionKind.COLD_ARCHIVE and (why := archive_blocker(move.vm, facts.policy)):
-            yield Violation(f"{_named(action)}: {why}", action.vm)
+            yield Violation(f"{named(action)}: {why}", action.vm)
 
 
 # How much at once ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from models.plan import ActionKind
 from models.risk_level import RiskLevel
 from models.schedule import Move, Timing
 from models.situation import Situation
-from models.text import bytes_in_words, seconds_in_words
+from models.text import bytes_in_words, listed, seconds_in_words, visible
 
 TOO_LATE_SHARE = 0.5
 """a move says so when by its end this share of the node's risk within the horizon has passed"""
@@ -29,6 +29,8 @@ class MoveReason:
     risk_within_horizon: float
     room_left: int | None
     """bytes that vms may still take on the target when every move is done; None for an archive"""
+    makes_room_for: tuple[str, ...] = ()
+    """names of the vms that take its room, when its node is not emptied"""
 
 
 def describe_move(reason: MoveReason, options: Options | None) -> str:
@@ -36,6 +38,8 @@ def describe_move(reason: MoveReason, options: Options | None) -> str:
     move, timing = reason.move, reason.timing
     vm = move.vm
     parts: list[str] = []
+    if reason.makes_room_for:
+        parts.append(f"makes room on {move.source} for {listed([visible(name, 60) for name in reason.makes_room_for])}")
     if move.kind is ActionKind.COLD_ARCHIVE:
         consent = "its owner consents" if vm.cold_archive_allowed else "policy needs no consent"
         parts.append(f"{vm.priority} priority, {consent}; off until restored")

@@ -6,8 +6,10 @@ running two together pays only where something else than the shared link takes t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
+from agent.plan.capacity import Capacities
 from models.fleet import Fleet, VmState
 from models.migration.estimate import (
     LiveEstimate,
@@ -71,23 +73,45 @@ def order(
     return merged + quick + long
 
 
-def pack(ordered: Sequence[Move], fleet: Fleet, policy: Policy, growth_share: float = 0.5) -> list[list[Move]]:
+class NotExecutable(Exception):
+    """No move that is left has room at its target, whatever moved before."""
+
+
+def pack(
+    ordered: Sequence[Move], fleet: Fleet, policy: Policy, growth_share: float = 0.5, room: Capacities | None = None
+) -> list[list[Move]]:
     """Waves: each takes the first move that is left, and beside it what shortens the whole.
 
     A move joins when the limits hold, every live migration of the wave still converges at its share of the link, and the
     wave grows by at most `growth_share` of what the move would take alone: 0 lets join only what costs no time.
+
+    With `room`, what the targets take at the start, a move waits until its target has room: what arrives holds it from the
+    start of its wave on, what leaves until the end. Raises NotExecutable when all that is left waits.
     """
     left = list(ordered)
+    now = room.copy() if room is not None else None
+
+    def has_room(move: Move) -> bool:
+        return now is None or move.target is None or now.takes(move.vm, move.target)
+
+    def enters(move: Move) -> Move:
+        if now is not None and move.target is not None:
+            now.take(move.vm, move.target, 0.0)
+        return move
+
     alone = {move.vm.uuid: wave_timings([move], fleet, policy)[0][0] for move in ordered}
     waves: list[list[Move]] = []
     while left:
-        wave = [left.pop(0)]
+        first = next((n for n, move in enumerate(left) if has_room(move)), None)
+        if first is None:
+            raise NotExecutable
+        wave = [enters(left.pop(first))]
         timings = wave_timings(wave, fleet, policy)
         index = looked = 0
         while index < len(left) and looked < LOOK_AHEAD and len(wave) < policy.limits.per_fleet:
             looked += 1
             candidate = [*wave, left[index]]
-            if not within_limits(candidate, policy.limits):
+            if not within_limits(candidate, policy.limits) or not has_room(left[index]):
                 index += 1
                 continue
             with_it = wave_timings(candidate, fleet, policy)
@@ -95,8 +119,11 @@ def pack(ordered: Sequence[Move], fleet: Fleet, policy: Policy, growth_share: fl
             if not _sound(with_it, policy) or growth > alone[left[index].vm.uuid] * growth_share:
                 index += 1
                 continue
-            wave.append(left.pop(index))
+            wave.append(enters(left.pop(index)))
             timings = with_it
+        if now is not None:
+            for move in wave:
+                now.release(move.vm, move.source)
         waves.append(wave)
     return waves
 
@@ -119,19 +146,37 @@ def best_waves(
     policy: Policy,
     failure_probability_by_source: Mapping[str, float],
     loss: Callable[[Mapping[str, Timing]], float],
+    *,
+    making_room: Sequence[Move] = (),
+    room: Capacities | None = None,
 ) -> list[list[Move]]:
     """The waves that lose least, of several ways to fill them; for few moves, after trying each move earlier as well.
 
     `loss` prices a schedule. No exact search: against every order of six moves it came within 1 % on average (bench/plan.py).
+    `making_room` are moves off other nodes, without which some of `moves` have no room in `room`. They go first, or right
+    before the first move that needs them, whichever loses less. Raises NotExecutable when no order carries them out.
     """
+    waiting_for_room = (
+        room if making_room else None
+    )  # without them every target has room for all that is planned, at any time
 
     def priced(ordered: Sequence[Move], share: float) -> tuple[float, list[list[Move]]]:
-        waves = pack(ordered, fleet, policy, share)
+        try:
+            waves = pack(ordered, fleet, policy, share, waiting_for_room)
+        except NotExecutable:
+            return math.inf, []
         return loss(schedule(waves, fleet, policy)), waves
 
-    ordered = order(moves, fleet, policy, failure_probability_by_source)
-    trials = [(*priced(ordered, share), share) for share in GROWTH_SHARES]
-    best, waves, share = min(trials, key=lambda trial: trial[0])
+    urgent = order(moves, fleet, policy, failure_probability_by_source)
+    orders = [[*making_room, *urgent]]
+    if making_room:
+        cleared = {move.source for move in making_room}
+        needed = next((n for n, move in enumerate(urgent) if move.target in cleared), 0)
+        orders.append([*urgent[:needed], *making_room, *urgent[needed:]])
+    trials = [(*priced(one, share), share, one) for one in orders for share in GROWTH_SHARES]
+    best, waves, share, ordered = min(trials, key=lambda trial: trial[0])
+    if math.isinf(best):
+        raise NotExecutable
     if len(ordered) > FEW_MOVES:
         return waves
     index = 1

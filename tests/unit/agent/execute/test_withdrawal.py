@@ -84,6 +84,15 @@ def test_nothing_moves_to_a_node_that_must_take_no_vm(
     assert why_withdraw(ARCHIVE, seen) is None, "an archive goes to no node"
 
 
+@pytest.mark.parametrize(("recovered", "withdrawn"), [((), False), (("x",), False), (("x", "y"), True)])
+def test_room_is_made_as_long_as_a_node_is_being_emptied(recovered: tuple[str, ...], withdrawn: bool) -> None:
+    """`a` is none of those: its vm moves so that one of theirs finds room."""
+    seen = TargetChanges(recovered=dict.fromkeys(recovered, "its tier is watch"))
+    said = why_withdraw(MOVE, seen, evacuating=("x", "y"))
+    assert (said == "nothing needs the room any more that it makes on a") is withdrawn
+    assert why_withdraw(MOVE, seen) is None, "a plan that empties no node makes no room either"
+
+
 def look(
     *, a: RiskLevel = RiskLevel.TRIGGERED, b: RiskLevel = RiskLevel.ACCEPTABLE, tier: Tier = Tier.EVACUATE, by_risk: bool = True,
     state: NodeState | None = NodeState.ACTIVE,

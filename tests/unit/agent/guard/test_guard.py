@@ -348,6 +348,39 @@ def half_the_fleet_looks_risky() -> Case:
     return scene, scene.plan_of(live("x", "a", "c"))
 
 
+def full_target() -> Topology:
+    """`b` has room for `x` once `r` left it, and `c` has room for `r` and for nothing larger."""
+    scene = dying(target={"memory_headroom": 0}).vm("x", on="a", gib=16)
+    scene.vm("r", on="b", gib=8).vm("rest", on="b", gib=40, migratable=False)
+    return scene.vm("cs", on="c", gib=50, migratable=False)
+
+
+def room_that_nobody_needs() -> Case:
+    scene = dying().vm("x", on="a").vm("r", on="b")
+    return scene, scene.plan_of(live("r", "b", "c"), live("x", "a", "b", 1), evacuating=("a",))
+
+
+def room_made_by_stopping() -> Case:
+    scene = full_target()
+    return scene, scene.plan_of(cold("r", "b", "c"), live("x", "a", "b", 1), evacuating=("a",))
+
+
+def more_room_than_policy_allows() -> Case:
+    scene = full_target()
+    scene.policy = Policy.model_validate({"target": {"memory_headroom": 0}, "make_room": {"max_moves": 0}})
+    return scene, scene.plan_of(live("r", "b", "c"), live("x", "a", "b", 1), evacuating=("a",))
+
+
+def room_made_too_late() -> Case:
+    scene = full_target()
+    return scene, scene.plan_of(live("x", "a", "b"), live("r", "b", "c", 1), evacuating=("a",))
+
+
+def room_made_where_nothing_arrives() -> Case:
+    scene = full_target()
+    return scene, scene.plan_of(live("r", "b", "c"), stay("x", "a"), evacuating=("a",))
+
+
 HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("plan-matches-fleet", wrong_fleet),
     ("fleet-fresh", old_fleet),
@@ -379,6 +412,11 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("target-memory", target_too_small),
     ("target-memory", stopped_vms_hold_their_room),
     ("target-memory-peak", target_full_until_later),
+    ("target-memory-peak", room_made_too_late),
+    ("make-room", room_that_nobody_needs),
+    ("make-room", room_made_by_stopping),
+    ("make-room", more_room_than_policy_allows),
+    ("source-risky", room_made_where_nothing_arrives),
     ("target-vcpus", too_many_vcpus),
     ("target-vcpus", vcpus_full_until_later),
     ("cpu-compatible", other_cpu(live)),
@@ -450,6 +488,15 @@ def test_a_sound_plan_passes_every_rule_and_each_says_why() -> None:
     assert {result.rule for result in verdict.results} == {rule.id for rule in RULES}
     assert all(result.why for result in verdict.results)
     assert verdict.plan_sha256 == made.digest()
+
+
+def test_room_made_for_others_passes() -> None:
+    scene = full_target()
+    made = scene.plan_of(live("r", "b", "c"), live("x", "a", "b", 1), evacuating=("a",))
+    verdict = judge(made, scene.situation)
+    assert not verdict.failures
+    (told,) = [result.why for result in verdict.results if result.rule == "make-room"]
+    assert told == "1 vms make room for others, policy allows 8"
 
 
 def test_moving_nothing_is_judged_as_well() -> None:

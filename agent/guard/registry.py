@@ -1,0 +1,48 @@
+"""The rules by which a plan is judged, in the order they are told; `agent.guard.rules` fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from agent.guard.facts import PlanFacts, Violation
+from agent.guard.rule import Check, PassText, RiskCheck, Rule
+from models.plan import Action
+
+RULES: list[Rule] = []
+
+
+def rule(
+    rule_id: str, describe_pass: PassText, *, invariant: int | None = None, needs_snapshot: bool = False
+) -> Callable[[Check], Check]:
+    """Put a check among the rules under a stable id."""
+
+    def register(check: Check) -> Check:
+        RULES.append(
+            Rule(
+                id=rule_id, invariant=invariant, check=check, describe_pass=describe_pass, needs_snapshot=needs_snapshot
+            )
+        )
+        return check
+
+    return register
+
+
+def risk_rule(
+    rule_id: str, describe_pass: PassText, *, invariant: int | None = None
+) -> Callable[[RiskCheck], RiskCheck]:
+    """The same for a check of the nodes' risks: without risks it is not judged."""
+
+    def register(check: RiskCheck) -> RiskCheck:
+        def checked(facts: PlanFacts) -> Iterable[Violation]:
+            return () if facts.node_risks is None else check(facts, facts.node_risks)
+
+        RULES.append(
+            Rule(id=rule_id, invariant=invariant, check=checked, describe_pass=describe_pass, needs_risks=True)
+        )
+        return check
+
+    return register
+
+
+def named(action: Action) -> str:
+    return f"vm {action.vm_name or action.vm}"

@@ -1,0 +1,177 @@
+"""From decisions to a plan: order, waves, estimates, reasons and losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from agent.plan.capacity import Capacities
+from agent.plan.explanations import MoveReason, describe_move, describe_stay, notes
+from agent.plan.options import Options
+from agent.plan.waves import best_waves, schedule
+from models.plan import Action, ActionKind, Plan, PlannedBy
+from models.policy import Policy
+from models.schedule import Move, Timing
+from models.situation import Situation
+
+
+@dataclass(frozen=True)
+class PlanDecision:
+    """What a planner wants done with one vm; `assemble` makes a plan of many."""
+
+    vm: str
+    """uuid"""
+    kind: ActionKind
+    target: str | None = None
+    reason: str | None = None
+    """None: lifeboat writes one"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A plan under way: what was decided on, and what it is made from."""
+
+    situation: Situation
+    leaving: tuple[str, ...]
+    asked: tuple[str, ...]
+    planned_by: PlannedBy
+    options: Mapping[str, Options]
+    """by vm uuid; empty for decisions made elsewhere"""
+    room: Capacities | None = None
+    """what the targets take before anything moves; None for decisions made elsewhere"""
+
+    def finish(self, decisions: Sequence[PlanDecision]) -> Plan:
+        """Order, waves, estimates, reasons and losses.
+
+        Raises NotExecutable when vms of other nodes make room in a way that no order of moves carries out.
+        """
+        situation = self.situation
+        fleet = situation.fleet
+        moves = [
+            Move(vm=fleet.vm_by_uuid[d.vm], kind=d.kind, source=fleet.vm_by_uuid[d.vm].node, target=d.target)
+            for d in decisions
+            if d.kind is not ActionKind.STAY
+        ]
+        risk_by_source = {
+            move.source: situation.failure_probability(move.source, situation.horizon_seconds) for move in moves
+        }
+        waves = best_waves(
+            [move for move in moves if move.source in self.leaving],
+            fleet,
+            situation.policy,
+            risk_by_source,
+            lambda timings: self._losses(timings)[0],
+            making_room=[move for move in moves if move.source not in self.leaving],
+            room=self.room,
+        )
+        timings = schedule(waves, fleet, situation.policy)
+        expected, expected_if_nothing_is_done = self._losses(timings)
+        remarks = [self.planned_by.notes, *notes(situation, self.leaving)]
+        return Plan(
+            created_at=situation.now,
+            fleet_sha256=fleet.digest(),
+            evacuating=self.leaving,
+            asked=self.asked,
+            actions=(
+                *self._moves(waves, timings, {d.vm: d.reason for d in decisions}),
+                *self._stays([d for d in decisions if d.kind is ActionKind.STAY], moves, wave=len(waves)),
+            ),
+            expected_loss=round(expected, 6),
+            expected_loss_if_nothing_is_done=round(expected_if_nothing_is_done, 6),
+            planned_by=self.planned_by.model_copy(update={"notes": "; ".join(one for one in remarks if one)}),
+            simulated=any(node.risk.simulated for node in situation.node_risks.values() if node.risk),
+        )
+
+    def _moves(
+        self, waves: Sequence[Sequence[Move]], timings: Mapping[str, Timing], reasons: Mapping[str, str | None]
+    ) -> list[Action]:
+        situation = self.situation
+        fleet, policy = situation.fleet, situation.policy
+        targets = {move.target for wave in waves for move in wave if move.target}
+        left = Capacities((fleet.node_by_name[name] for name in targets), fleet, policy).after(chain(*waves))
+        actions: list[Action] = []
+        for wave in waves:
+            # Within a wave all may start at once; the heaviest is named first, for those who start one after the other.
+            for move in sorted(
+                wave, key=lambda m: (-policy.weights.of(m.vm.priority), timings[m.vm.uuid].seconds, m.vm.uuid)
+            ):
+                timing = timings[move.vm.uuid]
+                # A migration that never converges is aborted at the policy's limit.
+                seconds = _finite(timing.seconds, policy)
+                risk = situation.failure_probability(move.source, timing.start + seconds)
+                facts = MoveReason(
+                    move=move,
+                    timing=timing,
+                    risk_before_safe=risk,
+                    risk_within_horizon=situation.failure_probability(move.source, situation.horizon_seconds),
+                    room_left=int(left.memory[left.place[move.target]]) if move.target else None,
+                    makes_room_for=self._makes_room_for(move, waves[timing.wave + 1 :]),
+                )
+                actions.append(
+                    Action(
+                        kind=move.kind,
+                        vm=move.vm.uuid,
+                        vm_name=move.vm.name,
+                        source=move.source,
+                        target=move.target,
+                        reason=reasons[move.vm.uuid] or describe_move(facts, self.options.get(move.vm.uuid)),
+                        wave=timing.wave,
+                        estimated_start_seconds=round(timing.start, 1),
+                        estimated_seconds=round(seconds, 1),
+                        estimated_downtime_seconds=round(_finite(timing.downtime, policy), 3),
+                        risk_before_safe=round(risk, 6),
+                    )
+                )
+        return actions
+
+    def _makes_room_for(self, move: Move, later: Sequence[Sequence[Move]]) -> tuple[str, ...]:
+        """Names of the vms that take the room of one that leaves a node nobody empties; what goes on from there included."""
+        if move.source in self.leaving:
+            return ()
+        return tuple(other.vm.name for wave in later for other in wave if other.target == move.source)
+
+    def _stays(self, decisions: Sequence[PlanDecision], moves: Sequence[Move], *, wave: int) -> list[Action]:
+        situation = self.situation
+        fleet, policy = situation.fleet, situation.policy
+        left = self.room.after(moves) if self.room is not None else None
+        actions: list[Action] = []
+        for decision in sorted(decisions, key=lambda d: (-policy.weights.of(fleet.vm_by_uuid[d.vm].priority), d.vm)):
+            vm = fleet.vm_by_uuid[decision.vm]
+            options = self.options.get(vm.uuid)
+            why = decision.reason or (
+                describe_stay(options, left, situation) if options and left is not None else "no reason was given"
+            )
+            risk = situation.failure_probability(vm.node, situation.horizon_seconds)
+            actions.append(
+                Action(
+                    kind=ActionKind.STAY,
+                    vm=vm.uuid,
+                    vm_name=vm.name,
+                    source=vm.node,
+                    reason=why,
+                    wave=wave,
+                    risk_before_safe=round(risk, 6),
+                )
+            )
+        return actions
+
+    def _losses(self, timings: Mapping[str, Timing]) -> tuple[float, float]:
+        """(with the plan, with nothing done): both over the vms of the nodes that are evacuated, within the horizon."""
+        situation = self.situation
+        horizon = situation.horizon_seconds
+        with_plan = without = 0.0
+        for name in self.leaving:
+            whole = situation.failure_probability(name, horizon)
+            for vm in situation.fleet.vms_on(name):
+                weight = situation.policy.weights.of(vm.priority)
+                timing = timings.get(vm.uuid)
+                without += weight * whole
+                done = math.inf if timing is None or (timing.live and not timing.live.converges) else timing.done
+                with_plan += weight * (whole if done >= horizon else situation.failure_probability(name, done))
+        return with_plan, without
+
+
+def _finite(seconds: float, policy: Policy) -> float:
+    return seconds if math.isfinite(seconds) else policy.migration.timeout.total_seconds()
