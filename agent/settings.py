@@ -91,6 +91,14 @@ class LlmSettings(Value):
     """for the whole conversation; after it the solver plans"""
     interface: Literal["auto", "tools_required", "tools_auto", "json_schema", "json_object", "plain_json"] = "auto"
     """how the model is made to answer in form (docs/llm.md); `auto` finds out by asking, and remembers it for a week"""
+    tokens_per_day: int | None = Field(default=None, ge=1)
+    """prompt and completion together, of all models and processes that share state_dir, by UTC days; None: no limit"""
+    spend_per_day: float | None = Field(default=None, gt=0)
+    """in whatever money the prices are in; None: no limit"""
+    prompt_price: float = Field(default=0.0, ge=0)
+    """of a million tokens sent"""
+    completion_price: float = Field(default=0.0, ge=0)
+    """of a million tokens that the model writes"""
     fallback: LlmSettings | None = None
     """asked when this one gives no plan that can be used; after it the solver plans"""
 

@@ -68,6 +68,8 @@ class PlannedBy(Value):
     model: str | None = None
     prompt_sha256: str | None = None
     """of the prompt file that helped to make it"""
+    conversation_sha256: str | None = None
+    """of the record of what was said with the language model (`lifeboat explain`); None where there is none"""
     notes: str = ""
     """what the planner wants the approver to read"""
 

@@ -18,6 +18,7 @@ from agent.cli.archive import archive, audit
 from agent.cli.assess import app as assess
 from agent.cli.console import note
 from agent.cli.doctor import app as doctor
+from agent.cli.explain import app as explain
 from agent.cli.forecast import app as forecast
 from agent.cli.history import app as history
 from agent.cli.plan import app as plan
@@ -50,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (assess, plan, apply, run, approvals, status, requests, doctor, history, forecast):
+for group in (assess, plan, apply, run, approvals, status, requests, explain, doctor, history, forecast):
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")

@@ -252,14 +252,14 @@ def _planner(name: str, config: Path | None) -> Planner:
     from agent.llm.choose import planner_named
     from agent.settings import DEFAULT_PATHS, load_settings
     from models.text import visible
-    from tools.llm.capabilities import MEMORY_FILE
+    from tools.llm.capabilities import LLM_DIRECTORY
 
     configured = name == "llm" and (config is not None or any(path.exists() for path in DEFAULT_PATHS))
     settings = load_settings(config) if configured else None
     return planner_named(
         name,
         settings.llm if settings else None,
-        memory=settings.state_dir / MEMORY_FILE if settings else None,
+        directory=settings.state_dir / LLM_DIRECTORY if settings else None,
         on_fallback=lambda why: note(f"note: the solver's plan, because {visible(why, 300)}"),
     )
 

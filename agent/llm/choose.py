@@ -17,13 +17,13 @@ def planner_named(
     name: str,
     llm: LlmSettings | None,
     *,
-    memory: Path | None = None,
+    directory: Path | None = None,
     on_fallback: Callable[[str], None] = lambda _: None,
 ) -> Planner:
     """The solver, or the language model: whatever keeps that one from a plan, its fallback is asked, then the solver.
 
-    `memory` is the file in which it is kept what endpoints can. `on_fallback` hears why the solver stands in; the plan says
-    so, too. Raises BadInput for another name.
+    `directory` is where it is kept what endpoints can, what was said and what it cost; None: nowhere. `on_fallback` hears
+    why the solver stands in; the plan says so, too. Raises BadInput for another name.
     """
     if name == "solver":
         return solver.plan
@@ -32,17 +32,24 @@ def planner_named(
 
     def plan(situation: Situation, evacuating: Collection[str] = (), *, asked: Collection[str] = ()) -> Plan:
         failed: list[str] = []
+        conversation: str | None = None
         endpoint = llm
         while endpoint is not None:
-            try:
-                from agent.llm.planner import propose  # langchain takes a second to import
+            from agent.llm.conversation import NoProposal
+            from agent.llm.planner import propose  # langchain takes a second to import
+            from agent.llm.record import LlmDirectory
 
-                return propose(situation, endpoint, evacuating, asked=asked, memory=memory)
+            kept = LlmDirectory(directory) if directory else None
+            try:
+                return propose(situation, endpoint, evacuating, asked=asked, directory=kept)
             except PlannerFailed as error:
                 failed.append(str(error))
+                conversation = error.conversation_sha256 if isinstance(error, NoProposal) else conversation
                 endpoint = endpoint.fallback
         why = "; then ".join(failed) or "no language model is configured; set `llm` in the settings"
         on_fallback(why)
-        return solver.plan(situation, evacuating, asked=asked, fallback_reason=why)
+        by_solver = solver.plan(situation, evacuating, asked=asked, fallback_reason=why)
+        planned_by = by_solver.planned_by.model_copy(update={"conversation_sha256": conversation})
+        return by_solver.model_copy(update={"planned_by": planned_by})
 
     return plan

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx2
 import openai
 
 import prompts
@@ -13,10 +15,12 @@ from agent.guard.rules import RULES
 from agent.llm import one_answer, tool_loop
 from agent.llm.connection import api_key, endpoint_of, explained
 from agent.llm.draft import PlanDraft
+from agent.llm.record import ConversationRecord, LlmDirectory, Recorder
 from agent.llm.task import PlanTask
 from agent.llm.tool_loop import MAX_MODEL_CALLS, NoDraft
 from agent.settings import LlmSettings
 from models.errors import PlannerFailed
+from models.text import without_credentials
 from tools.bounded_call import BoundedCall
 from tools.llm.capabilities import Capabilities, EndpointMemory, Interface
 from tools.llm.endpoint import Endpoint, probe
@@ -24,38 +28,107 @@ from tools.llm.endpoint import Endpoint, probe
 PROMPT = "plan.v2"
 
 
+class NoProposal(PlannerFailed):
+    """No draft came of a conversation."""
+
+    def __init__(self, message: str, *, conversation_sha256: str | None = None) -> None:
+        """`conversation_sha256` is of the record of what was said; None when none was kept."""
+        super().__init__(message)
+        self.conversation_sha256 = conversation_sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A draft, and what helped to make it."""
+
+    draft: PlanDraft
+    prompt: prompts.Prompt
+    conversation_sha256: str | None
+    """of the record; None when none was kept"""
+
+
 class Conversation:
     """One draft asked of one endpoint, in the form in which the endpoint can give it."""
 
-    def __init__(self, llm: LlmSettings, task: PlanTask, memory: EndpointMemory | None) -> None:
+    def __init__(
+        self,
+        llm: LlmSettings,
+        task: PlanTask,
+        directory: LlmDirectory | None,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        """`directory` is where the conversation is kept; None: nowhere. `transport` stands in for the network."""
         self._llm = llm
         self._task = task
-        self._memory = memory
+        self._directory = directory
+        self._transport = transport
         self._deadline = time.monotonic() + llm.timeout_seconds
+        self._prompt = self._interface = ""
 
-    def hold(self) -> tuple[PlanDraft, prompts.Prompt]:
-        """The draft, and the prompt that helped to make it, within the wall-clock budget. Raises PlannerFailed.
+    def hold(self) -> Outcome:
+        """The draft, within the wall-clock budget. Raises NoProposal, which names the record of what was said.
 
         In a thread of its own, so that an endpoint that never ends costs no more than the budget.
         """
-        client = openai.DefaultHttpxClient(follow_redirects=False, timeout=self._llm.timeout_seconds)
+        self._require_budget()
+        recorder = Recorder(self._directory)
+        client = openai.DefaultHttpxClient(
+            follow_redirects=False,
+            timeout=self._llm.timeout_seconds,
+            event_hooks=recorder.hooks(),
+            transport=self._transport,
+        )
         call = BoundedCall(lambda: self._draft(client), name="llm-planner")
         in_time = call.wait(self._deadline - time.monotonic())
         client.close()
-        if not in_time:
-            raise PlannerFailed(f"the language model gave no plan within {self._llm.timeout_seconds:g} s")
         try:
-            return call.result()
+            if not in_time:
+                raise PlannerFailed(f"the language model gave no plan within {self._llm.timeout_seconds:g} s")
+            draft, prompt = call.result()
         except Exception as error:
-            raise explained(error, self._llm) from None
+            why = str(explained(error, self._llm))
+            raise NoProposal(why, conversation_sha256=self._keep(recorder, why)) from None
+        kept = self._keep(recorder, "")
+        return Outcome(draft=draft, prompt=prompt, conversation_sha256=kept)
+
+    def _require_budget(self) -> None:
+        """Raises NoProposal when the day's tokens, or what they cost, are used up."""
+        llm = self._llm
+        if self._directory is None:
+            return
+        used = self._directory.tokens(datetime.now(UTC))
+        if llm.tokens_per_day is not None and used.prompt + used.completion >= llm.tokens_per_day:
+            spent = f"{used.prompt + used.completion} of {llm.tokens_per_day} tokens"
+            raise NoProposal(f"the day's budget for language models is used up: {spent}; it begins anew at 00:00 UTC")
+        cost = (used.prompt * llm.prompt_price + used.completion * llm.completion_price) / 1e6
+        if llm.spend_per_day is not None and cost >= llm.spend_per_day:
+            spent = f"{cost:.2f} of {llm.spend_per_day:.2f}"
+            raise NoProposal(f"the day's budget for language models is spent: {spent}; it begins anew at 00:00 UTC")
+
+    def _keep(self, recorder: Recorder, failed: str) -> str | None:
+        if self._directory is None:
+            return None
+        facts = self._task.facts
+        record = ConversationRecord(
+            at=datetime.now(UTC),
+            base_url=without_credentials(self._llm.base_url),
+            model=self._llm.model,
+            prompt=self._prompt,
+            interface=self._interface,
+            names={**facts.nodes.known(), **self._task.vm_names()},
+            exchanges=tuple(recorder.exchanges),
+            failed=failed,
+        )
+        return self._directory.keep(record)
 
     def _draft(self, http_client: Any) -> tuple[PlanDraft, prompts.Prompt]:
         key = api_key(self._llm)
         endpoint = endpoint_of(self._llm, key, http_client)
         can = self._capabilities(endpoint)
         endpoint.refused = can.refused
+        self._interface = can.interface.value
         if can.interface.has_tools:
-            prompt = prompts.load(PROMPT)
+            prompt = self._load(PROMPT)
             try:
                 facts = self._task.facts
                 draft = tool_loop.converse(
@@ -83,18 +156,23 @@ class Conversation:
                 can = can.model_copy(update={"interface": Interface.JSON_SCHEMA})
             else:
                 return draft, prompt
-        prompt = prompts.load(one_answer.PROMPT)
+        prompt = self._load(one_answer.PROMPT)
         draft = one_answer.ask_once(endpoint, can.interface, self._task.sheet(), MAX_MODEL_CALLS // 2)
         return draft, prompt
+
+    def _load(self, name: str) -> prompts.Prompt:
+        self._prompt = name
+        return prompts.load(name)
 
     def _capabilities(self, endpoint: Endpoint) -> Capabilities:
         """As settings have it, as remembered, or as found by asking now."""
         if self._llm.interface != "auto":
             return Capabilities(interface=Interface(self._llm.interface))
         now = datetime.now(UTC)
-        if self._memory and (known := self._memory.recall(self._llm.base_url, self._llm.model, now)):
+        memory = EndpointMemory(self._directory.endpoints) if self._directory else None
+        if memory and (known := memory.recall(self._llm.base_url, self._llm.model, now)):
             return known
         found = probe(endpoint)
-        if self._memory:
-            self._memory.keep(self._llm.base_url, self._llm.model, found, now)
+        if memory:
+            memory.keep(self._llm.base_url, self._llm.model, found, now)
         return found

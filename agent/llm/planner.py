@@ -9,11 +9,13 @@ the guard and come near the solver's own answer, or it is not proposed at all. E
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
+
+import httpx2
 
 from agent.guard.judge import judge
-from agent.llm.conversation import Conversation
+from agent.llm.conversation import Conversation, NoProposal
 from agent.llm.draft import MAX_VMS
+from agent.llm.record import LlmDirectory
 from agent.llm.task import PlanTask
 from agent.plan import solver
 from agent.settings import LlmSettings
@@ -21,7 +23,6 @@ from models.errors import PlannerFailed
 from models.plan import Plan, PlannedBy
 from models.situation import Situation
 from models.text import visible
-from tools.llm.capabilities import EndpointMemory
 
 MAX_LOSS_RATIO = 1.25
 """a proposal may lose this many times what the solver's plan loses; beyond, it is no proposal worth an approver's time"""
@@ -33,14 +34,17 @@ def propose(
     evacuating: Collection[str] = (),
     *,
     asked: Collection[str] = (),
-    memory: Path | None = None,
+    directory: LlmDirectory | None = None,
+    transport: httpx2.BaseTransport | None = None,
 ) -> Plan:
     """The language model's plan. Takes at most about `llm.timeout_seconds` of wall clock, and the solver's own time.
 
     Which nodes are emptied is settled as for `agent.plan.solver.plan`: by tiers (`evacuating`) or a person (`asked`), else by
-    risk. `memory` is the file in which it is kept what endpoints can; None: asked anew each time.
+    risk. `directory` is where it is kept what endpoints can, what was said and what it cost; None: nowhere. `transport`
+    stands in for the network.
     Raises PlannerFailed, with why in one line, whenever there is no plan that passes the guard and loses no more than
-    1.25 times what the solver's plan loses. Raises ValueError as `agent.plan.solver.plan` does.
+    1.25 times what the solver's plan loses; NoProposal once the model was asked. Raises ValueError as
+    `agent.plan.solver.plan` does.
     """
     by_solver = solver.plan(situation, evacuating, asked=asked)
     if not by_solver.evacuating:
@@ -49,12 +53,21 @@ def propose(
     if count > MAX_VMS:
         raise PlannerFailed(f"{count} vms are more than the language model is asked about ({MAX_VMS})")
     task = PlanTask(situation, by_solver, asked)
-    draft, prompt = Conversation(llm, task, EndpointMemory(memory) if memory else None).hold()
+    outcome = Conversation(llm, task, directory, transport).hold()
+    by = PlannedBy(
+        planner="llm",
+        model=llm.model,
+        prompt_sha256=outcome.prompt.sha256,
+        conversation_sha256=outcome.conversation_sha256,
+    )
     try:
-        plan = task.assemble(draft, PlannedBy(planner="llm", model=llm.model, prompt_sha256=prompt.sha256))
+        plan = task.assemble(outcome.draft, by)
+        _accept(plan, by_solver, situation)
     except ValueError as error:
-        raise PlannerFailed(f"the language model's plan can't be used: {visible(str(error))}") from error
-    _accept(plan, by_solver, situation)
+        why = f"the language model's plan can't be used: {visible(str(error))}"
+        raise NoProposal(why, conversation_sha256=outcome.conversation_sha256) from error
+    except PlannerFailed as error:
+        raise NoProposal(str(error), conversation_sha256=outcome.conversation_sha256) from error
     return plan
 
 

@@ -50,6 +50,11 @@ class PlanTask:
         counted = [{"node": node, "vms": len(self.facts.vms_on_node(node).vms)} for node in nodes]
         return json.dumps({"nodes_to_be_emptied": counted, "solver_plan": self._solver_plan().model_dump(mode="json")})
 
+    def vm_names(self) -> dict[str, str]:
+        """vm's alias → its name, for those who read what was said."""
+        by_uuid = self._situation.fleet.vm_by_uuid
+        return {alias: by_uuid[uuid].name for alias, uuid in self.facts.vms.known().items()}
+
     def sheet(self) -> FactSheet:
         """All of it, for one answer."""
         return fact_sheet(self.facts, self._by_solver.evacuating, self._solver_plan())

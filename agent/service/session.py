@@ -20,7 +20,7 @@ from models.label_rights import with_label_rights
 from models.policy import Policy
 from models.risk import Risk
 from tools.journal import open_journal
-from tools.llm.capabilities import MEMORY_FILE
+from tools.llm.capabilities import LLM_DIRECTORY
 
 if TYPE_CHECKING:
     from agent.execute.workflows import Durable
@@ -106,7 +106,7 @@ def connect(
             fleet, risks = poll()
             return with_label_rights(fleet, policy.labels), risks
 
-        planning = planner_named(planner, settings.llm, memory=settings.state_dir / MEMORY_FILE)
+        planning = planner_named(planner, settings.llm, directory=settings.state_dir / LLM_DIRECTORY)
         yield Session(settings=settings, hands=hands, policy=policy, look=look, planner=planning)
     finally:
         if monitor is not None:

@@ -30,11 +30,11 @@ DECISIONS = [
 
 
 def plan_with(
-    step: Step, *, memory: Path | None = None, fallback: LlmSettings | None = None, **more: Any
+    step: Step, *, directory: Path | None = None, fallback: LlmSettings | None = None, **more: Any
 ) -> tuple[Plan, Any]:
     with serving(step) as endpoint:
         llm = LlmSettings(base_url=endpoint.url, model="stub", fallback=fallback, **more)
-        plan = planner_named("llm", llm, memory=memory)(scene.situation(scene.fleet()), ("node-a",))
+        plan = planner_named("llm", llm, directory=directory)(scene.situation(scene.fleet()), ("node-a",))
     return plan, endpoint
 
 
@@ -62,10 +62,10 @@ def test_the_models_plan_comes_out(step: Step) -> None:
 
 
 def test_a_server_is_asked_what_it_can_only_once(tmp_path: Path) -> None:
-    memory = tmp_path / "llm-endpoints.json"
+    memory = tmp_path / "llm"
     with serving(stub_servers.by_object(CHOICES)) as endpoint:
         llm = LlmSettings(base_url=endpoint.url, model="stub")
-        planner = planner_named("llm", llm, memory=memory)
+        planner = planner_named("llm", llm, directory=memory)
         for _ in range(2):
             assert planner(scene.situation(scene.fleet()), ("node-a",)).planned_by.planner == "llm"
         probes = [r for r in endpoint.requests if "6 times 7" in r["messages"][-1]["content"]]

@@ -63,9 +63,9 @@ def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlmSettings]:
 
 
 def test_no_plan_is_worse_than_the_solvers(llm: LlmSettings, tmp_path: Path) -> None:
-    memory = tmp_path / "llm-endpoints.json"
+    directory = tmp_path / "llm"
     reasons: list[str] = []
-    planner = planner_named("llm", llm, memory=memory, on_fallback=reasons.append)
+    planner = planner_named("llm", llm, directory=directory, on_fallback=reasons.append)
     for number in range(SCENES):
         dice = random.Random(number)
         fleet = scene.fleet()

@@ -15,8 +15,8 @@ from tools.atomic_file import write_atomically
 
 REMEMBERED_FOR = timedelta(days=7)
 """a server is upgraded now and then; asking again costs one to five short answers"""
-MEMORY_FILE = "llm-endpoints.json"
-"""in state_dir"""
+LLM_DIRECTORY = "llm"
+"""in state_dir: what endpoints can, what was said, what it cost"""
 
 
 class Interface(StrEnum):
@@ -82,6 +82,7 @@ class EndpointMemory:
                 _Remembered(base_url=base_url, model=model, capabilities=capabilities, found_at=now.astimezone(UTC))
             )
         try:
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
             write_atomically(self.path, _MEMORY.dump_json(tuple(kept), indent=1))
         except OSError:
             return

@@ -108,6 +108,7 @@ def test_a_memory_that_cant_be_read_is_none(tmp_path: Path, content: str) -> Non
 
 
 def test_a_memory_that_cant_be_written_costs_only_another_probe(tmp_path: Path) -> None:
-    memory = EndpointMemory(tmp_path / "missing" / "llm.json")
+    (tmp_path / "taken").write_text("a file where the directory should be")
+    memory = EndpointMemory(tmp_path / "taken" / "llm.json")
     memory.keep("http://a/v1", "m", Capabilities(interface=Interface.PLAIN_JSON), NOW)
     assert memory.recall("http://a/v1", "m", NOW) is None
