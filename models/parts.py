@@ -85,11 +85,40 @@ def supply_name(name: str) -> str | None:
     return f"PSU{ord(number.lower()) - 96 if number.isalpha() else number}"
 
 
+_CONTROLLER = re.compile(r"^(?:MC)?(\d{1,3})$")
+_SLOT = re.compile(
+    r"(?i)(?:(?:cpu|proc|node|socket|p)[ _.#-]*(?P<cpu>\d)[ _.-]*)?"
+    r"dimm[ _.#-]*(?:socket[ _.#-]*)?(?P<slot>[a-h]?\d{1,2}|[a-h])(?![a-z0-9])"
+    r"(?:[ _.-]*(?:cpu|proc|p)[ _.#-]*(?P<cpu_after>\d))?"
+)
+_SLOT_OF_CPU = re.compile(r"(?i)^cpu(?P<cpu>\d)[ _-](?P<slot>[a-h]\d{1,2})$")
+
+
+def module_name(part: str) -> str | None:
+    """The memory module, or the controller, that a name stands for; None for what names none, such as `Mem ECC`.
+
+    `edac/…`: as the kernel counts them, by controller (`MC0`) or by the module's label (`MC0/CPU_SrcID_0_Chan_1_DIMM_0`).
+    `bmc/…`: as the board prints them: `DIMM_A1`, `P1-DIMMB2`, `DIMMA1(CPU1)`, `CPU0_G1`, `DIMM.Socket.A1`. Which is which of
+    the other, nobody says.
+    """
+    controller, slash, label = part.partition("/")
+    if slash:
+        return f"edac/{label}"
+    found = _CONTROLLER.match(controller)
+    if found is not None:
+        return f"edac/MC{found[1]}"
+    found = _SLOT.search(part) or _SLOT_OF_CPU.match(part)
+    if found is None:
+        return None
+    named = found.groupdict()
+    return f"bmc/{named['cpu'] or named.get('cpu_after') or ''}{named['slot'].upper()}"
+
+
 def fault_domain(component: Component, part: str) -> str:
     """What fails as one: the same text for every name of it.
 
-    `supply:PSU1`, `rails`, `cooling`, `processor`, `memory`, `disk:sda`, `link:eno1`, `pcie`. A fan, a temperature and a
-    throttled processor are one fault, so that all of heat is one domain.
+    `supply:PSU1`, `rails`, `cooling`, `processor`, `memory:bmc/A1` (`memory`: some module), `disk:sda`, `link:eno1`, `pcie`. A
+    fan, a temperature and a throttled processor are one fault, so that all of heat is one domain.
     """
     match component:
         case Component.POWER:
@@ -100,7 +129,8 @@ def fault_domain(component: Component, part: str) -> str:
         case Component.CPU:
             return "processor"
         case Component.MEMORY:
-            return "memory"
+            module = module_name(part)
+            return "memory" if module is None else f"memory:{module}"
         case Component.STORAGE:
             return f"disk:{disk_name(part)}"
         case Component.NETWORK:

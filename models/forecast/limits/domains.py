@@ -1,7 +1,7 @@
 """Fault domains: one fact is one cause, however many sensors, names and records tell of it. Pure.
 
 A fault domain is what one fault takes along: a supply with its feed and its fan, the cooling, one disk whatever it is called, one
-link or bond, memory, a processor. Within a domain the strongest of what is told counts; between domains they combine as
+link or bond, a memory module, a processor. Within a domain the strongest of what is told counts; between domains they combine as
 independent causes.
 
 What is one of several (a supply, a fan, a leg of a bond, a member of an array) is a *reserve* while its
@@ -11,18 +11,22 @@ counts in full. A numbered supply that failed on a machine that still runs had a
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from models.forecast.limits.part import CRITICAL, Curve
 from models.parts import fault_domain, part_class, supply_name
+from models.risk import HORIZONS
 from models.signal import Component, PartClass, Signal
 
 RESERVE = 0.18
 """The most that all lost reserves say together, whatever the horizon: enough that no vm is sent there (`target.max_probability`
 is 0.1 by default), less than any drain costs (`drain.price` is 0.25). Judgement."""
+_SOON = HORIZONS.index("2h")
 TROUBLE = 0.05
 """P(fails within a week) from which on a part counts as one that its partners can't lean on."""
 
@@ -112,7 +116,10 @@ def strongest(facts: Sequence[Fact], *, alone: frozenset[str] = frozenset()) -> 
         held = spare if fact.reserve and fact.reserve not in weak else own
         known = held.get(fact.domain)
         held[fact.domain] = fact.curve if known is None else _higher(known, fact.curve)
-    curves = list(own.values())
+    curves = [curve for domain, curve in own.items() if not domain.startswith("memory")]
+    memory = [fact for fact in facts if fact.domain.startswith("memory")]
+    if memory:
+        curves.append(_of_memory(memory))
     lost = [curve for domain, curve in spare.items() if domain not in own or own[domain] < curve]
     if lost:
         curves.append(tuple(min(RESERVE, max(level)) for level in zip(*lost, strict=True)))
@@ -143,6 +150,25 @@ def _joined(facts: Sequence[Fact]) -> Iterable[Fact]:
             yield replace(fact, domain=worst.domain)
         else:
             yield fact
+
+
+def _of_memory(facts: Sequence[Fact]) -> Curve:
+    """What all modules say together: those in trouble are causes of their own as far as one source tells them apart.
+
+    Two sources name the same module differently, and what names a controller or nothing means one of its modules: of those
+    the strongest counts. What corrects itself on many modules is no more than on one.
+    """
+    groups: dict[tuple[str, str, bool], dict[str, Curve]] = defaultdict(dict)
+    for fact in facts:
+        style, _, name = fact.domain.partition(":")[2].partition("/")
+        modules = groups[fact.source, style, name.startswith("MC")]
+        modules[name] = _higher(modules.get(name, fact.curve), fact.curve)
+    said = [fact.curve for fact in facts]
+    for modules in groups.values():
+        in_trouble = [curve for curve in modules.values() if curve[_SOON] >= TROUBLE]
+        if len(in_trouble) > 1:
+            said.append(tuple(1.0 - math.prod(1.0 - p for p in level) for level in zip(*in_trouble, strict=True)))
+    return reduce(_higher, said)
 
 
 def _higher(one: Curve, other: Curve) -> Curve:

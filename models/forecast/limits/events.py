@@ -92,6 +92,8 @@ GONE_FOR_GOOD = 0.1
 """The same where it leaves no damage: power that is back, a reserve that is whole again, a processor that has cooled down."""
 BOOT_SECONDS = 300.0
 """A port without a link this soon after a boot, and without one since, has nothing plugged in."""
+THROTTLES_ON = 2400.0
+"""Records of throttling over so many seconds are heat that stays; less is a peak of load, and weighs half."""
 RECOVERY_SECONDS = 60.0
 """A recovery of a bus this soon after its errors is of them, at whichever end of the link they were told."""
 _LEAVES_NOTHING = frozenset({K.POWER_LOST, K.THROTTLE, K.LOCKUP})
@@ -154,6 +156,8 @@ def _hazard(
         severity = S.CRITICAL
     weight, hours = OF_CLASS.get((part_class, severity)) or HAZARD[kind, severity]
     newest = max(record.time.timestamp() for record in asserted)
+    if kind is K.THROTTLE and newest - min(record.time.timestamp() for record in asserted) < THROTTLES_ON:
+        weight *= 0.5
     gone = not max(records, key=lambda record: (record.time, not record.asserted)).asserted or ends.ended(
         kind, part_class, newest
     )

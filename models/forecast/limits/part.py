@@ -156,6 +156,8 @@ def assess_part(history: SignalHistory, *, now: float) -> PartRisk | Unknown | N
     if len(fitting) < len(sides):
         limit = next(s.limit for s in sides if s not in fitting)
         why = f"its limit {limit:g} {signal.unit} does not fit: it was well at {healthy.center:g}; set its own limits"
+        if signal.unit in STATES:
+            why = f"has read {healthy.center:g} for as long as it is known, and is not counted: look at the part, or leave it out"
         unfit = Unknown(name, why, component=component)
     if not fitting:
         return unfit

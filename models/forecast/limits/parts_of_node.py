@@ -184,8 +184,6 @@ _OF_KIND = {
     HardwareEventKind.TEMPERATURE: "cooling",
     HardwareEventKind.FAN: "cooling",
     HardwareEventKind.THROTTLE: "cooling",
-    HardwareEventKind.MEMORY_CORRECTED: "memory",
-    HardwareEventKind.MEMORY_UNCORRECTED: "memory",
     HardwareEventKind.MACHINE_CHECK: "processor",
     HardwareEventKind.LOCKUP: "kernel",
 }
@@ -193,6 +191,8 @@ _OF_KIND = {
 _COMPONENT = {
     HardwareEventKind.DISK_IO: Component.STORAGE,
     HardwareEventKind.DISK_SMART: Component.STORAGE,
+    HardwareEventKind.MEMORY_UNCORRECTED: Component.MEMORY,
+    HardwareEventKind.MEMORY_CORRECTED: Component.MEMORY,
     HardwareEventKind.LINK_DOWN: Component.NETWORK,
     HardwareEventKind.PCIE: Component.NODE,
 }

@@ -76,3 +76,18 @@ def test_two_supplies_are_two_domains_and_rails_are_one() -> None:
         == fault_domain(Component.STORAGE, "sda")
         != fault_domain(Component.STORAGE, "sdb")
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "module"),
+    [
+        (["DIMM_A1", "DIMMA1", "DIMM A1", "DIMM.Socket.A1", "dimm#A1"], "memory:bmc/A1"),
+        (["P1-DIMMA1", "CPU1_DIMM_A1", "DIMMA1_CPU1", "CPU1_A1"], "memory:bmc/1A1"),
+        (["PROC 2 DIMM 3", "CPU2 DIMM3"], "memory:bmc/23"),
+        (["MC0", "0"], "memory:edac/MC0"),
+        (["MC3/CPU_SrcID_1_MC_1_Chan_0_DIMM_0"], "memory:edac/CPU_SrcID_1_MC_1_Chan_0_DIMM_0"),
+        (["Mem ECC Warning", "#0x88", "Mmry ECC Sensor", "CPU1 Memory", ""], "memory"),
+    ],
+)
+def test_a_memory_module_by_its_names(names: list[str], module: str) -> None:
+    assert {fault_domain(Component.MEMORY, name) for name in names} == {module}

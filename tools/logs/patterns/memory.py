@@ -12,9 +12,12 @@ from tools.logs.patterns.table import Pattern, pattern
 
 K, C, S = HardwareEventKind, Component, Severity
 
+_MODULE = r"(?:.*?\bon (?P<within>[^( ]*(?:DIMM|[Dd]imm|csrow#)[^( ]*))?"
+"""The label of a module, where the kernel knows it."""
+
 MEMORY: tuple[Pattern, ...] = (
     pattern(
-        r"EDAC (?:\w+ )?(?P<part>MC\d+): (?:\d+ )?UE ",
+        rf"EDAC (?:\w+ )?(?P<part>MC\d+): (?:\d+ )?UE {_MODULE}",
         K.MEMORY_UNCORRECTED,
         C.MEMORY,
         S.CRITICAL,
@@ -23,14 +26,14 @@ MEMORY: tuple[Pattern, ...] = (
         'EDAC MC0: UE page 0x0, offset 0x0, grain 0, row 5, labels ":": amd64_edac',
     ),
     pattern(
-        r"EDAC (?:\w+ )?(?P<part>MC\d+): \d{3,} CE ",
+        rf"EDAC (?:\w+ )?(?P<part>MC\d+): \d{{3,}} CE {_MODULE}",
         K.MEMORY_CORRECTED,
         C.MEMORY,
         S.CRITICAL,
         "EDAC MC0: 240 CE memory read error on CPU_SrcID#0_Ha#0_Chan#1_DIMM#0 (channel:1 slot:0 page:0x12f03a)",
     ),
     pattern(
-        r"EDAC (?:\w+ )?(?P<part>MC\d+): (?:\d+ )?CE ",
+        rf"EDAC (?:\w+ )?(?P<part>MC\d+): (?:\d+ )?CE {_MODULE}",
         K.MEMORY_CORRECTED,
         C.MEMORY,
         S.WARNING,
@@ -122,7 +125,7 @@ MEMORY: tuple[Pattern, ...] = (
     ),
     # ---- rasdaemon, which reads the kernel's trace events ----
     pattern(
-        r"mc_event: .*\d+ (?:Uncorrected|Fatal|Deferred) errors?.*?(?:\(mc: (?P<part>\d+)|$)",
+        rf"mc_event: .*\d+ (?:Uncorrected|Fatal|Deferred) errors?{_MODULE}.*?(?:\(mc: (?P<part>\d+)|$)",
         K.MEMORY_UNCORRECTED,
         C.MEMORY,
         S.CRITICAL,
@@ -130,7 +133,7 @@ MEMORY: tuple[Pattern, ...] = (
         "CPU_SrcID#0_MC#0_Chan#1_DIMM#0 (mc: 0 location: 1:0:-1 address: 0x12f03a000 grain: 32 syndrome: 0x0)",
     ),
     pattern(
-        r"mc_event: .*\d+ Corrected errors?.*?(?:\(mc: (?P<part>\d+)|$)",
+        rf"mc_event: .*\d+ Corrected errors?{_MODULE}.*?(?:\(mc: (?P<part>\d+)|$)",
         K.MEMORY_CORRECTED,
         C.MEMORY,
         S.WARNING,

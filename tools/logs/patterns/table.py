@@ -19,6 +19,7 @@ class Pattern:
     """One kind of line."""
 
     regex: re.Pattern[str]
+    """its groups `part…` name the part, the first that is there; a group `within` what is a part of that"""
     kind: HardwareEventKind
     component: Component
     severity: Severity
@@ -69,10 +70,11 @@ def first_match(patterns: tuple[Pattern, ...], text: str) -> Match | None:
             named = found.groupdict()
             parts = {name: value for name, value in named.items() if value}
             number = parts.pop("part_hctl", "")  # the kernel's number of a disk; its name is better
+            within = parts.pop("within", "")
             part = next(iter(parts.values()), number)
             if one.component is Component.STORAGE:
                 part = disk_name(part)
-            part = harmless(part)
+            part = harmless(f"{part}/{within}" if within else part)
             kind = one.part_class
             if kind is None:
                 kind = part_class(one.component, part) if one.component in _CLASSED and part else PartClass.NORMAL

@@ -157,7 +157,7 @@ def test_hardware_logs_reach_the_risk(stub: Stub, tmp_path: Path) -> None:
     eyes = FleetMonitor(settings(stub.url, nodes=nodes), simulated()[1])
     _, (a, b) = eyes.poll()
     eyes.close()
-    assert b.drivers[0].why == "memory-uncorrected event on MC0, critical, last 2 min ago"
+    assert b.drivers[0].why == "memory-uncorrected event on MC0/DIMM_A1, critical, last 2 min ago"
     assert b.probability["2h"] > 0.5
     assert any(line.startswith("hardware log:") and "missing" in line for line in a.unknown)
 

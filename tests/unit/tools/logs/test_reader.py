@@ -144,3 +144,14 @@ def test_what_a_hardware_program_says_and_nobody_understands_is_counted() -> Non
     ):
         assert reader.read(tag, message, AT) == []
     assert dict(reader.strange) == {"rasdaemon": 1, "smartd": 1, "ipmiseld": 1}
+
+
+def test_a_corrected_error_names_its_module_where_the_kernel_does() -> None:
+    for message, part in (
+        ("EDAC MC3: 1 CE memory read error on CPU_SrcID#1_MC#1_Chan#0_DIMM#0 (channel:0 slot:0 page:0x5)",
+         "MC3/CPU_SrcID_1_MC_1_Chan_0_DIMM_0"),
+        ("EDAC MC0: 2 CE on mc#0csrow#1channel#3 (csrow:1 channel:3 page:0x1 offset:0x0 grain:64 syndrome:0x0)",
+         "MC0/mc_0csrow_1channel_3"),
+        ("EDAC MC0: 1 CE ie31200 CE on any memory (page:0x9 offset:0x0 grain:8)", "MC0"),
+    ):  # fmt: skip
+        assert read(message) == [("memory-corrected", "warning", part, "normal")]

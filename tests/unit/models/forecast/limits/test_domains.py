@@ -194,3 +194,26 @@ def test_a_record_of_redundancy_lost_is_not_a_second_supply_in_trouble() -> None
     assert CORDON < risk_of(events=records).probability["2h"] < DRAIN
     second = event("power-lost", "PS1_Status", PartClass.REDUNDANT)
     assert risk_of(events=(*records, second)).probability["2h"] > EVACUATE
+
+
+def memory(of: str, *, kind: str = "memory-corrected", severity: str = "critical") -> HardwareEvent:
+    return HardwareEvent(
+        node="node-a", time=datetime.fromtimestamp(T0 + 100.0, UTC), kind=HardwareEventKind(kind), component=Component.MEMORY,
+        severity=Severity(severity), part=of,
+    )  # fmt: skip
+
+
+def test_two_modules_in_trouble_are_two_faults_and_one_of_many_names_is_one() -> None:
+    def soon(*events: HardwareEvent) -> float:
+        return risk_of(events=events).probability["2h"]
+
+    one = soon(memory("DIMMA1"))
+    assert one > CORDON
+    assert soon(memory("DIMMA1"), memory("DIMMB2")) > 1.4 * one
+    same = soon(memory("DIMMA1"), memory("DIMM_A1"), memory("MC0"), memory("Mem_ECC"), memory("MC0/CPU_SrcID_0_DIMM_0"))
+    assert abs(same - one) < 0.01, "a controller, a nameless sensor and the kernel's name may all mean that module"
+
+
+def test_corrected_errors_on_many_modules_are_no_more_than_on_one() -> None:
+    events = tuple(memory(f"DIMM_{bank}{slot}", severity="warning") for bank in "ABCDEF" for slot in (1, 2))
+    assert risk_of(events=events).probability["24h"] < CORDON
