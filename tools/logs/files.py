@@ -61,6 +61,12 @@ class LogFiles:
         self._node = node
         self._paths = tuple(paths)
         self._others = tuple(name for name in other_nodes if not is_same_host(name, node))
+        short = re.escape(node.split(".")[0].encode())
+        self._begins = re.compile(
+            rb"(?im)^(?:<\d+>(?:1 )?)?(?:\d{4}-\S+|[a-z]{3} +\d+ (?:\d{4} )?\S+) %s(?:\.[\w.-]*)? " % short
+        )
+        self._speaks = False
+        """the node itself was named as the host of some line: then other hosts' lines are none of its own"""
         self._at = at
         self._zone = zone
         self._reader = LineReader()
@@ -180,6 +186,8 @@ class LogFiles:
             if line is not None:
                 self._spans.add(line.at, 0)
         self._spans.lines += lines
+        if candidates and not self._speaks:
+            self._speaks = self._begins.search(block) is not None
         for candidate in candidates:
             self._take(candidate[:LONGEST_LINE], reference)
 
@@ -189,7 +197,7 @@ class LogFiles:
             self.counts.unreadable += 1
             self.counts.undated += candidate.startswith(b"[") or candidate.lstrip(b"<0123456789>").startswith(b"[")
             return
-        if line.tag not in TAGS or any(is_same_host(line.host, other) for other in self._others):
+        if line.tag not in TAGS or self._is_foreign(line.host):
             self.counts.foreign += 1
             return
         said = self._reader.read(line.tag, line.message, line.at)
@@ -198,6 +206,11 @@ class LogFiles:
         if line.at > reference.now + _AHEAD:
             self._spans.ahead += 1
         self._add(said)
+
+    def _is_foreign(self, host: str) -> bool:
+        if any(is_same_host(host, other) for other in self._others):
+            return True
+        return self._speaks and host not in ("", "localhost") and not is_same_host(host, self._node)
 
     def _add(self, said: Iterable[tuple[datetime, Match]]) -> None:
         for at, match in said:

@@ -25,6 +25,8 @@ TWINS = re.compile(
     r"op 0x(?:3|5|9|b|d|f):?\((?:DISCARD|SECURE_ERASE|WRITE_ZEROES|ZONE_\w+)\)|critical nexus error|reservation conflict"
     # Machine checks that were only announced, tests, and what a BIOS left behind.
     r"|Machine check events logged|EDAC MC: Ver|Giving out device|\bEINJ\b|BERT: Total records|Link is Down\(0x"
+    # A guest's or a container's virtual function.
+    r"|^(?:iavf|i40evf|ixgbevf|igbvf) "
     # An administrator asked for it.
     r"|User initiated shutdown received|md: .* stopped|: entered promiscuous"
 )

@@ -13,7 +13,7 @@ from tools.logs.patterns.table import Pattern, pattern
 K, C, S, P = HardwareEventKind, Component, Severity, PartClass
 _NIC = (
     r"(?P<part>(?!lo\b|vnet|veth|tap|tun|virbr|br-|docker|cni|cali|flannel|kube|vxlan|ovs|fwpr|"
-    r"fwln|fwbr|vmbr|dummy|ifb|macvtap)[A-Za-z][\w.-]{1,14})"
+    r"fwln|fwbr|vmbr|dummy|ifb|macvtap|\w*(?:\dv|vf)\d+\b)[A-Za-z][\w.-]{1,14})"
 )
 _DEVICE = r"(?:^|\s)(?:[\w-]+ [0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] )?" + _NIC
 

@@ -223,6 +223,14 @@ def test_lines_of_another_node_in_a_shared_file_are_its_own(tmp_path: Path) -> N
     assert (NOW - event.time).seconds == 30
 
 
+def test_once_the_node_itself_speaks_other_hosts_lines_are_not_its_own(tmp_path: Path) -> None:
+    error = "EDAC MC0: 1 UE memory read error on any memory (page:0x1)"
+    (tmp_path / "kern.log").write_text(line(error, host="db-7", ago=40) + line("all is well", host="node-a.example"))
+    assert LogFiles("node-a", [tmp_path]).events(since=SINCE) == []
+    (tmp_path / "kern.log").write_text(line(error, host="renamed", ago=40))
+    assert len(LogFiles("node-a", [tmp_path]).events(since=SINCE)) == 1, "a folder of its own says whose log it is"
+
+
 def test_events_before_since_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "kern.log").write_text(errors(5 * 86_400, 60))
     assert len(LogFiles("node-a", [tmp_path]).events(since=SINCE)) == 1
