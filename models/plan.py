@@ -93,6 +93,10 @@ class Plan(Value):
     policy's horizon"""
     expected_loss_if_nothing_is_done: float = Field(default=0.0, ge=0)
     """the same, with every vm left where it is"""
+    bound: float | None = Field(default=None, ge=0)
+    """no plan for these nodes is expected to lose less than this; None: nobody worked it out"""
+    gap: float | None = Field(default=None, ge=0, le=1)
+    """share of `expected_loss` that lies above `bound`: what a better plan could spare at the most. 0: there is none"""
     planned_by: PlannedBy = PlannedBy(planner="unknown")
     simulated: bool = False
     """True when any fact behind it was simulated"""

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from agent.plan.assignment import Choices, Chosen, Targets, greedy, lower_bound, price_options, total_loss
+from agent.plan.bound import least_loss
 from agent.plan.cp_sat import improve
 from agent.plan.draft import Draft, PlanDecision
 from agent.plan.make_room import make_room
@@ -48,13 +49,7 @@ def plan(
     out and keeps the greedy answer. Raises ValueError for a node that is not in the fleet, and for two risks of one node.
     """
     leaving = _leaving(situation, [*evacuating, *asked])
-    targets = Targets(target_classes(possible_targets(situation, leaving)), situation)
-    fleet = situation.fleet
-    options = {
-        vm.uuid: options_by_class(vm, fleet.node_by_name[name], targets.classes, situation.policy)
-        for name in leaving
-        for vm in fleet.vms_on(name)
-    }
+    targets, options = _options(situation, leaving)
     draft = Draft(
         situation=situation,
         leaving=leaving,
@@ -67,7 +62,25 @@ def plan(
     choices = {uuid: price_options(mine, situation, waiting=waiting.get(uuid, 0.0)) for uuid, mine in options.items()}
     chosen = _choose(choices, options, targets, situation.policy, optimise=optimise)
     made = draft.finish(_decisions(chosen))
-    return _with_room_made(made, chosen, choices, targets, draft) if optimise else made
+    made = _with_room_made(made, chosen, choices, targets, draft) if optimise else made
+    return _with_bound(made, options, targets, situation)
+
+
+def _with_bound(made: Plan, options: Mapping[str, Options], targets: Targets, situation: Situation) -> Plan:
+    least = min(least_loss(options, targets.capacities, situation, made.evacuating), made.expected_loss)
+    gap = (made.expected_loss - least) / made.expected_loss if made.expected_loss > 0 else 0.0
+    return made.model_copy(update={"bound": round(least, 6), "gap": round(gap, 4)})
+
+
+def _options(situation: Situation, leaving: Sequence[str]) -> tuple[Targets, dict[str, Options]]:
+    """The targets, and by uuid what may be done with every vm of the nodes to empty."""
+    fleet = situation.fleet
+    targets = Targets(target_classes(possible_targets(situation, leaving)), situation)
+    return targets, {
+        vm.uuid: options_by_class(vm, fleet.node_by_name[name], targets.classes, situation.policy)
+        for name in leaving
+        for vm in fleet.vms_on(name)
+    }
 
 
 def _decisions(chosen: Chosen) -> list[PlanDecision]:
@@ -132,7 +145,8 @@ def assemble(
         if vm.uuid not in seen
     ]
     draft = Draft(situation=situation, leaving=leaving, asked=tuple(asked), planned_by=planned_by, options={})
-    return draft.finish([*decisions, *forgotten])
+    targets, options = _options(situation, leaving)
+    return _with_bound(draft.finish([*decisions, *forgotten]), options, targets, situation)
 
 
 def _leaving(situation: Situation, named: Collection[str]) -> tuple[str, ...]:

@@ -11,11 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from agent.plan.capacity import Capacities
 from models.fleet import Fleet, VmState
-from models.migration.estimate import (
-    LiveEstimate,
-    disk_copy_bytes,
-)
-from models.plan import ActionKind
+from models.migration.estimate import LiveEstimate
 from models.policy import Policy
 from models.schedule import Move, Timing, wave_timings, within_limits
 
@@ -45,9 +41,8 @@ def order(
 ) -> list[Move]:
     """The order in which moves should start. `failure_probability_by_source` is that within the horizon.
 
-    Loss per second of waiting is least when (weight × P(fails)) / duration falls (Smith's rule, 1956). Among moves that send
-    memory only, which differ little in length, the heavier weight goes first whatever the length; those that copy disks are
-    merged in by Smith's rule, so that hours of copying never hold up seconds of memory.
+    Loss per second of waiting is least when (weight × P(fails)) / duration falls (Smith's rule, 1956): hours of copying never
+    hold up seconds of memory, and of moves about as long the heavier vm goes first.
     """
 
     def length(move: Move) -> float:
@@ -61,16 +56,8 @@ def order(
     def urgency(move: Move) -> float:
         return weight(move) / lengths[move.vm.uuid]
 
-    quick = [move for move in moves if _memory_only(move)]
-    chosen = {move.vm.uuid for move in quick}
-    long = [move for move in moves if move.vm.uuid not in chosen]
-    quick.sort(key=lambda m: (-weight(m), lengths[m.vm.uuid], m.vm.uuid))
     # A guest that runs is served now; one that is shut off only has to be kept.
-    long.sort(key=lambda m: (-urgency(m), m.vm.state is VmState.SHUTOFF, m.vm.uuid))
-    merged: list[Move] = []
-    while quick and long:
-        merged.append(long.pop(0) if urgency(long[0]) > urgency(quick[0]) else quick.pop(0))
-    return merged + quick + long
+    return sorted(moves, key=lambda m: (-urgency(m), m.vm.state is VmState.SHUTOFF, m.vm.uuid))
 
 
 class NotExecutable(Exception):
@@ -78,12 +65,20 @@ class NotExecutable(Exception):
 
 
 def pack(
-    ordered: Sequence[Move], fleet: Fleet, policy: Policy, growth_share: float = 0.5, room: Capacities | None = None
+    ordered: Sequence[Move],
+    fleet: Fleet,
+    policy: Policy,
+    growth_share: float = 0.5,
+    room: Capacities | None = None,
+    weight: Callable[[Move], float] | None = None,
 ) -> list[list[Move]]:
     """Waves: each takes the first move that is left, and beside it what shortens the whole.
 
     A move joins when the limits hold, every live migration of the wave still converges at its share of the link, and the
     wave grows by at most `growth_share` of what the move would take alone: 0 lets join only what costs no time.
+
+    With `weight`, what a second's delay of a move costs, a move joins instead where that costs the wave less than it spares
+    everything else: itself, and all that would otherwise wait for it.
 
     With `room`, what the targets take at the start, a move waits until its target has room: what arrives holds it from the
     start of its wave on, what leaves until the end. Raises NotExecutable when all that is left waits.
@@ -107,6 +102,7 @@ def pack(
             raise NotExecutable
         wave = [enters(left.pop(first))]
         timings = wave_timings(wave, fleet, policy)
+        waiting = sum(map(weight, [*wave, *left])) if weight is not None else 0.0
         index = looked = 0
         while index < len(left) and looked < LOOK_AHEAD and len(wave) < policy.limits.per_fleet:
             looked += 1
@@ -115,8 +111,19 @@ def pack(
                 index += 1
                 continue
             with_it = wave_timings(candidate, fleet, policy)
-            growth = max(t[0] for t in with_it) - max(t[0] for t in timings)
-            if not _sound(with_it, policy) or growth > alone[left[index].vm.uuid] * growth_share:
+            took, takes = max(t[0] for t in timings), max(t[0] for t in with_it)
+            by_itself = alone[left[index].vm.uuid]
+            if weight is None:
+                pays = takes - took <= by_itself * growth_share
+            else:
+                slowed = sum(weight(m) * (b[0] - a[0]) for m, a, b in zip(wave, timings, with_it, strict=False))
+                ahead = sum(map(weight, left[:index]))
+                behind = waiting - sum(map(weight, candidate)) - ahead
+                longer = takes - took
+                sooner = took + sum(alone[m.vm.uuid] for m in left[: index + 1]) - with_it[-1][0]
+                spared = behind * (by_itself - longer) + weight(left[index]) * sooner
+                pays = slowed + ahead * longer < spared
+            if not pays or not _sound(with_it, policy):
                 index += 1
                 continue
             wave.append(enters(left.pop(index)))
@@ -160,9 +167,16 @@ def best_waves(
         room if making_room else None
     )  # without them every target has room for all that is planned, at any time
 
-    def priced(ordered: Sequence[Move], share: float) -> tuple[float, list[list[Move]]]:
+    def weight(move: Move) -> float:
+        return policy.weights.of(move.vm.priority) * max(failure_probability_by_source.get(move.source, 0.0), 1e-6)
+
+    def priced(ordered: Sequence[Move], share: float | None) -> tuple[float, list[list[Move]]]:
         try:
-            waves = pack(ordered, fleet, policy, share, waiting_for_room)
+            waves = (
+                pack(ordered, fleet, policy, room=waiting_for_room, weight=weight)
+                if share is None
+                else pack(ordered, fleet, policy, share, waiting_for_room)
+            )
         except NotExecutable:
             return math.inf, []
         return loss(schedule(waves, fleet, policy)), waves
@@ -173,7 +187,7 @@ def best_waves(
         cleared = {move.source for move in making_room}
         needed = next((n for n, move in enumerate(urgent) if move.target in cleared), 0)
         orders.append([*urgent[:needed], *making_room, *urgent[needed:]])
-    trials = [(*priced(one, share), share, one) for one in orders for share in GROWTH_SHARES]
+    trials = [(*priced(one, share), share, one) for one in orders for share in (*GROWTH_SHARES, None)]
     best, waves, share, ordered = min(trials, key=lambda trial: trial[0])
     if math.isinf(best):
         raise NotExecutable
@@ -185,25 +199,9 @@ def best_waves(
             break
         for earlier in range(index):
             trial = [*ordered[:earlier], ordered[index], *ordered[earlier:index], *ordered[index + 1 :]]
-            if any(_must_wait(ordered[index], other, policy) for other in ordered[earlier:index]):
-                continue
             less, better = priced(trial, share)
             if less < best - 1e-12:
                 best, waves, ordered, index = less, better, trial, 0
                 break
         index += 1
     return waves
-
-
-def _must_wait(move: Move, other: Move, policy: Policy) -> bool:
-    """Whether `other` keeps its place before `move`: both only send memory off one node, and it weighs more."""
-    return (
-        move.source == other.source
-        and _memory_only(move)
-        and _memory_only(other)
-        and policy.weights.of(other.vm.priority) > policy.weights.of(move.vm.priority)
-    )
-
-
-def _memory_only(move: Move) -> bool:
-    return move.kind is ActionKind.LIVE_MIGRATE and disk_copy_bytes(move.vm) == 0

@@ -152,6 +152,8 @@ def _loss(rows: list[VmRow], plan: Plan, trigger: Trigger) -> Loss:
         vms_with_plan=sum(row.loss_with_plan or 0.0 for row in concerned),
         weighted_if_nothing=plan.expected_loss_if_nothing_is_done,
         weighted_with_plan=plan.expected_loss,
+        weighted_bound=plan.bound,
+        gap=plan.gap,
         horizon=trigger.horizon,
         unknown_vms=sum(row.loss_if_nothing is None for row in concerned),
     )

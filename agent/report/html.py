@@ -16,6 +16,7 @@ from agent.report import charts as report_charts
 from agent.report.markdown import render_markdown
 from agent.report.relevance import relevant_nodes, target_names
 from agent.report.report import Fate, NodeRow, Report, ReportKind, VmRow
+from agent.report.sentences import few, weighed
 from models.base import parse_duration
 from models.errors import BadInput
 from models.plan import ActionKind
@@ -110,6 +111,7 @@ def render_html(report: Report) -> str:
             after_unknown=places.get(_UNKNOWN, []),
             lost_nodes=[node.name for node in report.nodes if node.lost],
             saved=len(saved),
+            weighed=weighed(report.loss),
         )
     )
 
@@ -163,15 +165,6 @@ def _silence(vm: VmRow, dry: bool) -> str:
     if vm.measured.downtime_seconds is not None:
         return seconds_in_words(vm.measured.downtime_seconds)
     return "not measured" if vm.outcome is not None else "–"
-
-
-def _few(figure: float) -> str:
-    """Two or three digits that count: `197`, `4.7`, `0.02`."""
-    if figure == 0:
-        return "0"
-    if figure < 0.001:
-        return "< 0.001"
-    return f"{figure:,.0f}" if figure >= 99.5 else f"{figure:.3g}" if figure >= 0.995 else f"{figure:.1g}"
 
 
 def _offset(seconds: float) -> str:
@@ -228,7 +221,7 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "count_of": counted,
     "duration": _duration,
     "fate": _fate,
-    "few": _few,
+    "few": few,
     "how": _how,
     "maybe_percent": _maybe_percent,
     "names": _names,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from agent.report.relevance import relevant_nodes
 from agent.report.report import Fate, Report, ReportKind, VmRow
+from agent.report.sentences import weighed
 from models.base import parse_duration
 from models.plan import ActionKind
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
@@ -52,7 +53,8 @@ def render_markdown(report: Report) -> str:
         parts.append(
             _safe(
                 f"Left alone, {loss.vms_if_nothing:.2g} of {counted(report.totals.concerned, 'vm')} are expected lost "
-                f"within {horizon}; with the plan {loss.vms_with_plan:.2g}."
+                f"within {horizon}; with the plan {loss.vms_with_plan:.2g}. {weighed(loss)}",
+                400,
             )
         )
     if report.rules:

@@ -172,6 +172,10 @@ class Loss(Value):
     weighted_if_nothing: float
     """the plan's own figure: each vm counts with its priority's weight"""
     weighted_with_plan: float
+    weighted_bound: float | None = None
+    """no plan is expected to lose less; None when nobody worked it out"""
+    gap: float | None = None
+    """share of `weighted_with_plan` above the bound"""
     horizon: str
     unknown_vms: int
     """vms on nodes whose risk is unknown: in neither figure"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.report.report import Fate, MomentKind, NodeRow, Report, ReportKind, Tone, VmRow
+from agent.report.report import Fate, Loss, MomentKind, NodeRow, Report, ReportKind, Tone, VmRow
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.plan import ActionKind, Approval, Plan
 from models.text import counted, listed, moment, percent, seconds_in_words, visible
@@ -141,6 +141,25 @@ def _planned(report: Report) -> str:
         return "it holds no vm to move" if len(report.evacuating) == 1 else "they hold no vm to move"
     took = f", in about {seconds_in_words(report.seconds_to_safety)}" if report.seconds_to_safety is not None else ""
     return f"the plan {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}{took}"
+
+
+def weighed(loss: Loss) -> str:
+    """What is lost by weight, and how far any plan could better it."""
+    told = f"By weight that is {few(loss.weighted_if_nothing)} against {few(loss.weighted_with_plan)}"
+    if loss.weighted_bound is None or loss.gap is None:
+        return f"{told}."
+    if loss.gap < 0.0005:
+        return f"{told}, and no plan loses less."
+    return f"{told}; no plan goes below {few(loss.weighted_bound)}, {percent(loss.gap)} less."
+
+
+def few(figure: float) -> str:
+    """Two or three digits that count: `197`, `4.7`, `0.02`."""
+    if figure == 0:
+        return "0"
+    if figure < 0.001:
+        return "< 0.001"
+    return f"{figure:,.0f}" if figure >= 99.5 else f"{figure:.3g}" if figure >= 0.995 else f"{figure:.1g}"
 
 
 def lead(report: Report) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from agent.report.moves_table import print_moves
 from agent.report.relevance import relevant_nodes
 from agent.report.report import Report, ReportKind, Tone
+from agent.report.sentences import weighed
 from models.base import parse_duration
 from models.plan import ActionKind
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
@@ -61,8 +62,10 @@ def render_terminal(report: Report, console: Console) -> None:
     if report.evacuating:
         loss, horizon = report.loss, seconds_in_words(report.trigger.horizon_seconds)
         of = f"{loss.vms_if_nothing:.2g} of {counted(report.totals.concerned, 'vm')}"
-        left_alone = f"Left alone: {of} expected lost within {horizon}; with the plan {loss.vms_with_plan:.2g}."
-        console.print(_text(left_alone, ""))
+        left_alone = (
+            f"Left alone: {of} expected lost within {horizon}; with the plan {loss.vms_with_plan:.2g}. {weighed(loss)}"
+        )
+        console.print(_text(left_alone, "", limit=400))
     _print_verdict(report, console)
     for vm in report.archived:
         assert vm.archive is not None
