@@ -31,6 +31,7 @@
     │       └── IdentityUnproven     the target's certificate does not hold, or is not the pinned one
     ├── ActionFailed                 exit 1   an attempt failed and the vm was left as it was found
     │   ├── MigrationFailed
+    │   │   └── MigrationRefused     libvirt or QEMU would not begin, for a reason that does not pass by itself
     │   └── ArchiveFailed
     ├── Indeterminate                exit 4   lifeboat can't tell where a vm runs; it is frozen, a human must look
     ├── PlannerFailed                exit 1   the language model gave no usable plan (the solver takes over)
@@ -43,23 +44,37 @@ Every message says what happened, to which node or vm, what is left in which sta
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
+
+
+class Lasting(StrEnum):
+    """What a refusal that does not pass by itself holds for, as long as the guest stays as it is."""
+
+    EVERYWHERE = "everywhere"
+    """this kind of move of the guest, to whatever node"""
+    AT_TARGET = "at the target"
+    """this kind of move to this node"""
 
 
 class LifeboatError(Exception):
     """Root of the tree.
 
     `code` is stable across releases and safe to match on; `exit_code` is what the command line returns.
-    `hint` says what to do next; it is shown on the same line, after the message.
+    `hint` says what to do next; it is shown on the same line, after the message. `lasting`: trying the same again brings the
+    same refusal, until the guest or the node is another; None when it may pass by itself.
     """
 
     code: ClassVar[str] = "lifeboat"
     exit_code: ClassVar[int] = 1
+    lasting: Lasting | None = None
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", lasting: Lasting | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if lasting is not None:
+            self.lasting = lasting
 
     def __str__(self) -> str:
         return f"{self.message} — {self.hint}" if self.hint else self.message
@@ -133,6 +148,10 @@ class ApprovalMissing(Refused):
     code = "approval-missing"
 
 
+class ApprovalVoid(ApprovalMissing):
+    """Somebody agreed, and the agreement does not hold any more: it expired, or the fleet changed."""
+
+
 class NotAnApprover(Refused):
     """Policy does not let this person answer for this plan. Nothing was decided."""
 
@@ -163,6 +182,7 @@ class WontConverge(PrecheckFailed):
 
 class CpuIncompatible(PrecheckFailed):
     code = "precheck-cpu"
+    lasting = Lasting.AT_TARGET
 
 
 class MemoryShort(PrecheckFailed):
@@ -171,10 +191,12 @@ class MemoryShort(PrecheckFailed):
 
 class MachineUnknown(PrecheckFailed):
     code = "precheck-machine"
+    lasting = Lasting.AT_TARGET
 
 
 class DeviceBound(PrecheckFailed):
     code = "precheck-devices"
+    lasting = Lasting.EVERYWHERE
 
 
 class DisksUnmovable(PrecheckFailed):
@@ -195,6 +217,7 @@ class ClockOff(PrecheckFailed):
 
 class VersionTooOld(PrecheckFailed):
     code = "precheck-version"
+    lasting = Lasting.AT_TARGET
 
 
 class IdentityUnproven(PrecheckFailed):
@@ -211,6 +234,12 @@ class ActionFailed(LifeboatError):
 
 class MigrationFailed(ActionFailed):
     code = "migration-failed"
+
+
+class MigrationRefused(MigrationFailed):
+    """libvirt or QEMU would not begin, for a reason of the guest, or of the target, that does not pass by itself."""
+
+    code = "migration-refused"
 
 
 class ArchiveFailed(ActionFailed):

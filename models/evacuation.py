@@ -8,7 +8,9 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from models.base import UtcTime, Value
-from models.plan import Action, Plan, Verdict
+from models.fleet import Fleet, Priority, Vm
+from models.plan import Action, ActionKind, Plan, Verdict
+from models.text import listed, visible
 
 
 class AttemptOutcome(StrEnum):
@@ -136,9 +138,9 @@ class NodeLoss(Value):
 class EvacuationOutcome(StrEnum):
     RUNNING = "running"
     DONE = "done"
-    """every action of the plan was done, or was not needed any more"""
+    """every action of the plan was done, or was not needed any more, and no vm of high priority stayed"""
     PARTIAL = "partial"
-    """some actions failed or were refused; the others were done"""
+    """some actions failed or were refused, or a vm of high priority stayed; the others were done"""
     FAILED = "failed"
     """no action was done"""
     REFUSED = "refused"
@@ -173,6 +175,44 @@ def judge_outcome(attempts: tuple[Attempt, ...], expected_vms: frozenset[str]) -
     if attempts and all(outcome is AttemptOutcome.REFUSED for outcome in outcomes):
         return EvacuationOutcome.REFUSED
     return EvacuationOutcome.FAILED
+
+
+def outcome_with_stays(attempts: tuple[Attempt, ...], plan: Plan, fleet: Fleet) -> EvacuationOutcome:
+    """As `judge_outcome`; and never done while the plan leaves a vm of high priority on a node that it evacuates, whatever the
+    reason. `fleet`: the one that the plan was made for."""
+    outcome = judge_outcome(attempts, frozenset(action.vm for action in plan.moves))
+    if not plan.moves:
+        outcome = EvacuationOutcome.DONE
+    if outcome is EvacuationOutcome.DONE and any(vm.priority is Priority.HIGH for vm in staying(plan, fleet)):
+        return EvacuationOutcome.PARTIAL
+    return outcome
+
+
+def staying(plan: Plan, fleet: Fleet) -> list[Vm]:
+    """The vms that a plan says stay on the nodes it evacuates; those that a plan made by hand does not speak of are left out."""
+    stays = {action.vm for action in plan.actions if action.kind is ActionKind.STAY}
+    return [vm for node in plan.evacuating for vm in fleet.vms_on(node) if vm.uuid in stays]
+
+
+def count_outcomes(evacuation: Evacuation, fleet: Fleet) -> str:
+    """What became of the vms, in words: `3 moved, 1 archived, 2 not moved (db and web of high priority)`. `fleet`: the one that
+    the plan was made for."""
+    last = {action.vm: evacuation.attempt_for(action.vm) for action in evacuation.plan.moves}
+    done = [each.action for each in last.values() if each is not None and each.outcome is AttemptOutcome.DONE]
+    archived = sum(action.kind is ActionKind.COLD_ARCHIVE for action in done)
+    unmoved = [vm for vm, each in last.items() if each is None or each.outcome not in _SETTLED]
+    left = [*staying(evacuation.plan, fleet), *(fleet.vm_by_uuid[vm] for vm in unmoved if vm in fleet.vm_by_uuid)]
+    unknown = sum(each is not None and each.outcome is AttemptOutcome.INDETERMINATE for each in last.values())
+    parts = [f"{len(done) - archived} moved"] if len(done) > archived or not archived else []
+    parts += [f"{archived} archived"] if archived else []
+    parts += [f"{unknown} for a human to look at"] if unknown else []
+    if left:
+        high = listed([visible(vm.name, 60) for vm in left if vm.priority is Priority.HIGH])
+        parts.append(f"{len(left)} not moved{f' ({high} of high priority)' if high else ''}")
+    return ", ".join(parts)
+
+
+_SETTLED = (AttemptOutcome.DONE, AttemptOutcome.SKIPPED, AttemptOutcome.INDETERMINATE)
 
 
 class Evacuation(Value):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, cast
 from pydantic import ConfigDict, Field, model_validator
 
 from models.base import MOST_BYTES, UtcTime, Value
+from models.plan import ActionKind
 
 Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
 
@@ -83,6 +84,16 @@ class Node(_FromOutside):
         return self.cpus * self.cpu_overcommit
 
 
+class LearnedObstacle(_FromOutside):
+    """What an earlier try showed to keep a vm from moving in one way."""
+
+    kind: ActionKind
+    target: str | None = None
+    """the node it holds for; None: for every node"""
+    why: str
+    """the reason, when it was given and to which attempt"""
+
+
 class Vm(_FromOutside):
     """A libvirt domain."""
 
@@ -120,6 +131,13 @@ class Vm(_FromOutside):
     """what keeps it from moving while it is stopped"""
     archive_obstacle: str | None = None
     """what keeps it from being archived cold"""
+    learned_obstacles: tuple[LearnedObstacle, ...] = ()
+    """what earlier tries showed; for whoever plans, and no part of what an approval depends on"""
+    io_error: bool = False
+    """paused by an error of its disks: it moves live only where policy lets it"""
+    incarnation: str = ""
+    """another one whenever the vm is started anew or its devices change: what was learned of it then counts no more; empty
+    when not told"""
 
 
 class Fleet(_FromOutside):
@@ -161,8 +179,8 @@ class Fleet(_FromOutside):
         return self._vms_by_node.get(node, ())
 
     def digest(self) -> str:
-        """SHA-256 over the facts an approval depends on: everything but `observed_at` and what running guests change by
-        themselves: dirty rates, and what their disks hold.
+        """SHA-256 over the facts an approval depends on: everything but `observed_at`, what running guests change by
+        themselves (dirty rates, what their disks hold), and what was learned of their earlier lives.
 
         Two snapshots a second apart are the same fleet unless a node or vm really changed.
         """
@@ -170,5 +188,6 @@ class Fleet(_FromOutside):
 
     @cached_property
     def _digest(self) -> str:
-        passing: dict[str, Any] = {"observed_at": True, "vms": {"__all__": {"dirty_bytes_per_second", "disk_bytes"}}}
+        of_vms = {"dirty_bytes_per_second", "disk_bytes", "incarnation", "learned_obstacles"}
+        passing: dict[str, Any] = {"observed_at": True, "vms": {"__all__": of_vms}}
         return hashlib.sha256(self.model_dump_json(exclude=passing).encode()).hexdigest()

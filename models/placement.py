@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from models.fleet import Node, Vm, VmState
+from models.fleet import Fleet, Node, Vm, VmState
+from models.plan import ActionKind
 from models.policy import Policy
 
 
@@ -46,11 +47,29 @@ def archive_consent(vm: Vm, policy: Policy) -> bool:
     return policy.archive.allow_without_label if vm.cold_archive_allowed is None else vm.cold_archive_allowed
 
 
-def live_blocker(vm: Vm) -> str | None:
-    """Why a vm can't move live to any node; None when it may be tried."""
+def live_blocker(vm: Vm, policy: Policy) -> str | None:
+    """Why a vm may not move live to any node; None when it may be tried."""
     if vm.live_obstacle is not None:
         return vm.live_obstacle
-    return None if vm.migratable else "passthrough devices or the like keep it from moving live"
+    if vm.io_error and not policy.migration.with_io_error:
+        return "it is paused by an I/O error, and policy moves no guest live with one (migration.with_io_error)"
+    if not vm.migratable:
+        return "passthrough devices or the like keep it from moving live"
+    return _learned(vm, ActionKind.LIVE_MIGRATE)
+
+
+def target_blocker(vm: Vm, kind: ActionKind, target: str, fleet: Fleet) -> str | None:
+    """Why a vm may not move in this way to this node, as far as the two of them say; None when it may."""
+    for other in fleet.vms_on(target):
+        if other.name == vm.name and other.uuid != vm.uuid:
+            return f"{target} has another vm named {vm.name} ({other.uuid})"
+    return _learned(vm, kind, target)
+
+
+def _learned(vm: Vm, kind: ActionKind, target: str | None = None) -> str | None:
+    """What earlier tries say against this kind of move: to any node, or to this one."""
+    reasons = [each.why for each in vm.learned_obstacles if each.kind is kind and each.target == target]
+    return "; ".join(reasons) or None
 
 
 def archive_blocker(vm: Vm, policy: Policy) -> str | None:
@@ -65,15 +84,16 @@ def archive_blocker(vm: Vm, policy: Policy) -> str | None:
         return "nobody consented to a cold archive of it"
     if vm.state is VmState.PAUSED and not policy.archive.force_off:
         return "it is paused, and a paused guest can't shut itself down"
-    return vm.archive_obstacle
+    return vm.archive_obstacle or _learned(vm, ActionKind.COLD_ARCHIVE)
 
 
 def cold_blocker(vm: Vm, policy: Policy) -> str | None:
     """Why a vm may not be moved while stopped; None when it may."""
+    obstacle = vm.cold_obstacle or _learned(vm, ActionKind.COLD_MIGRATE)
     if vm.state is VmState.SHUTOFF:
-        return vm.cold_obstacle if policy.cold_migrate.stopped_vms else "policy moves no stopped vms"
+        return obstacle if policy.cold_migrate.stopped_vms else "policy moves no stopped vms"
     if vm.priority not in policy.cold_migrate.priorities:
         return f"policy stops no {vm.priority}-priority vm to move it"
     if vm.state is VmState.PAUSED and not policy.archive.force_off:
         return "it is paused, and a paused guest can't shut itself down"
-    return vm.cold_obstacle
+    return obstacle

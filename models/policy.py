@@ -243,6 +243,11 @@ class MigrationPolicy(Value):
     probe_max_risk: float = Field(default=0.2, ge=0, le=1)
     """the probe is skipped when the node is likelier than this to fail before the vm is safe: no time to lose"""
     old_disks: OldDisks = OldDisks.KEEP
+    with_io_error: bool = False
+    """let a guest that an error of its disks paused move live, paused as it is: its disks may work at the target"""
+    ask_qemu: bool = True
+    """ask QEMU what keeps the guests of a node from moving live, once the node is about to be left. libvirt marks a guest that
+    was asked so as tainted (custom-monitor)"""
 
     @model_validator(mode="before")
     @classmethod
@@ -290,6 +295,18 @@ class ArchivePolicy(Value):
     force_off: bool = False
     """pull its plug after that; otherwise the action fails and the vm goes on running"""
     release_source: SourceRelease = SourceRelease.KEEP
+
+
+class RetryPolicy(Value):
+    """When a move that came to nothing is planned again."""
+
+    refused_after: Duration = Field(default=parse_duration("6h"), ge=timedelta(0))
+    """one that libvirt, QEMU or a check refused for a reason that does not pass by itself; sooner when the guest is started
+    anew or its definition changes"""
+    failures: int = Field(default=2, ge=1)
+    """one that failed so often is left alone for a while; one that stopped its guest for nothing, at once"""
+    failed_after: Duration = Field(default=parse_duration("30m"), ge=timedelta(0))
+    """for how long"""
 
 
 class Label(StrEnum):
@@ -342,9 +359,11 @@ class Policy(Value):
     migration: MigrationPolicy = MigrationPolicy()
     cold_migrate: ColdMigratePolicy = ColdMigratePolicy()
     archive: ArchivePolicy = ArchivePolicy()
+    retry: RetryPolicy = RetryPolicy()
     labels: LabelPolicy = LabelPolicy()
     weights: Weights = Weights()
     protected: tuple[str, ...] = ()
     """vm names or uuids lifeboat never touches; `*` stands for any run of characters"""
     cooldown: Duration = parse_duration("30m")
-    """after an evacuation of a node, none of the same node is started by the background agent for this long"""
+    """after an evacuation that left nothing on a node to move, or that a person turned down, none of the same node is started by
+    the background agent for this long"""

@@ -31,6 +31,8 @@ class AttemptResult:
     measured: Measured = field(default_factory=Measured)
     archive: ArchiveFacts | None = None
     evidence: tuple[Evidence, ...] = ()
+    refusal: LifeboatError | None = None
+    """what refused the move, where it would again"""
 
     @property
     def keeps_lock(self) -> bool:

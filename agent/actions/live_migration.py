@@ -157,6 +157,7 @@ def migration_options(policy: MigrationPolicy, initial: VmObservation, forecast:
         parallel_connections=policy.parallel_connections,
         bandwidth_bytes_per_second=policy.bandwidth_bytes_per_second,
         copy_disks=tuple(disk.device for disk in initial.disks if not disk.shared),
+        abort_on_io_error=not (policy.with_io_error and initial.paused_by_io_error),
         compression=policy.compression,
     )
 
@@ -317,6 +318,7 @@ def _ending(
             error_code=error.code if error else MigrationFailed.code,
             measured=measured,
             evidence=evidence,
+            refusal=error if error and error.lasting else None,
         )
     if isinstance(error, Indeterminate):
         why += f"; {error.message}: {error.hint}; `virsh domjobabort {ctx.vm.uuid}` there asks it again"

@@ -21,13 +21,13 @@ from agent.actions.progress import Progress
 from agent.actions.resources import Resources
 from agent.actions.shutdown import late_stops, settle_late_stops
 from agent.state.requests import unfinished
-from models.errors import Indeterminate, LifeboatError, Refused
+from models.errors import Indeterminate, Lasting, LifeboatError, Refused
 from models.evacuation import Attempt, AttemptOutcome, ObservedState
 from models.fleet import Vm
 from models.plan import ActionKind
 from models.policy import Policy
 from tools.ports.journal import Entry, Journal, Scope
-from tools.ports.records.attempts import AttemptEnded, AttemptIntended, RecoveryBegun
+from tools.ports.records.attempts import AttemptEnded, AttemptIntended, MoveRefused, RecoveryBegun
 from tools.ports.vms import VmObservation
 
 _RUNNERS: dict[ActionKind, Callable[[AttemptContext], AttemptResult]] = {
@@ -60,6 +60,8 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Attem
     except LifeboatError as error:
         nothing_begun = AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.FAILED
         ending = _after_error(ctx, str(error), error.code, nothing_begun)
+        if error.lasting is not None:
+            ending = replace(ending, refusal=error)
     except Exception as error:
         # Not one of ours, so a fault in lifeboat: the vm may be half-way, and only looking can tell.
         ending = _after_error(
@@ -78,10 +80,25 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Attem
         archive=ending.archive,
         evidence=ending.evidence,
     )
+    if ending.refusal is not None and ending.outcome in (AttemptOutcome.FAILED, AttemptOutcome.REFUSED):
+        _remember_refusal(ctx, ending.refusal)
     ctx.record(AttemptEnded(attempt=attempt))
     if not ending.keeps_lock:
         ctx.hands.journal.unlock(ctx.vm.uuid, ctx.id)
     return attempt
+
+
+def _remember_refusal(ctx: AttemptContext, refusal: LifeboatError) -> None:
+    here = refusal.lasting is Lasting.AT_TARGET and ctx.action.target is not None
+    ctx.record(
+        MoveRefused(
+            vm=ctx.vm.uuid,
+            move=ctx.action.kind,
+            target=ctx.action.target if here else None,
+            why=refusal.message,
+            incarnation=ctx.vm.incarnation,
+        )
+    )
 
 
 def _after_error(ctx: AttemptContext, message: str, code: str, nothing_begun: AttemptOutcome) -> AttemptResult:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from models.approval import ApprovalRecord
 from models.base import format_duration
-from models.errors import ApprovalMissing, PlanRefused
+from models.errors import ApprovalMissing, ApprovalVoid, PlanRefused
 from models.fleet import Fleet
 from models.plan import Approval, Plan, Verdict
 from models.policy import Policy
@@ -64,16 +64,16 @@ def bind_to_fleet(plan: Plan, verdict: Verdict, fleet: Fleet) -> tuple[Plan, Ver
 
 
 def require_valid_approval(approval: ApprovalRecord, plan: Plan, fleet: Fleet, *, now: datetime) -> None:
-    """Right before execution. Raises ApprovalMissing when it expired, is for another plan, or the fleet has changed."""
+    """Right before execution. Raises ApprovalVoid when it expired, is for another plan, or the fleet has changed."""
     if approval.plan_sha256 != plan.digest():
-        raise ApprovalMissing("the approval is for another plan", hint="nothing was changed; ask again")
+        raise ApprovalVoid("the approval is for another plan", hint="nothing was changed; ask again")
     if now >= approval.expires_at:
         late = format_duration(timedelta(seconds=round((now - approval.expires_at).total_seconds())))
-        raise ApprovalMissing(
+        raise ApprovalVoid(
             f"the approval by {approval.by} expired {late} ago", hint="nothing was changed; plan again and ask again"
         )
     if fleet.digest() != plan.fleet_sha256:
-        raise ApprovalMissing(
+        raise ApprovalVoid(
             "the fleet has changed since the plan was made, so the approval no longer holds",
             hint="nothing was changed; plan again and ask again",
         )

@@ -15,7 +15,7 @@ from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, 
 from tools.ports.journal import Journal
 from tools.ports.records.approvals import ApprovalClosed
 from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted
-from tools.ports.records.nodes import TiersChanged, TierStep
+from tools.ports.records.nodes import CooldownBegun, TiersChanged, TierStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +57,14 @@ class Tiers:
                     unknown_data=one.unknown_data,
                 )
         void = never_answered(journal, now - policy.cooldown)
-        for entry in journal.of(EvacuationPlanned, since=now - policy.cooldown):
-            if entry.evacuation in void:
-                continue
-            tiers.acted(entry.record.plan.evacuating, entry.at)
+        for entry in journal.of(EvacuationPlanned, CooldownBegun, since=now - policy.cooldown):
+            match entry.record:
+                case CooldownBegun(nodes=nodes):
+                    tiers.acted(nodes, entry.at)
+                case EvacuationPlanned(plan=plan, cools_down=True) if entry.evacuation not in void:
+                    tiers.acted(plan.evacuating, entry.at)
+                case _:
+                    pass
         return tiers
 
     def judge(self, situation: Situation) -> dict[str, TierChange]:

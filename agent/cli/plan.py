@@ -195,12 +195,18 @@ def _print_approval(verdict: Verdict) -> None:
 def _observe(config: Path | None, policy: Policy) -> tuple[Fleet, list[Risk], datetime]:
     from agent.assess.monitor import poll_once
     from agent.settings import load_settings
+    from agent.state.refusals import fleet_as_known
     from models.label_rights import with_label_rights
+    from tools.journal import open_existing_journal
 
     settings = load_settings(config)
     fleet, risks = poll_once(settings)
-    fleet = with_label_rights(fleet, policy.labels)
-    return fleet, risks, _as_of(None, fleet, risks)
+    fleet, at = with_label_rights(fleet, policy.labels), _as_of(None, fleet, risks)
+    journal = open_existing_journal(settings.state_dir)
+    if journal is not None:
+        fleet = fleet_as_known(fleet, journal, policy, at)
+        journal.close()
+    return fleet, risks, at
 
 
 def _policy(policy_file: Path | None, config: Path | None, *, live: bool) -> Policy:

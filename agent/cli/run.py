@@ -56,10 +56,11 @@ def run(
 
 
 def keep_report(result: PassResult, session: Session) -> None:
-    """Write the report of a pass that planned something to `state_dir/reports`; not when another lifeboat was at work."""
+    """Write the report of a pass that planned something to `state_dir/reports`; not when another lifeboat was at work, or
+    when it came to the same as the one before."""
     from models.errors import Busy
 
-    if result.plan is None or isinstance(result.refusal, Busy):
+    if result.plan is None or result.repeated or isinstance(result.refusal, Busy):
         return
     from agent.cli.outcome import report_of
     from agent.report import write_html

@@ -27,7 +27,7 @@ from agent.state.requests import LOOK_SECONDS, read_requests
 from models.approval import ApprovedPlan
 from models.base import format_duration
 from models.errors import BadInput
-from models.evacuation import Attempt, Evacuation, EvacuationOutcome, judge_outcome
+from models.evacuation import Attempt, Evacuation, outcome_with_stays
 from models.plan import Action, ActionKind
 from tools.ports.journal import Record
 from tools.ports.records.attempts import AttemptEnded
@@ -199,10 +199,7 @@ class Run:
     def finish(self, attempts: Sequence[Attempt]) -> Evacuation:
         """Write down how it ended."""
         in_order = tuple(sorted(attempts, key=lambda attempt: attempt.started_at))
-        moves = self.approved.plan.moves
-        outcome = judge_outcome(in_order, frozenset(action.vm for action in moves))
-        if not moves:
-            outcome = EvacuationOutcome.DONE
+        outcome = outcome_with_stays(in_order, self.approved.plan, self.approved.fleet)
         ended_at = self.hands.clock.now()
         if not self.hands.journal.of(EvacuationEnded, evacuation=self.id):
             self._append(EvacuationEnded(outcome=outcome))

@@ -1,4 +1,4 @@
-"""The rules by which a plan is judged, in the order they are told; `agent.guard.rules` fills it."""
+"""The rules by which a plan is judged, in the order they are told: those of `agent.guard.rules`, then of `limit_rules`."""
 
 from __future__ import annotations
 

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from agent.guard.facts import PlanFacts, Violation
 from agent.guard.margins import (
     GIBIBYTE,
-    busiest_wave,
     fleet_age,
     fullest_target,
-    nodes_at_trigger,
     riskiest_target,
     room_gib,
     room_made,
@@ -19,10 +17,17 @@ from agent.guard.margins import (
 )
 from agent.guard.registry import RULES, named, risk_rule, rule
 from models.fleet import NodeState, VmState
-from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, live_blocker, memory_room
+from models.placement import (
+    archive_blocker,
+    cold_blocker,
+    cpu_accepts,
+    is_protected,
+    live_blocker,
+    memory_room,
+    target_blocker,
+)
 from models.plan import ActionKind
 from models.risk_level import CLOCK_SKEW_SECONDS, NodeRisk, RiskLevel
-from models.schedule import Limit, exceeded
 from models.tier import Tier, assess_tier
 
 __all__ = ["RULES"]
@@ -255,6 +260,19 @@ def cpu_compatible(facts: PlanFacts) -> Iterator[Violation]:
             )
 
 
+@rule("target-open", "no target has a vm of the same name, or refused this move before", invariant=None)
+def target_open(facts: PlanFacts) -> Iterator[Violation]:
+    """libvirt has no two vms of one name on a node; and what a node refused for good it refuses again."""
+    arriving: dict[tuple[str, str], str] = {}
+    for action, move in facts.moves:
+        if move.target is None:
+            continue
+        if (why := target_blocker(move.vm, move.kind, move.target, facts.fleet)) is not None:
+            yield Violation(f"{named(action)} can't go to {move.target}: {why}", action.vm)
+        if arriving.setdefault((move.target, move.vm.name), action.vm) != action.vm:
+            yield Violation(f"{named(action)} can't go to {move.target}: another vm of its name goes there", action.vm)
+
+
 @rule("anti-affinity", "no two vms of one group share a target", invariant=None)
 def anti_affinity(facts: PlanFacts) -> Iterator[Violation]:
     """Vms of one anti-affinity group never come together on a target, not even between two waves."""
@@ -273,7 +291,7 @@ def live_migratable(facts: PlanFacts) -> Iterator[Violation]:
     for action, move in facts.moves:
         if move.kind is not ActionKind.LIVE_MIGRATE:
             continue
-        if (why := live_blocker(move.vm)) is not None:
+        if (why := live_blocker(move.vm, facts.policy)) is not None:
             yield Violation(f"{named(action)} can't move live: {why}", action.vm)
         if move.vm.state is VmState.SHUTOFF:
             yield Violation(f"{named(action)} is shut off: nothing to move live", action.vm)
@@ -337,55 +355,3 @@ def archive_allowed(facts: PlanFacts) -> Iterator[Violation]:
     for action, move in facts.moves:
         if move.kind is ActionKind.COLD_ARCHIVE and (why := archive_blocker(move.vm, facts.policy)):
             yield Violation(f"{named(action)}: {why}", action.vm)
-
-
-# How much at once ------------------------------------------------------------------------------------------------------
-
-
-def _limit(facts: PlanFacts, limit: Limit) -> Iterator[Violation]:
-    for wave in facts.waves:
-        if why := exceeded(limit, [move for _, move in wave], facts.policy.limits):
-            yield Violation(f"wave {wave[0][0].wave}: {why}")
-
-
-@rule("limit-outbound", busiest_wave(Limit.OUTBOUND), invariant=8)
-def limit_outbound(facts: PlanFacts) -> Iterator[Violation]:
-    """Moves off one node, archives among them, in one wave."""
-    yield from _limit(facts, Limit.OUTBOUND)
-
-
-@rule("limit-inbound", busiest_wave(Limit.INBOUND), invariant=8)
-def limit_inbound(facts: PlanFacts) -> Iterator[Violation]:
-    """Migrations onto one node, in one wave."""
-    yield from _limit(facts, Limit.INBOUND)
-
-
-@rule("limit-link", busiest_wave(Limit.LINK), invariant=8)
-def limit_link(facts: PlanFacts) -> Iterator[Violation]:
-    """Migrations from one node to one other, in one wave."""
-    yield from _limit(facts, Limit.LINK)
-
-
-@rule("limit-fleet", busiest_wave(Limit.FLEET), invariant=8)
-def limit_fleet(facts: PlanFacts) -> Iterator[Violation]:
-    """Actions of any kind, in one wave."""
-    yield from _limit(facts, Limit.FLEET)
-
-
-@rule("limit-archives", busiest_wave(Limit.ARCHIVES), invariant=8)
-def limit_archives(facts: PlanFacts) -> Iterator[Violation]:
-    """Cold archives read from one node, in one wave."""
-    yield from _limit(facts, Limit.ARCHIVES)
-
-
-@risk_rule("storm", nodes_at_trigger, invariant=8)
-def storm(facts: PlanFacts, risks: Mapping[str, NodeRisk]) -> Iterator[Violation]:
-    """When too much of the fleet looks risky at once the monitoring is suspect: halt."""
-    active = [node.name for node in facts.fleet.nodes if node.state is NodeState.ACTIVE]
-    risky = [name for name in active if risks[name].level is RiskLevel.TRIGGERED]
-    rules = facts.policy.storm
-    if len(risky) >= rules.min_nodes and len(risky) > rules.max_risky_fraction * len(active):
-        yield Violation(
-            f"{len(risky)} of {len(active)} active nodes look risky at once, policy believes "
-            f"{rules.max_risky_fraction:.0%} at most: suspect the monitoring, look at it first (limit: storm.max_risky_fraction)"
-        )

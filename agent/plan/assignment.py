@@ -73,12 +73,15 @@ class Targets:
         self._situation = situation
         nodes = [fleet.node_by_name[name] for each in self.classes for name in each.names]
         self.capacities = Capacities(nodes, fleet, situation.policy)
-        self._places = {id(each): self.capacities.places(each.names) for each in self.classes}
+        self._places = {id(each): (each, self.capacities.places(each.names)) for each in self.classes}
         self._preference: dict[str, NDArray[np.int64]] = {}
 
     def of(self, targets: TargetClass) -> Places:
         """Ascending."""
-        return self._places[id(targets)]
+        known = self._places.get(id(targets))
+        if known is None:  # a class without the targets that refused one vm
+            known = self._places[id(targets)] = (targets, self.capacities.places(targets.names))
+        return known[1]
 
     @cached_property
     def _own_risk(self) -> NDArray[np.float64]:

@@ -21,11 +21,14 @@ class Capacity:
     memory: int
     vcpus: float
     groups: set[str] = field(default_factory=set[str])
+    """anti-affinity groups that have a vm there"""
+    names: set[str] = field(default_factory=set[str])
+    """of the vms there: libvirt has no two of one name"""
     arriving_seconds: float = 0.0
     arriving: int = 0
 
     def takes(self, vm: Vm, policy: Policy) -> bool:
-        if vm.anti_affinity_group and vm.anti_affinity_group in self.groups:
+        if vm.name in self.names or (vm.anti_affinity_group and vm.anti_affinity_group in self.groups):
             return False
         # A node that is over already takes nothing, not even what holds no room: the guard refuses it as a target.
         memory, vcpus = (vm.memory_bytes, vm.vcpus) if holds_room(vm, policy) else (0, 0)
@@ -37,6 +40,7 @@ class Capacity:
             self.vcpus -= vm.vcpus
         if vm.anti_affinity_group:
             self.groups.add(vm.anti_affinity_group)
+        self.names.add(vm.name)
         self.arriving_seconds += seconds
         self.arriving += 1
 
@@ -49,6 +53,7 @@ def free_capacity(node: Node, fleet: Fleet, policy: Policy) -> Capacity:
         memory=memory_room(node, policy) - sum(vm.memory_bytes for vm in held),
         vcpus=node.vcpu_capacity - sum(vm.vcpus for vm in held),
         groups={vm.anti_affinity_group for vm in there if vm.anti_affinity_group},
+        names={vm.name for vm in there},
     )
 
 
@@ -71,8 +76,11 @@ class Capacities:
         self.arriving_seconds = np.zeros(len(each), dtype=np.float64)
         self.members: dict[str, dict[int, int]] = {}
         """anti-affinity group → place → how many of it are there"""
+        self.namesakes: dict[str, set[int]] = {}
+        """name of a vm → places that have one of that name: libvirt has no two on a node"""
         for name in self.names:
             for vm in fleet.vms_on(name):
+                self.namesakes.setdefault(vm.name, set()).add(self.place[name])
                 if vm.anti_affinity_group:
                     at = self.members.setdefault(vm.anti_affinity_group, {})
                     at[self.place[name]] = at.get(self.place[name], 0) + 1
@@ -83,19 +91,22 @@ class Capacities:
         other.memory, other.vcpus = self.memory.copy(), self.vcpus.copy()
         other.arriving, other.arriving_seconds = self.arriving.copy(), self.arriving_seconds.copy()
         other.members = {group: dict(at) for group, at in self.members.items()}
+        other.namesakes = {name: set(at) for name, at in self.namesakes.items()}
         return other
 
     def places(self, names: Sequence[str]) -> Places:
         return np.array([self.place[name] for name in names], dtype=np.intp)
 
     def that_take(self, vm: Vm, among: Places) -> Places:
-        """Those of `among` that have room for it and nothing of its group, in their order."""
+        """Those of `among` that have room for it and nothing of its group or its name, in their order."""
         # A node that is over already takes nothing, not even what holds no room: the guard refuses it as a target.
         memory, vcpus = self._room_of(vm)
         fits = (self.memory[among] >= memory) & (self.vcpus[among] >= vcpus)
         taken = self.members.get(vm.anti_affinity_group or "")
         if taken:
             fits &= ~np.isin(among, [place for place, count in taken.items() if count > 0])
+        if namesakes := self.namesakes.get(vm.name):
+            fits &= ~np.isin(among, list(namesakes))
         return among[fits]
 
     def takes(self, vm: Vm, target: str) -> bool:
@@ -108,6 +119,7 @@ class Capacities:
         self.vcpus[at] -= vcpus
         self.arriving[at] += 1
         self.arriving_seconds[at] += seconds
+        self.namesakes.setdefault(vm.name, set()).add(at)
         if vm.anti_affinity_group:
             there = self.members.setdefault(vm.anti_affinity_group, {})
             there[at] = there.get(at, 0) + 1
@@ -120,6 +132,7 @@ class Capacities:
         memory, vcpus = self._room_of(vm)
         self.memory[at] += memory
         self.vcpus[at] += vcpus
+        self.namesakes[vm.name].discard(at)
         if vm.anti_affinity_group:
             self.members[vm.anti_affinity_group][at] -= 1
 

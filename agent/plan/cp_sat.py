@@ -76,6 +76,12 @@ def improve(choices: Choices, vms: Sequence[Vm], targets: Targets, hint: Chosen,
                 model.add(sum(members) == 0)
             else:
                 model.add_at_most_one(members)
+        namesakes: dict[str, list[cp_model.IntVar]] = {}
+        for vm, variable, _ in arrivals:  # whose name the target has already, it is not among its choices
+            namesakes.setdefault(vm.name, []).append(variable)
+        for members in namesakes.values():
+            if len(members) > 1:
+                model.add_at_most_one(members)
         model.add(sum(min(int(o.seconds), 100_000) * v for _, v, o in arrivals) <= longest)
     model.minimize(cp_model.LinearExpr.sum([*costs, longest]))
     solver = cp_model.CpSolver()

@@ -30,6 +30,9 @@ def describe_no_room(vm: Vm, names: Sequence[str], left: Capacities, policy: Pol
             f"every node that may take it already has a vm of its anti-affinity group {vm.anti_affinity_group!r}; "
             f"it could leave if the one on {_roomiest(names, left)} left that node"
         )
+    namesakes = left.namesakes.get(vm.name, set())
+    if all(int(place) in namesakes for place in places):
+        return f"every node that may take it has another vm named {visible(vm.name, 60)}: rename one of them"
     counts = holds_room(vm, policy)
     best = max(int(left.memory[place]) for place in places)
     remedy = f"it could leave if {_remedies(vm, names, left, policy)}"

@@ -101,12 +101,27 @@ def possible_targets(situation: Situation, evacuating: Iterable[str]) -> tuple[N
     )
 
 
+def open_classes(vm: Vm, kind: ActionKind, classes: Sequence[TargetClass]) -> Sequence[TargetClass]:
+    """The classes without the targets that refused this kind of move of the vm before."""
+    closed = {each.target for each in vm.learned_obstacles if each.kind is kind and each.target is not None}
+    if not closed:
+        return classes
+    left = [(each, tuple(name for name in each.names if name not in closed)) for each in classes]
+    return [TargetClass(sample=each.sample, names=names) for each, names in left if names]
+
+
+def _why_none_open(vm: Vm, kind: ActionKind) -> str:
+    """Why no target may take it, where none is left."""
+    refused = [each.why for each in vm.learned_obstacles if each.kind is kind and each.target is not None]
+    return "; ".join(dict.fromkeys(refused)) or "no node may take it"
+
+
 def _live_options(
     vm: Vm, source: Node, classes: Iterable[TargetClass], policy: Policy
 ) -> tuple[list[ClassOption], str]:
     """Every class of targets it can move live to, and why there is none when there is none."""
     options: list[ClassOption] = []
-    blocker = "no node may take it"
+    blocker = _why_none_open(vm, ActionKind.LIVE_MIGRATE)
     estimates: dict[float, LiveEstimate] = {}
     limit = policy.migration.timeout.total_seconds()
     for targets in classes:
@@ -128,11 +143,13 @@ def _live_options(
     return options, blocker
 
 
-def live_options(vm: Vm, source: Node, classes: Iterable[TargetClass], policy: Policy) -> list[ClassOption]:
+def live_options(vm: Vm, source: Node, classes: Sequence[TargetClass], policy: Policy) -> list[ClassOption]:
     """Every class of targets a vm can move live to, within policy; empty when it can't move live at all."""
-    if source.state is NodeState.OFFLINE or is_protected(vm, policy) or vm.state is VmState.SHUTOFF or live_blocker(vm):
+    if source.state is NodeState.OFFLINE or is_protected(vm, policy) or vm.state is VmState.SHUTOFF:
         return []
-    return _live_options(vm, source, classes, policy)[0]
+    if live_blocker(vm, policy):
+        return []
+    return _live_options(vm, source, open_classes(vm, ActionKind.LIVE_MIGRATE, classes), policy)[0]
 
 
 def _cold_options(vm: Vm, source: Node, classes: Iterable[TargetClass], policy: Policy) -> list[ClassOption]:
@@ -172,20 +189,21 @@ def options_by_class(vm: Vm, source: Node, classes: Sequence[TargetClass], polic
     blocker: str | None = None
     live: list[ClassOption] = []
     if vm.state is not VmState.SHUTOFF:
-        no_live = live_blocker(vm)
+        no_live = live_blocker(vm, policy)
         if no_live is None:
-            live, blocker = _live_options(vm, source, classes, policy)
+            live, blocker = _live_options(vm, source, open_classes(vm, ActionKind.LIVE_MIGRATE, classes), policy)
             moves += live
         else:
             blocker = no_live
     if not live:
         no_cold = cold_blocker(vm, policy)
-        cold = [] if no_cold else _cold_options(vm, source, classes, policy)
+        cold: list[ClassOption] = []
+        if no_cold is None:
+            cold = _cold_options(vm, source, open_classes(vm, ActionKind.COLD_MIGRATE, classes), policy)
+            no_cold = None if cold else _why_none_open(vm, ActionKind.COLD_MIGRATE)
         moves += cold
-        if no_cold:
-            blocker = f"{blocker}, and {no_cold}" if blocker else no_cold
-        elif not cold:
-            blocker = blocker or "no node may take it"
+        if no_cold is not None:
+            blocker = f"{blocker}, and {no_cold}" if blocker and blocker != no_cold else no_cold
     if not moves and vm.priority is Priority.LOW and no_archive:
         blocker = f"{blocker}; {no_archive}"
     return Options(vm, tuple(moves), None if live else blocker)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from agent.actions.resources import Resources
 from agent.approve.approval import approve, bind_to_fleet, require_valid_approval
@@ -17,67 +16,39 @@ from agent.execute.evacuation import CarryOut, Watcher, execute, new_evacuation_
 from agent.execute.withdrawal import WithdrawalWatch
 from agent.guard.judge import judge
 from agent.plan.solver import Planner
-from agent.service.questions import Questions, Review, asked_line
-from agent.state.requests import unfinished
+from agent.plan.solver import plan as solve
+from agent.service.follow_up import ROUNDS, covered_by, follow_up_plan, still_waiting
+from agent.service.migration_blockers import ask_migration_blockers
+from agent.service.pass_result import PassOutcome, PassResult, gone_silent, joined_results, what_it_came_to
+from agent.service.questions import Questions, Review, asked_line, waiting_line
+from agent.state.refusals import fleet_as_known
+from agent.state.requests import read_requests, unfinished
 from agent.verify import verify
 from models.approval import ApprovalRecord, ApprovedPlan
 from models.approvers import Occasion
-from models.errors import Busy, LifeboatError, Refused
-from models.evacuation import Evacuation, NodeLoss, RiskSample
-from models.fleet import Fleet, NodeState
+from models.errors import ApprovalMissing, ApprovalVoid, LifeboatError, Refused
+from models.evacuation import Evacuation, RiskSample, count_outcomes
+from models.fleet import Fleet
 from models.plan import Action, Approval, Plan, Verdict
 from models.policy import Policy
-from models.proposals.states import Proposal, described
+from models.proposals.states import Proposal
+from models.risk import Risk
 from models.situation import Situation
-from models.text import moment
+from models.text import listed, visible
 from models.tier import Tier
-from models.verification import Verification
 from tools.ports.approval import Approver
 from tools.ports.journal import Record
+from tools.ports.records.attempts import MoveRefused
 from tools.ports.records.evacuations import (
     EvacuationApproved,
     EvacuationPlanned,
     EvacuationRefused,
     EvacuationVerified,
 )
+from tools.ports.records.nodes import CooldownBegun
 
 _TIMELINE_MOST = 20_000
 """samples kept for reports: hours of a small fleet, minutes of a large one"""
-
-
-class PassOutcome(StrEnum):
-    IDLE = "quiet"
-    """no node has to be evacuated"""
-    WAITING = "waiting"
-    """a node should be evacuated, and an evacuation that is not over has to end first, or a person has not answered yet"""
-    ASKED = "asked"
-    """people were asked whether to carry a plan out; their answer is waited for by nobody, and acted on when it is there"""
-    REFUSED = "refused"
-    """the guard or the approver said no; nothing was changed"""
-    NOTHING_TO_MOVE = "nothing-to-move"
-    """a node is at risk and holds no vm that could be moved"""
-    EVACUATED = "evacuated"
-    """an evacuation ran; its own outcome says how it went"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PassResult:
-    """What one pass saw and came to."""
-
-    outcome: PassOutcome
-    why: str
-    started_at: datetime
-    situation: Situation
-    """what it decided from"""
-    plan: Plan | None = None
-    verdict: Verdict | None = None
-    evacuation: Evacuation | None = None
-    fleet_after: Fleet | None = None
-    verification: Verification | None = None
-    refusal: Refused | None = None
-    """the error behind REFUSED"""
-    tier_changes: tuple[TierChange, ...] = ()
-    """nodes whose tier is another one than before"""
 
 
 @dataclass(kw_only=True)
@@ -99,6 +70,13 @@ class ControlLoop:
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
     _tiers: Tiers | None = None
     _cordoned: frozenset[str] = frozenset()
+    _idle: tuple[object, ...] | None = None
+    """what the last plan came to, where it moved nothing or the guard refused it"""
+
+    def observe(self) -> tuple[Fleet, list[Risk]]:
+        """A look, with what the journal remembers of earlier tries. Raises as `look`."""
+        fleet, risks = self.look()
+        return fleet_as_known(fleet, self.hands.journal, self.policy, self.hands.clock.now()), risks
 
     def run_once(self) -> PassResult:
         """Look once, and act when policy says so.
@@ -106,7 +84,7 @@ class ControlLoop:
         Raises SourceError when the fleet or the telemetry can't be read: unknown, so nothing is done.
         """
         started_at = self.hands.clock.now()
-        fleet, risks = self.look()
+        fleet, risks = self.observe()
         now = self.hands.clock.now()
         situation = Situation(fleet=fleet, risks=risks, policy=self.policy, now=now)
         self.timeline += [RiskSample(time=now, node=risk.node, probability=risk.probability) for risk in risks]
@@ -128,8 +106,7 @@ class ControlLoop:
             for proposal in review.approved:
                 result = self._carry_out_approved(proposal, situation, judged, started_at)
                 if result is not None:
-                    if result.refusal is not None:  # nothing was done: no reason to leave its nodes alone
-                        self._tiers.clear_cooldown(proposal.question.plan.evacuating)
+                    self._cool_down(proposal.question.plan.evacuating, _planning_policy(proposal, self.policy), result)
                     return replace(result, tier_changes=changes)
                 void = read(self.hands.journal, proposal.id, now)
                 rest = tuple(each for each in review.approved if each.id != proposal.id)
@@ -147,7 +124,7 @@ class ControlLoop:
             waiting = (*review.waiting, *review.approved)
             if not waiting:
                 return so_far
-            return replace(so_far, outcome=PassOutcome.WAITING, why="; ".join(map(_waiting_line, waiting)))
+            return replace(so_far, outcome=PassOutcome.WAITING, why="; ".join(map(waiting_line, waiting)))
         if going_on:
             why = (
                 f"{', '.join(wanted)} should be left, and evacuation {going_on[-1]} is not over: see `lifeboat status`"
@@ -156,17 +133,44 @@ class ControlLoop:
         self._cordoned = unschedulable(fleet, judged) - set(wanted)
         if self._cordoned:
             situation = replace(situation, fleet=with_unschedulable(fleet, self._cordoned))
-        plan = self.planner(situation if policy is self.policy else replace(situation, policy=policy), wanted)
-        self._tiers.acted(wanted, now)
+        if self.policy.migration.ask_qemu:
+            fleet = ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy)
+            situation = replace(situation, fleet=fleet)
+        plan = self._plan(replace(situation, policy=policy), wanted)
         verdict = judge(plan, situation)
         if self.questions is not None and plan.moves and verdict.passed and verdict.approval is Approval.HUMAN:
             before = next((each for each in review.void if set(each.question.plan.evacuating) & set(wanted)), None)
+            self._tiers.acted(wanted, now)
             result = self._ask(self.questions, plan, verdict, situation, so_far, occasion, before)
             return replace(result, tier_changes=changes)
-        result = self.execute_plan(plan, verdict, situation, started_at, tiers=self._tiers)
-        if isinstance(result.refusal, Busy):
-            self._tiers.clear_cooldown(wanted)  # it is not this node's fault, and it may not have the time
+        result = self.execute_plan(plan, verdict, situation, started_at, tiers=self._tiers, planning=policy)
+        self._cool_down(wanted, policy, result)
         return replace(result, tier_changes=changes)
+
+    def _plan(self, situation: Situation, wanted: tuple[str, ...]) -> Plan:
+        """The planner's; where the last pass found nothing to move and there still is nothing, the solver's says so."""
+        if self._idle is not None and not (cheap := solve(situation, wanted, optimise=False)).moves:
+            return cheap
+        return self.planner(situation, wanted)
+
+    def _cool_down(self, nodes: Collection[str], policy: Policy, result: PassResult) -> None:
+        """These nodes are left alone for a while when nothing is left on them to move, or when somebody said no. What else
+        came of it is no reason to wait: the node may not have the time."""
+        assert self._tiers is not None
+        refusal, why, now = result.refusal, "", self.hands.clock.now()
+        if isinstance(refusal, ApprovalMissing) and not isinstance(refusal, ApprovalVoid):
+            why = "nobody agreed to a plan for them"
+        elif result.outcome is PassOutcome.EVACUATED and result.fleet_after is not None:
+            fleet = with_unschedulable(result.fleet_after, self._cordoned)
+            known = [node for node in nodes if node in fleet.node_by_name]
+            after = replace(result.situation, fleet=fleet, policy=policy, now=now)
+            if not known or not solve(after, known, optimise=False).moves:
+                why = "nothing is left on them to move"
+        if why:
+            self._tiers.acted(nodes, now)
+            self.hands.journal.append(CooldownBegun(nodes=tuple(nodes), why=why), now=now)
+        else:
+            self._tiers.clear_cooldown(nodes)
 
     def _ask(
         self,
@@ -198,10 +202,11 @@ class ControlLoop:
             return None
         by_risk = Occasion.ASKED not in proposal.question.occasions.values()
         self._cordoned = unschedulable(situation.fleet, dict(judged)) - set(agreed.plan.evacuating)
-        return self._run(
-            agreed.plan, agreed.verdict, agreed.situation, started_at, proposal.id, self._tiers if by_risk else None,
-            agreement=agreed.agreement,
-        )  # fmt: skip
+        tiers = self._tiers if by_risk else None
+        result = self._run(
+            agreed.plan, agreed.verdict, agreed.situation, started_at, proposal.id, tiers, agreement=agreed.agreement
+        )
+        return self._go_on(result, tiers, _planning_policy(proposal, self.policy))
 
     def execute_plan(
         self,
@@ -211,15 +216,68 @@ class ControlLoop:
         started_at: datetime,
         *,
         tiers: Tiers | None = None,
+        planning: Policy | None = None,
     ) -> PassResult:
-        """Approve a judged plan, carry it out and verify. A refusal is in the result, not raised.
+        """Approve a judged plan, carry it out and verify; then go on with another kind of move, or another target, for vms whose
+        move was refused for good. A refusal is in the result, not raised.
 
         `tiers`: withdraw what has not begun when a node recovers that the plan leaves for its risk; None: never for that.
+        `planning`: the policy that it was planned by, where that is not the loop's own.
         """
         plan, verdict = bind_to_fleet(plan, verdict, situation.fleet)
+        idle = what_it_came_to(plan, verdict)
+        repeated = idle is not None and idle == self._idle
+        self._idle = idle
         evacuation = new_evacuation_id(self.hands)
-        self._record(EvacuationPlanned(plan=plan, verdict=verdict), evacuation)
-        return self._run(plan, verdict, situation, started_at, evacuation, tiers)
+        if not repeated:
+            self._record(EvacuationPlanned(plan=plan, verdict=verdict, cools_down=False), evacuation)
+        result = self._run(plan, verdict, situation, started_at, evacuation, tiers, repeated=repeated)
+        return self._go_on(result, tiers, planning or self.policy)
+
+    def _go_on(self, result: PassResult, tiers: Tiers | None, policy: Policy) -> PassResult:
+        """What could not be done in the way that was planned, done in another. `policy`: the one it is planned by."""
+        last = result
+        for _ in range(ROUNDS):
+            following = self._follow_up(last, tiers, policy)
+            if following is None:
+                break
+            result, last = joined_results(result, following), following
+        return result
+
+    def _follow_up(self, before: PassResult, tiers: Tiers | None, policy: Policy) -> PassResult | None:
+        """Another try at what the plan before could not do; None when there is nothing to try, or people have to be asked
+        first, which a later pass does."""
+        done, plan = before.evacuation, before.plan
+        if done is None or plan is None or self.watcher.cancelled.is_set():
+            return None
+        refused = {entry.record.vm for entry in self.hands.journal.of(MoveRefused, evacuation=done.id)}
+        waiting = still_waiting(done, refused)
+        if not waiting or read_requests(self.hands.journal, done.id).cancelled_by is not None:
+            return None
+        started_at = self.hands.clock.now()
+        try:
+            fleet, risks = self.observe()
+        except LifeboatError as error:
+            self.watcher.shielded().on_message(f"nothing else was tried, the fleet could not be looked at: {error}")
+            return None
+        now = self.hands.clock.now()
+        fleet = with_unschedulable(fleet, self._cordoned)
+        situation = replace(before.situation, fleet=fleet, risks=risks, now=now)
+        following = follow_up_plan(plan, replace(situation, policy=policy), waiting)
+        if not following.moves:
+            return None
+        verdict = judge(following, situation)
+        agreement: ApprovalRecord | None = None
+        (approved,) = self.hands.journal.of(EvacuationApproved, evacuation=done.id)[:1]
+        if verdict.passed and verdict.approval is Approval.HUMAN:
+            agreement = covered_by(ApprovalRecord(**dict(approved.record)), plan, following)
+            if agreement is None and self.questions is not None:
+                return None
+        evacuation = new_evacuation_id(self.hands)
+        self._record(EvacuationPlanned(plan=following, verdict=verdict, cools_down=False), evacuation)
+        names = listed([visible(action.vm_name, 60) for action in following.moves])
+        self.watcher.shielded().on_message(f"a move of {names} was refused for good: another is tried")
+        return self._run(following, verdict, situation, started_at, evacuation, tiers, covered=agreement)
 
     def _run(
         self,
@@ -231,8 +289,11 @@ class ControlLoop:
         tiers: Tiers | None,
         *,
         agreement: ApprovalRecord | None = None,
+        covered: ApprovalRecord | None = None,
+        repeated: bool = False,
     ) -> PassResult:
-        """`agreement`: what people answered to the question of that id; None: the approver is asked now."""
+        """`agreement`: what people answered to the question of that id; `covered`: what they agreed to before, which covers this
+        plan; None: the approver is asked now."""
         fleet = situation.fleet
         so_far = PassResult(
             outcome=PassOutcome.NOTHING_TO_MOVE,
@@ -241,22 +302,24 @@ class ControlLoop:
             situation=situation,
             plan=plan,
             verdict=verdict,
+            repeated=repeated,
         )
         if not plan.moves:
             return so_far
         try:
-            done = self._carry_out(plan, verdict, situation, evacuation, tiers, agreement)
+            done = self._carry_out(plan, verdict, situation, evacuation, tiers, agreement, covered)
         except Refused as error:
-            self._record(EvacuationRefused(code=error.code, why=str(error)), evacuation)
+            if not repeated:
+                self._record(EvacuationRefused(code=error.code, why=str(error)), evacuation)
             return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
         verification = verify(done, fleet, self.hands)
         self._record(EvacuationVerified(checks=verification), evacuation)
         fleet_after = self._fleet_after()
-        silent = _gone_silent(fleet, fleet_after) if fleet_after is not None else ()
+        silent = gone_silent(fleet, fleet_after) if fleet_after is not None else ()
         return replace(
             so_far,
             outcome=PassOutcome.EVACUATED,
-            why=f"evacuation {evacuation}: {done.outcome}",
+            why=f"evacuation {evacuation}: {done.outcome}: {count_outcomes(done, fleet)}",
             evacuation=done.model_copy(update={"risk_timeline": tuple(self.timeline), "nodes_lost": silent}),
             fleet_after=fleet_after,
             verification=verification,
@@ -266,7 +329,7 @@ class ControlLoop:
         """None when it can't be told: the evacuation is over, and how it ended must not be hidden by a Prometheus that is
         gone now."""
         try:
-            return self.look()[0]
+            return self.observe()[0]
         except LifeboatError as error:
             self.watcher.shielded().on_message(f"the fleet could not be looked at afterwards: {error}")
             return None
@@ -279,10 +342,13 @@ class ControlLoop:
         evacuation: str,
         tiers: Tiers | None,
         answered: ApprovalRecord | None,
+        covered: ApprovalRecord | None,
     ) -> Evacuation:
         clock, fleet = self.hands.clock, situation.fleet
-        agreement = answered or approve(
-            plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after
+        agreement = (
+            answered
+            or covered
+            or approve(plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after)
         )
         self._record(EvacuationApproved(**dict(agreement)), evacuation)
         watch = WithdrawalWatch(
@@ -295,7 +361,7 @@ class ControlLoop:
             on_message=self.watcher.on_message,
         )
         # a person takes time, and so does a planner: the fleet must still be the one that was agreed about
-        seen, risks = self.look()
+        seen, risks = self.observe()
         fleet = with_unschedulable(seen, self._cordoned)
         if agreement.by != "policy":  # the risks that policy agreed on are seconds old
             watch.take(seen, risks)
@@ -329,15 +395,6 @@ class ControlLoop:
         self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation)
 
 
-def _waiting_line(proposal: Proposal) -> str:
-    return f"{proposal.id} is {described(proposal)}, until {moment(proposal.expires_at)}"
-
-
-def _gone_silent(before: Fleet, after: Fleet) -> tuple[NodeLoss, ...]:
-    """Nodes that answered before and don't any more."""
-    answered = {node.name for node in before.nodes if node.state is not NodeState.OFFLINE}
-    return tuple(
-        NodeLoss(node=node.name, at=after.observed_at, detail="did not answer afterwards")
-        for node in after.nodes
-        if node.state is NodeState.OFFLINE and node.name in answered
-    )
+def _planning_policy(proposal: Proposal, policy: Policy) -> Policy:
+    """The policy that an agreed plan was made by."""
+    return drain_only_policy(policy) if Occasion.DRAIN in proposal.question.occasions.values() else policy

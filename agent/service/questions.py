@@ -19,7 +19,7 @@ from models.plan import Plan, Verdict
 from models.policy import Policy
 from models.proposals.drift import plan_changes, touched_by, why_void
 from models.proposals.rights import needed, why_nobody_can, why_not_enough
-from models.proposals.states import OPEN, ApprovalState, EventKind, Proposal, Question
+from models.proposals.states import OPEN, ApprovalState, EventKind, Proposal, Question, described
 from models.situation import Situation
 from models.text import counted, moment, visible
 from models.tier import Tier
@@ -192,6 +192,11 @@ def asked_line(proposal: Proposal, policy: Policy) -> str:
     nodes = ", ".join(visible(node, 60) for node in question.occasions)
     how = f"`lifeboat show {question.id}`, then approve, reject or snooze it until {moment(proposal.expires_at)}"
     return f"{question.id} asks whether to move {counted(len(question.plan.moves), 'vm')} off {nodes}: {nobody or how}"
+
+
+def waiting_line(proposal: Proposal) -> str:
+    """One line for who waits for the answer."""
+    return f"{proposal.id} is {described(proposal)}, until {moment(proposal.expires_at)}"
 
 
 def _as_planned(proposal: Proposal, fleet: Fleet, judged: Mapping[str, TierChange]) -> Fleet:

@@ -151,7 +151,8 @@ class PassLog:
             was = one.before.tier if one.before else None
             log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
         this = result.outcome, result.why
-        waits = result.outcome in (PassOutcome.WAITING, PassOutcome.REFUSED, PassOutcome.ASKED)
+        settled = (PassOutcome.WAITING, PassOutcome.REFUSED, PassOutcome.ASKED, PassOutcome.NOTHING_TO_MOVE)
+        waits = result.outcome in settled
         level = log.info if result.outcome is PassOutcome.IDLE else log.warning
         if not (waits and this == self._last):
             level("pass", outcome=result.outcome, why=result.why, risks=_worst(result))

@@ -375,7 +375,9 @@ def _states(given: dict[str, Any]) -> dict[str, Any]:
     return {"state": VmState(given["state"])} if "state" in given else {}
 
 
-_PASSING = frozenset({"state", "reason", "persistent", "incoming", "attempt", "saved_memory", "stops_at", "described"})
+_PASSING = frozenset(
+    {"starts", "state", "reason", "persistent", "incoming", "attempt", "saved_memory", "stops_at", "described"}
+)
 
 
 def _settings(domain: SimulatedDomain) -> dict[str, Any]:

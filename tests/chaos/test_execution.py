@@ -223,3 +223,19 @@ def test_errors_carry_what_to_do(world: World) -> None:
     with pytest.raises(LifeboatError) as caught:
         world.hands.node("nowhere")
     assert "add it under `nodes`" in str(caught.value)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_guest_that_an_io_error_paused_goes_over_paused_where_policy_lets_it(world: World, allowed: bool) -> None:
+    """Its disks may work at the target; whoever resumes it there is for its owner to say."""
+    domain = world.fleet.machines["a"].domains[world.db]
+    domain.state, domain.reason = VmState.PAUSED, "I/O error"
+    migration = POLICY.migration.model_copy(update={"with_io_error": allowed})
+    evacuation = world.evacuate(POLICY.model_copy(update={"migration": migration}))
+    assert world.fleet.running_on(world.db) == []
+    (where,) = world.fleet.known_on(world.db)
+    assert (where != "a") == allowed
+    assert (evacuation.attempt_for(world.db) is not None) == allowed
+    assert world.fleet.machines[where].domains[world.db].state is VmState.PAUSED
+    assert (evacuation.outcome is EvacuationOutcome.DONE) == allowed, "a vm of high priority stays else"
+    world.check_nothing_lost_or_doubled()

@@ -10,10 +10,11 @@ from typing import Any
 
 import libvirt
 
-from models.errors import BadInput, Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
+from models.errors import BadInput, Indeterminate, LifeboatError, MigrationFailed, MigrationRefused, NodeUnreachable
 from models.migration.convergence import JobProgress
 from tools.bounded_call import BoundedCall
 from tools.libvirt.connection import LibvirtConnection, alive, host_of, one_line
+from tools.libvirt.refusals import how_long
 from tools.ports.compatibility import version
 from tools.ports.migration import MigrationOptions, MigrationStatistics
 
@@ -50,9 +51,9 @@ def migration_flags(options: MigrationOptions, *, declared_shared: bool) -> int:
         | libvirt.VIR_MIGRATE_PEER2PEER
         | libvirt.VIR_MIGRATE_PERSIST_DEST
         | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
-        | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
     )
     for wanted, flag in (
+        (options.abort_on_io_error, libvirt.VIR_MIGRATE_ABORT_ON_ERROR),
         (options.tls, libvirt.VIR_MIGRATE_TLS),
         (options.auto_converge, libvirt.VIR_MIGRATE_AUTO_CONVERGE),
         (options.post_copy, libvirt.VIR_MIGRATE_POSTCOPY),
@@ -117,7 +118,11 @@ def run_migration(
         hint = "both nodes are looked at next"
         if error.get_error_code() == libvirt.VIR_ERR_MIGRATE_UNSAFE:
             hint = "if the disk is on storage that every node reaches, list its directory under `shared_paths`"
-        raise MigrationFailed(f"{what}: libvirt on {node.node} says: {one_line(error)}", hint=hint) from error
+        said = f"{what}: libvirt on {node.node} says: {one_line(error)}"
+        lasting = how_long(error.get_error_code() or 0, str(error))
+        if lasting is not None:
+            raise MigrationRefused(said, hint=hint, lasting=lasting) from error
+        raise MigrationFailed(said, hint=hint) from error
 
 
 def require_compression(libvirt_version: int, options: MigrationOptions, node: str) -> None:

@@ -105,6 +105,7 @@ class LibvirtNode:
         self.tls_fingerprint = compatibility.tls_fingerprint
 
         # what steers a live migration
+        self.migration_blockers = view.migration_blockers
         self.completed_job = migration.completed_job
         self.set_max_downtime = migration.set_max_downtime
         self.max_downtime = migration.max_downtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -28,6 +29,16 @@ def read_io_limits(domain: libvirt.virDomain) -> IoLimits:
             name: int(value) for name, value in tuning.items() if isinstance(value, int) and (value or name in _BYTES)
         }
     return limits
+
+
+def blockers_from_qemu(connection: libvirt.virConnect, uuid: str) -> tuple[str, ...]:
+    """QEMU's own reasons (`blocked-reasons` of query-migrate, from QEMU 6.0 on; an older one tells none). libvirt asks for them
+    too, from 8.5 on, but has no call that passes them on: this one marks the guest as tainted (custom-monitor). Raises
+    libvirtError."""
+    domain = connection.lookupByUUIDString(uuid)
+    answer: Any = json.loads(libvirt_qemu.qemuMonitorCommand(domain, '{"execute": "query-migrate"}', 0))
+    reasons: Any = answer.get("return", {}).get("blocked-reasons", ())
+    return tuple(str(reason) for reason in reasons)
 
 
 def write_io_limits(domain: libvirt.virDomain, limits: IoLimits) -> None:

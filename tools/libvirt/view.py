@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,9 +12,10 @@ import libvirt
 
 from models.errors import ActionFailed
 from models.fleet import Node, Vm, VmState
+from tools.domain.incarnation import incarnation_of
 from tools.domain.inventory.handlers import take_inventory
 from tools.domain.inventory.resource import Inventory
-from tools.domain.inventory.whole import IO_ERROR, LibvirtState, whole_inventory
+from tools.domain.inventory.whole import LibvirtState, whole_inventory
 from tools.domain.labels import read_attempt, read_labels, without_attempt
 from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
 from tools.domain.xml import Domain, parse_domain
@@ -33,9 +34,10 @@ from tools.libvirt.disks import (
 from tools.libvirt.domains import GONE, DomainAccess, find_domain
 from tools.libvirt.migration_job import is_incoming
 from tools.libvirt.qemu_questions import QemuQuestions
+from tools.libvirt.tuning import blockers_from_qemu
 from tools.libvirt.volumes import Pool, list_pools
 from tools.ports.shared_storage import SharedStorage
-from tools.ports.vms import DiskObservation, VmObservation
+from tools.ports.vms import IO_ERROR, DiskObservation, VmObservation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ class _Listed:
     xml: str
     described: Domain
     state: VmState
+    io_error: bool
+    incarnation: str
     disks: tuple[DiskObservation, ...]
     inventory: Inventory
 
@@ -120,12 +124,16 @@ class LibvirtView:
             return None
         xml = domain.XMLDesc(0)
         described, (state, reason) = parse_domain(xml), read_state(domain)
+        both = domain.isPersistent() == 1 and state is not VmState.SHUTOFF
+        defined = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if both else None
         return _Listed(
             xml=xml,
             described=described,
             state=state,
+            io_error=state is VmState.PAUSED and reason == IO_ERROR,
+            incarnation=incarnation_of(xml, *([defined] if defined else [])),
             disks=observe_disks(connection, described, self._shared, pools),
-            inventory=self._inventory(domain, xml, state, reason, pools),
+            inventory=self._inventory(domain, xml, defined, pools),
         )
 
     def _vm(self, listed: _Listed, sizes: Mapping[str, Sizes]) -> ListedVm:
@@ -148,28 +156,28 @@ class LibvirtView:
             cold_archive_allowed=labels.cold_archive_allowed,
             probe=labels.probe,
             label_warning=labels.warning,
+            io_error=listed.io_error,
+            incarnation=listed.incarnation,
             **obstacle_fields(listed.inventory, images),
         )
         return ListedVm(vm=vm, disks=images)
 
-    def _inventory(
-        self, domain: libvirt.virDomain, xml: str, state: VmState, reason: str, pools: list[Pool]
-    ) -> Inventory:
+    def _inventory(self, domain: libvirt.virDomain, xml: str, defined: str | None, pools: list[Pool]) -> Inventory:
         """Everything it names here, running and defined, and what libvirt keeps of it besides."""
         storage = shared_by_pools(self._shared, pools)
-        persistent = domain.isPersistent() == 1
-        both = persistent and state is not VmState.SHUTOFF
         return whole_inventory(
             take_inventory(xml, storage),
-            take_inventory(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), storage) if both else None,
+            take_inventory(defined, storage) if defined else None,
             LibvirtState(
-                persistent=persistent,
+                persistent=domain.isPersistent() == 1,
                 snapshots=domain.snapshotNum(0),
                 checkpoints=_checkpoints(domain),
                 saved_memory=domain.hasManagedSaveImage(0) == 1,
-                paused_by_io_error=state is VmState.PAUSED and reason == IO_ERROR,
             ),
         )
+
+    def migration_blockers(self, uuids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        return self._questions.ask({uuid: partial(blockers_from_qemu, uuid=uuid) for uuid in uuids})
 
     def observe(self, uuid: str) -> VmObservation | None:
         def look(connection: libvirt.virConnect) -> tuple[VmObservation, Domain] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tools.ports.migration import IoLimits, MigrationStatistics
@@ -9,6 +10,12 @@ from tools.ports.migration import IoLimits, MigrationStatistics
 
 class LiveMigration(Protocol):
     """What steers a guest's migration off one node. Every method raises NodeUnreachable when the node does not answer."""
+
+    def migration_blockers(self, uuids: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """What QEMU itself says keeps each of these running vms from moving live; a vm of which it does not tell is left out.
+
+        In a bounded time for all of them. libvirt marks a vm as tainted whose QEMU was asked past it."""
+        ...
 
     def completed_job(self, uuid: str) -> MigrationStatistics | None:
         """Statistics of the last finished migration of this vm, as far as this end has them."""

@@ -25,6 +25,8 @@ class MigrationOptions:
     bandwidth_bytes_per_second: int | None
     copy_disks: tuple[str, ...]
     """devices of non-shared disks that move along"""
+    abort_on_io_error: bool = True
+    """a guest whose disks fail it on the way, or did before, does not move"""
     compression: str = "none"
     """`none`, `xbzrle` (one stream), `zlib` or `zstd` (parallel connections)"""
 

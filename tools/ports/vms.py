@@ -27,6 +27,10 @@ class ImageRole(StrEnum):
     """state of an emulated TPM"""
 
 
+IO_ERROR = "I/O error"
+"""libvirt's word for why a guest is paused whose disks failed it"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackingImage:
     """One image below a disk."""
@@ -149,6 +153,10 @@ class VmObservation:
     """what libvirt does when the running guest powers itself off: `restart` starts it again"""
     only_read: tuple[OnlyReadFile, ...] = ()
     """media and boot files, those on a server left aside"""
+
+    @property
+    def paused_by_io_error(self) -> bool:
+        return self.state is VmState.PAUSED and self.state_reason == IO_ERROR
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ from tools.prechecks.disks import (
 from tools.prechecks.guest import (
     inventory_of,
     require_all_copied,
+    require_io_sound,
     require_no_data_file,
     require_no_obstacle,
     require_sole_user,
@@ -72,6 +73,7 @@ def check_live_migration(
     require_not_bound(domain, before)
     inventory = inventory_of(source, before)
     require_no_obstacle(inventory, before, ActionKind.LIVE_MIGRATE)
+    require_io_sound(before, allowed=policy.with_io_error)
     require_sole_user(source, before)
     require_unknown_at(target, before)
     require_memory(target, domain, vm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.errors import DisksUnmovable, PrecheckFailed
+from models.errors import DisksUnmovable, Lasting, PrecheckFailed
 from models.fleet import Vm
 from tools.domain.files import ONLY_READ_ROLES, image_files
 from tools.ports.archives import ArchiveStore, ImageFile
@@ -24,6 +24,7 @@ def require_shared_disks(target: Hypervisor, before: VmObservation) -> None:
             raise DisksUnmovable(
                 f"disk {disk.path} of vm {before.name} counts as shared, and node {target.name} does not see it",
                 hint="mount the storage there, or fix shared_paths and shared_pools; nothing was changed",
+                lasting=Lasting.AT_TARGET,
             )
 
 
@@ -41,6 +42,7 @@ def require_only_read_files(target: Hypervisor, before: VmObservation) -> None:
             raise DisksUnmovable(
                 f"{file.role} {file.path} of vm {before.name} is not on node {target.name}",
                 hint="put it there, eject it from the guest, or let the vm move cold: then it goes along",
+                lasting=Lasting.AT_TARGET,
             )
 
 
@@ -56,6 +58,7 @@ def require_disks_movable(target: Hypervisor, before: VmObservation) -> None:
             raise DisksUnmovable(
                 f"disk {disk.path} of vm {before.name} exists on node {target.name} already",
                 hint="if both nodes reach the same storage, list it under shared_paths; else find out whose it is",
+                lasting=Lasting.AT_TARGET,
             )
         directory = disk.path.rpartition("/")[0]
         size = disk.virtual_bytes
@@ -81,6 +84,7 @@ def require_images_movable(target: Hypervisor, before: VmObservation) -> None:
             raise DisksUnmovable(
                 f"disk {image.path} of vm {before.name} exists on node {target.name} already",
                 hint="if both nodes reach the same storage, list it under shared_paths; else find out whose it is",
+                lasting=Lasting.AT_TARGET,
             )
         directory = image.path.rpartition("/")[0]
         needed[directory] = needed.get(directory, 0) + image.needed_bytes
@@ -103,6 +107,7 @@ def require_whole_chains(before: VmObservation) -> None:
                 f"disk {disk.device} of vm {before.name} needs {below}, which is in no running storage pool of node "
                 f"{before.node}, so a copy would leave it behind",
                 hint="define a pool over its directory, or flatten the disk with `virsh blockpull`",
+                lasting=Lasting.EVERYWHERE,
             )
 
 
@@ -111,6 +116,7 @@ def require_no_backing(disk: DiskObservation, before: VmObservation) -> None:
         raise DisksUnmovable(
             f"disk {disk.device} of vm {before.name} is an overlay over {disk.backing}, which a copy would leave behind",
             hint="flatten it with `virsh blockpull`",
+            lasting=Lasting.EVERYWHERE,
         )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from models.errors import DeviceBound, DisksUnmovable, PrecheckFailed
+from models.errors import DeviceBound, DisksUnmovable, Lasting, PrecheckFailed
 from models.fleet import VmState
 from models.plan import ActionKind
 from tools.domain.files import image_files
 from tools.domain.inventory.handlers import take_inventory
 from tools.domain.inventory.resource import Inventory, Outcome, ResourceKind
-from tools.domain.inventory.whole import IO_ERROR, LibvirtState, whole_inventory
+from tools.domain.inventory.whole import LibvirtState, whole_inventory
 from tools.domain.qcow2 import HEADER_BYTES, read_header
 from tools.ports.archives import ImageFile
 from tools.ports.hypervisor import Hypervisor
@@ -42,7 +42,6 @@ def libvirt_state(seen: VmObservation) -> LibvirtState:
         snapshots=seen.snapshots,
         checkpoints=seen.checkpoints,
         saved_memory=seen.saved_memory,
-        paused_by_io_error=seen.state is VmState.PAUSED and seen.state_reason == IO_ERROR,
     )
 
 
@@ -56,7 +55,17 @@ def require_no_obstacle(inventory: Inventory, before: VmObservation, move: Actio
     raise kind(
         f"vm {before.name} on node {before.node} can't {_HOW[move]}: {obstacle}",
         hint="nothing was changed; `lifeboat vm check` shows everything its definition names",
+        lasting=Lasting.EVERYWHERE,
     )
+
+
+def require_io_sound(before: VmObservation, *, allowed: bool) -> None:
+    """No I/O error paused it, or policy lets it move live as it is."""
+    if before.paused_by_io_error and not allowed:
+        raise PrecheckFailed(
+            f"vm {before.name} on node {before.node} can't move live: it is paused by an I/O error",
+            hint="mend its disks, or let it move as it is with migration.with_io_error; nothing was changed",
+        )
 
 
 def require_all_copied(
@@ -90,6 +99,7 @@ def require_all_copied(
             raise PrecheckFailed(
                 f"vm {before.name} can't {_HOW[move]}: {each.what} ({each.where}) would be left behind",
                 hint="nothing was changed; look where it is, or let the vm move live",
+                lasting=Lasting.EVERYWHERE,
             )
 
 
@@ -107,6 +117,7 @@ def require_sole_user(source: Storage, before: VmObservation) -> None:
             raise DisksUnmovable(
                 f"disk {image.path} of vm {before.name} is used by {', '.join(others)} as well: a copy would part them",
                 hint="detach it from one of them, or put it on storage that every node reaches",
+                lasting=Lasting.EVERYWHERE,
             )
 
 
@@ -121,4 +132,5 @@ def require_no_data_file(source: Storage, images: Iterable[ImageFile], before: V
                 f"disk {image.device} of vm {before.name}: the data of {image.path} lies in another file, "
                 f"{header.data_file or 'which its header does not name'}, which lifeboat does not copy",
                 hint="convert it to an image that stands alone (qemu-img convert), or let it move live",
+                lasting=Lasting.EVERYWHERE,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.errors import MachineUnknown, PrecheckFailed
+from models.errors import Lasting, MachineUnknown, PrecheckFailed
 from models.plan import ActionKind
 from tools.domain.inventory.resource import Inventory, ResourceKind
 from tools.domain.inventory.target import TargetVerdict, compare
@@ -37,4 +37,5 @@ def require_resources(
     raise kind(
         f"vm {before.name} can't run on node {target.name}, which lacks: {why}",
         hint="give the node what is missing, or choose another target; nothing was changed",
+        lasting=Lasting.AT_TARGET,
     )

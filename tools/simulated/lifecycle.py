@@ -70,6 +70,7 @@ class SimulatedLifecycle:
                 )
             domain.state, domain.reason, domain.saved_memory = VmState.RUNNING, "", False
             domain.on_poweroff = domain.described.on_poweroff
+            domain.starts += 1
             self._fleet.note_running(uuid)
 
     def resume(self, uuid: str) -> None:

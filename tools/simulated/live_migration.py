@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from models.errors import ActionFailed, BadInput, Indeterminate, MigrationFailed
+from collections.abc import Sequence
+
+from models.errors import ActionFailed, BadInput, Indeterminate, Lasting, MigrationFailed, MigrationRefused
 from models.fleet import VmState
 from models.migration.convergence import JobProgress
 from tools.ports.migration import MigrationOptions, MigrationStatistics
+from tools.ports.vms import IO_ERROR
 from tools.simulated.domains import DomainAccess
 from tools.simulated.migration import End, Migration, Phase
 from tools.simulated.storage import SimulatedStorage
@@ -80,11 +83,18 @@ class SimulatedLiveMigration:
             refusal = "the certificate of the target has expired"
         elif uuid in there.domains:
             refusal = f"domain is already defined on {target}"
-        elif domain.described.bound:
-            refusal = domain.described.bound[0]
+        elif domain.state is VmState.PAUSED and domain.reason == IO_ERROR and options.abort_on_io_error:
+            refusal = "cannot migrate domain with I/O error"
         if refusal:
             raise MigrationFailed(
                 f"vm {uuid}: libvirt on {self._name} says: {refusal}", hint="both nodes are looked at next"
+            )
+        lasting = domain.live_refusal or next(iter(domain.described.bound), "")
+        if lasting:
+            raise MigrationRefused(
+                f"vm {uuid}: libvirt on {self._name} says: cannot migrate domain: {lasting}",
+                hint="both nodes are looked at next",
+                lasting=Lasting.EVERYWHERE,
             )
         guest = fleet.guests.get(uuid)
         rate = min(fleet.machines[name].node.migration_bytes_per_second for name in (self._name, target))
@@ -107,6 +117,15 @@ class SimulatedLiveMigration:
             else 0.0,
             bytes_per_second=rate,
         )
+
+    def migration_blockers(self, uuids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        with self._access.answering() as machine:
+            known = {uuid: machine.domains[uuid] for uuid in uuids if uuid in machine.domains}
+            return {
+                uuid: (domain.live_refusal,) if domain.live_refusal else ()
+                for uuid, domain in known.items()
+                if domain.active and not domain.hides_blockers
+            }
 
     def job(self, uuid: str) -> JobProgress | None:
         with self._access.answering():

@@ -65,6 +65,7 @@ class SimulatedNode:
         self.tls_fingerprint = compatibility.tls_fingerprint
 
         # what steers a live migration
+        self.migration_blockers = migration.migration_blockers
         self.completed_job = migration.completed_job
         self.set_max_downtime = migration.set_max_downtime
         self.max_downtime = tuning.max_downtime

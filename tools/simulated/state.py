@@ -83,6 +83,12 @@ class SimulatedDomain:
     checkpoints: int = 0
     on_poweroff: str = "destroy"
     """of the running guest"""
+    starts: int = 0
+    """how often it was started here: each start is another QEMU"""
+    live_refusal: str = ""
+    """what QEMU says when it is asked to move it live, for as long as this QEMU runs; empty: nothing"""
+    hides_blockers: bool = False
+    """QEMU does not say so before it is asked to move it"""
     defined_xml: str | None = None
     """the definition for its next start, where it differs from what runs"""
 

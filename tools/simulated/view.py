@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from models.errors import ActionFailed
 from models.fleet import Node, Vm, VmState
+from tools.domain.incarnation import incarnation_of
 from tools.domain.inventory.handlers import take_inventory
 from tools.domain.inventory.resource import Inventory
-from tools.domain.inventory.whole import IO_ERROR, LibvirtState, whole_inventory
+from tools.domain.inventory.whole import LibvirtState, whole_inventory
 from tools.domain.labels import read_labels
 from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
 from tools.ports.shared_storage import SharedStorage
-from tools.ports.vms import VmObservation
+from tools.ports.vms import IO_ERROR, VmObservation
 from tools.simulated.domains import DomainAccess
 from tools.simulated.state import SHARED_DIRECTORY, SimulatedDomain
 from tools.simulated.storage import SimulatedStorage
@@ -57,6 +58,8 @@ class SimulatedView:
             cold_archive_allowed=labels.cold_archive_allowed,
             probe=labels.probe,
             label_warning=labels.warning,
+            io_error=domain.state is VmState.PAUSED and domain.reason == IO_ERROR,
+            incarnation=incarnation_of(domain.xml, domain.defined_xml or domain.xml) + f"-{domain.starts}",
             **obstacle_fields(_inventory(domain), disks),
         )
 
@@ -116,6 +119,5 @@ def _inventory(domain: SimulatedDomain) -> Inventory:
             snapshots=domain.snapshots,
             checkpoints=domain.checkpoints,
             saved_memory=domain.saved_memory,
-            paused_by_io_error=domain.state is VmState.PAUSED and domain.reason == IO_ERROR,
         ),
     )

@@ -16,8 +16,6 @@ from tools.domain.inventory.resource import (
     refuses,
 )
 
-IO_ERROR = "I/O error"
-"""why libvirt says that a guest is paused, where it is that"""
 _LOST_BY_A_STOP = (ResourceKind.DISK, ResourceKind.DIRECTORY, ResourceKind.PERSISTENT_MEMORY)
 """kinds with content: what only the running guest has of them would be gone once it stops"""
 
@@ -30,7 +28,6 @@ class LibvirtState:
     snapshots: int = 0
     checkpoints: int = 0
     saved_memory: bool = False
-    paused_by_io_error: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +132,3 @@ def _kept_by_libvirt(state: LibvirtState) -> Iterator[Resource]:
             "it has memory in a managed save image, which would be left behind: start it, or remove the image"
         )
         yield kept("saved memory", why, why, why)
-    if state.paused_by_io_error:
-        why = refuses("it is paused by an I/O error, and libvirt is told to move no guest with one")
-        yield kept("I/O error", why, COPIED, COPIED)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from models.evacuation import Attempt
-from models.plan import Action
+from models.plan import Action, ActionKind
 from tools.ports.journal import Record
 from tools.ports.vms import VmObservation
 
@@ -31,6 +31,20 @@ class AttemptEnded(Record):
     KIND = "result"
     attempt: Attempt
     """with its outcome, as observed"""
+
+
+class MoveRefused(Record):
+    """A kind of move of a vm was refused for a reason that does not pass by itself: it is not planned again for a while."""
+
+    KIND = "move-refused"
+    vm: str
+    """uuid"""
+    move: ActionKind
+    target: str | None
+    """the node it holds for; None: for every node"""
+    why: str
+    incarnation: str
+    """of the vm when it was refused, as `Vm.incarnation`"""
 
 
 class RecoveryBegun(Record):

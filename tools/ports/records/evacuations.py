@@ -16,6 +16,8 @@ class EvacuationPlanned(Record):
     KIND = "planned"
     plan: Plan
     verdict: Verdict
+    cools_down: bool = True
+    """its nodes cool down from here on: people are asked, or a version planned it that wrote no `CooldownBegun`"""
 
 
 class EvacuationRefused(Record):

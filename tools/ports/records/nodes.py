@@ -27,6 +27,14 @@ class TiersChanged(Record):
     changes: tuple[TierStep, ...]
 
 
+class CooldownBegun(Record):
+    """The background agent leaves these nodes alone for as long as policy says."""
+
+    KIND = "cooldown"
+    nodes: tuple[str, ...]
+    why: str
+
+
 class CertificatePinned(Record):
     KIND = "certificate-pinned"
     node: str

@@ -11,7 +11,8 @@ from scenes.topology import NOW, Topology, archive, cold, live, stay
 from agent.guard.judge import judge
 from agent.guard.rules import RULES
 from agent.plan.solver import plan
-from models.plan import Approval, Plan, PlannedBy
+from models.fleet import LearnedObstacle
+from models.plan import ActionKind, Approval, Plan, PlannedBy
 from models.policy import Policy
 from models.situation import Situation
 
@@ -224,6 +225,22 @@ def group_arrives_together() -> Case:
     return scene, scene.plan_of(live("x", "a", "b"), live("y", "a", "b", 1))
 
 
+def namesake_on_target() -> Case:
+    scene = one_vm().vm("x", on="b", uuid="uuid-other")
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
+def namesakes_arrive_together() -> Case:
+    scene = one_vm().vm("x", on="a", uuid="uuid-x2")
+    return scene, scene.plan_of(live("x", "a", "b"), live("x2", "a", "b", vm_name="x"))
+
+
+def target_that_refused_it() -> Case:
+    refused = LearnedObstacle(kind=ActionKind.LIVE_MIGRATE, target="b", why="its CPU lacks avx512f")
+    scene = one_vm(learned_obstacles=(refused,))
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
 def passthrough_moves_live() -> Case:
     scene = one_vm(migratable=False)
     return scene, scene.plan_of(live("x", "a", "b"))
@@ -424,6 +441,9 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("anti-affinity", group_meets_on_target),
     ("anti-affinity", group_together_until_later),
     ("anti-affinity", group_arrives_together),
+    ("target-open", namesake_on_target),
+    ("target-open", namesakes_arrive_together),
+    ("target-open", target_that_refused_it),
     ("live-migratable", passthrough_moves_live),
     ("live-migratable", overlay_moves_live),
     ("live-migratable", stopped_moves_live),

@@ -392,3 +392,40 @@ def test_a_vm_that_stays_says_what_keeps_it() -> None:
 
 def test_a_stopped_vm_that_can_not_be_taken_along_whole_stays() -> None:
     assert kind(dying().vm("x", on="a", state="shutoff", cold_obstacle="a disk of an NVMe drive")) is ActionKind.STAY
+
+
+def test_a_node_that_has_a_vm_of_its_name_is_no_target() -> None:
+    scene = dying().vm("x", on="a").vm("x", on="b", uuid="uuid-other")
+    assert action(solve(scene), "x").target == "c"
+    scene.vm("x", on="c", uuid="uuid-another", state="shutoff")
+    made = action(solve(scene), "x")
+    assert made.kind is ActionKind.STAY
+    assert "another vm named x" in made.reason
+
+
+def test_two_vms_of_one_name_are_sent_to_different_nodes() -> None:
+    scene = Topology(storm={"max_risky_fraction": 0.6})
+    for node, risk in {"a": 0.8, "d": 0.8, "b": 0.001, "c": 0.001}.items():
+        scene.node(node, risk=risk)
+    scene.vm("x", on="a").vm("x", on="d", uuid="uuid-x2")
+    assert {each.target for each in solve(scene).moves} == {"b", "c"}
+
+
+def test_a_target_that_refused_it_is_left_out_and_another_kind_is_tried_when_all_did() -> None:
+    def refused(kind: ActionKind, *targets: str) -> list[dict[str, Any]]:
+        return [{"kind": kind, "target": target, "why": f"refused at {target}"} for target in targets]
+
+    live, cold = ActionKind.LIVE_MIGRATE, ActionKind.COLD_MIGRATE
+    made = action(solve(dying().vm("x", on="a", learned_obstacles=refused(live, "b"))), "x")
+    assert (made.kind, made.target) == (live, "c")
+    made = action(solve(dying().vm("x", on="a", learned_obstacles=refused(live, "b", "c"))), "x")
+    assert made.kind is cold
+    assert "refused at b" in made.reason
+    all_refused = [*refused(live, "b", "c"), *refused(cold, "b", "c")]
+    assert kind(dying().vm("x", on="a", learned_obstacles=all_refused)) is ActionKind.STAY
+
+
+@pytest.mark.parametrize(("allowed", "expected"), [(False, ActionKind.STAY), (True, ActionKind.LIVE_MIGRATE)])
+def test_a_guest_paused_by_an_io_error_moves_live_where_policy_lets_it(allowed: bool, expected: ActionKind) -> None:
+    scene = dying(migration={"with_io_error": allowed}).vm("x", on="a", state="paused", io_error=True)
+    assert kind(scene) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +19,12 @@ from models.errors import BadInput, MetricsUnavailable
 from models.evacuation import EvacuationOutcome
 from models.fleet import Fleet
 from models.plan import ActionKind
-from models.policy import DrainPolicy, Policy
+from models.policy import ApprovalMode, DrainPolicy, Policy
 from models.risk import Risk
 from models.tier import Tier
+from tools.domain.xml import parse_domain
+from tools.ports.approval import ApprovalAnswer
+from tools.ports.records.attempts import AttemptEnded
 from tools.ports.records.nodes import TiersChanged
 
 
@@ -186,3 +190,136 @@ def test_without_a_language_model_a_risky_node_is_evacuated_by_the_solvers_plan_
     assert result.plan.planned_by.planner == "solver"
     assert result.plan.planned_by.fallback_reason == fell_back[0]
     assert "no language model is configured" in fell_back[0]
+
+
+def refuses_live(world: World, vm: str, *, tells: bool = False) -> None:
+    domain = world.fleet.machines["a"].domains[vm]
+    domain.live_refusal, domain.hides_blockers = "virgl is not yet migratable", not tells
+
+
+def kinds_tried(world: World, vm: str) -> list[ActionKind]:
+    ended = [entry.record.attempt for entry in world.journal.of(AttemptEnded)]
+    return [attempt.action.kind for attempt in ended if attempt.action.vm == vm]
+
+
+def test_what_is_refused_for_good_leaves_in_another_way_in_the_same_pass(world: World) -> None:
+    refuses_live(world, world.web)
+    result = cycle(world, failing=("a",)).run_once()
+    assert result.outcome is PassOutcome.EVACUATED
+    assert result.evacuation is not None
+    assert result.evacuation.outcome is EvacuationOutcome.DONE, result.why
+    assert kinds_tried(world, world.web) == [ActionKind.LIVE_MIGRATE, ActionKind.COLD_MIGRATE]
+    assert world.fleet.running_on(world.web) != ["a"]
+    assert result.verification is not None
+    assert result.verification.passed
+    world.check_nothing_lost_or_doubled()
+
+
+def test_a_refused_move_is_not_planned_again_and_what_policy_does_not_let_be_tried_is_asked_for(world: World) -> None:
+    """Live alone is policy's to approve here: the cold move would stop the guest."""
+    refuses_live(world, world.web)
+    approval = POLICY.approval.model_copy(update={"cold_migrate": ApprovalMode.ASK})
+    policy = POLICY.model_copy(update={"approval": approval})
+    loop = cycle(world, failing=("a",), policy=policy)
+    first = loop.run_once()
+    assert first.evacuation is not None
+    assert first.evacuation.outcome is EvacuationOutcome.PARTIAL
+    assert "1 not moved (web of high priority)" in first.why
+    assert "not approved" in first.evacuation.notes[-1]
+    again = loop.run_once()
+    assert again.outcome is PassOutcome.REFUSED
+    assert again.plan is not None
+    assert [action.kind for action in again.plan.moves] == [ActionKind.COLD_MIGRATE]
+    assert "virgl is not yet migratable" in again.plan.moves[0].reason
+    assert kinds_tried(world, world.web) == [ActionKind.LIVE_MIGRATE]
+    assert world.fleet.running_on(world.web) == ["a"]
+    assert loop.run_once().outcome is PassOutcome.IDLE, "nobody agreed: they are not asked at every pass"
+
+
+QCOW2_WITH_DATA_FILE = (
+    b"QFI\xfb" + struct.pack(">I", 3) + bytes(64) + struct.pack(">QQQII", 4, 0, 0, 4, 104) + bytes(64)
+)
+"""a header whose data lies in another file, as QEMU's docs/interop/qcow2.txt lays it out"""
+
+
+class AgreesOnce:
+    """Somebody who agrees to the first plan they are shown, and to no other."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def ask(self, question: str) -> ApprovalAnswer:
+        self.asked.append(question)
+        return ApprovalAnswer(approved=len(self.asked) == 1, by="ada")
+
+
+def test_who_agreed_to_stop_a_guest_has_agreed_to_moving_it_live(world: World) -> None:
+    """The archive is refused for its disk's data in another file, which only the image itself tells."""
+    domain = world.fleet.machines["a"].domains[world.batch]
+    domain.xml = domain.xml.replace("type='raw'", "type='qcow2'").replace('type="raw"', 'type="qcow2"')
+    domain.described = parse_domain(domain.xml)
+    image = world.fleet.machines["a"].images[domain.described.disks[0].path]
+    image.format, image.content = "qcow2", QCOW2_WITH_DATA_FILE
+    loop = cycle(world, failing=("a",), policy=Policy())
+    loop.approver = somebody = AgreesOnce()
+    result = loop.run_once()
+    assert result.evacuation is not None
+    assert kinds_tried(world, world.batch) == [ActionKind.COLD_ARCHIVE, ActionKind.LIVE_MIGRATE]
+    assert result.evacuation.outcome is EvacuationOutcome.DONE, result.why
+    assert len(somebody.asked) == 1
+    assert world.fleet.running_on(world.batch) != ["a"]
+
+
+def test_who_agreed_to_a_live_move_is_asked_anew_before_the_guest_is_stopped(world: World) -> None:
+    refuses_live(world, world.web)
+    loop = cycle(world, failing=("a",), policy=Policy())
+    loop.approver = somebody = AgreesOnce()
+    result = loop.run_once()
+    assert len(somebody.asked) == 2
+    assert kinds_tried(world, world.web) == [ActionKind.LIVE_MIGRATE]
+    assert result.evacuation is not None
+    assert result.evacuation.outcome is EvacuationOutcome.PARTIAL
+    assert world.fleet.running_on(world.web) == ["a"]
+
+
+def test_qemu_is_asked_what_keeps_a_guest_before_its_node_is_left(world: World) -> None:
+    refuses_live(world, world.web, tells=True)
+    result = cycle(world, failing=("a",)).run_once()
+    assert result.plan is not None
+    (move,) = [action for action in result.plan.moves if action.vm == world.web]
+    assert move.kind is ActionKind.COLD_MIGRATE
+    assert "QEMU on a says: virgl is not yet migratable" in move.reason
+    assert kinds_tried(world, world.web) == [ActionKind.COLD_MIGRATE]
+    assert result.outcome is PassOutcome.EVACUATED
+
+
+def test_a_node_that_can_be_left_after_all_is_left_at_the_next_pass(world: World) -> None:
+    """No cooldown after a pass in which nothing could move: room may be there a moment later."""
+    for name in ("b", "c"):
+        world.fleet.add_vm(name, f"full-{name}", memory_bytes=world.fleet.node(name).free_memory_bytes(), disk_bytes=())
+    loop = cycle(world, failing=("a",))
+    world.fleet.machines["a"].domains.pop(world.batch)
+    first = loop.run_once()
+    assert first.outcome is PassOutcome.NOTHING_TO_MOVE
+    before = len(world.journal.entries())
+    assert loop.run_once().outcome is PassOutcome.NOTHING_TO_MOVE
+    assert len(world.journal.entries()) == before, "what comes to the same is written down once"
+    (full,) = [uuid for uuid, d in world.fleet.machines["b"].domains.items() if d.described.name == "full-b"]
+    world.fleet.machines["b"].domains.pop(full)
+    assert loop.run_once().outcome is PassOutcome.EVACUATED
+    assert world.fleet.running_on(world.web) == ["b"]
+
+
+def test_a_storm_that_is_over_costs_no_time(world: World) -> None:
+    loop = cycle(world, failing=("a", "b"))
+    assert loop.run_once().outcome is PassOutcome.REFUSED
+    loop.look = cycle(world, failing=("a",)).look
+    assert loop.run_once().outcome is PassOutcome.EVACUATED
+
+
+def test_done_is_not_said_while_a_vm_of_high_priority_stays(world: World) -> None:
+    loop = cycle(world, failing=("a",), policy=POLICY.model_copy(update={"protected": ("db",)}))
+    result = loop.run_once()
+    assert result.evacuation is not None
+    assert result.evacuation.outcome is EvacuationOutcome.PARTIAL
+    assert "1 moved, 1 archived, 1 not moved (db of high priority)" in result.why

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.fleet import Fleet, Priority, Vm, VmState
+from models.placement import live_blocker
+from models.policy import MigrationPolicy, Policy
 from tools.domain.labels import Labels
 from tools.domain.xml import parse_domain
 from tools.simulated.fleet import SimulatedFleet
@@ -58,7 +60,8 @@ def test_what_libvirt_keeps_of_it_decides_too(fleet: SimulatedFleet):
     domain.snapshots = 1
     assert letters(listed(fleet, uuid)) == "L"
     domain.snapshots, domain.state, domain.reason = 0, VmState.PAUSED, "I/O error"
-    assert "I/O error" in str(listed(fleet, uuid).live_obstacle)
+    assert "I/O error" in str(live_blocker(listed(fleet, uuid), Policy()))
+    assert live_blocker(listed(fleet, uuid), Policy(migration=MigrationPolicy(with_io_error=True))) is None
     domain.reason = "user"
     assert letters(listed(fleet, uuid)) == ""
 

@@ -52,5 +52,7 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "approval-asked",
         "approval-changed",
         "approval-closed",
+        "move-refused",
+        "cooldown",
     }
     assert known_kinds().keys() - {line["kind"] for line in OLD} == new_since_then

@@ -58,7 +58,6 @@ def test_what_libvirt_adds_to_a_running_guest_is_no_difference():
     [
         (LibvirtState(), ""),
         (LibvirtState(snapshots=2), "L"),
-        (LibvirtState(paused_by_io_error=True), "L"),
         (LibvirtState(checkpoints=1), ""),
         (LibvirtState(saved_memory=True), "LCA"),
         (LibvirtState(persistent=False), "LCA"),
