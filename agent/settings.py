@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +80,10 @@ class ForecastSettings(Value):
     """Ed25519 public key (PEM): model files that it did not sign are not used"""
     incidents: Path | None = None
     """CSV of what people know: failures and planned work (`node,start,end,kind`)"""
+    retrain: Duration | None = Field(default=None, ge=timedelta(hours=1))
+    """how often `lifeboat run` trains a challenger of `model` and has it take its place where it wins; None: never"""
+    sign_key: Path | None = None
+    """Ed25519 private key (PEM) that such a model is signed with; needed with `trusted_key`"""
 
 
 class LlmSettings(Value):

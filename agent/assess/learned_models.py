@@ -52,13 +52,19 @@ class LearnedModels:
 
     def models(self) -> dict[str, tuple[Forecast | LifeboatError, str]]:
         """Each configured forecast with its model and the name of its file, or why it can't be used."""
-        return {label: self._model(label) for label in self._files}
+        return {label: self._model(label) for label in self._files if self._is_expected(label)}
+
+    def _is_expected(self, label: str) -> bool:
+        """False: `lifeboat run` has not trained the fleet's first model yet."""
+        return label != OWN or self._settings.forecast.retrain is None or self._files[label].exists()
 
     def of(self, observation: Observation) -> ModelForecasts:
         """What they say of the nodes of this look. Raises nothing."""
         if not self._files:
             return ModelForecasts()
         models = self.models()
+        if not models:
+            return ModelForecasts()
         state = self._settings.state_dir / "history" / "state.npz"
         hour = observation.at.replace(minute=0, second=0, microsecond=0)
         nodes = [node.name for node in observation.fleet.nodes]

@@ -23,6 +23,7 @@ from agent.cli.forecast import app as forecast
 from agent.cli.history import app as history
 from agent.cli.plan import app as plan
 from agent.cli.requests import app as requests
+from agent.cli.retrain import app as retrain
 from agent.cli.run import app as run
 from agent.cli.status import app as status
 from agent.cli.vm import vm
@@ -51,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (assess, plan, apply, run, approvals, status, requests, explain, doctor, history, forecast):
+for group in (assess, plan, apply, run, approvals, status, requests, explain, doctor, history, forecast, retrain):
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")

@@ -29,6 +29,7 @@ def run(
     from agent.approve.approvers import DenyingApprover
     from agent.service.control_loop import ControlLoop
     from agent.service.questions import Questions
+    from agent.service.retraining import Retraining
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect
     from agent.settings import load_settings
@@ -51,6 +52,7 @@ def run(
             recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
             interval=settings.interval,
             on_pass=lambda result: keep_report(result, session),
+            retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
             once=once,
         )
 

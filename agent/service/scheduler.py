@@ -16,6 +16,7 @@ from agent.actions.progress import Progress
 from agent.actions.runner import needs_recovery
 from agent.execute.evacuation import Watcher
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
+from agent.service.retraining import CHECK_EVERY, Retraining
 from models.errors import LifeboatError
 from models.evacuation import Attempt, Evacuation
 
@@ -62,12 +63,13 @@ def serve(
     recover: Callable[[], tuple[list[Attempt], list[Evacuation]]],
     interval: timedelta,
     on_pass: Callable[[PassResult], None],
+    retraining: Retraining | None = None,
     once: bool = False,
 ) -> None:
     """Recover what a crash cut off, then run a pass now and every `interval`, until SIGTERM or Ctrl-C.
 
     What another lifeboat (a `lifeboat apply`) left unfinished meanwhile is recovered before the next pass. With `once`,
-    one pass; its LifeboatError is raised instead of logged.
+    one pass; its LifeboatError is raised instead of logged. `retraining` starts beside the passes and holds none up.
     """
 
     def recover_and_log() -> None:
@@ -127,6 +129,12 @@ def serve(
 
     if loop.questions is not None:
         scheduler.add_job(hurry, "interval", seconds=_ANSWER_SECONDS, coalesce=True, max_instances=1)
+
+    if retraining is not None:
+        scheduler.add_job(
+            retraining.check, "interval", seconds=CHECK_EVERY.total_seconds(), coalesce=True, misfire_grace_time=None,
+            next_run_time=loop.hands.clock.now(),
+        )  # fmt: skip
 
     def stop(*_: object) -> None:
         loop.watcher.cancelled.set()

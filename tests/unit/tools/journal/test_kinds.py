@@ -54,5 +54,6 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "approval-closed",
         "move-refused",
         "cooldown",
+        "model-challenged",
     }
     assert known_kinds().keys() - {line["kind"] for line in OLD} == new_since_then
