@@ -108,6 +108,18 @@ class LlmSettings(Value):
     """asked when this one gives no plan that can be used; after it the solver plans"""
 
 
+class SlackSettings(Value):
+    """A Slack app in Socket Mode: nothing has to reach this host."""
+
+    channel: str = Field(pattern=r"^[CGD][A-Z0-9]{2,}$")
+    """id of the channel where people are asked, such as `C024BE91L`"""
+    bot_token_file: Path
+    """holds the bot token, `xoxb-…`"""
+    app_token_file: Path
+    """holds the app-level token, `xapp-…`"""
+    api_url: str = "https://slack.com/api/"
+
+
 class Settings(BaseSettings):
     """What `lifeboat.yaml` holds."""
 
@@ -140,6 +152,8 @@ class Settings(BaseSettings):
     """signals added to, or put in place of, the shipped catalogue"""
     forecast: ForecastSettings = ForecastSettings()
     llm: LlmSettings | None = None
+    slack: SlackSettings | None = None
+    """where `lifeboat run` asks people, besides `lifeboat approvals`"""
     interval: Duration = parse_duration("30s")
     """how often the background agent looks"""
     simulated: bool = False

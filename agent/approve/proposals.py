@@ -24,6 +24,7 @@ from models.proposals.states import (
     Question,
     advance,
     as_of,
+    described,
     due,
 )
 from models.text import moment, visible
@@ -91,18 +92,18 @@ def answer(
     now: datetime,
     why: str = "",
     until: datetime | None = None,
-    seen_sha256: str | None = None,
+    after: int | None = None,
 ) -> Proposal:
     """One person's answer, as it stands in the journal when this returns.
 
-    `seen_sha256`: the digest of the question they were shown. Raises NotAnApprover when policy does not let them,
-    AlreadyDecided when somebody or time was faster, Refused when what they saw is not what was asked, BadInput when
-    nothing of that id was asked.
+    `after`: seq of the entry under which they were shown the question; what people answered since makes it void. Raises
+    NotAnApprover when policy does not let them, AlreadyDecided when somebody or time was faster, Refused when the policy is
+    another than it was asked under, BadInput when nothing of that id was asked.
     """
     assert kind in DECISIONS
 
     def decide(proposal: Proposal) -> ApprovalEvent:
-        _require_same_question(proposal, policy, seen_sha256)
+        _require_same_policy(proposal, policy)
         obstacle = why_may_not(by, proposal, policy.approval, now)
         if obstacle is not None:
             raise NotAnApprover(
@@ -116,6 +117,11 @@ def answer(
                 hint="approval.longest_snooze; nothing was decided",
             )
         person = person_of(by, policy.approval) or ""
+        if after is not None and proposal.state in LIVE and _answered(journal, evacuation) > after:
+            raise AlreadyDecided(
+                f"somebody answered {evacuation} since you were shown it: {described(proposal)}",
+                hint="look at it as it is now",
+            )
         return ApprovalEvent(kind=kind, at=now, by=by, person=person, why=visible(why, 500), until=until)
 
     return change(journal, evacuation, decide, now=now)
@@ -156,14 +162,18 @@ def change(
     raise AlreadyDecided(f"others write about {evacuation} all the time", hint="see `lifeboat show`, then try again")
 
 
-def _require_same_question(proposal: Proposal, policy: Policy, seen_sha256: str | None) -> None:
+def _require_same_policy(proposal: Proposal, policy: Policy) -> None:
     if proposal.question.policy_sha256 != policy_digest(policy) and proposal.state in LIVE:
         raise Refused(
             f"{proposal.id} was asked under another policy than this one",
             hint="nothing was decided; use the policy file of `lifeboat run`, which asks anew when it has changed",
         )
-    if seen_sha256 is not None and seen_sha256 != proposal.question.digest():
-        raise Refused(f"what was shown is not what {proposal.id} asks", hint="nothing was decided; look at it again")
+
+
+def _answered(journal: Journal, evacuation: str) -> int:
+    """Seq of the newest answer of a person; 0: none yet."""
+    entries = journal.of(ApprovalChanged, ApprovalClosed, evacuation=evacuation)
+    return max((entry.seq for entry in entries if entry.record.event.kind in DECISIONS), default=0)
 
 
 def _read(journal: Journal, evacuation: str) -> tuple[Proposal, int]:

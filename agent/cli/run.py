@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,8 @@ import typer
 from agent.cli.options import ConfigOption, PolicyOption
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from agent.service.control_loop import PassResult
     from agent.service.session import Session
 
@@ -47,14 +50,29 @@ def run(
             questions=Questions(hands=session.hands, policy=session.policy),
             look_again=settings.interval,
         )
-        serve(
-            cycle,
-            recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
-            interval=settings.interval,
-            on_pass=lambda result: keep_report(result, session),
-            retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
-            once=once,
-        )
+        with shown_in_slack(session):
+            serve(
+                cycle,
+                recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
+                interval=settings.interval,
+                on_pass=lambda result: keep_report(result, session),
+                retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
+                once=once,
+            )
+
+
+@contextmanager
+def shown_in_slack(session: Session) -> Generator[None]:
+    """For as long as the block runs, questions are in Slack as well, where the settings name one. Raises BadInput."""
+    if session.settings.slack is None:
+        yield
+        return
+    from agent.approve.slack.connect import open_slack
+    from agent.approve.slack.view import SlackView
+
+    view = SlackView(open_slack(session.settings.slack), session.hands.journal, session.policy, session.hands.clock)
+    with view.running():
+        yield
 
 
 def keep_report(result: PassResult, session: Session) -> None:

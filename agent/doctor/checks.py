@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.doctor import host, nodes, telemetry
+from agent.doctor.approval import check_approvers, check_slack
 from agent.doctor.examine import FleetCheck, NodeCheck
 from agent.doctor.forecast import check_forecast
 
@@ -11,6 +12,8 @@ FLEET_CHECKS: list[FleetCheck] = [
     host.check_journal,
     host.check_archives,
     host.check_language_model,
+    check_approvers,
+    check_slack,
     telemetry.check_telemetry,
     telemetry.check_signals,
     telemetry.check_clock,

@@ -55,5 +55,9 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "move-refused",
         "cooldown",
         "model-challenged",
+        "chat-intended",
+        "chat-shown",
+        "chat-settled",
+        "chat-refused",
     }
     assert known_kinds().keys() - {line["kind"] for line in OLD} == new_since_then

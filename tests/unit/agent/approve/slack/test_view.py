@@ -1,0 +1,371 @@
+"""Slack shows what the journal holds, and a press there counts like an answer anywhere else: over real sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scenes.approvals import ALONE, NOON, ask_about, policy
+
+from agent.approve.proposals import answer, note, read
+from agent.approve.slack import render
+from agent.approve.slack.view import SlackView
+from lab.slack.server import SlackStandIn, slack_stand_in
+from lab.slack.workspace import Message
+from models.errors import LifeboatError
+from models.policy import Policy
+from models.proposals.states import ApprovalState, EventKind
+from tools.journal.sqlite import SqliteJournal
+from tools.ports.chat import Press
+from tools.ports.records.approvals import ApprovalChanged, ApprovalClosed
+from tools.ports.records.chat import ChatIntended, ChatRefused, ChatSettled, ChatShown
+from tools.slack.client import SlackChat
+
+
+class Clock:
+    """The journal's time; nothing waits by it."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.is_set()
+
+
+class Connection:
+    """One lifeboat's connection, kept over the tests: to close one takes seconds."""
+
+    def __init__(self, slack: SlackStandIn) -> None:
+        workspace = slack.workspace
+        self.real = SlackChat(
+            channel=workspace.channel,
+            bot_token=workspace.bot_token,
+            app_token=workspace.app_token,
+            api_url=slack.api_url,
+        )
+        self.on_press: Callable[[Press], None] = lambda _: None
+        self.real.listen(self._hand_on)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def listen(self, on_press: Callable[[Press], None]) -> None:
+        self.on_press = on_press
+
+    def _hand_on(self, press: Press) -> None:
+        self.on_press(press)
+
+
+class Office:
+    """A Slack, a journal, and as many lifeboats as are asked for."""
+
+    def __init__(self, directory: Path, slack: SlackStandIn, connections: list[Connection]) -> None:
+        self.slack, self.directory, self.clock = slack, directory, Clock()
+        self._connections = connections
+        self.workspace = slack.workspace
+        self.journal = SqliteJournal(directory / "journal.sqlite")
+        self.views: list[SlackView] = []
+        self._close: list[Callable[[], None]] = [self.journal.close]
+
+    def lifeboat(self, under: Policy = ALONE) -> SlackView:
+        """One more of them. With fewer than there are connections, what comes over the others is theirs all the same."""
+        journal = SqliteJournal(self.directory / "journal.sqlite")
+        view = SlackView(self._connections[len(self.views) % 2], journal, under, self.clock)
+        self._close.insert(0, journal.close)
+        self.views.append(view)
+        view.look()
+        for idle in self._connections[len(self.views) :]:
+            idle.on_press = view.press
+        return view
+
+    def ask(self, name: str = "evac-1", under: Policy = ALONE, **more: bool) -> None:
+        ask_about(self.journal, under, name=name, at=self.clock.time, **more)
+        for view in self.views:
+            view.look()
+
+    def press(self, user: str, action: str, **more: str) -> None:
+        self.slack.press(user, self.newest.ts, action, **more)
+
+    @property
+    def newest(self) -> Message:
+        return list(self.workspace.messages.values())[-1]
+
+    def state(self, name: str = "evac-1") -> ApprovalState:
+        return read(self.journal, name, self.clock.time).state
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Presses are settled after they were acknowledged."""
+        pause = threading.Event()
+        for _ in range(1000):
+            if condition():
+                return
+            pause.wait(0.01)
+        raise AssertionError(what)
+
+    def close(self) -> None:
+        for each in self._close:
+            each()
+
+
+@pytest.fixture(scope="module")
+def connections() -> Iterator[tuple[SlackStandIn, list[Connection]]]:
+    with slack_stand_in() as slack:
+        made = [Connection(slack), Connection(slack)]
+        yield slack, made
+        with ThreadPoolExecutor(len(made)) as pool:
+            list(pool.map(lambda each: each.real.close(), made))
+
+
+@pytest.fixture
+def office(tmp_path: Path, connections: tuple[SlackStandIn, list[Connection]]) -> Iterator[Office]:
+    slack, made = connections
+    workspace = slack.workspace
+    for kept in (workspace.messages, workspace.whispers, workspace.forms, workspace.calls, workspace.failing):
+        kept.clear()
+    slack.down = False
+    slack.acknowledged.clear()
+    with closing(Office(tmp_path, slack, made)) as office:
+        yield office
+
+
+def test_a_question_is_posted_approved_by_a_press_and_loses_its_buttons(office: Office) -> None:
+    office.lifeboat()
+    office.ask()
+    assert set(office.newest.buttons) == set(render.BUTTONS)
+    office.press("UANA", render.APPROVE)
+    office.until(lambda: not office.newest.buttons, "the buttons stay")
+    assert office.state() is ApprovalState.APPROVED
+    assert "approved by slack:UANA at 2026-11-23 12:00:00 UTC" in office.newest.shown
+    assert len(office.workspace.messages) == 1
+    (shown,) = [e.record for e in office.journal.of(ChatShown) if e.record.state is ApprovalState.PENDING]
+    assert "node-a: 93 %" in str(shown.message), "the message as it was shown is in the audit log"
+
+
+def test_a_decision_elsewhere_takes_the_buttons_away_too(office: Office) -> None:
+    view = office.lifeboat()
+    office.ask()
+    answer(
+        office.journal, "evac-1", EventKind.REJECT, by="terminal:tom", policy=ALONE, now=NOON, why="<!channel> the PSU is swapped"
+    )  # fmt: skip
+    view.look()
+    assert not office.newest.buttons
+    assert "rejected by terminal:tom" in office.newest.shown
+    assert office.journal.of(ChatSettled)[0].record.state is ApprovalState.REJECTED
+    office.workspace.calls.clear()
+    view.look()
+    assert office.workspace.calls == [], "what is over is not looked at any more"
+
+
+def test_a_rejection_asks_for_its_reason(office: Office) -> None:
+    office.lifeboat()
+    office.ask()
+    office.press("UTOM", render.REJECT)
+    office.until(lambda: bool(office.workspace.forms), "no form opened")
+    office.slack.submit(next(iter(office.workspace.forms)), {render.REASON: "the PSU is being swapped"})
+    office.until(lambda: office.state() is ApprovalState.REJECTED, "not rejected")
+    office.until(lambda: "the PSU is being swapped" in office.newest.shown, "the reason is not shown")
+
+
+def test_a_snooze_and_the_details(office: Office) -> None:
+    view = office.lifeboat()
+    office.ask()
+    office.press("UANA", render.DETAILS)
+    office.until(lambda: bool(office.workspace.forms), "no form opened")
+    assert "most room" in str(office.workspace.forms)
+    office.press("UANA", render.SNOOZE, option="10m")
+    office.until(lambda: "snoozed until 2026-11-23 12:10:00 UTC" in office.newest.shown, "not snoozed")
+    office.clock.sleep(601)
+    view.look()
+    assert office.state() is ApprovalState.PENDING
+    assert set(office.newest.buttons) == set(render.BUTTONS)
+    assert "until 2026-11-23 12:25:00 UTC" in office.newest.shown
+
+
+def test_two_people_press_and_one_is_not_two(office: Office) -> None:
+    office.lifeboat(policy())
+    office.ask(under=policy(), archive=True)
+    office.press("UANA", render.APPROVE)
+    office.until(lambda: "slack:UANA agreed" in office.newest.shown, "not shown")
+    office.press("UANA", render.APPROVE)
+    office.until(lambda: bool(office.workspace.whispers), "not told")
+    assert "ana has agreed to evac-1 already" in office.workspace.whispers[-1][1]
+    assert office.state() is ApprovalState.PENDING
+    office.press("UTOM", render.APPROVE)
+    office.until(lambda: office.state() is ApprovalState.APPROVED, "not approved")
+
+
+def test_who_may_not_is_told_alone_and_it_is_in_the_journal(office: Office) -> None:
+    office.lifeboat()
+    office.ask()
+    office.press("UMALLORY", render.APPROVE)
+    office.until(lambda: bool(office.journal.of(ChatRefused)), "not recorded")
+    (refused,) = office.journal.of(ChatRefused)
+    assert refused.record.user == "UMALLORY"
+    assert "none of policy's people" in refused.record.why
+    assert office.state() is ApprovalState.PENDING
+    assert office.newest.buttons
+
+
+def test_a_guessed_edited_or_used_token_decides_nothing(office: Office) -> None:
+    office.lifeboat(policy())
+    office.ask(under=policy(), archive=True)
+    before = office.newest.buttons[render.APPROVE]["value"]
+    office.press("UANA", render.APPROVE, value="0" * 32)
+    office.until(lambda: len(office.journal.of(ChatRefused)) == 1, "a guess")
+    office.press("UANA", render.APPROVE, value=office.newest.buttons[render.DETAILS]["value"])
+    office.until(lambda: len(office.journal.of(ChatRefused)) == 2, "another button's token")
+    office.press("UANA", render.APPROVE)
+    office.until(lambda: "UANA agreed" in office.newest.shown, "not shown")
+    office.press("UTOM", render.APPROVE, value=before)
+    office.until(
+        lambda: bool(office.workspace.whispers) and "since you were shown it" in office.workspace.whispers[-1][1],
+        "used",
+    )
+    assert office.state() is ApprovalState.PENDING
+    kept = str([e.record for e in office.journal.entries()])
+    assert before not in kept, "a token in the journal"
+
+
+def test_the_same_press_twice_is_one_answer(office: Office) -> None:
+    office.lifeboat(policy())
+    office.ask(under=policy(), archive=True)
+    value = office.newest.buttons[render.APPROVE]["value"]
+    action = {"type": "button", "action_id": render.APPROVE, "value": value}
+    office.slack.send({"type": "block_actions", "user": {"id": "UANA"}, "actions": [action]}, twice=True)
+    office.until(lambda: "UANA agreed" in office.newest.shown, "not shown")
+    office.until(lambda: bool(office.workspace.whispers), "the second is not told")
+    assert len(read(office.journal, "evac-1", office.clock.time).agreements) == 1
+
+
+def test_any_lifeboat_settles_any_press_and_a_hundred_at_once_are_one_decision(office: Office) -> None:
+    office.lifeboat()
+    office.lifeboat()
+    office.ask()
+    assert len(office.workspace.messages) == 1, "two lifeboats, one message"
+    ts, value = office.newest.ts, office.newest.buttons[render.APPROVE]["value"]
+    users = ("UANA", "UTOM", "UEVE")
+
+    def press(number: int) -> None:
+        action = {"type": "button", "action_id": render.APPROVE, "value": value}
+        office.slack.send(
+            {"type": "block_actions", "user": {"id": users[number % 3]}, "actions": [action], "container": {"message_ts": ts}}
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(press, range(100)))
+    office.until(lambda: len(office.workspace.whispers) >= 99, "99 are told that they came second")
+    closed = [e for e in office.journal.of(ApprovalChanged, ApprovalClosed) if e.record.event.kind is EventKind.AGREE]
+    assert len(closed) == 1
+    assert len(office.slack.acknowledged) == 100
+    assert max(office.slack.acknowledged) < 3.0, "Slack's own limit, also on a busy machine"
+    assert not office.newest.buttons
+
+
+def test_a_slack_that_is_away_costs_nobody_an_answer(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.approve.slack.view._BACK_OFF", (0.0, 0.0))
+    view = office.lifeboat()
+    office.slack.down = True
+    office.ask()
+    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:tom", policy=ALONE, now=NOON)
+    assert office.state() is ApprovalState.APPROVED
+    office.slack.down = False
+    view.look()
+    assert "approved by terminal:tom" in office.newest.shown
+    assert not office.newest.buttons
+
+
+def test_when_slack_says_later_it_is_later(office: Office) -> None:
+    view = office.lifeboat()
+    office.workspace.fail("chat.postMessage", "ratelimited", retry_after=60)
+    office.ask()
+    office.workspace.calls.clear()
+    view.look()
+    assert office.workspace.calls == []
+    assert not office.workspace.messages
+
+
+def test_a_message_that_cant_be_edited_any_more_is_answered_beside_it(office: Office) -> None:
+    view = office.lifeboat()
+    office.ask()
+    place = office.newest.ts
+    office.workspace.fail("chat.update", "edit_window_closed")
+    answer(office.journal, "evac-1", EventKind.REJECT, by="terminal:tom", policy=ALONE, now=NOON, why="no")
+    view.look()
+    assert office.newest.thread_ts == place
+    assert "rejected by terminal:tom" in office.newest.shown
+    with pytest.raises(KeyError):
+        office.press("UANA", render.APPROVE)
+    office.slack.press("UANA", place, render.APPROVE)  # it still has its buttons, and they are void
+    office.until(lambda: bool(office.workspace.whispers), "not told")
+    assert "rejected by terminal:tom" in office.workspace.whispers[-1][1]
+
+
+def test_a_message_that_somebody_deleted_is_posted_again_while_it_matters(office: Office) -> None:
+    view = office.lifeboat(policy())
+    office.ask(under=policy(), archive=True)
+    office.workspace.messages.clear()
+    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:ana", policy=policy(), now=NOON)
+    view.look()
+    assert "terminal:ana agreed" in office.newest.shown
+    office.press("UTOM", render.APPROVE)
+    office.until(lambda: office.state() is ApprovalState.APPROVED, "not approved")
+
+
+def test_killed_between_meaning_to_post_and_posting_it_is_posted_later(office: Office) -> None:
+    view = office.lifeboat()
+    ask_about(office.journal, ALONE)
+    office.journal.append(
+        ChatIntended(token_sha256={}, state=ApprovalState.PENDING), now=office.clock.time, evacuation="evac-1"
+    )
+    view.look()
+    assert not office.workspace.messages, "whoever meant to may be about to"
+    office.clock.sleep(31)
+    view.look()
+    assert set(office.newest.buttons) == set(render.BUTTONS)
+
+
+def test_after_a_restart_the_same_message_is_kept_up(office: Office) -> None:
+    office.lifeboat()
+    office.ask()
+    office.views.clear()
+    note(office.journal, "evac-1", EventKind.WITHDRAW, why="node node-a has recovered", now=NOON)
+    office.lifeboat()
+    assert len(office.workspace.messages) == 1
+    assert "node node-a has recovered" in office.newest.shown
+    assert not office.newest.buttons
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "said"),
+    [
+        ("chat.postMessage", "not_in_channel", "invite the app"),
+        ("chat.postMessage", "token_revoked", "install the app again"),
+        ("chat.postMessage", "channel_not_found", "channel's id"),
+    ],
+)
+def test_what_slack_refuses_is_said_with_what_to_do(office: Office, method: str, error: str, said: str) -> None:
+    office.workspace.fail(method, error)
+    chat = SlackChat(
+        channel=office.workspace.channel,
+        bot_token=office.workspace.bot_token,
+        app_token="xapp-1",
+        api_url=office.slack.api_url,
+    )
+    with pytest.raises(LifeboatError, match=said):
+        chat.post([], "x")

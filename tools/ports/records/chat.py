@@ -1,0 +1,48 @@
+"""What a question looked like in a chat, and which buttons it had there: records under the question's own id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.proposals.states import ApprovalState
+from tools.ports.journal import Record
+
+
+class ChatIntended(Record):
+    """About to be shown, with buttons that carry these tokens; of the tokens only the SHA-256 is kept."""
+
+    KIND = "chat-intended"
+    token_sha256: dict[str, str]
+    """button → SHA-256 of the token it carries; good until somebody answers"""
+    state: ApprovalState
+
+
+class ChatShown(Record):
+    """Shown like this, word for word."""
+
+    KIND = "chat-shown"
+    place: str
+    """which message"""
+    state: ApprovalState
+    key: str
+    """of what was shown: it is shown anew when that changes"""
+    message: list[dict[str, Any]]
+    """its blocks, without the tokens"""
+
+
+class ChatSettled(Record):
+    """What became of it is shown for good, without buttons; `place` empty: it never was in the chat."""
+
+    KIND = "chat-settled"
+    place: str
+    state: ApprovalState
+    message: list[dict[str, Any]]
+
+
+class ChatRefused(Record):
+    """Somebody pressed a button and was refused; nothing was decided."""
+
+    KIND = "chat-refused"
+    user: str
+    what: str
+    why: str

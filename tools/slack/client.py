@@ -1,0 +1,186 @@
+"""Slack over its Web API and Socket Mode: nothing listens on this host, the app dials out."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from slack_bolt import App
+from slack_bolt.adapter.socket_mode import SocketModeHandler
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web import SlackResponse
+
+from models.text import visible
+from tools.ports.chat import Blocks, ChatError, Press
+
+SLACK_API: Final = "https://slack.com/api/"
+_TIMEOUT_SECONDS: Final = 10
+_HINTS: Final = {
+    "not_in_channel": "invite the app to the channel: /invite @lifeboat",
+    "channel_not_found": "slack.channel is a channel's id (C…), of this workspace; a private one needs an invitation first",
+    "is_archived": "unarchive the channel, or name another in slack.channel",
+    "invalid_auth": "slack.bot_token_file and slack.app_token_file: a bot token (xoxb-) and an app-level token (xapp-)",
+    "not_authed": "slack.bot_token_file and slack.app_token_file: a bot token (xoxb-) and an app-level token (xapp-)",
+    "token_revoked": "install the app again and put the new tokens into the files",
+    "token_expired": "put a new token into the file",
+    "account_inactive": "install the app again: the account behind its token is gone",
+    "missing_scope": "the app needs chat:write, channels:read, users:read; the app-level token connections:write",
+    "ratelimited": "it is tried again when Slack says",
+    "edit_window_closed": "let apps edit their messages without a time limit (workspace settings)",
+}
+"""what to do about Slack's own words; https://docs.slack.dev lists them with each method"""
+
+
+class SlackChat:
+    """A `Chat` in one channel of one workspace."""
+
+    def __init__(self, *, channel: str, bot_token: str, app_token: str, api_url: str = SLACK_API) -> None:
+        """Opens nothing yet."""
+        self.channel, self._app_token = channel, app_token
+        log = logging.getLogger("lifeboat.slack")
+        log.setLevel(logging.CRITICAL)  # its own lines quote what was sent; ours say what matters
+        log.propagate = False
+        self._log = log
+        self._web = WebClient(token=bot_token, base_url=api_url, timeout=_TIMEOUT_SECONDS, logger=log)
+        self._socket: SocketModeHandler | None = None
+
+    def post(self, blocks: Blocks, text: str, *, thread: str | None = None) -> str:
+        answer = self._ask(
+            lambda: self._web.chat_postMessage(
+                channel=self.channel, blocks=list(blocks), text=text, thread_ts=thread, unfurl_links=False,
+                unfurl_media=False, link_names=False, parse="none",
+            )
+        )  # fmt: skip
+        return str(answer["ts"])
+
+    def edit(self, place: str, blocks: Blocks, text: str) -> None:
+        self._ask(
+            lambda: self._web.chat_update(
+                channel=self.channel, ts=place, blocks=list(blocks), text=text, parse="none", link_names=False
+            )
+        )
+
+    def whisper(self, user: str, text: str) -> None:
+        self._ask(lambda: self._web.chat_postEphemeral(channel=self.channel, user=user, text=text, parse="none"))
+
+    def open_form(self, trigger: str, view: dict[str, Any]) -> None:
+        self._ask(lambda: self._web.views_open(trigger_id=trigger, view=view))
+
+    def who_am_i(self) -> str:
+        """`lifeboat in lab`: the token holds. Raises ChatError."""
+        answer = self._ask(self._web.auth_test)
+        return f"{visible(str(answer.get('user')), 40)} in {visible(str(answer.get('team')), 40)}"
+
+    def is_in_channel(self) -> bool:
+        """Raises ChatError, also for a channel that is not there."""
+        answer = self._ask(lambda: self._web.conversations_info(channel=self.channel))
+        return bool(answer.get("channel", {}).get("is_member"))
+
+    def knows(self, user: str) -> bool:
+        """Whether that person is there and not deactivated. Raises ChatError."""
+        try:
+            answer = self._ask(lambda: self._web.users_info(user=user))
+        except ChatError as error:
+            if error.reason in ("user_not_found", "user_not_visible"):
+                return False
+            raise
+        return not answer.get("user", {}).get("deleted", False)
+
+    def try_socket(self) -> None:
+        """Ask for a socket, as `listen` will. Raises ChatError."""
+        self._ask(lambda: self._web.apps_connections_open(app_token=self._app_token))
+
+    def listen(self, on_press: Callable[[Press], None]) -> None:
+        app = App(
+            client=self._web, logger=self._log, token_verification_enabled=False, request_verification_enabled=False,
+            ssl_check_enabled=False, url_verification_enabled=False, raise_error_for_unhandled_request=False,
+        )  # fmt: skip
+
+        def acknowledge(ack: Callable[[], Any], body: dict[str, Any]) -> None:
+            ack()
+            press = _press(body)
+            if press is not None:
+                on_press(press)
+
+        app.action(re.compile("^lifeboat-"))(acknowledge)
+        app.view(re.compile("^lifeboat-"))(acknowledge)
+        socket = SocketModeHandler(app, self._app_token, logger=self._log, concurrency=20)
+        self._socket = socket
+        try:
+            socket.connect()
+        except SlackClientError as error:
+            raise _as_chat_error(error) from error
+        except OSError as error:
+            raise _unreachable(error) from error
+
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None and self._socket.client.is_connected()
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _ask(self, call: Callable[[], SlackResponse]) -> dict[str, Any]:
+        try:
+            answer = call()
+        except SlackClientError as error:
+            raise _as_chat_error(error) from error
+        except OSError as error:  # URLError, timeouts, a connection that is reset
+            raise _unreachable(error) from error
+        return answer.data if isinstance(answer.data, dict) else {}
+
+
+def _press(body: dict[str, Any]) -> Press | None:
+    """What lifeboat's own buttons and forms send; None for anything else."""
+    user = str((body.get("user") or {}).get("id") or "")
+    trigger = str(body.get("trigger_id") or "")
+    if body.get("type") == "view_submission":
+        view: dict[str, Any] = body.get("view") or {}
+        answers = {
+            str(action): str((entry or {}).get("value") or "")
+            for block in ((view.get("state") or {}).get("values") or {}).values()
+            for action, entry in block.items()
+        }
+        value = str(view.get("private_metadata") or "")
+        return Press(what=str(view.get("callback_id") or ""), value=value, user=user, trigger=trigger, answers=answers)
+    actions: list[dict[str, Any]] = body.get("actions") or []
+    if body.get("type") != "block_actions" or not actions:
+        return None
+    action = actions[0]
+    value = action.get("value") or (action.get("selected_option") or {}).get("value") or ""
+    place = str((body.get("container") or {}).get("message_ts") or "")
+    return Press(what=str(action.get("action_id")), value=str(value), user=user, trigger=trigger, place=place)
+
+
+def _as_chat_error(error: SlackClientError) -> ChatError:
+    if not isinstance(error, SlackApiError):
+        return _unreachable(error)
+    response: Any = error.response
+    found: Any = getattr(response, "data", response)
+    data: dict[str, Any] = found if isinstance(found, dict) else {}
+    status = getattr(response, "status_code", None) or data.get("status") or 200
+    if status not in (200, 429) or "error" not in data:  # a proxy's words, or Slack itself is away
+        return _unreachable(Exception(f"HTTP {status}"))
+    reason = str(data["error"])
+    details = (data.get("response_metadata") or {}).get("messages") or []
+    retry = (getattr(response, "headers", None) or {}).get("Retry-After")
+    said = f": {visible(str(details[0]), 120)}" if details else ""
+    return ChatError(
+        f"Slack: {visible(reason, 60)}{said}",
+        reason=reason,
+        hint=_HINTS.get(reason, ""),
+        retry_seconds=float(retry) if retry is not None else None,
+    )
+
+
+def _unreachable(error: Exception) -> ChatError:
+    return ChatError(
+        f"Slack does not answer: {visible(str(error), 120)}",
+        reason="unreachable",
+        hint="answers from a terminal count all the same: `lifeboat approvals`",
+    )
