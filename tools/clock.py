@@ -5,6 +5,26 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def _start_of_host() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def seconds_between(earlier: str, now: str) -> float | None:
+    """Of two uptimes, `START:SECONDS`; None when they are of two starts, or one is no uptime."""
+    start, _, then = earlier.rpartition(":")
+    same, _, late = now.rpartition(":")
+    try:
+        return max(0.0, float(late) - float(then)) if start and start == same else None
+    except ValueError:
+        return None
 
 
 class SystemClock:
@@ -15,6 +35,12 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def uptime(self) -> str:
+        return f"{_start_of_host()}:{time.clock_gettime(time.CLOCK_BOOTTIME):.3f}"
+
+    def seconds_since(self, uptime: str) -> float | None:
+        return seconds_between(uptime, self.uptime())
 
     def sleep(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))
@@ -43,8 +69,18 @@ class VirtualClock:
     def now(self) -> datetime:
         return self._start + timedelta(seconds=self._elapsed)
 
+    def set_wall_clock(self, by: timedelta) -> None:
+        """As somebody does who sets the host's clock forward, or back: what people read jumps, time passes as before."""
+        self._start += by
+
     def monotonic(self) -> float:
         return self._elapsed
+
+    def uptime(self) -> str:
+        return f"virtual:{self._elapsed}"
+
+    def seconds_since(self, uptime: str) -> float | None:
+        return seconds_between(uptime, self.uptime())
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Sleeps for all of it when the event is not set yet: whoever sets it shares the time, and may do so meanwhile."""

@@ -183,7 +183,7 @@ def start_and_monitor(
     ctx.progress("copying", 0.0, "getting ready")
     with suppress(LifeboatError):
         downtime = source.max_downtime(ctx.vm.uuid)
-    ctx.record(MigrateCalled(max_downtime=downtime))
+    ctx.record(MigrateCalled(max_downtime=downtime, uptime=clock.uptime()))
     started = clock.monotonic()
     clock.sleep(0)  # a virtual clock waits for those who have slept: the call must not run ahead of the looks
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"migrate-{ctx.vm.name}") as pool:
@@ -226,7 +226,7 @@ def seconds_since_migrate_call(ctx: AttemptContext) -> float | None:
     made: float | None = None
     for entry in ctx.recorded(MigrateCalled, MigrateCallEnded):
         if isinstance(entry.record, MigrateCalled):
-            made = (ctx.hands.clock.now() - entry.at).total_seconds()
+            made = ctx.hands.seconds_since(entry.record, entry.at)
         elif entry.record.answered:
             made = None
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from agent.actions.reconcile import NodeView
@@ -15,7 +16,7 @@ from models.fleet import Vm
 from tools.ports.archives import ArchiveStore
 from tools.ports.clock import Clock
 from tools.ports.hypervisor import Hypervisor
-from tools.ports.journal import Journal
+from tools.ports.journal import Journal, Timed
 
 
 class BlackoutMeter(Protocol):
@@ -50,6 +51,12 @@ class Resources:
                 f"node {name!r} is not in the settings (known: {', '.join(sorted(self.nodes)) or 'none'})",
                 hint="add it under `nodes`",
             ) from None
+
+    def seconds_since(self, record: Timed, at: datetime) -> float:
+        """Since a record was written, `at`, whoever has set the clock meanwhile. Where only the wall clock can tell (a record
+        of an earlier version, or of an earlier start of this host), never less than none."""
+        seconds = self.clock.seconds_since(record.uptime)
+        return max(0.0, (self.clock.now() - at).total_seconds()) if seconds is None else seconds
 
     def observe(self, node: str, uuid: str) -> NodeView:
         """What one node shows of a vm now. Never raises for a node that does not answer: that is an answer too."""

@@ -72,7 +72,7 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Attem
         id=ctx.id,
         action=ctx.action,
         started_at=started_at,
-        ended_at=ctx.hands.clock.now(),
+        ended_at=max(started_at, ctx.hands.clock.now()),  # somebody may have set the clock back
         outcome=ending.outcome,
         message=ending.message,
         error_code=ending.error_code,

@@ -43,7 +43,7 @@ def stop(ctx: AttemptContext, source: Platform) -> AttemptResult | None:
     clock, policy = ctx.hands.clock, ctx.policy.archive
     if ctx.cancelled.is_set():
         return _still_running(ctx, ctx.hands.observe(ctx.action.source, ctx.vm.uuid))
-    ctx.record(ShutdownIntended())
+    ctx.record(ShutdownIntended(uptime=clock.uptime()))
     try:
         source.shut_down(ctx.vm.uuid)
     except LifeboatError:  # the answer may be lost and the guest stopping: only looking can tell
@@ -94,7 +94,7 @@ def _give_back_late(ctx: AttemptContext, source: Platform) -> AttemptResult:
             return put_back(ctx, source, cause, ActionFailed.code, was=VmState.RUNNING)
         ctx.progress("stopping", None, "it was asked to stop and is late: it is started again if it does")
         clock.sleep(_LOOK_SECONDS)
-    ctx.record(ShutdownOutstanding(node=ctx.action.source, vm=ctx.vm.uuid))
+    ctx.record(ShutdownOutstanding(node=ctx.action.source, vm=ctx.vm.uuid, uptime=clock.uptime()))
     return _still_running(ctx, ctx.hands.observe(ctx.action.source, ctx.vm.uuid))
 
 
@@ -119,7 +119,7 @@ def settle_late_stops(hands: Resources) -> None:
             how = f"it stopped late and was started again on {node}"
         elif any(sight.alive for sight in elsewhere) or at_source.seen is ObservedState.ABSENT:
             how = "somebody moved or removed it"
-        elif (hands.clock.now() - entry.at).total_seconds() > LATE_SECONDS:
+        elif hands.seconds_since(entry.record, entry.at) > LATE_SECONDS:
             how = f"it did not stop: {at_source}"
         if how:
             hands.journal.append(
@@ -165,7 +165,7 @@ def _stopped_for(ctx: AttemptContext) -> str:
     asked = ctx.recorded(ShutdownIntended)
     if not asked:
         return ""
-    seconds = max(0.0, (ctx.hands.clock.now() - asked[-1].at).total_seconds())
+    seconds = ctx.hands.seconds_since(asked[-1].record, asked[-1].at)
     return f"and was stopped for {seconds_in_words(seconds)} and started again"
 
 
@@ -175,8 +175,7 @@ def _see_it_stop(ctx: AttemptContext) -> NodeView:
     clock = ctx.hands.clock
     asked = ctx.recorded(ShutdownIntended)
     allowed = ctx.policy.archive.shutdown_timeout.total_seconds()
-    # a wall clock may have been set meanwhile: it shortens the wait at most to nothing, and never makes it longer
-    since = max(0.0, (clock.now() - asked[-1].at).total_seconds()) if asked else allowed
+    since = ctx.hands.seconds_since(asked[-1].record, asked[-1].at) if asked else allowed
     pending_until = clock.monotonic() + max(0.0, allowed - since)
     while True:
         view = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)

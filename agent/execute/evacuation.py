@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Protocol, TypeVar
 
 import structlog
@@ -29,7 +28,7 @@ from models.base import format_duration
 from models.errors import BadInput
 from models.evacuation import Attempt, Evacuation, outcome_with_stays
 from models.plan import Action, ActionKind
-from tools.ports.journal import Record
+from tools.ports.journal import Entry, Record
 from tools.ports.records.attempts import AttemptEnded
 from tools.ports.records.evacuations import (
     CancelRequested,
@@ -118,7 +117,7 @@ class Run:
         self.cancelled = threading.Event()
         self._paused = False
         self._abandoned: str | None = None
-        self._began_at: datetime | None = None
+        self._started: Entry[EvacuationStarted] | None = None
         self.queue = AdmissionQueue(
             approved.plan.actions, approved.policy.limits, stopped=self._why_stopped, paused=lambda: self._paused
         )
@@ -132,7 +131,7 @@ class Run:
 
     def begin(self) -> None:
         """On disk before anything else is done."""
-        self._append(EvacuationStarted.of(self.approved))
+        self._append(EvacuationStarted.of(self.approved, uptime=self.hands.clock.uptime()))
 
     @property
     def waves(self) -> list[list[int]]:
@@ -200,7 +199,7 @@ class Run:
         """Write down how it ended."""
         in_order = tuple(sorted(attempts, key=lambda attempt: attempt.started_at))
         outcome = outcome_with_stays(in_order, self.approved.plan, self.approved.fleet)
-        ended_at = self.hands.clock.now()
+        ended_at = max(self._begun().at, self.hands.clock.now())  # somebody may have set the clock back
         if not self.hands.journal.of(EvacuationEnded, evacuation=self.id):
             self._append(EvacuationEnded(outcome=outcome))
         return Evacuation(
@@ -209,7 +208,7 @@ class Run:
             verdict=self.approved.verdict,
             approved_by=self.approved.agreement.by,
             approved_at=self.approved.agreement.at,
-            started_at=self._begun(),
+            started_at=self._begun().at,
             ended_at=ended_at,
             outcome=outcome,
             attempts=in_order,
@@ -250,14 +249,19 @@ class Run:
         if self._abandoned is not None:
             return self._abandoned
         limit = self.approved.policy.limits.evacuation_timeout
-        if limit is not None and self.hands.clock.now() - self._begun() >= limit:
+        if limit is not None and self._seconds() >= limit.total_seconds():
             return f"the evacuation had already taken the {format_duration(limit)} that policy gives it"
         return self.watcher.should_withdraw(action)
 
-    def _begun(self) -> datetime:
-        if self._began_at is None:
-            self._began_at = self.hands.journal.of(EvacuationStarted, evacuation=self.id)[0].at
-        return self._began_at
+    def _seconds(self) -> float:
+        """Since it was started, by this lifeboat or one before it."""
+        begun = self._begun()
+        return self.hands.seconds_since(begun.record, begun.at)
+
+    def _begun(self) -> Entry[EvacuationStarted]:
+        if self._started is None:
+            self._started = self.hands.journal.of(EvacuationStarted, evacuation=self.id)[0]
+        return self._started
 
     def _context(self, number: int) -> AttemptContext:
         action = self.approved.plan.actions[number]

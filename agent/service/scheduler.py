@@ -5,26 +5,31 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import chain, repeat
 
 import structlog
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
-from apscheduler.schedulers.blocking import BlockingScheduler
 
 from agent.actions.progress import Progress
 from agent.actions.runner import needs_recovery
 from agent.execute.evacuation import Watcher
+from agent.execute.periodic import meanwhile
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.retraining import CHECK_EVERY, Retraining
 from models.errors import LifeboatError
 from models.evacuation import Attempt, Evacuation
+from tools.ports.clock import Clock
 
 log = structlog.get_logger("lifeboat")
 
 
 _ANSWER_SECONDS = 1.0
 """how often the journal is asked whether somebody approved something"""
+_SIGNAL_SECONDS = 0.2
+"""how soon a signal is heeded"""
 _QUIET_SECONDS = 30.0
 """the figures of a copy are logged this often"""
 
@@ -86,12 +91,7 @@ def serve(
         on_pass(loop.run_once())
         return
 
-    passes = PassLog()
-    at_work = threading.Lock()
-
-    def one_pass() -> None:
-        with at_work:
-            a_pass()
+    passes, stopping, clock = PassLog(), loop.watcher.cancelled, loop.hands.clock
 
     def a_pass() -> None:
         try:
@@ -103,49 +103,52 @@ def serve(
         passes.write(result)
         on_pass(result)
 
-    def trouble(event: JobExecutionEvent) -> None:
-        if event.exception is not None:
-            log.error("pass-crashed", error=repr(event.exception))
-        else:
-            log.warning("pass-missed", scheduled=str(event.scheduled_run_time))
+    def pass_after_pass() -> None:
+        while not stopping.is_set():
+            began = clock.monotonic()  # not the wall clock, which somebody may set back by an hour
+            try:
+                a_pass()
+            except Exception as error:  # a fault in lifeboat: the next pass may do better
+                log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
+            _await_next_pass(loop, began + interval.total_seconds())
 
-    scheduler = BlockingScheduler(timezone="UTC")
-    scheduler.add_listener(trouble, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
-    scheduler.add_job(
-        one_pass,
-        "interval",
-        seconds=interval.total_seconds(),
-        coalesce=True,
-        max_instances=1,
-        misfire_grace_time=None,
-        next_run_time=loop.hands.clock.now(),
-        id="pass",
-    )
+    asked_to_stop: list[int] = []
 
-    def hurry() -> None:
-        """Somebody approved something: the next pass comes now."""
-        if not at_work.locked() and loop.questions is not None and loop.questions.has_new_answer():
-            scheduler.modify_job("pass", next_run_time=loop.hands.clock.now())
-
-    if loop.questions is not None:
-        scheduler.add_job(hurry, "interval", seconds=_ANSWER_SECONDS, coalesce=True, max_instances=1)
-
-    if retraining is not None:
-        scheduler.add_job(
-            retraining.check, "interval", seconds=CHECK_EVERY.total_seconds(), coalesce=True, misfire_grace_time=None,
-            next_run_time=loop.hands.clock.now(),
-        )  # fmt: skip
-
-    def stop(*_: object) -> None:
-        loop.watcher.cancelled.set()
-        scheduler.shutdown(wait=False)
+    def stop(number: int, _: object) -> None:
+        asked_to_stop.append(number)  # no more than that: whatever this thread holds just now can't be waited for here
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     log.info("watching", interval_seconds=interval.total_seconds(), nodes=sorted(loop.hands.nodes))
-    scheduler.start()
-    with at_work:  # told to stop: what runs is cancelled where that is possible and seen to its end, journal still open
-        log.info("stopped")
+    passes_thread = threading.Thread(target=pass_after_pass, name="passes")
+    with _retraining_meanwhile(retraining, clock):
+        passes_thread.start()
+        while passes_thread.is_alive():  # told to stop: what runs is seen to its end, with the journal still open
+            passes_thread.join(_SIGNAL_SECONDS)
+            if asked_to_stop and not stopping.is_set():
+                log.info("stopping", signal=signal.Signals(asked_to_stop[0]).name)
+                stopping.set()
+    log.info("stopped")
+
+
+@contextmanager
+def _retraining_meanwhile(retraining: Retraining | None, clock: Clock) -> Generator[None]:
+    """Look now and every CHECK_EVERY whether one is due."""
+    if retraining is None:
+        yield
+        return
+    waits = chain([0.0], repeat(CHECK_EVERY.total_seconds()))
+    with meanwhile(retraining.check, lambda over: clock.wait(over, next(waits)), name="retraining"):
+        yield
+
+
+def _await_next_pass(loop: ControlLoop, due: float) -> None:
+    """Until `due`, by monotonic time; earlier when somebody approved something, or when told to stop."""
+    clock = loop.hands.clock
+    while (left := due - clock.monotonic()) > 0 and not clock.wait(loop.watcher.cancelled, min(left, _ANSWER_SECONDS)):
+        with suppress(Exception):  # what can't be read now is said by the next pass, which reads it too
+            if loop.questions is not None and loop.questions.has_new_answer():
+                return
 
 
 class PassLog:

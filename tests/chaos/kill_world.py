@@ -17,6 +17,7 @@ from typing import Any
 from models.fleet import Fleet, Priority, VmState
 from models.policy import ApprovalMode, ApprovalPolicy, Policy
 from models.risk import Risk
+from tools.clock import seconds_between
 from tools.domain.labels import Labels
 from tools.simulated.fleet import SimulatedFleet
 from tools.simulated.migration import Phase
@@ -35,6 +36,12 @@ class FastClock:
 
     def monotonic(self) -> float:
         return time.monotonic() * _SPEED
+
+    def uptime(self) -> str:
+        return f"fast:{self.monotonic()}"
+
+    def seconds_since(self, uptime: str) -> float | None:
+        return seconds_between(uptime, self.uptime())
 
     def sleep(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds) / _SPEED)

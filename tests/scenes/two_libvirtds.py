@@ -179,24 +179,26 @@ class Libvirtd:
     def qemu_pid(self, name: str) -> int:
         return int((self.directory / f"run/libvirt/qemu/run/{name}.pid").read_text())
 
-    def make_image(self, file: str, *, format: str = "raw", options: str = "") -> None:
-        """A disk that boots and counts its starts."""
+    def make_image(self, file: str, *, format: str = "raw", options: str = "", noise_mib: int = 0) -> None:
+        """A disk that boots and counts its starts, and then holds noise."""
         plain = self.directory / "images" / f"{file}.making"
         code = _BOOT_CODE.ljust(_SECTOR - 2, b"\0") + b"\x55\xaa"
-        plain.write_bytes(code.ljust(1 << 20, b"\0"))
+        plain.write_bytes(code.ljust(1 << 20, b"\0") + os.urandom(noise_mib << 20))
         more = ["-o", options] if options else []
         subprocess.run(
             ["qemu-img", "convert", "-q", "-O", format, *more, plain, self.image(file)],
             check=True, cwd=self.directory,
         )  # fmt: skip
         plain.unlink()
-        for made in self.image(file).parent.iterdir():
-            self.own(made, made.read_bytes()) if made.stat().st_uid == os.geteuid() else None
+        if self._user is not None:
+            for made in self.image("").iterdir():  # its data file too
+                os.chown(made, self._user.pw_uid, self._user.pw_gid)
 
     def starts(self, file: str, format: str = "raw") -> int:
         """How often a guest was started from this image, as it says itself."""
         if format == "raw":
-            return int.from_bytes(self.image(file).read_bytes()[_SECTOR : _SECTOR + 2], "little")
+            with self.image(file).open("rb") as image:
+                return int.from_bytes(image.read(_SECTOR + 2)[_SECTOR:], "little")
         with tempfile.NamedTemporaryFile() as plain:
             command = ["qemu-img", "convert", "-q", "-U", "-f", format, "-O", "raw", self.image(file), plain.name]
             subprocess.run(command, check=True)

@@ -36,6 +36,13 @@ class Record(Value):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class Timed(Record):
+    """A record from which time is counted, over a restart of lifeboat and whoever sets the clock."""
+
+    uptime: str = ""
+    """when, as `Clock.uptime` has it; empty: written by an earlier version"""
+
+
 class UnknownRecord(Record):
     """A record that this version does not understand: kept, named and counted, and nothing is decided by it."""
 

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field
 
 from models.evacuation import Attempt
 from models.plan import Action, ActionKind
-from tools.ports.journal import Record
+from tools.ports.journal import Record, Timed
 from tools.ports.vms import VmObservation
 
 _NOT_FOR_RECOVERY = {"checkpoints", "on_poweroff", "only_read"}
@@ -62,13 +62,13 @@ class SourceUndefineIntended(Record):
     """what was observed"""
 
 
-class ShutdownIntended(Record):
+class ShutdownIntended(Timed):
     """The guest is to be asked to stop. From here on it may stop at any time."""
 
     KIND = "shut-down"
 
 
-class ShutdownOutstanding(Record):
+class ShutdownOutstanding(Timed):
     """It was asked to stop, did not in the time that policy gives, and was left running: it may still stop, and is started
     again then."""
 

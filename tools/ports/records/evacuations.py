@@ -9,7 +9,7 @@ from models.fleet import Fleet
 from models.plan import Plan, Verdict
 from models.policy import Policy
 from models.verification import Verification
-from tools.ports.journal import Record
+from tools.ports.journal import Record, Timed
 
 
 class EvacuationPlanned(Record):
@@ -38,7 +38,7 @@ class EvacuationApproved(Record):
     expires_at: UtcTime
 
 
-class EvacuationStarted(Record):
+class EvacuationStarted(Timed):
     """What is carried out from here on, for whoever has to finish it."""
 
     KIND = "evacuation-started"
@@ -50,12 +50,12 @@ class EvacuationStarted(Record):
     agreement: ApprovalRecord
 
     @classmethod
-    def of(cls, approved: ApprovedPlan) -> EvacuationStarted:
-        return cls(**dict(approved))
+    def of(cls, approved: ApprovedPlan, *, uptime: str = "") -> EvacuationStarted:
+        return cls(**dict(approved), uptime=uptime)
 
     @property
     def approved(self) -> ApprovedPlan:
-        return ApprovedPlan(**dict(self))
+        return ApprovedPlan(**{name: value for name, value in self if name != "uptime"})
 
 
 class EvacuationEnded(Record):

@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field
 
 from models.migration.advice import Advice
 from models.migration.convergence import LadderStep
-from tools.ports.journal import Record
+from tools.ports.journal import Record, Timed
 from tools.ports.migration import IoLimits
 
 
@@ -26,7 +26,7 @@ class DirtyRateUnknown(Record):
     error: str
 
 
-class MigrateCalled(Record):
+class MigrateCalled(Timed):
     """libvirt is to be called."""
 
     KIND = "call"

@@ -1,0 +1,98 @@
+"""Pass after pass: at their interval, whatever the wall clock says, until told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from scenes.simulated_world import POLICY, World
+
+from agent.approve.approvers import DenyingApprover
+from agent.llm.choose import planner_named
+from agent.service.control_loop import ControlLoop, PassResult
+from agent.service.scheduler import serve
+from models.errors import MetricsUnavailable
+from models.fleet import Fleet
+from models.risk import Risk
+from tools.clock import VirtualClock
+
+INTERVAL = timedelta(seconds=30)
+ENOUGH = 4
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class Watched:
+    """A quiet fleet, and when each look at it was begun, in seconds that nobody sets back."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        assert isinstance(world.fleet.clock, VirtualClock)
+        self.clock = world.fleet.clock
+        self.looks: list[float] = []
+        self.failing: dict[int, Exception] = {}
+        """number of a look, from 1 → what it raises"""
+        self.loop = ControlLoop(
+            hands=world.hands, policy=POLICY, look=self.look, planner=planner_named("solver", None),
+            approver=DenyingApprover(),
+        )  # fmt: skip
+
+    def look(self) -> tuple[Fleet, list[Risk]]:
+        self.looks.append(self.clock.monotonic())
+        if len(self.looks) >= ENOUGH:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if len(self.looks) in self.failing:
+            raise self.failing[len(self.looks)]
+        return self.world.snapshot(), self.world.risks(failing=())
+
+    def serve(self, set_clock_by: timedelta = timedelta(0)) -> None:
+        def on_pass(_: PassResult) -> None:
+            self.clock.set_wall_clock(set_clock_by)
+
+        serve(self.loop, recover=lambda: ([], []), interval=INTERVAL, on_pass=on_pass)
+
+    def apart(self) -> list[float]:
+        """Seconds from each of the first looks to the next."""
+        first = self.looks[:ENOUGH]
+        return [round(later - earlier) for earlier, later in pairwise(first)]
+
+
+@pytest.mark.parametrize("by", [timedelta(hours=-1), timedelta(hours=1)], ids=["back", "forward"])
+def test_passes_come_at_their_interval_though_somebody_sets_the_clock(world: World, by: timedelta) -> None:
+    watched = Watched(world)
+    watched.serve(set_clock_by=by)
+    assert watched.apart() == [INTERVAL.total_seconds()] * (ENOUGH - 1)
+
+
+def test_a_pass_that_fails_or_meets_a_fault_of_lifeboats_own_is_followed_by_the_next(world: World) -> None:
+    watched = Watched(world)
+    watched.failing = {1: MetricsUnavailable("Prometheus does not answer"), 2: ZeroDivisionError("a fault")}
+    watched.serve()
+    assert watched.apart() == [INTERVAL.total_seconds()] * (ENOUGH - 1)
+
+
+def test_told_to_stop_it_ends_the_pass_and_begins_no_other(world: World) -> None:
+    watched = Watched(world)
+    watched.serve()
+    seen = len(watched.looks)
+    assert watched.loop.watcher.cancelled.is_set()
+    world.fleet.clock.sleep(10 * INTERVAL.total_seconds())
+    assert len(watched.looks) == seen
