@@ -104,26 +104,42 @@ def plan(
 
 @app.command()
 def guard(
-    plan_file: Annotated[Path, typer.Argument(metavar="PLAN", help="Any plan, ours or not.")],
-    fleet_file: Annotated[Path, typer.Option("--fleet", metavar="F", help="The fleet.json it is for.")],
+    plan_file: Annotated[Path | None, typer.Argument(metavar="PLAN", help="Any plan, ours or not.")] = None,
+    fleet_file: Annotated[Path | None, typer.Option("--fleet", metavar="F", help="The fleet.json it is for.")] = None,
     risks_file: RisksOption = None,
     policy_file: PolicyOption = None,
     now: NowOption = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE", help="What a rule holds, why, and what sets it; `all`: every rule. Needs no PLAN."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a plan: every rule, pass or fail, and why. Exit code 3 when the plan is refused."""
     from agent.cli.console import console, note, write_json
     from agent.documents import read_fleet, read_plan, read_policy, read_risks
     from agent.guard.judge import judge
-    from models.errors import PlanRefused
+    from models.errors import BadInput, PlanRefused
     from models.policy import Policy
     from models.situation import Situation
     from models.text import counted
 
+    policy = Policy() if policy_file is None else read_policy(policy_file)
+    if explain is not None:
+        if plan_file is not None:
+            raise BadInput("--explain tells of rules, not of a plan", hint="leave PLAN out, or --explain")
+        _print_rules(explain, policy, as_json=as_json)
+        return
+    if plan_file is None or fleet_file is None:
+        missing = "PLAN" if plan_file is None else "--fleet F"
+        raise BadInput(
+            f"{missing} is missing", hint="`lifeboat guard PLAN --fleet F`, or `lifeboat guard --explain RULE`"
+        )
     fleet = read_fleet(fleet_file)
     plan = read_plan(plan_file, fleet)
     risks = None if risks_file is None else read_risks(risks_file)
-    policy = Policy() if policy_file is None else read_policy(policy_file)
     at = _as_of(now, fleet, risks or [])
     for line in _remarks(fleet, risks or [], risks_given=True):
         note(f"note: {line}")
@@ -151,6 +167,28 @@ def schema(
 
     del as_json
     write_json(json_schema(name))
+
+
+def _print_rules(rule: str, policy: Policy, *, as_json: bool) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from agent.cli.console import console, write_json
+    from agent.guard.explain import explain, explain_all
+
+    if as_json:
+        told = explain_all(policy) if rule == "all" else [explain(rule, policy)]
+        write_json({"rules": [one.model_dump(mode="json") for one in told]})
+        return
+    out = console()
+    for one in explain_all(policy) if rule == "all" else [explain(rule, policy)]:
+        out.print(Text(one.rule, style="bold"))
+        lines = [one.meaning, one.invariant or "Policy alone asks for it."]
+        lines += [f"{setting.field}: {setting.value}" for setting in one.settings]
+        if one.not_judged_without:
+            lines.append(f"Not judged without {' and '.join(one.not_judged_without)}: then a human has to agree.")
+        for line in lines:
+            out.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
 def verdict_table(verdict: Verdict, *, every_rule: bool) -> Table:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from agent.guard.facts import PlanFacts
-from agent.guard.limit_rules import RULES
 from agent.guard.rule import Rule
+from agent.guard.rules import RULES
 from models.plan import ActionKind, Approval, Plan, RuleResult, Verdict
 from models.policy import ApprovalMode
 from models.situation import Situation

@@ -1,4 +1,4 @@
-"""The rules by which a plan is judged, in the order they are told: those of `agent.guard.rules`, then of `limit_rules`."""
+"""The rules by which a plan is judged, in the order they are told; importing `agent.guard.rules` fills it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ RULES: list[Rule] = []
 
 
 def rule(
-    rule_id: str, describe_pass: PassText, *, invariant: int | None = None, needs_snapshot: bool = False
+    rule_id: str,
+    describe_pass: PassText,
+    *,
+    invariant: int | None = None,
+    policy: tuple[str, ...] = (),
+    needs_snapshot: bool = False,
 ) -> Callable[[Check], Check]:
-    """Put a check among the rules under a stable id."""
+    """Put a check among the rules under a stable id; `policy` names the fields that set it."""
 
     def register(check: Check) -> Check:
         RULES.append(
             Rule(
-                id=rule_id, invariant=invariant, check=check, describe_pass=describe_pass, needs_snapshot=needs_snapshot
+                id=rule_id,
+                invariant=invariant,
+                check=check,
+                describe_pass=describe_pass,
+                meaning=_meaning(check),
+                policy=policy,
+                needs_snapshot=needs_snapshot,
             )
         )
         return check
@@ -28,7 +39,7 @@ def rule(
 
 
 def risk_rule(
-    rule_id: str, describe_pass: PassText, *, invariant: int | None = None
+    rule_id: str, describe_pass: PassText, *, invariant: int | None = None, policy: tuple[str, ...] = ()
 ) -> Callable[[RiskCheck], RiskCheck]:
     """The same for a check of the nodes' risks: without risks it is not judged."""
 
@@ -37,11 +48,23 @@ def risk_rule(
             return () if facts.node_risks is None else check(facts, facts.node_risks)
 
         RULES.append(
-            Rule(id=rule_id, invariant=invariant, check=checked, describe_pass=describe_pass, needs_risks=True)
+            Rule(
+                id=rule_id,
+                invariant=invariant,
+                check=checked,
+                describe_pass=describe_pass,
+                meaning=_meaning(check),
+                policy=policy,
+                needs_risks=True,
+            )
         )
         return check
 
     return register
+
+
+def _meaning(check: Callable[..., object]) -> str:
+    return " ".join((check.__doc__ or "").split())
 
 
 def named(action: Action) -> str:

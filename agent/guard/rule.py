@@ -24,6 +24,10 @@ class Rule:
     """the design's invariant it stands for; None for policy alone"""
     check: Check
     describe_pass: PassText
+    meaning: str
+    """what it holds and why, as `lifeboat guard --explain` prints it: the check's own docstring"""
+    policy: tuple[str, ...] = ()
+    """the fields of policy that set it: `limits.per_link`"""
     needs_risks: bool = False
     needs_snapshot: bool = False
 

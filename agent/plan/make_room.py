@@ -97,7 +97,12 @@ def _residents(nodes: Sequence[str], targets: Targets, situation: Situation, mos
                 continue
             found = live_options(vm, fleet.node_by_name[name], targets.classes, policy)
             by_name = {other: option for option in found if option.targets for other in option.targets.names}
-            ways = tuple((other, by_name[other]) for other in nodes if other != name and other in by_name)
+            taken = targets.capacities.namesakes.get(vm.name, set())
+            ways = tuple(
+                (other, by_name[other])
+                for other in nodes
+                if other != name and other in by_name and targets.capacities.place[other] not in taken
+            )
             if ways:
                 residents.append(_Resident(vm=vm, price=price, ways=ways))
     return residents
@@ -130,7 +135,11 @@ def _solve(
             if choice.option is None or choice.option.targets is None:
                 offered.append(choice.at(None, 0))
             else:
-                of_class = set(choice.option.targets.names)
+                of_class = {
+                    name
+                    for name in choice.option.targets.names
+                    if room.place[name] not in room.namesakes.get(vm.name, set())
+                }
                 offered += [choice.at(name, int(preference[room.place[name]])) for name in nodes if name in of_class]
         if all(each.option != now.option for each in offered):
             offered.append(now)
@@ -176,6 +185,11 @@ def _solve(
             first_kib, first_vcpus = held(making.get(name, ()), up=True)
             model.add(first_kib <= memory)
             model.add(first_vcpus <= vcpus)
+        namesakes: dict[str, list[cp_model.IntVar]] = {}
+        for vm, variable in into:
+            namesakes.setdefault(vm.name, []).append(variable)
+        for alike in namesakes.values():
+            model.add_at_most_one(alike)
         for group in {vm.anti_affinity_group for vm, _ in into if vm.anti_affinity_group}:
             there = room.members.get(group, {}).get(place, 0)
             coming = [variable for vm, variable in into if vm.anti_affinity_group == group]

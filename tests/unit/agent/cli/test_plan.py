@@ -402,3 +402,38 @@ def test_absurd_values_name_their_field(files: Path, name: str, content: str, fi
     code, result = lifeboat(*FROM_FILES, *(("--policy", "policy.yaml") if name == "policy.yaml" else ()))
     assert code == 2
     assert field in str(result.exception)
+
+
+def test_guard_explains_a_rule_without_any_plan(files: Path) -> None:
+    (files / "policy.yaml").write_text("limits: {per_link: 3}\n")
+    code, result = lifeboat("guard", "--explain", "limit-link", "--policy", "policy.yaml")
+    assert code == 0
+    assert result.stdout.startswith("limit-link\n")
+    assert "limits.per_link: 3" in result.stdout
+    code, result = lifeboat("guard", "--explain", "target-risk", "--json")
+    (told,) = json.loads(result.stdout)["rules"]
+    assert told["not_judged_without"] == ["risks"]
+    assert told["settings"][0] == {"field": "target.max_probability", "value": 0.1}
+
+
+def test_guard_explains_every_rule(files: Path) -> None:
+    code, result = lifeboat("guard", "--explain", "all", "--json")
+    assert code == 0
+    told = json.loads(result.stdout)["rules"]
+    assert len(told) > 30
+    assert all(one["meaning"].endswith(".") for one in told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--explain", "limit-lnk"), "there is no rule 'limit-lnk'"),
+        (("--explain", "storm", "plan.json"), "--explain tells of rules"),
+        (("--fleet", "fleet.json"), "PLAN is missing"),
+        (("plan.json",), "--fleet F is missing"),
+    ],
+)
+def test_guard_says_what_it_lacks(files: Path, arguments: tuple[str, ...], expected: str) -> None:
+    code, result = lifeboat("guard", *arguments)
+    assert code == 2
+    assert expected in str(result.exception)

@@ -145,6 +145,18 @@ def test_risky_and_unknown_nodes_take_nothing_to_make_room() -> None:
         assert not plan(situation).moves
 
 
+def test_no_room_is_made_where_a_vm_of_the_same_name_is() -> None:
+    scene = one_step()
+    scene.vm("other", on="c", gib=0.25, migratable=False)
+    twin = scene.fleet.vm_by_uuid["uuid-other"].model_copy(update={"name": "r"})
+    vms = tuple(twin if vm.uuid == "uuid-other" else vm for vm in scene.fleet.vms)
+    fleet = scene.fleet.model_copy(update={"vms": vms})
+    situation = replace(scene.situation, fleet=type(fleet).model_validate(fleet.model_dump()))
+    made = plan(situation)
+    assert not judge(made, situation).failures
+    assert not made.moves
+
+
 def tight(seed: int, nodes: int = 6) -> Topology:
     """Every node but the dying one is about 93 % full."""
     chance = random.Random(seed)
