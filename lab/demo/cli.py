@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,16 @@ def demo(
         "out/demo-report.html"
     ),
     simulated: Annotated[bool, typer.Option("--simulated", help="Simulated nodes: needs no root and no QEMU.")] = False,
+    approve: Annotated[
+        bool,
+        typer.Option("--approve", help="Ask first: a page in your browser shows the question and has the buttons."),
+    ] = False,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="With --approve: press it for you after this long; 60, at once without a terminal."
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up afterwards.")] = False,
     name: Annotated[str, typer.Option("--name", help="Which lab.")] = "default",
 ) -> None:
@@ -29,7 +40,10 @@ def demo(
     from lab.demo.screen import Screen
     from models.policy import TriggerPolicy
 
+    if approve:
+        _quiet_log()
     started = time.monotonic()
+    waits = (60.0 if sys.stdin.isatty() else 0.0) if patience is None else patience
     missing = [] if simulated else _missing()
     for line in missing:
         typer.echo(f"lifeboat: the real lab can't run here: {line}", err=True)
@@ -39,12 +53,23 @@ def demo(
         if missing:
             screen.say("playing on SIMULATED nodes instead", "yellow")
         stage = _stage(simulated, name, screen.say, keep=keep)
-        result = run_demo(stage, screen, report_file=report_file, started=started)
+        result = run_demo(
+            stage, screen, report_file=report_file, started=started, ask_patience=waits if approve else None
+        )
     show_result(result, console())
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     raise SystemExit(0 if result.passed else 1)
+
+
+def _quiet_log() -> None:
+    """The screen tells the story; the agent's own log lines would run into it."""
+    import logging
+
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
 def preflight() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from agent.approve.approvers import DenyingApprover
 from agent.execute.evacuation import Watcher
 from agent.report import build_report, write_html
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
+from agent.service.questions import Questions
+from lab.demo.approver import Desk, asking, desk_of
 from lab.demo.proof import prove
 from lab.demo.screen import Screen
 from lab.demo.stage import GuestWatch, Stage
@@ -69,19 +71,42 @@ class DemoResult(Value):
 
 
 def run_demo(
-    stage_of: AbstractContextManager[Stage], screen: Screen, *, report_file: Path, started: float
+    stage_of: AbstractContextManager[Stage],
+    screen: Screen,
+    *,
+    report_file: Path,
+    started: float,
+    ask_patience: float | None = None,
 ) -> DemoResult:
-    """Play the whole scene on a stage. Raises LabError when lifeboat does not act in time or what it did does not hold."""
-    with stage_of as stage:
+    """Play the whole scene on a stage. Raises LabError when lifeboat does not act in time or what it did does not hold.
+
+    `ask_patience`: people are asked before anything moves, and after so many seconds the demo answers itself; None: policy
+    agrees.
+    """
+    with ExitStack() as stack:
+        stage = stack.enter_context(stage_of)
         setup_seconds = time.monotonic() - started
-        return _Scene(stage, screen, report_file, started, setup_seconds).play()
+        policy, desk = stage.session.policy, None
+        if ask_patience is not None:
+            policy = asking(policy)
+            desk = stack.enter_context(desk_of(stage.session, policy, screen.say, patience_seconds=ask_patience))
+        return _Scene(stage, screen, report_file, started, setup_seconds, policy, desk).play()
 
 
 class _Scene:
-    def __init__(self, stage: Stage, screen: Screen, report_file: Path, started: float, setup_seconds: float) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        screen: Screen,
+        report_file: Path,
+        started: float,
+        setup_seconds: float,
+        policy: Policy,
+        desk: Desk | None,
+    ) -> None:
         self.stage, self.screen, self.report_file = stage, screen, report_file
         self.started, self.setup_seconds = started, setup_seconds
-        self.policy: Policy = stage.session.policy
+        self.policy, self.desk = policy, desk
         self.clock = stage.session.hands.clock
         self.cancelled = threading.Event()
         self._announced: set[str] = set()
@@ -92,7 +117,8 @@ class _Scene:
         session = stage.session
         self.cycle = ControlLoop(
             hands=session.hands,
-            policy=session.policy,
+            policy=policy,
+            questions=Questions(hands=session.hands, policy=policy) if desk is not None else None,
             look=self._look,
             planner=session.planner,
             approver=DenyingApprover(),
@@ -159,7 +185,11 @@ class _Scene:
             else:
                 if result.evacuation is not None:
                     return result
-                if result.outcome is not PassOutcome.IDLE:
+                if self.desk is not None and result.outcome in (PassOutcome.ASKED, PassOutcome.WAITING):
+                    if result.outcome is PassOutcome.ASKED:
+                        deadline = clock.monotonic() + _GIVE_UP_SECONDS + self.desk.patience_seconds
+                    self.desk.consider()
+                elif result.outcome is not PassOutcome.IDLE:
                     raise LabError(f"lifeboat did not evacuate {BREAKING}: {result.why}")
             clock.sleep(max(0.0, _PASS_SECONDS - (clock.monotonic() - began)))
         raise LabError(f"{_GIVE_UP_SECONDS:.0f} s after its PSU began to fail, {BREAKING} was not evacuated")

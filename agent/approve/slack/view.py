@@ -128,7 +128,8 @@ class SlackView:
         except LifeboatError as error:
             self._tell(press.user, f"that did not work: {error.message}")
             self._say(str(error))
-        self.look()
+        else:
+            self.look()
 
     def _settle(self, press: Press) -> None:
         token, _, length = press.value.partition(":")

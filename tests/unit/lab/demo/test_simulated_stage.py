@@ -31,3 +31,18 @@ def test_every_vm_is_saved_and_everything_is_marked_as_simulated(tmp_path: Path)
     assert result.probability_at_trigger >= 0.9
     assert "SIMULATED" in written.getvalue()
     assert "simulated" in page.read_text(encoding="utf-8").lower()
+
+
+def test_with_approve_nothing_moves_before_somebody_pressed(tmp_path: Path) -> None:
+    written = io.StringIO()
+    with Screen(Console(file=written, width=200), "demo", TriggerPolicy()) as screen:
+        stage = simulated_stage(screen.say, VirtualClock())
+        result = run_demo(
+            stage, screen, report_file=tmp_path / "demo.html", started=time.monotonic(), ask_patience=0.0
+        )  # fmt: skip
+    assert result.passed, [check for check in result.checks if not check.passed]
+    story = written.getvalue()
+    assert story.index("lifeboat asks first. Open http://127.0.0.1:") < story.index(
+        "the demo's own approver pressed it"
+    )
+    assert story.index("pressed it") < story.index("infer-1: on ")
