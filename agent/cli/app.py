@@ -14,8 +14,9 @@ import typer
 
 from agent.cli.apply import app as apply
 from agent.cli.approvals import app as approvals
-from agent.cli.archive import archive, audit
+from agent.cli.archive import archive
 from agent.cli.assess import app as assess
+from agent.cli.audit import audit
 from agent.cli.console import note
 from agent.cli.doctor import app as doctor
 from agent.cli.explain import app as explain

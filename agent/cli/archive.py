@@ -1,4 +1,4 @@
-"""`lifeboat archive` and `lifeboat audit`: the cold archives, and the log of everything decided and done."""
+"""`lifeboat archive`: the cold archives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from agent.cli.options import ConfigOption, JsonOption
 archive = typer.Typer(
     help="List, verify, restore, wipe or discard cold archives.", no_args_is_help=True, rich_markup_mode=None
 )
-audit = typer.Typer(help="Verify the audit log.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @archive.command("list")
@@ -186,22 +185,3 @@ def discard(
         write_json({"id": archive_id, "discarded": True})
     else:
         console().print(f"{archive_id}: what it left is gone", markup=False)
-
-
-@audit.command("verify")
-def audit_verify(
-    head: Annotated[str | None, typer.Option(help="The head noted elsewhere, such as in a report.")] = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check the hash chain over everything that was decided and done."""
-    from agent.cli.console import console, write_json
-    from agent.settings import load_settings
-    from tools.journal import open_journal
-
-    journal = open_journal(load_settings(config).state_dir)
-    count = journal.verify(expected_head=head)
-    if as_json:
-        write_json({"records": count, "head": journal.head(), "intact": True})
-    else:
-        console().print(f"{count} records, the chain holds; head {journal.head()}", markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tools.journal.chain import check_file, export
 from tools.journal.file_lease import FileLease
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.journal import Journal, Lease
@@ -24,3 +25,13 @@ def open_existing_journal(state_dir: Path) -> Journal | None:
 def open_lease(state_dir: Path) -> Lease:
     """The lease of the lifeboats that keep their state there. Opens nothing yet."""
     return FileLease(state_dir)
+
+
+def export_journal(journal: Journal, path: Path) -> int:
+    """Write every entry into a file; how many. Raises BadInput."""
+    return export(journal, path)
+
+
+def check_exported(path: Path, *, expected_head: str | None = None) -> tuple[int, str]:
+    """Of a file that `export_journal` wrote: how many entries, and the head. Raises AuditBroken and BadInput."""
+    return check_file(path, expected_head=expected_head)

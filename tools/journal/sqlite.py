@@ -7,22 +7,21 @@ inserted. It can't show that the newest records were cut off unless the head is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from models.errors import AuditBroken, BadInput, JournalInvalid, Refused
+from tools.journal.chain import GENESIS, check, digest
 from tools.journal.kinds import decode, decode_as
-from tools.ports.journal import Entry, R, Record, Scope
+from tools.ports.journal import Entry, R, Record, Scope, StoredEntry
 
-_GENESIS = "0" * 64
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     seq INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, evacuation TEXT, attempt TEXT,
@@ -37,6 +36,10 @@ CREATE TRIGGER IF NOT EXISTS records_keep BEFORE DELETE ON records BEGIN SELECT 
 CREATE TRIGGER IF NOT EXISTS records_stay BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS locks (vm TEXT PRIMARY KEY, attempt TEXT NOT NULL, since TEXT NOT NULL) STRICT;
 """
+_FIELDS = ("seq", "time", "kind", "evacuation", "attempt", "text", "previous", "sha256")
+_STORED = "seq, time, kind, evacuation, attempt, data, previous, sha256"
+_BATCH = 5_000
+"""entries held at once while the chain is checked"""
 _COLUMNS = "seq, time, evacuation, attempt, sha256, kind, data"
 _Row = tuple[int, str, str | None, str | None, str, str, str]
 
@@ -85,9 +88,9 @@ class SqliteJournal:
         """Inside a transaction."""
         kind, text = record.kind, json.dumps(record.data(), sort_keys=True, ensure_ascii=False)
         row = self._db.execute("SELECT seq, sha256 FROM records ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, previous = (row[0] + 1, row[1]) if row else (1, _GENESIS)
+        seq, previous = (row[0] + 1, row[1]) if row else (1, GENESIS)
         time = now.isoformat()
-        sha256 = _digest(seq, time, kind, evacuation, attempt, text, previous)
+        sha256 = digest(seq, time, kind, evacuation, attempt, text, previous)
         self._db.execute(
             "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (seq, time, kind, evacuation, attempt, text, previous, sha256),
@@ -144,32 +147,27 @@ class SqliteJournal:
     def head(self) -> str:
         with self._reading():
             row = self._db.execute("SELECT sha256 FROM records ORDER BY seq DESC LIMIT 1").fetchone()
-        return row[0] if row else _GENESIS
+        return row[0] if row else GENESIS
+
+    def stored(self, *, after: int = 0, most: int = 1000) -> list[StoredEntry]:
+        with self._reading():
+            rows = self._db.execute(
+                f"SELECT {_STORED} FROM records WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
+                (after, most),
+            ).fetchall()
+        return [StoredEntry(**dict(zip(_FIELDS, row, strict=True))) for row in rows]
 
     def verify(self, *, expected_head: str | None = None) -> int:
-        previous, count = _GENESIS, 0
         try:
-            with self._reading():
-                rows = self._db.execute("SELECT * FROM records ORDER BY seq").fetchall()
+            return check(self._all_stored(), f"journal {self.path}", expected_head=expected_head)
         except JournalInvalid as error:
             raise AuditBroken(error.message, hint=error.hint) from error
-        for seq, time, kind, evacuation, attempt, text, claimed_previous, sha256 in rows:
-            count += 1
-            intact = claimed_previous == previous and sha256 == _digest(
-                seq, time, kind, evacuation, attempt, text, previous
-            )
-            if seq != count or not intact:
-                raise AuditBroken(
-                    f"journal {self.path}: record {count} ({kind}, {time}) does not fit the chain",
-                    hint="it, or one before it, was changed or removed; compare with a backup",
-                )
-            previous = sha256
-        if expected_head is not None and previous != expected_head:
-            raise AuditBroken(
-                f"journal {self.path}: the chain holds but ends at {previous[:16]}…, not at {expected_head[:16]}…",
-                hint="records at the end are missing, or newer ones were written since that head was noted",
-            )
-        return count
+
+    def _all_stored(self) -> Iterator[StoredEntry]:
+        after = -(1 << 62)  # whatever numbers somebody gave them
+        while batch := self.stored(after=after, most=_BATCH):
+            yield from batch
+            after = batch[-1].seq
 
     def lock(self, vm: str, attempt: str, *, now: datetime) -> None:
         with self._writing():
@@ -256,7 +254,3 @@ class SqliteJournal:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-
-
-def _digest(*fields: Any) -> str:
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()

@@ -82,6 +82,22 @@ class Entry(Generic[R_co]):
         return self.record.kind
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredEntry:
+    """One entry word for word, to be checked and handed on."""
+
+    seq: int
+    time: str
+    kind: str
+    evacuation: str | None
+    attempt: str | None
+    text: str
+    """the record, JSON"""
+    previous: str
+    """SHA-256 of the entry before"""
+    sha256: str
+
+
 class Scope(StrEnum):
     """What a beginning and its end have in common."""
 
@@ -144,8 +160,13 @@ class Journal(Protocol):
         """SHA-256 of the newest entry: keep it elsewhere to notice a cut-off end."""
         ...
 
+    def stored(self, *, after: int = 0, most: int = 1000) -> list[StoredEntry]:
+        """At most so many entries after the one with `seq` `after`, as they are on disk, whatever they hold."""
+        ...
+
     def verify(self, *, expected_head: str | None = None) -> int:
-        """Check the whole chain; the number of entries. Raises AuditBroken naming the first that does not hold."""
+        """Check the whole chain; the number of entries. `expected_head`: a head that was noted once, which has to be in it.
+        Raises AuditBroken naming the first entry that does not hold, or that the end is missing."""
         ...
 
     def lock(self, vm: str, attempt: str, *, now: datetime) -> None:
