@@ -50,7 +50,12 @@ _CLASSES: dict[Component, tuple[tuple[re.Pattern[str], PartClass], ...]] = {
             PartClass.USB_NIC,
         ),
     ),
-    Component.STORAGE: ((re.compile(r"(?i)\bbat|bbu|supercap|capacitor"), PartClass.BATTERY),),
+    Component.STORAGE: (
+        (re.compile(r"(?i)\bbat|bbu|supercap|capacitor"), PartClass.BATTERY),
+        # A file, memory, an optical drive or a floppy; a guest's disk over the network.
+        (re.compile(r"^(?:loop|zram|ram|sr|fd|nbd)\d+"), PartClass.REMOVABLE),
+        (re.compile(r"^rbd\d+"), PartClass.ADD_ON),
+    ),
 }
 
 

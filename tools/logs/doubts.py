@@ -11,6 +11,10 @@ SILENT = timedelta(hours=6)
 """A log that had a line at least every SILENT / 20 on average and has had none for this long says nothing."""
 
 
+OLD = timedelta(days=7)
+"""A log whose newest line is older says nothing of now, however seldom it speaks."""
+
+
 @dataclass
 class Counts:
     """What became of the lines read so far."""
@@ -66,7 +70,11 @@ def log_doubts(counts: Counts, reader: LineReader, span: LineSpan, now: datetime
         doubts.append(f"none of its {counts.lines} lines has a time that can be read")
     if counts.skipped_bytes:
         doubts.append(f"its first {counts.skipped_bytes >> 20} MiB were not read")
-    if span.first is not None and span.last is not None and span.lines > 1:
+    if span.last is not None and now - span.last > OLD:
+        doubts.append(
+            f"its newest line is of {span.last:%Y-%m-%d}, {(now - span.last).days} days ago: it says nothing of now"
+        )
+    elif span.first is not None and span.last is not None and span.lines > 1:
         usual = (span.last - span.first) / (span.lines - 1)
         quiet = now - span.last
         if quiet > SILENT and quiet > 20 * usual:

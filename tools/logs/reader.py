@@ -7,7 +7,7 @@ around them.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,7 +41,11 @@ _USB_NIC = re.compile(r"^(?:cdc_\w+|rndis_host|r8152|ax88\w+|asix|smsc\w+) [\d.:
 _USB_GONE = re.compile(r"^usb [\d.-]+: USB disconnect")
 _USB_PULLED = timedelta(seconds=60)
 """Errors of a disk this soon after something was pulled from USB are of what was pulled."""
+_PATH_LOST = re.compile(r"^device-mapper: multipath: \d+:\d+: Failing path ")
+_OF_PATH = timedelta(seconds=120)
+"""Errors of a disk this near to the loss of a path are of that path, one of several to the same disk."""
 _HCTL = re.compile(r"^(?P<host>\d+):\d+:\d+:\d+$")
+_SCSI_DISK = re.compile(r"^(?:sd[a-z]+|\d+:\d+:\d+:\d+)$")
 _ATA = re.compile(r"^ata(?P<number>\d+)$")
 
 
@@ -87,6 +91,7 @@ class LineReader:
         self._removable: set[str] = set()
         self._usb_nics: set[str] = set()
         self._usb_gone: datetime | None = None
+        self._paths_lost: deque[datetime] = deque(maxlen=200)
 
     def read(self, tag: str, message: str, at: datetime) -> list[tuple[datetime, Match]]:
         """What this message ends or says. `tag` is one of TAGS."""
@@ -131,6 +136,8 @@ class LineReader:
         update: dict[str, object] = {} if name is None else {"part": name}
         if (name or event.part) in self._removable:
             update["part_class"] = PartClass.REMOVABLE
+        elif _SCSI_DISK.match(name or event.part) and any(abs(event.time - at) <= _OF_PATH for at in self._paths_lost):
+            update["part_class"] = PartClass.REDUNDANT
         return event.model_copy(update=update) if update else event
 
     # ---- the BMC's records, as ipmievd and ipmiseld log them ----
@@ -164,6 +171,8 @@ class LineReader:
             self._nics[found["device"]] = found["name"]
         elif _USB_GONE.match(message):
             self._usb_gone = at
+        elif _PATH_LOST.match(message):
+            self._paths_lost.append(at)
 
     def _of_usb(self, match: Match, at: datetime) -> Match:
         is_disk = match.component is Component.STORAGE and (match.part.startswith("sd") or _HCTL.match(match.part))

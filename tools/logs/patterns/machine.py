@@ -109,12 +109,14 @@ MACHINE: tuple[Pattern, ...] = (
     ),
     # ---- heat ----
     pattern(
-        r"critical temperature reached",
+        r"[Cc]ritical temperature reached|HARDWARE PROTECTION shutdown \(Temperature too high\)",
         K.TEMPERATURE,
         C.THERMAL,
         S.CRITICAL,
         "thermal thermal_zone0: acpitz: critical temperature reached, shutting down",
         "thermal_zone0: critical temperature reached(101 C),shutting down",
+        "thermal_sys: Critical temperature reached (98 C), shutting down",
+        "reboot: HARDWARE PROTECTION shutdown (Temperature too high)",
     ),
     pattern(
         r"CPU\d+: (?:Core|Package) temperature(?: is)? above threshold",

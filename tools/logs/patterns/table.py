@@ -10,7 +10,7 @@ from models.parts import disk_name, part_class
 from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
 
 _HARMLESS = re.compile(r"[^A-Za-z0-9_.:/-]+")
-_CLASSED = frozenset({Component.NETWORK, Component.THERMAL})
+_CLASSED = frozenset({Component.NETWORK, Component.THERMAL, Component.STORAGE})
 """Components of which the kernel's own name for a part tells its class."""
 
 

@@ -68,14 +68,29 @@ def events_of_records(
         times, doubts = dated.times, dated.doubts()
     events: dict[HardwareEvent, None] = {}
     strange: list[SelRecord | None] = []
+    undirected = 0
     for line, at in zip(records, times, strict=True):
         match = understand_record(line.record) if line.record is not None else None
         if match is not None:
             events.setdefault(match.event(node, at))
+            undirected += match.asserted and not line.directed
         elif line.record is None or not is_routine(line.record):
             strange.append(line.record)
     if strange:
         kinds = sorted({record.type or record.sensor for record in strange if record is not None} - {""})
         named = f" (of {', '.join(kinds[:3])})" if kinds else ""
-        doubts.append(f"{len(strange)} record{'s' if len(strange) > 1 else ''} not understood{named}")
+        foreign = len(strange) == len(records) and not any(record and record.type for record in strange)
+        why = (
+            "; none names a sensor type as ipmitool does: is it another tool's, or in another language?"
+            if foreign
+            else ""
+        )
+        doubts.append(
+            f"{len(strange)} record{'s' if len(strange) > 1 else ''} not understood{'' if foreign else named}{why}"
+        )
+    if undirected:
+        doubts.append(
+            f"{undirected} record{'s' if undirected > 1 else ''} of faults may have ended, and count as lasting: "
+            "have ipmi-sel print the log with --output-event-state"
+        )
     return sorted(events, key=lambda event: event.time), doubts

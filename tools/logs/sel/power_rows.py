@@ -38,6 +38,26 @@ POWER_AND_HEAT: tuple[SelRow, ...] = (
         ("Processor", "CPU0_Thermtrip", "State Asserted"),
         cls=P.NORMAL,
     ),
+    # Cold air or a sensor that reads 0 ends no machine.
+    row(
+        r"^temperature",
+        r"lower (?:non-?critical|critical|non-?recoverable) going low",
+        K.TEMPERATURE,
+        C.THERMAL,
+        S.WARNING,
+        ("Temperature", "Ambient", "Lower Critical going low"),
+        cls=P.ADD_ON,
+    ),
+    row(
+        r"^temperature",
+        r"lower (?:non-?critical|critical|non-?recoverable) going high",
+        K.TEMPERATURE,
+        C.THERMAL,
+        S.WARNING,
+        ("Temperature", "Ambient", "Lower Critical going high"),
+        ends=True,
+        cls=P.ADD_ON,
+    ),
     # ---- redundancy of supplies, fans, memory ----
     row(
         r"^(?:power|fan|cooling)",

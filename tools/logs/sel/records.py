@@ -90,6 +90,8 @@ class SelLine:
     """None: the BMC had no clock then (`Pre-Init`)"""
     record: SelRecord | None
     """None: it has fields of a record, but no event that can be read"""
+    directed: bool = True
+    """False: nothing says whether the state that the event names began or ended"""
 
 
 def sel_lines(lines: Iterable[str], zone: tzinfo = UTC) -> Iterator[SelLine | None]:
@@ -138,6 +140,7 @@ def _ipmi_sel(fields: list[str], head: list[str], zone: tzinfo) -> SelLine | Non
     return SelLine(
         row.get("id", ""), parse_stamp(f"{row.get('date', '')} {row.get('time', '')}", zone),
         SelRecord(record.type, record.sensor, event, asserted),
+        directed=direction is not None or bool(state) or _READING.search(event) is not None,
     )  # fmt: skip
 
 

@@ -231,6 +231,13 @@ def test_once_the_node_itself_speaks_other_hosts_lines_are_not_its_own(tmp_path:
     assert len(LogFiles("node-a", [tmp_path]).events(since=SINCE)) == 1, "a folder of its own says whose log it is"
 
 
+def test_a_log_of_another_year_says_nothing_of_now(tmp_path: Path) -> None:
+    (tmp_path / "kern.log").write_text(line("EDAC MC0: 1 UE memory read error on any memory", ago=400 * 86_400.0))
+    log = LogFiles("node-a", [tmp_path / "kern.log"])
+    assert log.events(since=SINCE) == []
+    assert any("400 days ago" in said for said in log.doubts())
+
+
 def test_events_before_since_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "kern.log").write_text(errors(5 * 86_400, 60))
     assert len(LogFiles("node-a", [tmp_path]).events(since=SINCE)) == 1

@@ -155,3 +155,24 @@ def test_a_corrected_error_names_its_module_where_the_kernel_does() -> None:
         ("EDAC MC0: 1 CE ie31200 CE on any memory (page:0x9 offset:0x0 grain:8)", "MC0"),
     ):  # fmt: skip
         assert read(message) == [("memory-corrected", "warning", part, "normal")]
+
+
+def test_a_disk_s_errors_beside_the_loss_of_a_path_are_of_that_path() -> None:
+    error, lost = "sd 8:0:0:1: rejecting I/O to offline device", "device-mapper: multipath: 253:0: Failing path 8:48."
+    assert read(error, lost) == [
+        ("disk-io", "critical", "8:0:0:1", "redundant"),
+        ("disk-io", "warning", "253:0", "redundant"),
+    ]
+    assert read(error, lost, seconds=600.0)[0] == ("disk-io", "critical", "8:0:0:1", "normal")
+
+
+def test_files_memory_and_optical_drives_are_no_disks_of_the_node() -> None:
+    for device, part_class in (
+        ("loop6", "removable"),
+        ("nbd3", "removable"),
+        ("zram0", "removable"),
+        ("rbd3", "add-on"),
+        ("dm-3", "normal"),
+    ):
+        message = f"EXT4-fs ({device}): Remounting filesystem read-only"
+        assert read(message) == [("disk-io", "critical", device, part_class)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from models.signal import PartClass
 from tools.logs.sel.events import SelRecord, is_routine, understand_record
+from tools.logs.sel.file import SelFile
 from tools.logs.sel.records import record_of, sel_lines
 from tools.logs.sel.row import SelRow
 from tools.logs.sel.table import SEL
@@ -67,6 +69,8 @@ def says(line: str) -> tuple[str, str, str, str, bool] | None:
          ("temperature", "critical", "NVMe_SSD_4_Temp", "add-on", True)),
         ("9,11/20/26,11:50:00 UTC,Temperature CPU2 Temp,Upper Critical going high,Asserted,Reading 104 > Threshold 100 degrees C",
          ("temperature", "critical", "CPU2_Temp", "normal", True)),
+        ("9,11/20/26,11:50:00 UTC,Temperature Ambient,Lower Critical going low ,Asserted,Reading 0 < Threshold 2 degrees C",
+         ("temperature", "warning", "Ambient", "add-on", True)),
         ("9a,11/20/26,11:50:00 UTC,Fan PSU1 Slow FAN1,Transition to Non-recoverable,Asserted",
          ("fan", "critical", "PSU1_Slow_FAN1", "redundant", True)),
         ("9c,11/20/26,11:55:00 UTC,Temperature CPU1 PROCHOT,Transition to Critical from less severe,Asserted",
@@ -161,3 +165,21 @@ def test_lines_of_ipmievd_and_ipmiseld(message: str, kind: str, part: str, asser
 def test_what_is_not_understood_is_told_from_what_need_not_be(record: SelRecord, routine: bool) -> None:
     assert understand_record(record) is None
     assert is_routine(record) is routine
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "8 | Nov-20-2026 | 11:26:41 | PS1 Status | Power Supply | Power Supply Failure detected",
+            "1 record of faults may have ended",
+        ),
+        ("1 | 20.11.2026 | 11:50:00 | Spannung P12V | Grenzwert unterschritten | Asserted", "in another language?"),
+        ("1,11/20/26,11:00:00 UTC,OEM record c0,001c4c,868034123407", "1 record not understood"),
+    ],
+)
+def test_a_log_says_what_it_leaves_open(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "sel.csv").write_text(text + "\n")
+    log = SelFile("node-a", tmp_path / "sel.csv", at=datetime(2026, 11, 20, 12, tzinfo=UTC))
+    log.events(since=datetime(2026, 11, 1, tzinfo=UTC))
+    assert any(said in line for line in log.doubts())
