@@ -71,9 +71,7 @@ def log_doubts(counts: Counts, reader: LineReader, span: LineSpan, now: datetime
     if counts.skipped_bytes:
         doubts.append(f"its first {counts.skipped_bytes >> 20} MiB were not read")
     if span.last is not None and now - span.last > OLD:
-        doubts.append(
-            f"its newest line is of {span.last:%Y-%m-%d}, {(now - span.last).days} days ago: it says nothing of now"
-        )
+        doubts.append(f"no line for {(now - span.last).days} days, since {span.last:%Y-%m-%d}: it says nothing of now")
     elif span.first is not None and span.last is not None and span.lines > 1:
         usual = (span.last - span.first) / (span.lines - 1)
         quiet = now - span.last

@@ -235,7 +235,7 @@ def test_a_log_of_another_year_says_nothing_of_now(tmp_path: Path) -> None:
     (tmp_path / "kern.log").write_text(line("EDAC MC0: 1 UE memory read error on any memory", ago=400 * 86_400.0))
     log = LogFiles("node-a", [tmp_path / "kern.log"])
     assert log.events(since=SINCE) == []
-    assert any("400 days ago" in said for said in log.doubts())
+    assert any("no line for 400 days" in said for said in log.doubts())
 
 
 def test_events_before_since_are_left_out(tmp_path: Path) -> None:
