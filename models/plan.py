@@ -74,6 +74,24 @@ class PlannedBy(Value):
     """what the planner wants the approver to read"""
 
 
+class Survival(Value):
+    """How many of the sound nodes may fail next, one of them, with room elsewhere for every running vm of theirs."""
+
+    nodes: int = Field(ge=0)
+    """sound nodes that stay"""
+    not_survived: int = Field(ge=0)
+    """those whose vms would not all find room"""
+    such_as: tuple[str, ...] = ()
+    """the first of them by name"""
+
+
+class NextFailure(Value):
+    """N+1 before the plan and after it."""
+
+    before: Survival
+    after: Survival
+
+
 class Plan(Value):
     """What lifeboat proposes. Changes nothing by itself."""
 
@@ -97,6 +115,8 @@ class Plan(Value):
     """no plan for these nodes is expected to lose less than this; None: nobody worked it out"""
     gap: float | None = Field(default=None, ge=0, le=1)
     """share of `expected_loss` that lies above `bound`: what a better plan could spare at the most. 0: there is none"""
+    next_failure: NextFailure | None = None
+    """which next node failure the fleet would survive; None: nobody worked it out"""
     planned_by: PlannedBy = PlannedBy(planner="unknown")
     simulated: bool = False
     """True when any fact behind it was simulated"""

@@ -17,6 +17,7 @@ from agent.plan.bound import least_loss
 from agent.plan.cp_sat import improve
 from agent.plan.draft import Draft, PlanDecision
 from agent.plan.make_room import make_room
+from agent.plan.next_failure import next_failure
 from agent.plan.options import Options, options_by_class, possible_targets, target_classes
 from agent.plan.waves import NotExecutable, order
 from models.plan import ActionKind, Plan, PlannedBy
@@ -63,13 +64,15 @@ def plan(
     chosen = _choose(choices, options, targets, situation.policy, optimise=optimise)
     made = draft.finish(_decisions(chosen))
     made = _with_room_made(made, chosen, choices, targets, draft) if optimise else made
-    return _with_bound(made, options, targets, situation)
+    return _with_outlook(made, options, targets, situation)
 
 
-def _with_bound(made: Plan, options: Mapping[str, Options], targets: Targets, situation: Situation) -> Plan:
+def _with_outlook(made: Plan, options: Mapping[str, Options], targets: Targets, situation: Situation) -> Plan:
+    """The plan with what no plan can better beside it, and what the fleet would survive before and after it."""
     least = min(least_loss(options, targets.capacities, situation, made.evacuating), made.expected_loss)
     gap = (made.expected_loss - least) / made.expected_loss if made.expected_loss > 0 else 0.0
-    return made.model_copy(update={"bound": round(least, 6), "gap": round(gap, 4)})
+    after = next_failure(situation, made.evacuating, made.actions)
+    return made.model_copy(update={"bound": round(least, 6), "gap": round(gap, 4), "next_failure": after})
 
 
 def _options(situation: Situation, leaving: Sequence[str]) -> tuple[Targets, dict[str, Options]]:
@@ -146,7 +149,7 @@ def assemble(
     ]
     draft = Draft(situation=situation, leaving=leaving, asked=tuple(asked), planned_by=planned_by, options={})
     targets, options = _options(situation, leaving)
-    return _with_bound(draft.finish([*decisions, *forgotten]), options, targets, situation)
+    return _with_outlook(draft.finish([*decisions, *forgotten]), options, targets, situation)
 
 
 def _leaving(situation: Situation, named: Collection[str]) -> tuple[str, ...]:

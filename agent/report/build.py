@@ -106,6 +106,7 @@ def build_report(
         started_at=evacuation.started_at if evacuation else None,
         ended_at=evacuation.ended_at if evacuation else None,
         loss=_loss(rows, plan, trigger),
+        next_failure=plan.next_failure,
         rules=verdict.results if verdict else (),
         passed=verdict.passed if verdict else None,
         approval=verdict.approval if verdict else None,

@@ -16,7 +16,7 @@ from agent.report import charts as report_charts
 from agent.report.markdown import render_markdown
 from agent.report.relevance import relevant_nodes, target_names
 from agent.report.report import Fate, NodeRow, Report, ReportKind, VmRow
-from agent.report.sentences import few, weighed
+from agent.report.sentences import few, survived, weighed
 from models.base import parse_duration
 from models.errors import BadInput
 from models.plan import ActionKind
@@ -112,6 +112,7 @@ def render_html(report: Report) -> str:
             lost_nodes=[node.name for node in report.nodes if node.lost],
             saved=len(saved),
             weighed=weighed(report.loss),
+            survived=survived(report.next_failure) if report.next_failure is not None else "",
         )
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from agent.report.relevance import relevant_nodes
 from agent.report.report import Fate, Report, ReportKind, VmRow
-from agent.report.sentences import weighed
+from agent.report.sentences import survived, weighed
 from models.base import parse_duration
 from models.plan import ActionKind
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
@@ -57,6 +57,8 @@ def render_markdown(report: Report) -> str:
                 400,
             )
         )
+    if report.next_failure is not None and report.evacuating:
+        parts.append(_safe(survived(report.next_failure), 400))
     if report.rules:
         parts.append(_section("Guard", _verdict(report)))
     if report.archived:

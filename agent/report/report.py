@@ -9,7 +9,7 @@ from pydantic import Field
 from models.base import UtcTime, Value
 from models.evacuation import ArchiveFacts, AttemptOutcome, EvacuationOutcome, Evidence, Measured
 from models.fleet import NodeState, Priority, VmState
-from models.plan import ActionKind, Approval, RuleResult
+from models.plan import ActionKind, Approval, NextFailure, RuleResult
 from models.risk import Driver
 from models.risk_level import RiskLevel
 
@@ -236,6 +236,8 @@ class Report(Value):
     started_at: UtcTime | None
     ended_at: UtcTime | None
     loss: Loss
+    next_failure: NextFailure | None = None
+    """which next node failure the fleet would survive, by the plan; None when nobody worked it out"""
     rules: tuple[RuleResult, ...]
     passed: bool | None
     """None: the plan was not judged"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.report.report import Fate, Loss, MomentKind, NodeRow, Report, ReportKind, Tone, VmRow
 from models.evacuation import AttemptOutcome, EvacuationOutcome
-from models.plan import ActionKind, Approval, Plan
+from models.plan import ActionKind, Approval, NextFailure, Plan, Survival
 from models.text import counted, listed, moment, percent, seconds_in_words, visible
 
 __all__ = ["Tone", "alerts", "headline", "lead", "listed", "listed_vms", "moment", "planner_name", "tone"]
@@ -151,6 +151,28 @@ def weighed(loss: Loss) -> str:
     if loss.gap < 0.0005:
         return f"{told}, and no plan loses less."
     return f"{told}; no plan goes below {few(loss.weighted_bound)}, {percent(loss.gap)} less."
+
+
+def survived(told: NextFailure) -> str:
+    """Which next failure the fleet survives, before and after."""
+    before, after = told.before, told.after
+    if not before.nodes:
+        return "No sound node is left to take anything."
+    if before == after:
+        return f"The next failure: the fleet survives that of {_survivable(before)}, with the plan and without."
+    return f"The next failure: before the plan the fleet survives that of {_survivable(before)}; after it {_survivable(after)}."
+
+
+def _survivable(told: Survival) -> str:
+    whole = "the only sound node" if told.nodes == 1 else f"any one of {told.nodes} sound nodes"
+    if not told.not_survived:
+        return whole
+    such = listed_vms(list(told.such_as[:3]))
+    more = told.not_survived - min(3, len(told.such_as))
+    names = f"{such} and {more} more" if more > 0 else such
+    if told.not_survived == told.nodes:
+        return f"no sound node: the vms of none would all find room ({names})"
+    return f"{told.nodes - told.not_survived} of {told.nodes} sound nodes, not of {names}"
 
 
 def few(figure: float) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent.report.moves_table import print_moves
 from agent.report.relevance import relevant_nodes
 from agent.report.report import Report, ReportKind, Tone
-from agent.report.sentences import weighed
+from agent.report.sentences import survived, weighed
 from models.base import parse_duration
 from models.plan import ActionKind
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
@@ -66,6 +66,8 @@ def render_terminal(report: Report, console: Console) -> None:
             f"Left alone: {of} expected lost within {horizon}; with the plan {loss.vms_with_plan:.2g}. {weighed(loss)}"
         )
         console.print(_text(left_alone, "", limit=400))
+    if report.next_failure is not None and report.evacuating:
+        console.print(_text(survived(report.next_failure), "", limit=400))
     _print_verdict(report, console)
     for vm in report.archived:
         assert vm.archive is not None
