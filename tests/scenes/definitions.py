@@ -130,7 +130,7 @@ EVERYTHING = definition(
     <console type='unix'><source mode='connect' path='/srv/c.sock'/><target type='virtio' port='1'/></console>
     <channel type='pipe'><source path='/srv/fifo'/><target type='virtio' name='x'/></channel>
     <redirdev bus='usb' type='tcp'><source mode='connect' host='h' service='4000'/><protocol type='raw'/></redirdev>
-    <smartcard mode='host'/>
+    <smartcard mode='host'/><iommu model='amd'/>
     <rng model='virtio'><backend model='random'>/dev/hwrng</backend></rng>
     <graphics type='spice' port='5900' autoport='no'><listen type='address' address='192.0.2.7'/>
       <gl enable='yes' rendernode='/dev/dri/renderD128'/></graphics>
@@ -156,6 +156,7 @@ EVERYTHING = definition(
     "<varstore path='/srv/v.json'/><kernel>/boot/k</kernel><initrd>/boot/i</initrd><dtb>/boot/d</dtb><shim>/boot/s</shim>"
     "<acpi><table type='slic'>/srv/slic.bin</table></acpi>",
     more="<sysinfo type='fwcfg'><entry name='opt/x' file='/srv/fw.bin'/></sysinfo>"
+    "<features><hyperv mode='passthrough'/></features>"
     "<memoryBacking><hugepages/><source type='file'/></memoryBacking>"
     "<blkiotune><device><path>/dev/sda</path><weight>500</weight></device></blkiotune>"
     "<cputune><vcpupin vcpu='0' cpuset='2'/><emulatorpin cpuset='1'/><iothreadpin iothread='1' cpuset='3'/>"

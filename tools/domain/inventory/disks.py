@@ -11,6 +11,7 @@ from tools.domain.inventory.images import (
     copied_cold,
     is_shared,
     is_whole_device,
+    live_with,
     location,
     pool_tells,
     read_only_fates,
@@ -59,7 +60,7 @@ def disk(place: Place) -> Iterator[Resource]:
         return
     driver = element.find("driver")
     format_ = driver.get("type", "raw") if driver is not None else "raw"
-    live = _live(element, image, place.storage, format_)
+    live = live_with(format_, _live(element, image, place.storage, format_))
     cold, archive = copied_cold(image, place.storage, format=format_)
     if element.find("shareable") is not None:
         if not is_shared(image, place.storage):
@@ -107,7 +108,9 @@ def _live(element: ET.Element, image: Location, storage: SharedStorage, format_:
 
 def _medium(place: Place, image: Location, target: str, *, optional: dict[str, bool]) -> Resource:
     device = place.element.get("device", "disk")
-    live, cold, archive = read_only_fates(image, place.storage)
+    driver = place.element.find("driver")
+    format_ = driver.get("type", "raw") if driver is not None else "raw"
+    live, cold, archive = read_only_fates(image, place.storage, format=format_)
     if optional["live"] and live != SHARED:
         live = Fate(PRESENT.outcome, "left out where it is missing, as its startupPolicy says")
     if optional["cold"] and cold not in (SHARED, COPIED):
@@ -151,7 +154,7 @@ def backing_image(place: Place) -> Iterator[Resource]:
         kind=ResourceKind.BACKING_IMAGE,
         where=image.where,
         device=target,
-        live_migrate=SHARED if shared else refuses("it would be left behind by a live move"),
+        live_migrate=live_with(format_, SHARED) if shared else refuses("it would be left behind by a live move"),
         cold_migrate=cold,
         cold_archive=archive,
         host_tells=pool_tells(image),

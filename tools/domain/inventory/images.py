@@ -6,9 +6,12 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from tools.domain.inventory.resource import COPIED, PRESENT, SHARED, Fate, refuses
+from tools.domain.inventory.resource import COPIED, PRESENT, SHARED, Fate, Outcome, refuses
 from tools.ports.shared_storage import SharedStorage
 
+_NOT_LIVE = ("qcow", "vdi", "vhdx", "vmdk", "vpc", "parallels")
+"""formats with an open image of which QEMU moves no guest live, shared or not: their drivers in its block/ add a migration
+blocker (seen in 2.11 to 10)"""
 COPYABLE_FORMATS = ("raw", "qcow2")
 """formats that lifeboat makes and fills at a target, and whose other files it finds in the header"""
 _LOOPBACK = re.compile(r"localhost(\..*)?|127\.\d+\.\d+\.\d+|::1|\[::1\]|::ffff:127\..*", re.IGNORECASE)
@@ -108,18 +111,25 @@ def copied_cold(image: Location, storage: SharedStorage, *, format: str) -> tupl
     return COPIED, COPIED
 
 
-def read_only_fates(image: Location, storage: SharedStorage) -> tuple[Fate, Fate, Fate]:
+def live_with(format: str, fate: Fate) -> Fate:
+    """The fate of an image of this format in a live move, where `fate` is what its place says."""
+    if format in _NOT_LIVE and fate.outcome is not Outcome.REFUSES:
+        return refuses(f"QEMU moves no guest live that has an image of format {format!r}")
+    return fate
+
+
+def read_only_fates(image: Location, storage: SharedStorage, *, format: str) -> tuple[Fate, Fate, Fate]:
     """Of an image that the guest only reads, or can do without. libvirt copies none in a live migration: its QEMU there
     opens its own, at the same path."""
     if is_shared(image, storage):
-        return SHARED, SHARED, SHARED
+        return live_with(format, SHARED), SHARED, SHARED
     why = unreadable(image)
     if why is not None:
         return refuses(why), refuses(why), refuses(why)
     if is_whole_device(image):
         why = "it is a drive of this host, with what lies in it now"
         return refuses(why), refuses(why), refuses(why)
-    return PRESENT, COPIED, COPIED
+    return live_with(format, PRESENT), COPIED, COPIED
 
 
 def pool_tells(image: Location) -> str:

@@ -98,7 +98,7 @@ features/ioapic: driver
 features/msrs: unknown
 features/tcg:
 features/tcg/tb-cache: # unit
-features/hyperv: mode
+!features/hyperv: mode
 features/hyperv/{avic,emsr_bitmap,evmcs,frequencies,ipi,reenlightenment,relaxed,reset,runtime,stimer,synic}: state
 features/hyperv/{tlbflush,vapic,vpindex,xmm_input,stimer/direct,tlbflush/direct,tlbflush/extended}: state
 features/hyperv/spinlocks: retries state

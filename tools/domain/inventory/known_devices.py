@@ -181,7 +181,7 @@ devices/{crypto,input,memballoon,rng,sound,vsock}/driver: ats event_idx ioeventf
 devices/hub: type
 !devices/input: bus model type
 devices/input/source: dev/ evdev/ grab grabToggle repeat
-devices/iommu: model
+!devices/iommu: model
 devices/iommu/driver: aw_bits caching_mode dma_translation eim intremap iotlb
 !devices/lease:
 devices/lease/{key,lockspace}: #

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from tools.domain.inventory.registry import accounts_for
@@ -67,6 +68,23 @@ def cpu(place: Place) -> Iterator[Resource]:
         yield needed(
             ResourceKind.CPU, "CPU", where, tells="whether the target's CPU has what the guest's has", live=live
         )
+
+
+@accounts_for("features/hyperv")
+def hyperv(place: Place) -> Iterator[Resource]:
+    """All that the host's QEMU has: it adds a migration blocker for that (hyperv_init_vcpu in its target/i386)."""
+    if place.element.get("mode") == "passthrough":
+        live = refuses("QEMU moves no guest live that has the Hyper-V features of its host, whichever these are")
+        tells = "whether the target's Hyper-V features are those that the guest knows"
+        yield needed(ResourceKind.CPU, "Hyper-V features", "passthrough", tells=tells, live=live)
+
+
+@accounts_for("devices/iommu")
+def iommu(place: Place) -> Iterator[Resource]:
+    """QEMU's AMD IOMMU could not be moved before its 10.2 (hw/i386/amd_iommu.c: unmigratable)."""
+    if place.element.get("model") == "amd":
+        live = refuses("QEMU moves no guest live that has an emulated AMD IOMMU")
+        yield needed(ResourceKind.EMULATOR, "AMD IOMMU", "amd", tells="whether the target's QEMU has it", live=live)
 
 
 @accounts_for("vcpu", "cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin")
@@ -156,16 +174,39 @@ def qemu_arguments(place: Place) -> Iterator[Resource]:
     values = [argument.get("value", "") for argument in place.element if argument.tag.endswith("}arg")]
     variables = [(each.get("name", ""), each.get("value", "")) for each in place.element if each.tag.endswith("}env")]
     for option, value in _options(values):
-        if option not in _HARMLESS_OPTIONS or "/" in value or "file=" in value or "path=" in value:
+        if not _harmless(option, value):
             yield _argument(f"{option} {value}".strip())
+        elif option == "-cpu" and _NOT_LIVE_CPU.search(value):
+            yield needed(
+                ResourceKind.QEMU_ARGUMENT,
+                "QEMU argument",
+                f"{option} {value}",
+                tells="whether the target's CPU has what the guest's has",
+                live=refuses("QEMU moves no guest live that has this CPU"),
+            )
     for name, value in variables:
         if name not in _HARMLESS_VARIABLES or "/" in value:
             yield _argument(f"{name}={value}")
 
 
-_HARMLESS_OPTIONS = ("-global", "-cpu", "-rtc", "-boot", "-machine", "-smp", "-accel", "-msg", "-name")
+_HARMLESS_OPTIONS = ("-global", "-cpu", "-rtc", "-boot", "-machine", "-smp", "-accel", "-msg", "-name", "-smbios")
 """they set properties of the machine; with no path in their value, they name nothing on the host"""
+_HARMLESS_DEVICES = (
+    "isa-applesmc", "usb-kbd", "usb-mouse", "usb-tablet", "qemu-xhci", "nec-usb-xhci", "usb-hub", "ich9-intel-hda",
+    "hda-duplex", "hda-micro", "hda-output",
+)  # fmt: skip
+"""devices that are whole by themselves, with nothing of the host behind them"""
+_NAMES_A_HOST_THING = re.compile(r"/|(?:file|path|drive|netdev|chardev|memdev|host|fd|audiodev)=")
+_NOT_LIVE_CPU = re.compile(r"\+invtsc|invtsc=on|migratable=(?:off|no)|hv[-_]passthrough")
+"""as QEMU's own migration blockers in target/i386 have it"""
 _HARMLESS_VARIABLES = ("QEMU_AUDIO_DRV",)
+
+
+def _harmless(option: str, value: str) -> bool:
+    """Whether an argument names nothing on the host, as far as its text tells."""
+    if _NAMES_A_HOST_THING.search(value):
+        return False
+    return option in _HARMLESS_OPTIONS or (option == "-device" and value.split(",")[0] in _HARMLESS_DEVICES)
 
 
 def _options(values: list[str]) -> Iterator[tuple[str, str]]:
