@@ -11,6 +11,7 @@
     │   ├── MetricsUnavailable       Prometheus unreachable, refusing or empty
     │   ├── HardwareLogUnavailable
     │   └── NodeUnreachable          libvirt on a node does not answer: unreachable, which is not stopped
+    │       └── NodeCannotTell       it answers with an error where an answer was wanted: as little is known
     ├── Refused                      exit 3   policy or a precheck said no; nothing was changed
     │   ├── PlanRefused              the guard's verdict failed
     │   ├── ApprovalMissing          nobody approved, or the approval expired or was voided by drift
@@ -131,6 +132,12 @@ class NodeUnreachable(SourceError):
     """libvirt on a node does not answer. Its vms may well be running: unreachable is not stopped."""
 
     code = "node-unreachable"
+
+
+class NodeCannotTell(NodeUnreachable):
+    """libvirt on a node answers, and with an error where an answer was wanted: as little is known as of a silent node."""
+
+    code = "node-cannot-tell"
 
 
 class Refused(LifeboatError):

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 
 from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.image_copy import already_there, image_sha256, put_image
 from agent.actions.libvirt_state import hold_libvirt_state
 from agent.actions.shutdown import indeterminate, put_back, stop
-from models.errors import ActionFailed, ArchiveFailed, LifeboatError, PrecheckFailed
+from models.errors import ActionFailed, ArchiveFailed, Lasting, LifeboatError, PrecheckFailed
 from models.evacuation import AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
 from tools.domain.files import ONLY_READ_ROLES, image_files
+from tools.domain.inventory.handlers import take_inventory
+from tools.domain.inventory.whole import lost_from
 from tools.ports.archives import ImageFile
+from tools.ports.hypervisor import Hypervisor
 from tools.ports.platform import Platform
-from tools.ports.records.attempts import SourceUndefineIntended
-from tools.ports.records.cold import DefineIntended, DefineRefused, StartIntended, TargetUndefineIntended
+from tools.ports.records.attempts import ShutdownIntended, SourceUndefineIntended
+from tools.ports.records.cold import (
+    DefineIntended,
+    DefineRefused,
+    DefinitionTrialIntended,
+    DefinitionTried,
+    StartIntended,
+    TargetUndefineIntended,
+)
 from tools.ports.storage import Storage
 from tools.ports.vms import ImageRole, StateFile, VmObservation
 from tools.prechecks.checks import check_cold_migration
@@ -54,11 +65,14 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
     ctx.record_intent(initial)
     started = clock.monotonic()
     try:
+        if initial.state is VmState.RUNNING:
+            _try_definition(ctx, target, domain_xml)
         copied = sum(_copy(ctx, source, target, image) for image in below)
         _put_small_files(ctx, target, boot_files)  # nothing writes to them while it runs
         hold_libvirt_state(ctx, source, initial)
     except LifeboatError as error:
-        return _roll_back(ctx, initial, error.message, error.code)
+        ending = _roll_back(ctx, initial, error.message, error.code)
+        return replace(ending, refusal=error) if error.lasting is not None else ending
     stopping = clock.monotonic()
     if initial.state is VmState.RUNNING:
         unstopped = stop(ctx, source)
@@ -143,6 +157,10 @@ def _roll_back(ctx: AttemptContext, initial: VmObservation, cause: str, code: st
     action = ctx.action
     assert action.target is not None
     at_target = ctx.hands.observe(action.target, initial.uuid)
+    never_asked = initial.state is VmState.RUNNING and not ctx.recorded(ShutdownIntended)
+    if at_target.seen is ObservedState.UNREACHABLE and never_asked and _defined(ctx):
+        left = [*ctx.defer_removal(str(at_target)), ctx.files.leave_definition(action.target, str(at_target))]
+        return put_back(ctx, ctx.hands.node(action.source), f"{cause}{_named(left)}", code, was=initial.state)
     if at_target.seen is ObservedState.UNREACHABLE and not _defined(ctx):
         left = ctx.defer_removal(str(at_target))
         cause += f"; {action.target} does not answer, and the vm was never defined there{_named(left)}"
@@ -166,7 +184,32 @@ def _named(left: list[str]) -> str:
 
 
 def _defined(ctx: AttemptContext) -> bool:
-    return bool(ctx.recorded(DefineIntended)) and not ctx.recorded(DefineRefused)
+    """Whether this attempt's definition is, or may be, at the target."""
+    steps = ctx.recorded(DefinitionTrialIntended, DefinitionTried, DefineIntended, DefineRefused)
+    return bool(steps) and isinstance(steps[-1].record, DefinitionTrialIntended | DefineIntended)
+
+
+def _try_definition(ctx: AttemptContext, target: Hypervisor, domain_xml: str) -> None:
+    """Before the guest is stopped: the target's libvirt takes its definition, and takes it whole. Raises PrecheckFailed.
+
+    Nothing is started there: an image that moves along is not there yet, and one that both reach is open at the source.
+    """
+    ctx.progress("checking", None, f"its definition at {target.name}")
+    ctx.record(DefinitionTrialIntended(node=target.name))
+    try:
+        taken = target.try_definition(domain_xml)
+    except PrecheckFailed:
+        ctx.record(DefineRefused(node=target.name))
+        raise
+    ctx.record(DefinitionTried(node=target.name))
+    lost = lost_from(take_inventory(domain_xml), take_inventory(taken))
+    if lost:
+        names = ", ".join(f"{each.what} ({each.where})" for each in lost)
+        raise PrecheckFailed(
+            f"{ctx.label} can't be moved to node {target.name}: libvirt there knows no {names}",
+            hint="bring libvirt there to the source's version, or choose another target",
+            lasting=Lasting.AT_TARGET,
+        )
 
 
 def _require_source_off(ctx: AttemptContext, source: Platform) -> None:

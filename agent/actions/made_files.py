@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from agent.actions.resources import Resources
 from models.errors import LifeboatError, PrecheckFailed
 from tools.ports.journal import Entry, R, Record
-from tools.ports.records.cold import StartIntended
+from tools.ports.records.cold import DefinitionLeft, StartIntended
 from tools.ports.records.disks import DiskCreated, DiskIntended, DiskKept, DiskLeft, DiskRefused, StateFileCreated
 from tools.ports.storage import Storage
 from tools.ports.vms import StateFile, StorageFacts
@@ -111,6 +111,11 @@ class MadeFiles:
     def defer_removal(self, why: str) -> list[str]:
         """Of a move that did not happen, with the node not seen without the vm; as `remove` else."""
         return [self._leave(made, why) for made in self._made()]
+
+    def leave_definition(self, node: str, why: str) -> str:
+        """Of one that was tried at a node which does not answer now; what becomes of it, in words. The journal has it too."""
+        self._record(DefinitionLeft(node=node, vm=self.vm, error=why))
+        return f"its definition may be left on {node}, shut off, and is removed at the next start"
 
     def _leave(self, made: MadeFile, why: str) -> str:
         self._record(

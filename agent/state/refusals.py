@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from models.errors import NodeUnreachable
+from models.errors import NodeCannotTell, NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet, LearnedObstacle, Vm, VmState
 from models.plan import ActionKind
@@ -114,7 +114,7 @@ def _failed(ended: Iterable[Attempt], stopped: set[str | None], policy: Policy) 
             for key in [key for key in tries if key[0] == action.vm]:
                 del tries[key]
         elif attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.REFUSED) and (
-            attempt.error_code != NodeUnreachable.code or attempt.id in stopped
+            attempt.error_code not in (NodeUnreachable.code, NodeCannotTell.code) or attempt.id in stopped
         ):
             tries[action.vm, action.kind, action.target].append(attempt)
     for (vm, kind, target), failed in tries.items():

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import libvirt
 
-from models.errors import BadInput, NodeUnreachable
+from models.errors import BadInput, NodeCannotTell, NodeUnreachable
 from tools.bounded_call import BoundedCall
 
 Answer = TypeVar("Answer")
@@ -143,6 +143,13 @@ class LibvirtConnection:
         return NodeUnreachable(
             f"node {self.node} ({_without_query(self.uri)}): {why}",
             hint="its vms may still be running; check the node, its libvirtd and the network",
+        )
+
+    def cannot_tell(self, what: str, error: libvirt.libvirtError) -> NodeCannotTell:
+        """It answers, with an error: the connection is not what is wrong."""
+        return NodeCannotTell(
+            f"node {self.node}: libvirt there answers the question for {what} with an error: {one_line(error)}",
+            hint="look at the log of its libvirtd; its vms may well be running",
         )
 
     def close(self) -> None:

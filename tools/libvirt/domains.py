@@ -23,11 +23,11 @@ class DomainAccess:
     def query(
         self, what: str, function: Callable[[libvirt.virConnect], Answer], *, seconds: float | None = None
     ) -> Answer:
-        """An answer, or NodeUnreachable: an error where only an answer was wanted tells nothing either."""
+        """An answer, or NodeUnreachable; NodeCannotTell, which is one too, where libvirt answers with an error."""
         try:
             return self.connection.call(what, function, seconds=seconds)
         except libvirt.libvirtError as error:
-            raise self.connection.unreachable(f"{what}: {one_line(error)}") from error
+            raise self.connection.cannot_tell(what, error) from error
 
     def _with_domain(
         self, what: str, uuid: str, function: Callable[[libvirt.virDomain], Answer], *, seconds: float | None = None
@@ -45,7 +45,7 @@ class DomainAccess:
         try:
             return self._with_domain(what, uuid, function)
         except libvirt.libvirtError as error:
-            raise self.connection.unreachable(f"{what} vm {uuid}: {one_line(error)}") from error
+            raise self.connection.cannot_tell(f"{what} vm {uuid}", error) from error
 
     def change(
         self, what: str, uuid: str, function: Callable[[libvirt.virDomain], object], *, seconds: float | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import libvirt
 
-from models.errors import ActionFailed, PrecheckFailed
+from models.errors import ActionFailed, Lasting, PrecheckFailed
 from tools.domain.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, write_attempt
 from tools.domain.xml import parse_domain
 from tools.libvirt.connection import one_line
@@ -115,6 +115,17 @@ class LibvirtLifecycle:
                 f"vm {described.name} could not be defined on node {self._name}: {one_line(error)}",
                 hint="nothing was changed there",
             ) from error
+
+    def try_definition(self, xml: str) -> str:
+        try:
+            uuid = self.define(xml)
+        except ActionFailed as error:
+            raise PrecheckFailed(error.message, hint="nothing was changed", lasting=Lasting.AT_TARGET) from error
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        try:
+            return self._access.read("what it made of the definition of", uuid, lambda domain: domain.XMLDesc(flags))
+        finally:
+            self.undefine(uuid)
 
     def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
         def undefine(domain: libvirt.virDomain) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 
 import libvirt
 
-from models.errors import ActionFailed
+from models.errors import ActionFailed, LifeboatError
 from models.fleet import Node, Vm, VmState
 from tools.domain.incarnation import incarnation_of
 from tools.domain.inventory.handlers import take_inventory
@@ -20,7 +20,7 @@ from tools.domain.labels import read_attempt, read_labels, without_attempt
 from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
 from tools.domain.xml import Domain, parse_domain
 from tools.libvirt.compatibility import memory_stats
-from tools.libvirt.connection import alive, close_quietly
+from tools.libvirt.connection import alive, close_quietly, one_line
 from tools.libvirt.disks import (
     Sizes,
     observe_disks,
@@ -95,23 +95,50 @@ class LibvirtView:
     def vms(self) -> list[Vm]:
         """As the port says. A vm that is still arriving here is left out: it runs, and is listed, at its source."""
 
+        odd: list[Vm] = []
+
         def read(connection: libvirt.virConnect) -> list[_Listed]:
             pools = list_pools(connection)
             vms: list[_Listed] = []
             for domain in connection.listAllDomains(0):
                 try:
                     vm = self._listed(connection, domain, pools)
-                except libvirt.libvirtError as error:
-                    if error.get_error_code() in GONE:
+                except (libvirt.libvirtError, LifeboatError) as error:
+                    if isinstance(error, libvirt.libvirtError) and error.get_error_code() in GONE:
                         continue  # undefined between the two calls
-                    raise
+                    if not alive(connection):
+                        raise
+                    odd.append(self._odd(domain, error))  # one guest that nobody can tell of hides no node
+                    continue
                 if vm is not None:
                     vms.append(vm)
             return vms
 
         listed = self._access.query("its vms", read, seconds=60.0)
         sizes = self._sizes({vm.described.uuid: without_sizes(vm.disks) for vm in listed})
-        return without_common_disks(self._vm(vm, sizes.get(vm.described.uuid, {})) for vm in listed)
+        told = without_common_disks(self._vm(vm, sizes.get(vm.described.uuid, {})) for vm in listed)
+        return sorted((*told, *odd), key=lambda vm: vm.name) if odd else told
+
+    def _odd(self, domain: libvirt.virDomain, error: Exception) -> Vm:
+        """A guest that libvirt can't describe: it stays, and holds its room as far as libvirt tells."""
+        said = one_line(error) if isinstance(error, libvirt.libvirtError) else str(error)
+        why = f"libvirt on {self._name} can't tell what it is: {said}"
+        memory, vcpus, state = 0, 1, VmState.RUNNING
+        with suppress(libvirt.libvirtError):
+            state = read_state(domain)[0]
+            info = domain.info()
+            memory, vcpus = int(info[1]) << 10, max(1, int(info[3]))
+        return Vm(
+            uuid=domain.UUIDString(),
+            name=domain.name(),
+            node=self._name,
+            memory_bytes=memory,
+            vcpus=vcpus,
+            state=state,
+            live_obstacle=why,
+            cold_obstacle=why,
+            archive_obstacle=why,
+        )
 
     def _sizes(self, devices: Mapping[str, list[str]]) -> dict[str, dict[str, Sizes]]:
         """vm → device → its sizes, as the QEMUs say that answer in time."""

@@ -40,6 +40,12 @@ class Hypervisor(Platform, Compatibility, LiveMigration, Storage, Protocol):
         """Define a domain, shut off; its uuid. Raises ActionFailed, and PrecheckFailed when name or uuid is taken."""
         ...
 
+    def try_definition(self, xml: str) -> str:
+        """Have libvirt take a definition and let go of it at once; what it made of it. Nothing of it is left, and nothing is
+        started. Raises PrecheckFailed when it does not take it, or name or uuid is taken, and ActionFailed when it could not
+        be removed again."""
+        ...
+
     def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
         """Remove the definition of a shut-off vm; disks, UEFI variables and TPM state stay.
 

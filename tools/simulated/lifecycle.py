@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.errors import ActionFailed, PrecheckFailed
+from models.errors import ActionFailed, Lasting, PrecheckFailed
 from models.fleet import VmState
 from tools.domain.xml import parse_domain
 from tools.simulated.domains import DomainAccess
@@ -91,6 +91,19 @@ class SimulatedLifecycle:
                     )
             machine.domains[described.uuid] = SimulatedDomain(xml=xml, described=described)
             return described.uuid
+
+    def try_definition(self, xml: str) -> str:
+        machine = self._fleet.machines[self._name]
+        with self._access.answering():
+            taken = machine.takes_definition(xml)
+        if taken is None:
+            raise PrecheckFailed(
+                f"libvirt on {self._name} does not take the definition",
+                hint="nothing was changed",
+                lasting=Lasting.AT_TARGET,
+            )
+        self.undefine(self.define(xml))
+        return taken
 
     def undefine(self, uuid: str, *, with_snapshots: bool = False) -> None:
         with self._access.domain(uuid) as domain:

@@ -44,6 +44,7 @@ class SimulatedNode:
         self.domain_xml = view.domain_xml
         self.running_xml = view.running_xml
         self.define = lifecycle.define
+        self.try_definition = lifecycle.try_definition
         self.undefine = lifecycle.undefine
         self.set_autostart = lifecycle.set_autostart
         self.set_on_poweroff = lifecycle.set_on_poweroff

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -120,6 +120,8 @@ class Machine:
     machine_types: tuple[str, ...] = (MACHINE,)
     resources: HostResources = field(default_factory=HostResources)
     """what it has for guests; by itself it can't tell"""
+    takes_definition: Callable[[str], str | None] = lambda xml: xml
+    """what its libvirt makes of a definition; None: it refuses it"""
     domains: dict[str, SimulatedDomain] = field(default_factory=dict[str, SimulatedDomain])
     images: dict[str, Image] = field(default_factory=dict[str, Image])
     state_files: dict[str, bytes] = field(default_factory=dict[str, bytes])

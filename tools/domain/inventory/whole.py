@@ -20,6 +20,22 @@ _LOST_BY_A_STOP = (ResourceKind.DISK, ResourceKind.DIRECTORY, ResourceKind.PERSI
 """kinds with content: what only the running guest has of them would be gone once it stops"""
 
 
+_KEPT_BY_A_DEFINITION = (
+    *_LOST_BY_A_STOP,
+    ResourceKind.MEDIUM,
+    ResourceKind.BOOT_FILE,
+    ResourceKind.UEFI_VARIABLES,
+    ResourceKind.TPM_STATE,
+    ResourceKind.HOST_DEVICE,
+    ResourceKind.SHARED_MEMORY,
+    ResourceKind.SECRET,
+    ResourceKind.NETWORK,
+    ResourceKind.BRIDGE,
+    ResourceKind.UNKNOWN,
+)
+"""kinds that a guest would start without, were they let go of"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LibvirtState:
     """What libvirt keeps of a guest outside its definition."""
@@ -47,6 +63,13 @@ class DefinitionDifference:
         if self.running is None:
             return f"{self.resource.what} ({self.defined}) is only in the definition"
         return f"{self.resource.what} is {self.running} in the running guest and {self.defined} in the definition"
+
+
+def lost_from(given: Inventory, taken: Inventory) -> tuple[Resource, ...]:
+    """What a libvirt that took a definition no longer names of it: things that it does not know, and let go of silently. What
+    it filled in is its own."""
+    left = {(each.kind, each.where) for each in taken.resources}
+    return tuple(each for each in given.of(*_KEPT_BY_A_DEFINITION) if (each.kind, each.where) not in left)
 
 
 def definition_differences(running: Inventory, defined: Inventory) -> tuple[DefinitionDifference, ...]:

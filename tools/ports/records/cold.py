@@ -16,6 +16,40 @@ class DefineIntended(Record):
     node: str
 
 
+class DefinitionTrialIntended(Record):
+    """The vm's definition is to be shown to the node's libvirt and taken back at once, before the vm is stopped."""
+
+    KIND = "try-definition"
+    node: str
+
+
+class DefinitionTried(Record):
+    """The node's libvirt took the vm's definition and let go of it again: it knows everything in it, and has nothing of it."""
+
+    KIND = "definition-tried"
+    node: str
+
+
+class DefinitionLeft(Record):
+    """A definition that was tried, and could not be removed again; tried again at the next start."""
+
+    KIND = "definition-left"
+    node: str
+    vm: str
+    """uuid"""
+    error: str
+
+
+class DefinitionRemoved(Record):
+    """What `DefinitionLeft` left is gone."""
+
+    KIND = "definition-removed"
+    node: str
+    vm: str
+    """uuid"""
+    how: str
+
+
 class DefineRefused(Record):
     """The node would not define it: what it shows of the vm is somebody else's."""
 
