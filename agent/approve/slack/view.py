@@ -186,7 +186,7 @@ class SlackView:
             self._edit_progress(proposal, told)
 
     def _post(self, proposal: Proposal, told: _Told, now: datetime) -> None:
-        if proposal.state in OVER:  # over before anybody could be shown it
+        if _is_final(proposal, now):  # over before anybody could be shown it
             self._write(ChatSettled(place="", state=proposal.state, message=[]), proposal.id, now, told.seen)
             return
         recent = told.intended_at is not None and now - told.intended_at < timedelta(seconds=_POSTING_SECONDS)
@@ -237,7 +237,7 @@ class SlackView:
     def _write_shown(self, proposal: Proposal, place: str, blocks: list[render.Block]) -> None:
         shown = render.without_tokens(blocks)
         record: Record = ChatShown(place=place, state=proposal.state, key=_key(proposal), message=shown)
-        if proposal.state in OVER:
+        if _is_final(proposal, self._clock.now()):
             record = ChatSettled(place=place, state=proposal.state, message=shown)
         self._journal.append(record, now=self._clock.now(), evacuation=proposal.id)
         log.info("slack", evacuation=proposal.id, shown=str(proposal.state))
@@ -282,6 +282,12 @@ class SlackView:
         if line != self._said:
             log.warning("slack", message=line)
         self._said = line
+
+
+def _is_final(proposal: Proposal, now: datetime) -> bool:
+    """Nothing can follow. A lifeboat that seems to be gone before it began may only be slow: that is looked at for a day."""
+    by_time = proposal.last is not None and proposal.last.by == "time" and proposal.state is ApprovalState.FAILED
+    return proposal.state in OVER and not (by_time and now - proposal.since < timedelta(days=1))
 
 
 def _key(proposal: Proposal) -> str:

@@ -19,13 +19,16 @@ from agent.approve.slack import render
 from agent.approve.slack.view import SlackView
 from lab.slack.server import SlackStandIn, slack_stand_in
 from lab.slack.workspace import Message
+from models.approval import ApprovalRecord
 from models.errors import LifeboatError
+from models.evacuation import EvacuationOutcome
 from models.policy import Policy
 from models.proposals.states import ApprovalState, EventKind
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.chat import Press
 from tools.ports.records.approvals import ApprovalChanged, ApprovalClosed
 from tools.ports.records.chat import ChatIntended, ChatRefused, ChatSettled, ChatShown
+from tools.ports.records.evacuations import EvacuationEnded, EvacuationStarted
 from tools.slack.client import SlackChat
 
 
@@ -338,6 +341,30 @@ def test_killed_between_meaning_to_post_and_posting_it_is_posted_later(office: O
     office.clock.sleep(31)
     view.look()
     assert set(office.newest.buttons) == set(render.BUTTONS)
+
+
+def test_one_that_seemed_dead_before_it_began_and_was_only_slow_is_shown_as_it_went(office: Office) -> None:
+    view = office.lifeboat()
+    office.ask()
+    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:tom", policy=ALONE, now=NOON)
+    note(office.journal, "evac-1", EventKind.EXECUTE, why="", now=NOON)
+    office.clock.sleep(301)
+    view.look()
+    assert "ended before anything began" in office.newest.shown
+    question = read(office.journal, "evac-1", NOON).question
+    agreement = ApprovalRecord(
+        plan_sha256="0" * 64, by="terminal:tom", at=NOON, expires_at=NOON + timedelta(minutes=15)
+    )
+    started = EvacuationStarted(
+        plan=question.plan, fleet=question.touched, verdict=question.verdict, policy=ALONE, agreement=agreement
+    )
+    office.journal.append(started, now=office.clock.time, evacuation="evac-1")
+    view.look()
+    assert "executing" in office.newest.shown
+    office.journal.append(EvacuationEnded(outcome=EvacuationOutcome.DONE), now=office.clock.time, evacuation="evac-1")
+    view.look()
+    assert "done by lifeboat" in office.newest.shown
+    assert len(office.journal.of(ChatSettled)) == 1
 
 
 def test_after_a_restart_the_same_message_is_kept_up(office: Office) -> None:
