@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import random
 import sqlite3
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-Mutated = Callable[[bytes, random.Random], bytes]
+from bench.mutation_data import STATE, Mutated, dataset, incidents_file, model_file, mutate_model, mutate_parquet
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 GIB = 1 << 30
-_STATE = "state_dir: state\n"
-_UNANSWERED = _STATE + 'prometheus: {url: "http://127.0.0.1:1"}\n'
+_UNANSWERED = STATE + 'prometheus: {url: "http://127.0.0.1:1"}\n'
 """everything is read, then nobody answers: exit code 1"""
 
 
@@ -40,6 +36,8 @@ class Kind:
     sound: frozenset[int] = frozenset({0})
     """how the command ends on the sound files"""
     mutate: Callable[[bytes, random.Random, Mutated], bytes] = _as_bytes
+    follows: Callable[[Path, Path, bytes], dict[Path, bytes]] | None = None
+    """from the directory, the broken file and its content: files that have to fit it, such as a signature"""
     share: float = 1.0
     """of the cases asked for; less where each costs seconds (a private Prometheus)"""
 
@@ -193,7 +191,7 @@ def _journal(world: Path) -> None:
     from tools.ports.records.nodes import CertificatePinned
     from tools.ports.vms import VmObservation
 
-    (world / "lifeboat.yaml").write_text(_STATE)
+    (world / "lifeboat.yaml").write_text(STATE)
     path = world / "state/journal.sqlite"
     if path.exists():
         return
@@ -248,7 +246,7 @@ def _archive(world: Path) -> None:
     from tools.ports.archives import ImageFile
     from tools.ports.vms import ImageRole, VmObservation
 
-    (world / "lifeboat.yaml").write_text(_STATE + f"archive_url: file://{world}/archives\n")
+    (world / "lifeboat.yaml").write_text(STATE + f"archive_url: file://{world}/archives\n")
     store = FsspecArchiveStore(f"file://{world}/archives", key_file=world / "state/archive-signing.key")
     vm = VmObservation(uuid="uuid-web", name="web", node="a", state=VmState.SHUTOFF, persistent=True, disks=())
     image = ImageFile(
@@ -264,55 +262,44 @@ def _archive(world: Path) -> None:
         )
 
 
-def _model(world: Path) -> None:
-    import numpy as np
-    from sklearn.ensemble import RandomForestClassifier
+def _signed_anew(world: Path, _: Path, content: bytes) -> dict[Path, bytes]:
+    """As by whoever has the key: what the manifest says is read then."""
+    from tools.archive.signing import Signer
 
-    from models.forecast.learned import serialise
-    from models.forecast.learned.calibrate import Calibration
-    from models.forecast.learned.features import FeatureSpec
-    from models.forecast.learned.predict import Forecast, HorizonStep, Member
-
-    rows = np.random.default_rng(0).random((200, 3)).astype(np.float32)
-    forest = RandomForestClassifier(2, random_state=0, max_depth=3).fit(rows, rows[:, 0] > 0.5)
-    step = HorizonStep(1_000_000, (Member(forest, np.arange(3)),), Calibration(1.0, 0.0, 0, 0))
-    model = Forecast(FeatureSpec(windows=(1,)), ("n_0", "n_1", "n_2"), (step,), np.zeros(3))
-    (world / "own.lifeboat").write_bytes(serialise.dumps(model))
-    (world / "lifeboat.yaml").write_text(
-        _STATE + 'prometheus: {url: "http://127.0.0.1:1"}\nforecast: {model: own.lifeboat}\n'
-    )
+    return {world / "archives/one/manifest.sig": Signer(world / "state/archive-signing.key").sign(content)}
 
 
-def _mutate_model(content: bytes, chance: random.Random, mutated: Mutated) -> bytes:
-    """Mostly a part inside the file, under a right hash; else the file's bytes."""
-    if chance.random() < 0.2:
+_OTHER_VALUES: tuple[object, ...] = (
+    None, True, -1, 0, 1 << 70, 1e308, float("nan"), "", "..", "a" * 5000, "\x1b[2J\u202e", "2999-01-01T00:00:00Z", [], {}, [[]],
+)  # fmt: skip
+
+
+def _mutate_json(content: bytes, chance: random.Random, mutated: Mutated) -> bytes:
+    """Mostly one value of the document, whatever is around it staying sound; else the file's bytes."""
+    if chance.random() < 0.3:
         return mutated(content, chance)
-    magic, _, signature, body = content.split(b"\n", 3)
-    inner = _mutate_zip(body, chance, lambda part, name: _part(part, name, chance, mutated))
-    rest = signature + b"\n" + inner
-    return b"\n".join((magic, hashlib.sha256(rest).hexdigest().encode(), rest))
-
-
-def _part(part: bytes, name: str, chance: random.Random, mutated: Mutated) -> bytes:
-    if name.endswith(".skops") and chance.random() < 0.7:
-        return _mutate_zip(part, chance, lambda inner, _name: mutated(inner, chance))
-    return mutated(part, chance)
-
-
-def _mutate_zip(content: bytes, chance: random.Random, change: Callable[[bytes, str], bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(out, "w") as broken:
-        chosen = chance.choice(whole.namelist())
-        for name in whole.namelist():
-            part = whole.read(name)
-            broken.writestr(name, change(part, name) if name == chosen else part)
-    return out.getvalue()
+    document = json.loads(content)
+    places = [(document, key) for key in document]
+    for inside, key in places:  # grows while it is walked
+        value = inside[key]
+        if isinstance(value, dict):
+            places += [(value, each) for each in value]
+        elif isinstance(value, list):
+            places += [(value, each) for each in range(min(len(value), 50))]
+    for _ in range(chance.choice((1, 1, 2))):
+        inside, key = chance.choice(places)
+        value = inside[key]
+        inside[key] = chance.choice(
+            (*_OTHER_VALUES, [value], [value] * 300, str(value), -value if isinstance(value, int) else value)
+        )
+    return json.dumps(document).encode()
 
 
 _PLAN = ("plan", "--fleet", "fleet.json", "--risks", "risks.json", "--json")
 _STATUS = ("status", "-c", "lifeboat.yaml", "--json")
 _AUDIT = ("audit", "verify", "-c", "lifeboat.yaml", "--json")
 _JOURNAL = ("state/journal.sqlite",)
+_VERIFY = ("archive", "verify", "one", "-c", "lifeboat.yaml", "--json")
 _LIST = ("archive", "list", "-c", "lifeboat.yaml", "--json")
 _EVIDENCE = ("assess", "--evidence", "evidence", "--json")
 _ASSESS = ("assess", "-c", "lifeboat.yaml", "--json")
@@ -336,7 +323,24 @@ KINDS: tuple[Kind, ...] = (
     Kind("journal status", _STATUS, _JOURNAL, _journal, mutate=_mutate_journal),
     Kind("journal audit", _AUDIT, _JOURNAL, _journal, mutate=_mutate_journal),
     Kind("pins", ("doctor", "-c", "lifeboat.yaml", "--json"), ("state/pins.json",), _pins, sound=frozenset({0, 1})),
-    Kind("archive verify", ("archive", "verify", "one", "-c", "lifeboat.yaml", "--json"), ("archives/one/*",), _archive),
+    Kind("archive verify", _VERIFY, ("archives/one/*",), _archive),
     Kind("archive list", _LIST, ("archives/one/manifest.json", "archives/one/manifest.sig"), _archive),
-    Kind("model", _ASSESS, ("own.lifeboat",), _model, sound=frozenset({1}), mutate=_mutate_model),
+    Kind(
+        "manifest signed", _VERIFY, ("archives/one/manifest.json",), _archive,
+        mutate=_mutate_json, follows=_signed_anew,
+    ),
+    Kind(
+        "manifest listed", _LIST, ("archives/one/manifest.json",), _archive, mutate=_mutate_json, follows=_signed_anew,
+    ),
+    Kind(
+        "dataset",
+        ("score", "dataset", "--model", "own.lifeboat", "--from", "2026-09-20T00:00:00Z", "--until", "2026-09-25T00:00:00Z",
+         "--json"),
+        ("dataset/*.parquet",), dataset, mutate=mutate_parquet,
+    ),
+    Kind(
+        "incidents", ("history", "-c", "lifeboat.yaml", "--incidents", "incidents.csv", "-o", "dataset", "--json"),
+        ("incidents.csv",), incidents_file,
+    ),
+    Kind("model", _ASSESS, ("own.lifeboat",), model_file, sound=frozenset({1}), mutate=mutate_model),
 )  # fmt: skip

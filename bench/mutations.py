@@ -234,7 +234,8 @@ def try_kind(kind: Kind, count: int, seed: int, scratch: Path) -> Result:
         for number in range(max(1, round(count * kind.share))):
             name = chance.choice(sorted(whole))
             content = kind.mutate(whole[name], chance, mutated)
-            _lay_out(world, {**kept, world / name: content})
+            fitting = kind.follows(world, world / name, content) if kind.follows is not None else {}
+            _lay_out(world, {**kept, world / name: content, **fitting})
             (scratch / "last").write_bytes(content)
             ended = run_command(list(kind.command))
             result.cases += 1
