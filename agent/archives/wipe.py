@@ -22,7 +22,14 @@ from tools.domain.files import NOT_ITS_OWN, STATE_ROLES, split
 from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile, WipedImage
 from tools.ports.hypervisor import Hypervisor
 from tools.ports.journal import Record
-from tools.ports.records.cold import ImageWipeIntended, WipeBegun, Wiped, WipeRecordStored
+from tools.ports.records.cold import (
+    ImageOverwritten,
+    ImageWipeIntended,
+    RestoreBegun,
+    WipeBegun,
+    Wiped,
+    WipeRecordStored,
+)
 from tools.ports.vms import StorageFacts
 
 _LIMITS: tuple[str, ...] = (
@@ -169,7 +176,8 @@ class _Wipe:
                 continue
             if image.role not in STATE_ROLES:
                 if not self.source.disk_exists(image.path):
-                    left.append(_report(image, None, "it is not there any more", wiped=False))
+                    done, wiped = self._why_gone(image)
+                    left.append(_report(image, None, done, wiped=wiped))
                     continue
                 each = replace(each, facts=self.source.storage_facts(image.path))
             if why := self._why_left(each):
@@ -232,15 +240,33 @@ class _Wipe:
         self._record(ImageWipeIntended(archive=self.entry.id, node=source.name, path=image.path))
         if image.role in STATE_ROLES:
             if not source.wipe_state_file(image.path):
-                return "it is not there any more", True
+                return self._why_gone(image)
+            done = "overwritten with zeros"
+            self._record_overwritten(image, done)
             source.delete_state_file(image.path)
-            return "overwritten with zeros, removed", True
+            return f"{done}; removed", True
         done = source.wipe_disk(image.path, overwrite=overwrite)
         with closing(source.read_disk(image.path)) as chunks:
             if any(chunk.count(0) != len(chunk) for chunk in chunks):
                 raise ActionFailed(f"{image.path} on node {source.name} was {done}, and still reads other than zeros")
+        self._record_overwritten(image, done := f"{done}; read back as zeros")
         source.delete_disk(image.path)
-        return f"{done}; read back as zeros; removed", True
+        return f"{done}; removed", True
+
+    def _record_overwritten(self, image: ImageFile, done: str) -> None:
+        self._record(ImageOverwritten(archive=self.entry.id, node=self.source.name, path=image.path, done=done))
+
+    def _why_gone(self, image: ImageFile) -> tuple[str, bool]:
+        """What is known of a file that is not there, and whether that means that it was wiped."""
+        for entry in reversed(self.hands.journal.of(ImageOverwritten, RestoreBegun)):
+            earlier = entry.record
+            if (earlier.archive, earlier.node) != (self.entry.id, self.source.name):
+                continue
+            if isinstance(earlier, RestoreBegun):  # it was there once more since
+                break
+            if earlier.path == image.path:
+                return f"{earlier.done} at {entry.at:%Y-%m-%dT%H:%M:%SZ}, by an earlier wipe; removed", True
+        return "it is not there any more, and lifeboat did not remove it", False
 
 
 @dataclass(frozen=True)

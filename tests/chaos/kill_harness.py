@@ -117,13 +117,13 @@ class Harness:
         pid = run_lifeboat(arguments, self.address, state / "first.log", die_at=point.step)
         if point.phase is not None:
             self.world.kill_at(point.vm, point.phase, pid)
-        killed = _wait(pid) == -signal.SIGKILL
+        killed = wait_for(pid) == -signal.SIGKILL
         steps = (state / "first.steps").read_text().splitlines() if (state / "first.steps").exists() else []
         if point.second_step is not None:
-            _wait(run_lifeboat(arguments, self.address, state / "second.log", die_at=point.second_step))
+            wait_for(run_lifeboat(arguments, self.address, state / "second.log", die_at=point.second_step))
         started = time.monotonic()
         if killed:
-            _wait(run_lifeboat(arguments, self.address, state / "last.log"))
+            wait_for(run_lifeboat(arguments, self.address, state / "last.log"))
         found = Found(str(point), killed, time.monotonic() - started, last_step=steps[-1] if steps else "")
         _judge(found, state, self.world.truth(), self.world.uuids())
         return found
@@ -174,7 +174,7 @@ def _judge(found: Found, state: Path, truth: Truth, uuids: dict[str, str]) -> No
     journal.close()
 
 
-def _wait(pid: int) -> int:
+def wait_for(pid: int) -> int:
     """Exit code, or minus the signal. Kills what does not end in time."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:

@@ -27,7 +27,8 @@ from agent.cli.main import main
 
 CHANGES = (
     "tag_attempt", "migrate_live", "abort_job", "shut_down", "power_off", "start", "resume", "define", "undefine",
-    "create_disk", "write_disk", "delete_disk",
+    "create_disk", "write_disk", "delete_disk", "wipe_disk", "write_state_file", "delete_state_file", "wipe_state_file",
+    "set_autostart", "set_on_poweroff", "restore_snapshots", "restore_checkpoints",
 )  # fmt: skip
 
 

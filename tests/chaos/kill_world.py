@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import threading
@@ -80,6 +81,67 @@ class World:
             "batch": fleet.add_vm("a", "batch", labels=low, memory_bytes=size, disk_bytes=(1 << 26,)),
         }
         self._fleet = fleet
+
+    def reset_with_one(self) -> None:
+        """The same nodes, and one vm that has all there is, which is archived when its node is to be left."""
+        fleet = SimulatedFleet(FastClock())
+        for name in NODES:
+            fleet.add_node(name)
+        low = Labels(priority=Priority.LOW, cold_archive_allowed=True)
+        uuid = fleet.add_vm(
+            "a",
+            "whole",
+            labels=low,
+            memory_bytes=1 << 28,
+            disk_bytes=(1 << 20, 1 << 20),
+            uefi=True,
+            tpm=True,
+            autostart=True,
+        )
+        domain = fleet.machines["a"].domains[uuid]
+        domain.snapshots, domain.checkpoints = 1, 1
+        self._fleet, self._uuids = fleet, {"whole": uuid}
+        self._before = self._files("a")
+
+    def remember(self) -> None:
+        """What the nodes have now, to come back to."""
+        with self._fleet.lock:
+            self._fleet.advance()
+            self._machines = copy.deepcopy(self._fleet.machines)
+
+    def recall(self, *, forget_vm: bool) -> None:
+        """The nodes as they were remembered; with `forget_vm`, the source has let go of the vm and its files are gone."""
+        fleet = SimulatedFleet(FastClock())
+        for name in NODES:
+            fleet.add_node(name)
+        for name, machine in copy.deepcopy(self._machines).items():
+            fleet.machines[name].domains.update(machine.domains)
+            fleet.machines[name].images.update(machine.images)
+            fleet.machines[name].state_files.update(machine.state_files)
+        if forget_vm:
+            gone = fleet.machines["a"]
+            gone.domains.clear()
+            gone.images.clear()
+            gone.state_files.clear()
+        self._fleet = fleet
+
+    def files(self, node: str) -> dict[str, bytes]:
+        """Everything on its disks."""
+        with self._fleet.lock:
+            return self._files(node)
+
+    def files_before(self) -> dict[str, bytes]:
+        """What the vm of `reset_with_one` had on its node."""
+        return self._before
+
+    def autostarted_on(self, vm: str) -> list[str]:
+        machines = self._fleet.machines.items()
+        uuid = self._uuids[vm]
+        return [name for name, machine in machines if uuid in machine.domains and machine.domains[uuid].autostart]
+
+    def _files(self, node: str) -> dict[str, bytes]:
+        machine = self._fleet.machines[node]
+        return {path: image.content for path, image in machine.images.items()} | machine.state_files
 
     def uuids(self) -> dict[str, str]:
         return self._uuids

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,24 @@ SAMPLE = 12
 @pytest.mark.lab  # for the time it takes
 def test_whatever_step_it_is_killed_at_nothing_is_lost_doubled_or_left_over() -> None:
     """A sample of the steps, in a process of its own: forking wants a process with one thread."""
+    summary = run_harness("chaos.kill_harness", SAMPLE)
+    assert summary["found"] == []
+    assert summary["killed"] == summary["runs"] == SAMPLE
+
+
+@pytest.mark.lab  # for the time it takes
+def test_whatever_step_a_restore_or_wipe_is_killed_at_the_same_command_again_ends_it() -> None:
+    """As above; every step: `python -m chaos.kill_archives`."""
+    summary = run_harness("chaos.kill_archives", SAMPLE // 2)
+    assert summary["found"] == []
+    assert summary["killed"] == summary["runs"] == SAMPLE
+
+
+def run_harness(module: str, sample: int) -> dict[str, Any]:
+    """What it found, as it says itself."""
     tests = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-m", "chaos.kill_harness", "--sample", str(SAMPLE), "--json"],
+        [sys.executable, "-m", module, "--sample", str(sample), "--json"],
         cwd=tests.parent,
         env=os.environ | {"PYTHONPATH": f"{tests}:{tests.parent}"},
         capture_output=True,
@@ -26,7 +42,4 @@ def test_whatever_step_it_is_killed_at_nothing_is_lost_doubled_or_left_over() ->
         text=True,
     )
     assert done.stdout, done.stderr
-    summary = json.loads(done.stdout)
-    assert summary["found"] == []
-    assert done.returncode == 0, done.stderr
-    assert summary["killed"] == summary["runs"] == SAMPLE
+    return json.loads(done.stdout)

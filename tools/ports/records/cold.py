@@ -110,6 +110,17 @@ class ImageWipeIntended(Record):
     path: str
 
 
+class ImageOverwritten(Record):
+    """A file of a wipe was overwritten, and looked at after that: it is removed next. Whoever finds it gone later knows why."""
+
+    KIND = "image-overwritten"
+    archive: str
+    node: str
+    path: str
+    done: str
+    """in words"""
+
+
 class RestoreBegun(Record):
     KIND = "restore-begun"
     archive: str

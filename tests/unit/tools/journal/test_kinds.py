@@ -49,6 +49,7 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "define-refused",
         "disk-kept",
         "wipe-image",
+        "image-overwritten",
         "approval-asked",
         "approval-changed",
         "approval-closed",
