@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from models.plan import Plan, Verdict
     from models.policy import Policy
     from models.risk import Risk
+    from models.simulation import Simulation
     from models.situation import Situation
 
 app = typer.Typer(rich_markup_mode=None)
@@ -49,6 +50,12 @@ def plan(
     ] = None,
     now: NowOption = None,
     config: ConfigOption = None,
+    simulate: Annotated[
+        int | None,
+        typer.Option(
+            metavar="RUNS", min=1, max=100_000, help="Play it in so many imagined futures, beside other ways."
+        ),
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the report as Markdown, for a ticket.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,9 +97,10 @@ def plan(
     verdict = judge(proposed, situation)
     if output is not None:
         write_value(output, proposed)
+    futures = _simulated(situation, proposed, simulate)
     if report_file is not None:
-        _write_page(report_file, situation, proposed, verdict)
-    _print_plan(situation, proposed, verdict, as_json=as_json, markdown=markdown)
+        _write_page(report_file, situation, proposed, verdict, futures)
+    _print_plan(situation, proposed, verdict, futures, as_json=as_json, markdown=markdown)
     if not verdict.passed:
         failed = verdict.failures
         raise PlanRefused(
@@ -308,13 +316,19 @@ def _planner(name: str, config: Path | None) -> Planner:
     )
 
 
-def _write_page(path: Path, situation: Situation, plan: Plan, verdict: Verdict) -> None:
+def _simulated(situation: Situation, plan: Plan, runs: int | None) -> Simulation | None:
+    from agent.plan.simulate import simulate
+
+    return None if runs is None else simulate(situation, plan, runs=runs)
+
+
+def _write_page(path: Path, situation: Situation, plan: Plan, verdict: Verdict, futures: Simulation | None) -> None:
     from agent.cli.console import note
     from agent.report import build_report, write_report
     from models.errors import BadInput
 
     try:
-        write_report(build_report(situation, plan, verdict, now=situation.now), path)
+        write_report(build_report(situation, plan, verdict, now=situation.now, simulation=futures), path)
     except OSError as error:
         raise BadInput(
             f"can't write {path}: {error.strerror or error}", hint="name a place that can be written"
@@ -322,16 +336,19 @@ def _write_page(path: Path, situation: Situation, plan: Plan, verdict: Verdict) 
     note(f"report: {path}")
 
 
-def _print_plan(situation: Situation, plan: Plan, verdict: Verdict, *, as_json: bool, markdown: bool) -> None:
+def _print_plan(
+    situation: Situation, plan: Plan, verdict: Verdict, futures: Simulation | None, *, as_json: bool, markdown: bool
+) -> None:
     from agent.cli.console import console, write_json
 
     if as_json:
         # Readable as a plan by `guard` and `apply`, with the verdict beside it.
-        write_json({**plan.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")})
+        simulated = {} if futures is None else {"simulation": futures.model_dump(mode="json")}
+        write_json({**plan.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json"), **simulated})
         return
     from agent.report import build_report, render_markdown, render_terminal
 
-    report = build_report(situation, plan, verdict, now=situation.now)
+    report = build_report(situation, plan, verdict, now=situation.now, simulation=futures)
     if markdown:
         print(render_markdown(report), end="")  # noqa: T201
         return

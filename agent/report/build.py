@@ -27,6 +27,7 @@ from models.evacuation import AttemptOutcome, Evacuation
 from models.fleet import Fleet, Vm
 from models.plan import Action, ActionKind, Plan, Verdict
 from models.risk import Risk
+from models.simulation import Simulation
 from models.situation import Situation
 
 MOST_NAMED_UNKNOWN = 3
@@ -46,6 +47,7 @@ def build_report(
     simulated_nodes: bool = False,
     audit_head: str | None = None,
     version: str = "",
+    simulation: Simulation | None = None,
 ) -> Report:
     """The report of a plan (`evacuation` None: a dry run) or of an evacuation, finished or not.
 
@@ -107,6 +109,7 @@ def build_report(
         ended_at=evacuation.ended_at if evacuation else None,
         loss=_loss(rows, plan, trigger),
         next_failure=plan.next_failure,
+        simulation=simulation,
         rules=verdict.results if verdict else (),
         passed=verdict.passed if verdict else None,
         approval=verdict.approval if verdict else None,

@@ -13,6 +13,7 @@ from agent.report.drawing import ACCENT, COLD, DANGER, MUTED, PAPER, RULE, Texts
 from agent.report.report import Fate, MomentKind, Report, ReportKind, RiskLine, VmRow
 from models.base import parse_duration
 from models.plan import ActionKind
+from models.simulation import Simulation
 from models.text import percent, seconds_in_words
 
 if TYPE_CHECKING:
@@ -118,6 +119,32 @@ def moves_chart(report: Report) -> str:
     figure.subplots_adjust(left=0.17, right=0.985, top=1 - 0.26 / figure.get_figheight(),
                            bottom=0.30 / figure.get_figheight())  # fmt: skip
     return to_svg(figure, texts, "moves", f"{len(rows)} moves on a time line, from the start of the evacuation")
+
+
+def simulation_chart(simulation: Simulation) -> str:
+    """Vms lost by each strategy: the average as a bar, half of the runs and 95 of 100 as marks on a line."""
+    texts = Texts()
+    rows = simulation.strategies
+    figure, axes = new_figure(0.75 + 0.42 * len(rows))
+    for index, one in enumerate(rows):
+        half, most = simulation.vms - one.saved.p50, simulation.vms - one.saved.p95
+        colour = ACCENT if index == len(rows) - 1 else COLD
+        axes.barh(index, one.lost_mean, height=0.46, color=colour, alpha=0.85, linewidth=0)
+        axes.plot([half, most], [index, index], color=MUTED, linewidth=1.2, marker="|", markersize=9, zorder=4)
+        label = f"{one.lost_mean:.3g} on average, at most {most:g} in 95 of 100"
+        axes.text(max(most, one.lost_mean), index, _beside(texts, label), va="center", color=MUTED, zorder=5)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [texts.put(one.strategy, 22) for one in rows])
+    axes.tick_params(axis="y", length=0, pad=6)
+    most = max(1.0, *(simulation.vms - one.saved.p95 for one in rows), *(one.lost_mean for one in rows))
+    axes.set_xlim(0, most * 1.75)  # room for the longest bar's label
+    step = max(1, round(most / 5))
+    ticks = list(range(0, int(most) + 1, step))
+    axes.set_xticks(ticks, [texts.put(str(tick)) for tick in ticks])
+    axes.grid(axis="x", color=RULE, linewidth=0.6)
+    axes.spines["left"].set_visible(False)
+    figure.subplots_adjust(left=0.13, right=0.985, top=0.97, bottom=0.34 / figure.get_figheight())
+    return to_svg(figure, texts, "simulation", f"Vms lost by {len(rows)} strategies in {simulation.runs} runs")
 
 
 def _ends(vm: VmRow) -> tuple[float, float]:

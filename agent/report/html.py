@@ -112,6 +112,7 @@ def render_html(report: Report) -> str:
             lost_nodes=[node.name for node in report.nodes if node.lost],
             saved=len(saved),
             weighed=weighed(report.loss),
+            simulation_chart=Markup(report_charts.simulation_chart(report.simulation) if report.simulation else ""),  # noqa: S704
             survived=survived(report.next_failure) if report.next_failure is not None else "",
         )
     )

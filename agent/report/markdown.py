@@ -14,6 +14,7 @@ from agent.report.report import Fate, Report, ReportKind, VmRow
 from agent.report.sentences import survived, weighed
 from models.base import parse_duration
 from models.plan import ActionKind
+from models.simulation import Simulation
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
 
 MOST_ROWS = 50
@@ -59,6 +60,8 @@ def render_markdown(report: Report) -> str:
         )
     if report.next_failure is not None and report.evacuating:
         parts.append(_safe(survived(report.next_failure), 400))
+    if report.simulation is not None:
+        parts.append(_section("Imagined futures", _simulation(report.simulation)))
     if report.rules:
         parts.append(_section("Guard", _verdict(report)))
     if report.archived:
@@ -139,6 +142,21 @@ def _moves(moves: Sequence[VmRow], *, dry: bool) -> str:
     ]
     more = f"\n\nand {len(moves) - MOST_ROWS} more, in the JSON report" if len(moves) > MOST_ROWS else ""
     return _table(heads, rows) + more
+
+
+def _simulation(simulation: Simulation) -> str:
+    heads = [f"in {simulation.runs} runs", ">safe", ">safe in 95 of 100", ">lost on average", ">over after"]
+    rows = [
+        [
+            one.strategy,
+            f"{one.saved.p50:g} of {simulation.vms}",
+            f"{one.saved.p95:g}",
+            f"{one.lost_mean:.3g}",
+            _seconds(one.finish_seconds.p50 if one.finish_seconds else None),
+        ]
+        for one in simulation.strategies
+    ]
+    return _table(heads, rows)
 
 
 def _silence(vm: VmRow, *, dry: bool) -> float | None:

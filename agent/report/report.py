@@ -12,6 +12,7 @@ from models.fleet import NodeState, Priority, VmState
 from models.plan import ActionKind, Approval, NextFailure, RuleResult
 from models.risk import Driver
 from models.risk_level import RiskLevel
+from models.simulation import Simulation
 
 
 class ReportKind(StrEnum):
@@ -238,6 +239,8 @@ class Report(Value):
     loss: Loss
     next_failure: NextFailure | None = None
     """which next node failure the fleet would survive, by the plan; None when nobody worked it out"""
+    simulation: Simulation | None = None
+    """the plan in many imagined futures; None when nobody asked for it"""
     rules: tuple[RuleResult, ...]
     passed: bool | None
     """None: the plan was not judged"""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from agent.report.moves_table import print_moves
 from agent.report.relevance import relevant_nodes
 from agent.report.report import Report, ReportKind, Tone
-from agent.report.sentences import survived, weighed
+from agent.report.sentences import few, survived, weighed
 from models.base import parse_duration
 from models.plan import ActionKind
+from models.simulation import Simulation
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def render_terminal(report: Report, console: Console) -> None:
         console.print(_text(left_alone, "", limit=400))
     if report.next_failure is not None and report.evacuating:
         console.print(_text(survived(report.next_failure), "", limit=400))
+    if report.simulation is not None:
+        console.print()
+        console.print(_simulation_table(report.simulation))
+        console.print()
     _print_verdict(report, console)
     for vm in report.archived:
         assert vm.archive is not None
@@ -127,6 +132,24 @@ def _risk_table(report: Report) -> Table:
         cells = [_text(percent(group.probability[h]) if h in group.probability else "–", "dim") for h in horizons]
         unknown = f"; {group.unknown} of unknown risk" if group.unknown else ""
         table.add_row(_text(group.label, "dim"), *cells, _text(f"the highest of theirs{unknown}", "dim"))
+    return table
+
+
+def _simulation_table(simulation: Simulation) -> Table:
+    table = _table(
+        f"in {simulation.runs} futures", ">safe", ">95 of 100", ">lost", ">by weight", ">over after", ">95 of 100"
+    )
+    for one in simulation.strategies:
+        finish = one.finish_seconds
+        table.add_row(
+            _text(one.strategy, "bold" if one is simulation.strategies[-1] else ""),
+            _text(f"{one.saved.p50:g} of {simulation.vms}", ""),
+            _text(f"{one.saved.p95:g}", ""),
+            _text(f"{one.lost_mean:.3g}", ""),
+            _text(few(one.lost_weight_mean), ""),
+            _text(seconds_in_words(finish.p50) if finish else "–", ""),
+            _text(seconds_in_words(finish.p95) if finish else "–", ""),
+        )
     return table
 
 

@@ -437,3 +437,17 @@ def test_guard_says_what_it_lacks(files: Path, arguments: tuple[str, ...], expec
     code, result = lifeboat("guard", *arguments)
     assert code == 2
     assert expected in str(result.exception)
+
+
+def test_plan_is_played_in_imagined_futures(files: Path) -> None:
+    code, result = lifeboat(*FROM_FILES, "--simulate", "50", "--json")
+    assert code == 0
+    assert json.loads(result.stdout)["simulation"]["runs"] == 50
+    code, result = lifeboat(*FROM_FILES, "--simulate", "50", "--report", "R.html")
+    assert code == 0
+    assert "in 50 futures" in result.stdout
+    assert "50 imagined futures" in (files / "R.html").read_text()
+    code, result = lifeboat(*FROM_FILES, "--simulate", "50", "--markdown", "--report", "R.md")
+    assert code == 0
+    assert "| in 50 runs |" in result.stdout
+    assert (files / "R.md").read_text() == result.stdout
