@@ -1,9 +1,10 @@
 """The members of an ensemble, each fitted on the same pairs; their logits are averaged.
 
 Two forests. Where signals are reported, one sees only plain values (what is reported now, its changes over up to three
-horizons, age, static columns), the other every feature; where there are only events, both see every feature and differ in
-how large their leaves are. On rolling origins of real drives and nodes that beat boosting, a regression on counts, any mix
-with them, and two seeds of one forest (docs/forecast.md): a rare event needs large leaves and many views, not more rounds.
+horizons, static columns), the other every feature that does not count from where observation began; where there are only
+events, both see every feature and differ in how large their leaves are. On rolling origins of real drives and nodes that
+beat boosting, a regression on counts, any mix with them, and two seeds of one forest (docs/forecast.md): a rare event needs
+large leaves and many views, not more rounds.
 
 None sees the sample's weights: drawing healthy pairs shifts every logit by the same amount, which calibration undoes.
 """
@@ -25,6 +26,7 @@ from models.forecast.data.dataset import Ints
 from models.forecast.learned.descriptions import parted
 from models.forecast.learned.features import FeatureSpec, Matrix
 from models.forecast.learned.predict import MISSING, Classifier, Member
+from models.forecast.learned.reference import AGE
 
 Bools = NDArray[np.bool_]
 
@@ -58,6 +60,9 @@ def _jobs(
 ) -> list[Any]:
     low, high = np.fmin.reduce(features, axis=0), np.fmax.reduce(features, axis=0)
     told = np.flatnonzero(high > low)
+    if spec.signals:
+        lasting = np.array([not counts_from_the_start(names[k], spec) for k in told], dtype=bool)
+        told = told[lasting] if lasting.any() else told
     listed = np.array(names)[told].tolist()
     if spec.signals:
         plain = told[np.array([is_plain(name, spec) for name in listed], dtype=bool)]
@@ -70,12 +75,26 @@ def _jobs(
     return [delayed(_forest)(features, failed, told, leaf, settings.trees, seed) for seed, leaf in enumerate(sizes)]
 
 
+def counts_from_the_start(name: str, spec: FeatureSpec) -> bool:
+    """Whether a feature of signals grows with how long they have been watched: age, totals, the longest window, clocks.
+
+    A year on, every unit is where no unit of training was; and among those of training it tells who was there from the
+    beginning. What a forest learns of that does not last (docs/forecast.md).
+    """
+    subject, what = parted(name)
+    if name == AGE or what in {"reported_for", "change_total", "rises_total"}:
+        return True
+    if subject in spec.signals and spec.clocks[spec.signals.index(subject)]:
+        return True
+    return subject in {*spec.signals, "signals"} and what.endswith(f"_{span_name(spec.windows[-1])}")
+
+
 def is_plain(name: str, spec: FeatureSpec) -> bool:
     """Whether the feature is what a person would read first: a value, its recent change, age, a static column."""
     subject, what = parted(name)
     recent = {f"change_{span_name(window)}" for window in spec.windows[:-1]}
     static = {*spec.numbers, *(category for category, _ in spec.categories)}
-    return name == "age.observed" or name in static or (subject in spec.signals and what in {"last", *recent})
+    return name == AGE or name in static or (subject in spec.signals and what in {"last", *recent})
 
 
 def _forest(features: Matrix, failed: Bools, columns: Ints, leaf: int, trees: int, seed: int) -> Member:

@@ -68,7 +68,7 @@ def run(
 ) -> Trial:
     """Train on 1 − `unseen` of the units up to `train_until`, score the rest from then on every `every` (microseconds).
 
-    unseen 0 scores the units it trained on (time alone unseen). own: learners on the model's own features, too.
+    unseen 0 scores the units it trained on (time alone unseen). own: learners on the features that the model looks at, too.
     shuffle: the canary — failures are dealt out to other units at random before anything else, and every method must fall to
     the base rate. Raises BadInput.
     """
@@ -115,10 +115,13 @@ def run(
         )
         if own:
             say("fitting and scoring the baselines on the model's own features")
-            features = model.features(learn, drawn.pairs.unit, drawn.pairs.time)
+            seen = np.unique(np.concatenate([member.columns for member in model.steps[0].members]))
+            features = model.features(learn, drawn.pairs.unit, drawn.pairs.time)[:, seen]
             shift = baselines.prior_shift(drawn.failed, drawn.weight)
             few = not model.plan.signals
-            fitted = baselines.learners(features, drawn.failed, tested, seed, shift, few=few, jobs=settings.jobs)
+            fitted = baselines.learners(
+                features, drawn.failed, tested[:, seen], seed, shift, few=few, jobs=settings.jobs
+            )
             scores |= {name + baselines.OWN: probability for name, probability in fitted.items()}
     most = concentration(learn)
     category = "" if most is None else most.category
