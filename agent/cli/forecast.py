@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from models.forecast.data.dataset import Dataset
+    from models.policy import Policy
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -207,7 +208,13 @@ def backtest(
             help="Cost of a needless evacuation as a share of a failure's; default: the policy's drain.price.",
         ),
     ] = None,
-    policy: Annotated[Path | None, typer.Option("--policy", help="Policy file (YAML) that says that price.")] = None,
+    evacuation_time: Annotated[
+        str | None,
+        typer.Option(
+            "--evacuation-time", help="How long an evacuation takes: 40m …; default: the policy's trigger.horizon."
+        ),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", help="Policy file (YAML) that says that.")] = None,
     jobs: Jobs = -1,
     backend: Backend = "threads",
     quiet: Quiet = False,
@@ -222,7 +229,7 @@ def backtest(
     from models.forecast.trials import backtest as trials
     from models.forecast.trials.worth import described
 
-    cost = _price(price, policy)
+    cost, takes = _price(price, policy), _takes(evacuation_time, policy)
     data = _read(dataset)
     if data.failures is None:
         if report is not None:
@@ -252,10 +259,12 @@ def backtest(
                 )
                 if seed == 0 and trial.concentrated:
                     note(f"lifeboat: {trial.concentrated}")
-                reports.append(described(trial, span, cost, rounds=rounds) | {"seed": seed})
+                reports.append(described(trial, span, cost, takes=takes, rounds=rounds) | {"seed": seed})
                 if seed == 0 and report is not None:
                     methods = cast("Mapping[str, Mapping[str, object]]", reports[0]["methods"])
-                    write_backtest(BacktestPage(dataset.resolve().name, trial, span, cost, begins, methods), report)
+                    write_backtest(
+                        BacktestPage(dataset.resolve().name, trial, span, cost, begins, methods, takes), report
+                    )
     if as_json:
         write_json({"dataset": str(dataset), "horizon": horizon, "train_until": train_until, "trials": reports})
         return
@@ -267,12 +276,21 @@ def backtest(
 
 def _price(price: float | None, policy: Path | None) -> float:
     """What a needless evacuation costs: as given, or as the policy says."""
-    if price is not None:
-        return price
+    return _policy(policy).drain.price if price is None else price
+
+
+def _takes(text: str | None, policy: Path | None) -> int:
+    """How long an evacuation takes, in microseconds: as given, or as far ahead as the policy has one begun."""
+    if text is not None:
+        return _micros(text)
+    return round(_policy(policy).trigger.horizon.total_seconds() * 1_000_000)
+
+
+def _policy(policy: Path | None) -> Policy:
     from agent.documents import read_policy
     from models.policy import Policy
 
-    return (Policy() if policy is None else read_policy(policy)).drain.price
+    return Policy() if policy is None else read_policy(policy)
 
 
 def _micros(text: str) -> int:

@@ -30,6 +30,8 @@ class BacktestPage:
     trained_until: int
     methods: Mapping[str, Mapping[str, object]]
     """`backtest.summarise` of the trial"""
+    takes: int = 0
+    """how long an evacuation takes, microseconds"""
 
 
 def write_backtest(page: BacktestPage, path: Path) -> None:
@@ -44,7 +46,8 @@ def render_backtest(page: BacktestPage) -> str:
     trial = page.trial
     drawn = [backtest.MODEL, *(name for name in BESIDE if name in trial.scores)]
     spent = {
-        name: [worth.spend(trial, name, b, page.horizon, page.price) for b in worth.budgets(trial)] for name in drawn
+        name: [worth.spend(trial, name, b, page.horizon, page.price, takes=page.takes) for b in worth.budgets(trial)]
+        for name in drawn
     }
     calibrated = [name for name in drawn if name in trial.calibrated]
     figures = {
@@ -68,6 +71,7 @@ def render_backtest(page: BacktestPage) -> str:
             without=compare.without_largest(trial),
             kinds=compare.by_kind(trial, backtest.MODEL) if trial.category else [],
             horizon=span_name(page.horizon),
+            takes=span_name(page.takes),
             failures=int(trial.failed.sum()),
             units=len(set(trial.unit.tolist())),
             first=_day(int(trial.time.min())),

@@ -7,9 +7,9 @@ tells; the index keeps a large one from calling every ripple a change. (The usua
 says nothing about sample size: Yurdakul and Naranjo, Statistical properties of the population stability index, Journal of
 Risk Model Validation 14(4), 2020; du Pisanie et al., arXiv:2303.01227.)
 
-*Outcomes*: failures seen since training against failures forecast, by the exact Poisson test that the true number is
-within a factor `OFF` of the forecast. A unit that left before its horizon ended is unknown: it may have been about to fail,
-so it speaks for no too high forecast.
+*Outcomes*: failures seen since training against failures forecast, over the last weeks by the exact Poisson test that the
+true number is within a factor `OFF` of the forecast, over the last year that it is within a fifth (`yearly`). A unit that
+left before its horizon ended is unknown: it may have been about to fail, so it speaks for no too high forecast.
 
 What cannot be told is not taken for fitting: a model file without a reference has a misfit of its own.
 """
@@ -30,6 +30,7 @@ from models.forecast.learned.descriptions import parted, spaced
 from models.forecast.learned.features import Builder, Matrix
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.reference import AGE, Ask, Question, Reference
+from models.forecast.learned.yearly import last_year, off_by_more
 
 FALSE_ALARMS = 0.01
 """Of fleets that are as training was, this share at most is said to have drifted; for each of the two measures."""
@@ -153,7 +154,8 @@ def _by_chance(count: int, many: int, said: Ints, before: Ints, *, up: bool) -> 
 
 
 def outcome_shifts(model: Forecast, builder: Builder, time: int) -> tuple[Shift, ...]:
-    """Failures seen against failures forecast over the last weeks before `time`; empty: as forecast, or too few to say.
+    """Failures seen against failures forecast over the last weeks and the last year before `time`; empty: as forecast, or too
+    few to say.
 
     Only moments since the end of training count. A dataset without failures says nothing.
     """
@@ -171,7 +173,9 @@ def outcome_shifts(model: Forecast, builder: Builder, time: int) -> tuple[Shift,
     outcome = labels.outcomes(dataset, pairs, horizon, known_until=time)
     expected = float(probability.sum())
     seen, unknown = int((outcome == 1).sum()), int((outcome == labels.UNKNOWN).sum())
-    return compare_outcomes(seen, unknown, expected, f"in the last {span_name(horizon * moments.size)}")
+    found = compare_outcomes(seen, unknown, expected, f"in the last {span_name(horizon * moments.size)}")
+    of_year = [Shift("", why, 1.0 + abs(one.off)) for one, why in off_by_more(last_year(model, builder, time))]
+    return (*found, *of_year)
 
 
 def compare_outcomes(seen: int, unknown: int, expected: float, when: str) -> tuple[Shift, ...]:

@@ -60,11 +60,11 @@ def _jobs(
 ) -> list[Any]:
     low, high = np.fmin.reduce(features, axis=0), np.fmax.reduce(features, axis=0)
     told = np.flatnonzero(high > low)
+    listed: list[str] = np.array(names)[told].tolist()
     if spec.signals:
-        lasting = np.array([not counts_from_the_start(names[k], spec) for k in told], dtype=bool)
+        lasting = np.array([not counts_from_the_start(name, spec) for name in listed], dtype=bool)
         told = told[lasting] if lasting.any() else told
-    listed = np.array(names)[told].tolist()
-    if spec.signals:
+        listed = np.array(names)[told].tolist()
         plain = told[np.array([is_plain(name, spec) for name in listed], dtype=bool)]
         views = [plain, told] if 0 < plain.size < told.size else [told]
         return [

@@ -1,7 +1,8 @@
 """What a forecast is worth to an operator: what a budget of evacuations catches, and whether forecasts mean what they say.
 
 An evacuation that is not needed costs `price` (policy's word: its cost as a share of what a failure with everything still
-on it costs); one that was needed saves 1. Units stand for themselves: no shared fate, no time an evacuation takes.
+on it costs); one that was needed saves 1, if it was over before the failure came: one that was begun too late costs as much as
+a needless one and saves nothing. Units stand for themselves: no shared fate.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ class Budget:
     failures: int
     lead_days: tuple[float, float, float]
     """10th, 50th and 90th percentile of the days from the move to the failure it was for; NaN where none was caught"""
+    in_time: int
+    """of those caught, how many lay at least an evacuation's own time ahead"""
     saving: float
-    """failures' worth saved: caught − price × needless"""
+    """failures' worth saved: in time − price × (needless + too late)"""
 
     @property
     def needless(self) -> int:
@@ -62,10 +65,11 @@ class Month:
     failures: int
 
 
-def spend(trial: Trial, method: str, moves_a_month: float, horizon: int, price: float) -> Budget:
+def spend(trial: Trial, method: str, moves_a_month: float, horizon: int, price: float, *, takes: int = 0) -> Budget:
     """Walk through the test time: at each scoring time act on the highest scores that the budget allows by then.
 
     A unit acted on is not acted on again for a horizon. What is left of the budget is kept for the next scoring time.
+    takes: how long an evacuation takes, microseconds.
     """
     scores, acted = trial.scores[method], np.full(len(trial.units), -(2**62), np.int64)
     moments = np.unique(trial.time)
@@ -86,9 +90,15 @@ def spend(trial: Trial, method: str, moves_a_month: float, horizon: int, price: 
             caught.setdefault(key, (key[1] - int(now)) / DAY)
     failures = len(set(zip(trial.unit[trial.failed].tolist(), trial.failed_at[trial.failed].tolist(), strict=True)))
     lead = np.quantile(list(caught.values()), (0.1, 0.5, 0.9)) if caught else np.full(3, np.nan)
-    saving = len(caught) - price * (moves - len(caught))
+    in_time = sum(days * DAY >= takes for days in caught.values())
     return Budget(
-        moves_a_month, moves, len(caught), failures, (float(lead[0]), float(lead[1]), float(lead[2])), float(saving)
+        moves_a_month=moves_a_month,
+        moves=moves,
+        caught=len(caught),
+        failures=failures,
+        lead_days=(float(lead[0]), float(lead[1]), float(lead[2])),
+        in_time=in_time,
+        saving=float(in_time - price * (moves - in_time)),
     )
 
 
@@ -145,10 +155,10 @@ def cost_curve(trial: Trial, method: str, ratios: Sequence[float] = RATIOS) -> F
     return np.array([evaluate.expected_cost(trial.failed, trial.scores[method], ratio) for ratio in ratios])
 
 
-def described(trial: Trial, horizon: int, price: float, *, rounds: int = 200) -> dict[str, object]:
+def described(trial: Trial, horizon: int, price: float, *, takes: int = 0, rounds: int = 200) -> dict[str, object]:
     """All that a trial says, as plain data: every method's measures, ours beside the best peer, by kind of unit, by budget.
 
-    rounds: bootstrap rounds of the intervals; 0 leaves them out.
+    takes: how long an evacuation takes, microseconds. rounds: bootstrap rounds of the intervals; 0 leaves them out.
     """
     methods = backtest.summarise(trial, rounds=rounds)
     for name, row in compare.without_largest(trial).items():
@@ -163,9 +173,10 @@ def described(trial: Trial, horizon: int, price: float, *, rounds: int = 200) ->
         "methods": methods,
         "by_kind": compare.by_kind(trial, backtest.MODEL) if trial.category else [],
         "price": price,
+        "evacuation_seconds": takes / 1e6,
         "budgets": [
             asdict(spent) | {"needless": spent.needless}
-            for spent in (spend(trial, backtest.MODEL, moves, horizon, price) for moves in budgets(trial))
+            for spent in (spend(trial, backtest.MODEL, moves, horizon, price, takes=takes) for moves in budgets(trial))
         ],
     }
     if rounds and peers:

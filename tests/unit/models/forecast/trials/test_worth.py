@@ -46,6 +46,16 @@ def test_a_budget_is_spent_on_the_highest_scores_and_never_on_more() -> None:
     assert spent.saving == pytest.approx(1 - 0.25 * 3)
 
 
+def test_a_failure_that_comes_before_an_evacuation_is_over_saves_nothing() -> None:
+    failed = [False] * 20
+    failed[1] = True
+    trial = _trial({MODEL: [0.9 if k == 1 else 0.1 for k in range(20)]}, failed, 5)
+    quick = worth.spend(trial, MODEL, 30 / 7, WEEK, price=0.25, takes=2 * DAY)
+    slow = worth.spend(trial, MODEL, 30 / 7, WEEK, price=0.25, takes=4 * DAY)
+    assert (quick.caught, quick.in_time, slow.caught, slow.in_time) == (1, 1, 1, 0)
+    assert quick.saving - slow.saving == pytest.approx(1.25), "it saves nothing and costs what a needless one costs"
+
+
 def test_a_unit_acted_on_rests_for_a_horizon() -> None:
     trial = _trial({MODEL: [0.9, 0.1, 0.9, 0.1]}, [False, True, False, True], 2)
     once_a_week = worth.spend(trial, MODEL, 30 / 7, 2 * WEEK, price=0.25)

@@ -1,0 +1,118 @@
+"""Whether forecasts came true over the last year: for the fleet, and for each kind of unit that failed often enough.
+
+A forecast a fifth too high or too low shifts what is worth doing by as much: the tiers compare it with prices. Failures come
+in waves, so a month says little; a year should balance. It is said as soon as chance no longer explains it: the exact Poisson
+test that the true number lies within a fifth of the forecast, 1 false in 100 for all kinds together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import poisson
+
+from models.forecast.data import labels
+from models.forecast.data.as_of import span_name
+from models.forecast.data.dataset import DAY, Dataset
+from models.forecast.learned.concentration import finest_category
+from models.forecast.learned.features import Builder
+from models.forecast.learned.predict import Forecast
+
+YEAR = 365 * DAY
+WITHIN = 0.2
+"""Forecasts that are off by at most this share of what came are as good as can be asked for."""
+FALSE_ALARMS = 0.01
+ENOUGH = 20
+"""Failures of a kind of unit, come or forecast, from which on it is judged by itself."""
+MOST_MOMENTS = 24
+"""Moments of the year that are looked at, spread evenly where there are more horizons in it: bounds what it costs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YearOutcome:
+    """Forecast and come since training, over a year at most."""
+
+    kind: str
+    """such as `model ST3000DM001`; empty: all units"""
+    expected: float
+    seen: int
+    unknown: int
+    """units that left before it could be known"""
+    span: int
+    """how far back it goes, microseconds"""
+
+    @property
+    def off(self) -> float:
+        """By what share of what came the forecast was too high (positive) or too low."""
+        return self.expected / max(self.seen, 0.5) - 1.0
+
+    def why(self, chance: float) -> str:
+        """What a person reads where the forecast was off by more than `WITHIN` beyond chance; else empty."""
+        test: Any = poisson
+        too_low = float(test.sf(self.seen - 1, self.expected / (1.0 - WITHIN)))
+        too_high = float(test.cdf(self.seen + self.unknown, self.expected / (1.0 + WITHIN)))
+        if min(too_low, too_high) > chance / 2:
+            return ""
+        of = f" of {self.kind}" if self.kind else ""
+        left = f" (and {self.unknown} units left before it could be known)" if self.unknown else ""
+        return f"{self.seen} failures{of} within {span_name(self.span)}{left}, forecast were {self.expected:.3g}"
+
+
+def last_year(model: Forecast, builder: Builder, time: int) -> list[YearOutcome]:
+    """The fleet's outcome first, then those of its kinds; empty: no moment since training has a known outcome at `time`."""
+    dataset, horizon = builder.dataset, model.horizons[-1]
+    trained = np.datetime64(str(model.about.get("data_until", "")).removesuffix("Z") or "NaT", "us")
+    if dataset.failures is None or np.isnat(trained):
+        return []
+    count = YEAR // horizon
+    moments = time - horizon * np.arange(count, 0, -1)
+    moments = moments[moments >= int(trained.astype(np.int64))]
+    if not moments.size:
+        return []
+    span = time - int(moments[0])
+    if moments.size > MOST_MOMENTS:
+        moments = moments[np.linspace(0, moments.size - 1, MOST_MOMENTS).round().astype(int)]
+    category = finest_category(dataset)
+    kinds, code = _kinds(dataset, category)
+    expected = np.zeros(len(kinds))
+    seen, unknown = np.zeros(len(kinds), np.int64), np.zeros(len(kinds), np.int64)
+    for moment in moments:  # one at a time: a year of a large fleet would not fit into memory
+        pairs = labels.at_risk(dataset, np.array([moment]))
+        if not len(pairs):
+            continue
+        probability = model.curve(builder.build(pairs.unit, pairs.time))[:, -1]
+        outcome = labels.outcomes(dataset, pairs, horizon, known_until=time)
+        of = code[pairs.unit]
+        expected += np.bincount(of, probability, len(kinds))
+        seen += np.bincount(of[outcome == 1], minlength=len(kinds))
+        unknown += np.bincount(of[outcome == labels.UNKNOWN], minlength=len(kinds))
+    found = [
+        YearOutcome(
+            kind="", expected=float(expected.sum()), seen=int(seen.sum()), unknown=int(unknown.sum()), span=span
+        )
+    ]
+    for k in np.argsort(-seen, kind="stable"):
+        if category is not None and max(float(seen[k]), float(expected[k])) >= ENOUGH:
+            name = f"{category} {kinds[k]}"
+            found.append(
+                YearOutcome(
+                    kind=name, expected=float(expected[k]), seen=int(seen[k]), unknown=int(unknown[k]), span=span
+                )
+            )
+    return found
+
+
+def off_by_more(outcomes: Sequence[YearOutcome]) -> list[tuple[YearOutcome, str]]:
+    """Those that were off by more than a fifth beyond chance, each with the line that says so."""
+    chance = FALSE_ALARMS / max(len(outcomes), 1)
+    return [(one, why) for one in outcomes if (why := one.why(chance))]
+
+
+def _kinds(dataset: Dataset, category: str | None) -> tuple[list[str], Any]:
+    if category is None:
+        return [""], np.zeros(len(dataset.units), np.int64)
+    values, code = np.unique(dataset.categories[category].astype(str), return_inverse=True)
+    return [str(value) for value in values], code
