@@ -293,6 +293,9 @@ class TestSteering:
         assert seen(world.b, world.shared_vm).state is VmState.RUNNING
         world.b.migrate_live(world.shared_vm, "node-a", options())
 
+    def test_nothing_keeps_an_ordinary_guest_and_of_an_unknown_one_nothing_is_told(self, world: World):
+        assert world.a.migration_blockers([world.shared_vm, NOBODY]) == {world.shared_vm: ()}
+
     def test_steering_an_unknown_vm_is_refused(self, world: World):
         for act in (
             world.a.suspend,
@@ -330,6 +333,16 @@ class TestStoppingAndDefining:
         with pytest.raises(PrecheckFailed, match="already"):
             world.a.define(xml.replace(world.local_vm, NOBODY))
         assert world.a.observe(NOBODY) is None
+
+    def test_a_definition_that_is_tried_is_taken_and_leaves_nothing(self, world: World):
+        xml = world.a.domain_xml(world.local_vm)
+        taken = world.b.try_definition(xml)
+        assert world.local_vm in taken
+        assert seen(world.a, world.local_vm).disks[0].path in taken
+        assert world.b.observe(world.local_vm) is None
+        with pytest.raises(PrecheckFailed, match="already"):
+            world.a.try_definition(xml)
+        assert seen(world.a, world.local_vm).state is VmState.RUNNING
 
     def test_what_is_no_domain_is_bad_input(self, world: World):
         for text in ("<domain>", "<network/>", "", "<domain type='qemu'/>"):

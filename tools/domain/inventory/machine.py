@@ -191,6 +191,7 @@ def qemu_arguments(place: Place) -> Iterator[Resource]:
 
 _HARMLESS_OPTIONS = ("-global", "-cpu", "-rtc", "-boot", "-machine", "-smp", "-accel", "-msg", "-name", "-smbios")
 """they set properties of the machine; with no path in their value, they name nothing on the host"""
+_HARMLESS_SWITCHES = ("-usb", "-nodefaults", "-no-user-config", "-no-hpet", "-no-acpi", "-enable-kvm")
 _HARMLESS_DEVICES = (
     "isa-applesmc", "usb-kbd", "usb-mouse", "usb-tablet", "qemu-xhci", "nec-usb-xhci", "usb-hub", "ich9-intel-hda",
     "hda-duplex", "hda-micro", "hda-output",
@@ -206,6 +207,8 @@ def _harmless(option: str, value: str) -> bool:
     """Whether an argument names nothing on the host, as far as its text tells."""
     if _NAMES_A_HOST_THING.search(value):
         return False
+    if option in _HARMLESS_SWITCHES:
+        return value == ""
     return option in _HARMLESS_OPTIONS or (option == "-device" and value.split(",")[0] in _HARMLESS_DEVICES)
 
 
