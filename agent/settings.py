@@ -120,6 +120,15 @@ class SlackSettings(Value):
     api_url: str = "https://slack.com/api/"
 
 
+class WebhookSettings(Value):
+    """Other systems read questions and answer them, with signed JSON (docs/approval.md)."""
+
+    port: int = Field(ge=1, le=65535)
+    """of 127.0.0.1"""
+    keys: dict[str, Path] = Field(min_length=1)
+    """name of a key → file with the secret, 32 bytes or more. Who holds it is `webhook:NAME` in policy's approval.people"""
+
+
 class Settings(BaseSettings):
     """What `lifeboat.yaml` holds."""
 
@@ -154,6 +163,8 @@ class Settings(BaseSettings):
     llm: LlmSettings | None = None
     slack: SlackSettings | None = None
     """where `lifeboat run` asks people, besides `lifeboat approvals`"""
+    webhook: WebhookSettings | None = None
+    """where other systems may answer, while `lifeboat run` runs"""
     interval: Duration = parse_duration("30s")
     """how often the background agent looks"""
     simulated: bool = False

@@ -50,7 +50,7 @@ def run(
             questions=Questions(hands=session.hands, policy=session.policy),
             look_again=settings.interval,
         )
-        with shown_in_slack(session):
+        with shown_in_slack(session), open_to_other_systems(session):
             serve(
                 cycle,
                 recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
@@ -72,6 +72,22 @@ def shown_in_slack(session: Session) -> Generator[None]:
 
     view = SlackView(open_slack(session.settings.slack), session.hands.journal, session.policy, session.hands.clock)
     with view.running():
+        yield
+
+
+@contextmanager
+def open_to_other_systems(session: Session) -> Generator[None]:
+    """For as long as the block runs, signed answers are taken, where the settings say so. Raises BadInput."""
+    settings = session.settings.webhook
+    if settings is None:
+        yield
+        return
+    from agent.approve.webhook import Webhook
+    from agent.service.webhook_server import read_secrets, serving
+
+    hands = session.hands
+    webhook = Webhook(journal=hands.journal, policy=session.policy, clock=hands.clock, secrets=read_secrets(settings))
+    with serving(webhook, settings.port):
         yield
 
 

@@ -249,7 +249,7 @@ def advance(proposal: Proposal, event: ApprovalEvent) -> Proposal:
         raise AlreadyDecided(
             f"{proposal.id} is {described(proposal)}", hint="nothing was changed; see `lifeboat approvals`"
         )
-    changed: dict[str, object] = {"state": target, "since": event.at, "last": event}
+    changed: dict[str, object] = {"state": target, "since": event.at, "last": event, "snoozed_until": None}
     ttl = proposal.question.time_to_live
     match event.kind:
         case EventKind.AGREE:
@@ -262,13 +262,13 @@ def advance(proposal: Proposal, event: ApprovalEvent) -> Proposal:
             after = proposal.model_copy(update={"agreements": (*proposal.agreements, yes)})
             if after.missing:
                 return after.model_copy(update={"last": event})
-            changed |= {"agreements": after.agreements, "expires_at": event.at + ttl, "snoozed_until": None}
+            changed |= {"agreements": after.agreements, "expires_at": event.at + ttl}
         case EventKind.SNOOZE:
             if event.until is None or event.until <= event.at:
                 raise Refused("a snooze needs a time that is still to come")
             changed |= {"snoozed_until": event.until, "expires_at": event.until + ttl, "agreements": ()}
         case EventKind.WAKE:
-            changed |= {"snoozed_until": None, "opened_at": event.at, "expires_at": event.at + ttl}
+            changed |= {"opened_at": event.at, "expires_at": event.at + ttl}
         case _:
             pass
     return proposal.model_copy(update=changed)

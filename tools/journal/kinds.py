@@ -11,9 +11,31 @@ from pydantic import ValidationError
 
 from models.errors import JournalInvalid
 from tools.ports.journal import R, Record, UnknownRecord
-from tools.ports.records import approvals, attempts, chat, cold, disks, evacuations, forecasts, migration, nodes
+from tools.ports.records import (
+    approvals,
+    attempts,
+    chat,
+    cold,
+    disks,
+    evacuations,
+    forecasts,
+    migration,
+    nodes,
+    webhook,
+)
 
-_SUBJECTS: tuple[ModuleType, ...] = (approvals, attempts, chat, cold, disks, evacuations, forecasts, migration, nodes)
+_SUBJECTS: tuple[ModuleType, ...] = (
+    approvals,
+    attempts,
+    chat,
+    cold,
+    disks,
+    evacuations,
+    forecasts,
+    migration,
+    nodes,
+    webhook,
+)
 
 
 @cache

@@ -60,6 +60,8 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "definition-removed",
         "cooldown",
         "model-challenged",
+        "webhook-used",
+        "webhook-refused",
         "chat-intended",
         "chat-shown",
         "chat-settled",
