@@ -79,7 +79,12 @@ def open_archive_actions(journal: Journal) -> list[Entry[ArchiveActionIntended]]
 
 
 def recover_archive_actions(hands: Resources, *, vm: str | None = None) -> None:
-    """End those that were cut off, all or of one vm, by looking; what can't be seen now stays locked until the next start."""
+    """End those that were cut off, all or of one vm, by looking; what can't be seen now stays locked until the next start.
+
+    One that ended right before it could give its vm free has no claim to it any more."""
+    for held, action in hands.journal.locks().items():
+        if vm in (None, held) and hands.journal.of(ArchiveActionEnded, attempt=action):
+            hands.journal.unlock(held, action)
     for entry in open_archive_actions(hands.journal):
         if vm not in (None, entry.record.vm) or _goes_on(hands.journal, entry):
             continue

@@ -35,9 +35,15 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         fail(_unexpected(error))
+    except BaseException as error:
+        from tools.parquet import is_panic
+
+        if not is_panic(error):  # SystemExit, and whatever else means to end the process
+            raise
+        fail(_unexpected(error))
 
 
-def _unexpected(error: Exception) -> LifeboatError:
+def _unexpected(error: BaseException) -> LifeboatError:
     """One line for what nobody foresaw, and the whole story in a file to send."""
     import os
     import tempfile

@@ -21,6 +21,7 @@ from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.retraining import CHECK_EVERY, Retraining
 from models.errors import LifeboatError
 from models.evacuation import Attempt, Evacuation
+from tools.parquet import is_panic
 from tools.ports.clock import Clock
 
 log = structlog.get_logger("lifeboat")
@@ -108,7 +109,9 @@ def serve(
             began = clock.monotonic()  # not the wall clock, which somebody may set back by an hour
             try:
                 a_pass()
-            except Exception as error:  # a fault in lifeboat: the next pass may do better
+            except BaseException as error:  # a fault in lifeboat or a library: the next pass may do better
+                if not (isinstance(error, Exception) or is_panic(error)):
+                    raise
                 log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
             _await_next_pass(loop, began + interval.total_seconds())
 

@@ -383,6 +383,41 @@ def test_wherever_a_wipe_is_killed_the_next_one_ends_it(tmp_path: Path, monkeypa
     raise AssertionError("it came to no end")
 
 
+def test_a_vm_that_was_about_to_be_given_free_is_free_for_the_next_command(
+    world: Whole, monkeypatch: pytest.MonkeyPatch
+):
+    archive_and_forget(world)
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(world.journal, "unlock", dies)
+    with pytest.raises(Killed):
+        restore(world.hands, "attempt-1", "c", start=True)
+    monkeypatch.undo()
+    with pytest.raises(PrecheckFailed, match="node c has it already"):
+        restore(world.hands, "attempt-1", "c", start=True)
+    assert world.journal.locks() == {}
+    assert world.fleet.running_on(world.vm) == ["c"]
+
+
+def test_files_that_an_earlier_wipe_removed_are_on_record_as_wiped(world: Whole):
+    archived_and_off(world)
+    wipe(world.hands, "attempt-1", by="root")
+    again = wipe(world.hands, "attempt-1", by="root")
+    its_own = [image for image in again.images if image.path != BASE]
+    assert all(image.wiped and "by an earlier wipe" in image.done for image in its_own), again.images
+
+
+def test_files_that_somebody_else_removed_are_not(world: Whole):
+    archived_and_off(world)
+    world.fleet.machines["a"].images.pop(next(path for path in world.files_of_vm() if "whole-0" in path))
+    record = wipe(world.hands, "attempt-1", by="root")
+    (gone,) = [image for image in record.images if "whole-0" in image.path]
+    assert not gone.wiped
+    assert not record.complete
+
+
 def test_what_was_written_to_after_a_wipe_was_cut_off_is_not_wiped(world: Whole):
     archived_and_off(world)
     steps = 1

@@ -12,6 +12,7 @@ from polars.exceptions import PolarsError
 from models.errors import BadInput, DatasetInvalid
 from models.forecast.data.dataset import TABLES, Dataset, build
 from tools.atomic_file import replacing
+from tools.parquet import read_parquet
 
 
 def read_dataset(folder: Path, *, now: datetime | None = None) -> Dataset:
@@ -31,7 +32,7 @@ def read_dataset(folder: Path, *, now: datetime | None = None) -> Dataset:
 
 def _read(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return read_parquet(path, quiet=True)
     except (PolarsError, OSError) as error:
         size = path.stat().st_size
         why = "it is empty" if size == 0 else f"it is not a whole parquet file ({' '.join(str(error).split())[:120]})"

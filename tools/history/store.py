@@ -40,6 +40,7 @@ from models.forecast.history.rows import (
 from models.incidents import Spell, continued
 from models.signal import Component, HardwareEvent, Signal, Summaries
 from tools.atomic_file import write_atomically
+from tools.parquet import read_parquet
 
 VERSION = 1
 PARTS = (Component.STORAGE,)
@@ -138,7 +139,7 @@ class HistoryStore:
             ).with_columns(pl.col("time").cast(TIME), pl.col(list(values)).fill_nan(None))
             path = self.directory / f"{name}-{day}.parquet"
             if path.exists():
-                earlier = pl.read_parquet(path).filter(pl.col("time") <= moment(self.until))
+                earlier = read_parquet(path).filter(pl.col("time") <= moment(self.until))
                 frame = pl.concat([earlier, frame], how="diagonal_relaxed")
             write_atomically(path, _parquet(frame))
 
@@ -150,7 +151,7 @@ class HistoryStore:
                 by_day.setdefault(event.time.strftime("%Y-%m-%d"), []).append(event)
         for day, told in by_day.items():
             path = self.directory / f"events-{day}.parquet"
-            stored = _events(pl.read_parquet(path)) if path.exists() else []
+            stored = _events(read_parquet(path)) if path.exists() else []
             now = set(told)
             gone = [event for event in stored if event not in now]  # another log's record stands for it by now
             new = [
@@ -194,7 +195,7 @@ class HistoryStore:
                 events=tuple(
                     event
                     for path in sorted(self.directory.glob("events-*.parquet"))
-                    for event in _events(pl.read_parquet(path))
+                    for event in _events(read_parquet(path))
                     if event.time <= end
                 ),
                 spells=tuple(spell for spells in self._spells.values() for spell in spells),
@@ -208,7 +209,7 @@ class HistoryStore:
         columns = [column.name for column in self.columns[name]]
         schema = {"unit": pl.String, "time": TIME} | dict.fromkeys(columns, pl.Float64)
         nothing = pl.DataFrame(schema=schema)
-        found = [pl.read_parquet(path) for path in sorted(self.directory.glob(f"{name}-*.parquet"))]
+        found = [read_parquet(path) for path in sorted(self.directory.glob(f"{name}-*.parquet"))]
         frame = pl.concat([nothing, *found], how="diagonal_relaxed")
         return frame.select("unit", "time", *columns).filter(pl.col("time") <= moment(self.until))
 
