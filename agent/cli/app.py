@@ -20,6 +20,7 @@ from agent.cli.audit import audit
 from agent.cli.console import note
 from agent.cli.doctor import app as doctor
 from agent.cli.explain import app as explain
+from agent.cli.fleet import app as fleet
 from agent.cli.forecast import app as forecast
 from agent.cli.history import app as history
 from agent.cli.plan import app as plan
@@ -53,7 +54,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (assess, plan, apply, run, approvals, status, requests, explain, doctor, history, forecast, retrain):
+for group in (
+    assess,
+    fleet,
+    plan,
+    apply,
+    run,
+    approvals,
+    status,
+    requests,
+    explain,
+    doctor,
+    history,
+    forecast,
+    retrain,
+):
     app.add_typer(group)
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")
