@@ -18,7 +18,7 @@ from models.policy import Policy
 from models.risk import Risk
 from models.signal import HardwareEvent
 from models.situation import Situation
-from models.tier import Tier
+from models.tier import NodeTier
 
 PATIENCE_SECONDS = 300.0
 """How long its logs may take: nobody waits for a rescue here."""
@@ -35,7 +35,7 @@ def judge_evidence(
     observation = observe_evidence(evidence, signals_file)
     risks = assess_evidence(observation, evidence, signals_file)
     situation = Situation(fleet=observation.fleet, risks=risks, policy=policy, now=observation.at)
-    tiers = {node: change.now.tier for node, change in Tiers().judge(situation).items()}
+    tiers = {node: change.now for node, change in Tiers().judge(situation).items()}
     return {
         "at": observation.at.isoformat().replace("+00:00", "Z"),
         "nodes": [_row(risk, tiers[risk.node], observation) for risk in risks],
@@ -95,10 +95,11 @@ def assess_evidence(observation: Observation, evidence: Evidence, signals_file: 
     ]
 
 
-def _row(risk: Risk, tier: Tier, observation: Observation) -> dict[str, Any]:
+def _row(risk: Risk, now: NodeTier, observation: Observation) -> dict[str, Any]:
     return {
         "node": risk.node,
-        "tier": tier.value,
+        "tier": now.tier.value,
+        "why": now.why,
         "probability": risk.probability,
         "drivers": [driver.model_dump() for driver in risk.drivers],
         "events": [_event(event) for event in observation.events if event.node == risk.node],

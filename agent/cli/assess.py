@@ -128,7 +128,7 @@ def _assess_evidence(
     from agent.documents import read_policy
     from agent.settings import load_settings
     from models.policy import Policy
-    from models.text import percent, visible
+    from models.text import visible
 
     policy = read_policy(policy_file) if policy_file is not None else Policy()
     signals_file = load_settings(config).signals_file if config is not None else None
@@ -142,7 +142,7 @@ def _assess_evidence(
     screen.print(f"as of {judged['at']}", markup=False)
     for row in judged["nodes"]:
         name = visible(row["node"])
-        screen.print(f"{name}: {row['tier']}, P(fails within 2 h) {percent(row['probability']['2h'])}", markup=False)
+        screen.print(f"{name}: {row['tier']}: {visible(row['why'], 200)}", markup=False)
         for driver in row["drivers"]:
             screen.print(f"{name}: {visible(driver['why'])}", markup=False)
         for line in row["unknown"]:

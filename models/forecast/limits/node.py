@@ -50,7 +50,7 @@ def assess_node(
     Later samples and other nodes' are ignored.
     """
     unknown = [Unknown(name, why) for name, why in (unread or {}).items()]
-    newest = oldest_scrape = -math.inf
+    newest = rated = oldest_scrape = -math.inf
     mine: list[SignalHistory] = []
     for history in histories:
         if history.node != node:
@@ -65,7 +65,11 @@ def assess_node(
         # A rate goes on after the last sample, and `up` is written by Prometheus itself: neither dates the node's data.
         if not history.signal.looks_back and history.signal.name != "target_up":
             newest = max(newest, _current_until(history))
+        elif history.signal.looks_back:
+            rated = max(rated, _current_until(history))
         mine.append(history)
+    if newest == -math.inf and oldest_scrape > -math.inf:
+        newest = rated  # nothing but rates: the scrapes that they were computed from date them
     told = parts_of(mine, now=now)
     unknown += told.unknown
     hazards = event_hazards((event for event in events if event.node == node), now=now)

@@ -174,7 +174,7 @@ def test_the_command_prints_json_and_keeps_to_its_options(tmp_path: Path) -> Non
         == 0
     )
     assert json.loads(written.read_text())["nodes"] == [row]
-    assert set(row) == {"node", "tier", "probability", "drivers", "events", "unknown", "unread"}
+    assert set(row) == {"node", "tier", "why", "probability", "drivers", "events", "unknown", "unread"}
     with pytest.raises(BadInput, match="is no time"):
         CliRunner().invoke(app, ["--evidence", str(tmp_path), "--at", "noon"], catch_exceptions=False)
     with pytest.raises(BadInput, match="belong to --evidence"):

@@ -202,6 +202,13 @@ def test_a_rate_that_goes_on_after_the_last_sample_does_not_make_the_data_young(
     assert risk_of(gone, rate, up, at=200.0).data_age_seconds == 200.0
 
 
+def test_where_there_are_only_rates_the_scrapes_date_them() -> None:
+    rate = seen("cpu_throttles_per_hour", np.zeros_like, 200.0)
+    scrape = seen("scrape_age_seconds", lambda t: np.maximum(t, 3.0), 200.0, part="")
+    assert risk_of(rate, scrape, at=200.0).data_age_seconds == 200.0
+    assert risk_of(rate, at=200.0).data_age_seconds is None
+
+
 @pytest.mark.parametrize(
     ("promql", "looks_back"),
     [
