@@ -246,11 +246,16 @@ class SqliteJournal:
 
     @contextmanager
     def _writing(self) -> Generator[None]:
+        """Raises OSError when it can't be written, as on a full disk: whatever was to be announced must not be done. Not one of
+        lifeboat's own errors, which much is done in spite of."""
         with self._mutex:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if self._db.in_transaction:  # SQLite ends it itself when the disk is full
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise OSError(f"journal {self.path} can't be written: {error}") from error
                 raise
-            self._db.execute("COMMIT")
