@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
-from models.fleet import Fleet
+from models.fleet import Fleet, NodeState
 from models.policy import Policy
 from models.risk import Risk
 from models.risk_level import NodeRisk, RiskLevel, node_risks
@@ -46,3 +46,22 @@ class Situation:
     def horizon_seconds(self) -> float:
         """The trigger's horizon: losses are counted within it."""
         return self.policy.trigger.horizon.total_seconds()
+
+    def as_if_others_were_known(self, leaving: Collection[str]) -> Situation:
+        """With every node that is silent, or of which nothing is known, well: it may be at the next look. Not those
+        `leaving`."""
+        unknown = set(self.at_level(RiskLevel.UNKNOWN)) - set(leaving)
+        well = [
+            Risk(node=node, probability={"2h": 0.0}, data_age_seconds=0.0, assessed_at=self.now) for node in unknown
+        ]
+        nodes = (
+            node.model_copy(update={"state": NodeState.ACTIVE})
+            if node.state is NodeState.OFFLINE and node.name not in leaving
+            else node
+            for node in self.fleet.nodes
+        )
+        return replace(
+            self,
+            fleet=self.fleet.model_copy(update={"nodes": tuple(nodes)}),
+            risks=[*(risk for risk in self.risks or () if risk.node not in unknown), *well],
+        )

@@ -164,7 +164,7 @@ class ControlLoop:
             fleet = with_unschedulable(result.fleet_after, self._cordoned)
             known = [node for node in nodes if node in fleet.node_by_name]
             after = replace(result.situation, fleet=fleet, policy=policy, now=now)
-            if not known or not solve(after, known, optimise=False).moves:
+            if not known or not solve(after.as_if_others_were_known(known), known, optimise=False).moves:
                 why = "nothing is left on them to move"
         if why:
             self._tiers.acted(nodes, now)

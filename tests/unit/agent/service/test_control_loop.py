@@ -310,6 +310,26 @@ def test_a_node_that_can_be_left_after_all_is_left_at_the_next_pass(world: World
     assert world.fleet.running_on(world.web) == ["b"]
 
 
+def test_targets_that_could_not_be_judged_for_one_look_cost_no_time(world: World) -> None:
+    loop = cycle(world, failing=("a",))
+    sees, read = loop.look, world.risks
+
+    def without_the_others() -> tuple[Fleet, list[Risk]]:
+        unread = [
+            risk if risk.node == "a" else risk.model_copy(update={"data_age_seconds": None}) for risk in read(("a",))
+        ]
+        return world.snapshot(), unread
+
+    loop.look = without_the_others
+    loop.run_once()
+    assert world.fleet.running_on(world.web) == world.fleet.running_on(world.db) == ["a"]
+    loop.look = sees
+    loop.run_once()
+    assert world.fleet.running_on(world.web) != ["a"]
+    assert world.fleet.running_on(world.db) != ["a"]
+    world.check_nothing_lost_or_doubled()
+
+
 def test_a_storm_that_is_over_costs_no_time(world: World) -> None:
     loop = cycle(world, failing=("a", "b"))
     assert loop.run_once().outcome is PassOutcome.REFUSED
