@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
+from weakref import WeakKeyDictionary
 
 from models.errors import AlreadyDecided, BadInput, NotAnApprover, Refused
 from models.evacuation import AttemptOutcome, EvacuationOutcome
@@ -34,6 +35,8 @@ from tools.ports.records.attempts import AttemptEnded
 from tools.ports.records.evacuations import EvacuationEnded, EvacuationPlanned, EvacuationStarted
 
 _KINDS = (ApprovalAsked, ApprovalChanged, ApprovalClosed)
+_MOST_KNOWN = 64
+_KNOWN: WeakKeyDictionary[Journal, dict[str, tuple[Question, int]]] = WeakKeyDictionary()
 _TRIES = 50
 """against others who write about the same question at the same moment; each try loses to somebody who got on"""
 
@@ -64,9 +67,16 @@ def open_questions(journal: Journal, now: datetime, *, due_too: bool = False) ->
 
 
 def recent_questions(journal: Journal, now: datetime, most: int) -> list[Proposal]:
-    """The newest `most`, newest first, whatever became of them."""
-    names = dict.fromkeys(entry.evacuation for entry in journal.of(ApprovalAsked) if entry.evacuation is not None)
-    return [read(journal, name, now) for name in list(names)[::-1][:most]]
+    """The newest `most`, newest first, whatever became of them. Not every evacuation is asked about."""
+    found: list[Proposal] = []
+    for name in journal.evacuations(20 * most):
+        if len(found) == most:
+            break
+        try:
+            found.append(read(journal, name, now))
+        except BadInput:
+            continue
+    return found
 
 
 def find(journal: Journal, evacuation: str, now: datetime) -> Proposal:
@@ -178,12 +188,8 @@ def _answered(journal: Journal, evacuation: str) -> int:
 
 def _read(journal: Journal, evacuation: str) -> tuple[Proposal, int]:
     """As it was written down, and the seq of the newest entry about it."""
-    asked = next(iter(journal.of(ApprovalAsked, evacuation=evacuation)), None)
-    planned = next(iter(journal.of(EvacuationPlanned, evacuation=evacuation)), None)
-    if asked is None or planned is None:
-        raise BadInput(f"nobody was asked about {evacuation!r}", hint="see `lifeboat approvals --all`")
-    question = asked.record.question(evacuation, planned.record.plan, planned.record.verdict)
-    proposal, seen = Proposal.asked(question), asked.seq
+    question, seq = _question(journal, evacuation)
+    proposal, seen = Proposal.asked(question), seq
     begun = bool(journal.of(EvacuationStarted, evacuation=evacuation))
     for entry in journal.of(ApprovalChanged, ApprovalClosed, evacuation=evacuation):
         seen = entry.seq
@@ -195,6 +201,21 @@ def _read(journal: Journal, evacuation: str) -> tuple[Proposal, int]:
             kind, why = _ending(journal, evacuation, entry.record.outcome)
             return advance(proposal, ApprovalEvent(kind=kind, at=entry.at, by="lifeboat", why=why)), seen
     return proposal, seen
+
+
+def _question(journal: Journal, evacuation: str) -> tuple[Question, int]:
+    """What was asked, and the seq of its entry. Read once: it never changes, and a plan of hundreds of guests takes a while to
+    read. Raises BadInput when nobody was asked."""
+    known = _KNOWN.setdefault(journal, {})
+    if evacuation not in known:
+        asked = next(iter(journal.of(ApprovalAsked, evacuation=evacuation)), None)
+        planned = next(iter(journal.of(EvacuationPlanned, evacuation=evacuation)), None)
+        if asked is None or planned is None:
+            raise BadInput(f"nobody was asked about {evacuation!r}", hint="see `lifeboat approvals --all`")
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        known[evacuation] = asked.record.question(evacuation, planned.record.plan, planned.record.verdict), asked.seq
+    return known[evacuation]
 
 
 def _ending(journal: Journal, evacuation: str, outcome: EvacuationOutcome) -> tuple[EventKind, str]:

@@ -101,20 +101,23 @@ def _record(request: Request, evacuation: str, config: Path | None) -> tuple[Set
 
 def _require_approver(journal: Journal, settings: Settings, evacuation: str, by: str, now: datetime) -> None:
     """To resume is to approve again: what people were asked about, only those who may answer resume. Raises NotAnApprover."""
-    from agent.approve.proposals import recent_questions
+    from agent.approve.proposals import read
     from agent.documents import read_policy
     from agent.state.requests import unfinished
-    from models.errors import NotAnApprover
+    from models.errors import BadInput, NotAnApprover
     from models.policy import Policy
     from models.proposals.rights import why_may_not
 
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
-    going_on = [evacuation] if evacuation else unfinished(journal)
-    for proposal in recent_questions(journal, now, 100):
-        obstacle = why_may_not(by, proposal, policy.approval, now) if proposal.id in going_on else None
+    for name in [evacuation] if evacuation else unfinished(journal):
+        try:
+            proposal = read(journal, name, now)
+        except BadInput:  # nobody was asked about it
+            continue
+        obstacle = why_may_not(by, proposal, policy.approval, now)
         if obstacle is not None:
             raise NotAnApprover(
-                f"{by} can't resume {proposal.id}, which is approving it again: {obstacle}", hint="nothing was changed"
+                f"{by} can't resume {name}, which is approving it again: {obstacle}", hint="nothing was changed"
             )
 
 

@@ -14,6 +14,7 @@ from agent.approve.facts import headline, what_it_does
 from models.base import format_duration
 from models.plan import Action, ActionKind
 from models.policy import Policy
+from models.proposals.rights import may_answer
 from models.proposals.states import OPEN, ApprovalState, Proposal, described
 from models.text import seconds_in_words, visible
 
@@ -24,6 +25,7 @@ MOST_TABLE: Final = 2_900
 """characters of the table in a message; 3,000 are allowed in one text"""
 MOST_LINES: Final = 1_400
 """characters of drivers, and of changes; all in all a message stays well below the 13,200 or so that Slack takes"""
+MOST_CALLED: Final = 20
 MOST_FORM: Final = 2_900
 MOST_FORM_BLOCKS: Final = 90
 """of the 100 that a form may have"""
@@ -76,10 +78,21 @@ def message(
         )
     )
     if tokens is not None and proposal.state in OPEN:
+        escalated = proposal.state is ApprovalState.ESCALATED
+        blocks.append(_called("asked:", may_answer(question, policy.approval, escalated=escalated), policy))
         blocks.append(_buttons(proposal, policy, tokens))
     how = f"or at a terminal: lifeboat show {question.id}" if proposal.state in OPEN else question.id
     blocks.append(_line(f"{how} · audit log {head}"))
     return blocks, fallback(f"{headline(proposal, policy)} — {_state(proposal)}")
+
+
+def escalation(proposal: Proposal, policy: Policy) -> tuple[list[Block], str]:
+    """Calls those who may answer only now: an edited message rings nobody's phone."""
+    question = proposal.question
+    before = may_answer(question, policy.approval, escalated=False)
+    new = may_answer(question, policy.approval, escalated=True) - before
+    line = f"half of its time is over; at {proposal.expires_at:%H:%M:%S} UTC it ends as a no. Asked as well:"
+    return [_called(line, new or before, policy)], fallback(line)
 
 
 def details(proposal: Proposal, policy: Policy) -> Block:
@@ -178,6 +191,20 @@ def _buttons(proposal: Proposal, policy: Policy, tokens: Mapping[str, str]) -> B
         )
     elements.append({"type": "button", "action_id": DETAILS, "text": _plain("Details"), "value": tokens[DETAILS]})
     return {"type": "actions", "elements": elements}
+
+
+def _called(line: str, people: frozenset[str], policy: Policy) -> Block:
+    """Names people so that Slack calls them: by the ids that policy has, never by a text from elsewhere."""
+    known = [identity for person in sorted(people) for identity in policy.approval.people[person]]
+    users = [identity.removeprefix("slack:") for identity in known if identity.startswith("slack:")][:MOST_CALLED]
+    elements: list[Block] = [{"type": "text", "text": f"{line} "}]
+    for user in users:
+        elements += [{"type": "user", "user_id": user}, {"type": "text", "text": " "}]
+    if not users:
+        elements.append(
+            {"type": "text", "text": ", ".join(visible(person, 40) for person in sorted(people)) or "nobody"}
+        )
+    return {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": elements}]}
 
 
 def _plain(text: str) -> Block:

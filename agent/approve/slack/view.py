@@ -213,6 +213,10 @@ class SlackView:
                 self._chat.post(render.without_buttons(blocks), text, thread=None if error.reason in _GONE else place)
             else:
                 raise
+        was = told.shown.state if told.shown is not None else None
+        if proposal.state is ApprovalState.ESCALATED and was is not ApprovalState.ESCALATED:
+            called, line = render.escalation(proposal, self._policy)
+            self._chat.post(called, line, thread=place)  # before it counts as shown: rather twice than never
         self._write_shown(proposal, place, blocks)
 
     def _edit_progress(self, proposal: Proposal, told: _Told) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes.approvals import ALONE, NOON, ask_about, policy
+from scenes.approvals import ALONE, NOON, PEOPLE, ask_about, policy
 
 from agent.approve.proposals import answer, note, read
 from agent.approve.slack import render
@@ -20,6 +20,7 @@ from agent.approve.slack.view import SlackView
 from lab.slack.server import SlackStandIn, slack_stand_in
 from lab.slack.workspace import Message
 from models.approval import ApprovalRecord
+from models.approvers import TwoPeoplePolicy
 from models.errors import LifeboatError
 from models.evacuation import EvacuationOutcome
 from models.policy import Policy
@@ -63,6 +64,8 @@ class Connection:
             api_url=slack.api_url,
         )
         self.on_press: Callable[[Press], None] = lambda _: None
+        self.under_way = 0
+        self._lock = threading.Lock()
         self.real.listen(self._hand_on)
 
     def __getattr__(self, name: str) -> Any:
@@ -72,7 +75,13 @@ class Connection:
         self.on_press = on_press
 
     def _hand_on(self, press: Press) -> None:
-        self.on_press(press)
+        with self._lock:
+            self.under_way += 1
+        try:
+            self.on_press(press)
+        finally:
+            with self._lock:
+                self.under_way -= 1
 
 
 class Office:
@@ -145,6 +154,7 @@ def office(tmp_path: Path, connections: tuple[SlackStandIn, list[Connection]]) -
     slack.acknowledged.clear()
     with closing(Office(tmp_path, slack, made)) as office:
         yield office
+        office.until(lambda: not any(each.under_way for each in made), "a press is never settled")
 
 
 def test_a_question_is_posted_approved_by_a_press_and_loses_its_buttons(office: Office) -> None:
@@ -198,6 +208,23 @@ def test_a_snooze_and_the_details(office: Office) -> None:
     assert office.state() is ApprovalState.PENDING
     assert set(office.newest.buttons) == set(render.BUTTONS)
     assert "until 2026-11-23 12:25:00 UTC" in office.newest.shown
+
+
+def test_half_way_the_next_are_called_in_the_thread_once(office: Office) -> None:
+    leads = policy(people={**PEOPLE, "boss": ("slack:UBOSS",)}, two_people=TwoPeoplePolicy(stops_guests=False))
+    view = office.lifeboat(leads)
+    office.ask(under=leads)
+    place = office.newest.ts
+    assert "UANA" in str(office.newest.blocks)
+    assert "UBOSS" not in str(office.newest.blocks)
+    office.clock.sleep(451)
+    for _ in range(3):
+        view.look()
+    (called,) = [each for each in office.workspace.messages.values() if each.thread_ts == place]
+    assert "UBOSS" in str(called.blocks)
+    assert "UANA" not in str(called.blocks)
+    office.slack.press("UBOSS", place, render.APPROVE)
+    office.until(lambda: office.state() is ApprovalState.APPROVED, "not approved")
 
 
 def test_two_people_press_and_one_is_not_two(office: Office) -> None:
