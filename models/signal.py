@@ -242,6 +242,14 @@ class Signal(Value):
         return f"lifeboat:{self.name}:5m"
 
 
+def _read_only(values: Floats) -> Floats:
+    """The same numbers, not to be changed through it. One that is so already is taken as it is: a fleet's look has a million."""
+    if values.flags.writeable:
+        values = values.view()
+        values.flags.writeable = False
+    return values
+
+
 class SignalHistory:
     """What a signal did on one part of one node: times (unix seconds, ascending) and values, float64, NaN = unknown.
 
@@ -257,9 +265,8 @@ class SignalHistory:
         self.signal = signal
         self.node = node
         self.part = part
-        self.times = times.view()
-        self.values = values.view()
-        self.times.flags.writeable = self.values.flags.writeable = False
+        self.times = _read_only(times)
+        self.values = _read_only(values)
 
     def __repr__(self) -> str:
         return f"SignalHistory({self.signal.name}, {self.node}, {self.part!r}, {self.times.size} samples)"

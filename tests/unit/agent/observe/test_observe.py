@@ -230,6 +230,25 @@ def test_a_second_look_asks_only_for_what_is_new() -> None:
     assert metrics.asked[-1][1] == pytest.approx(86_400 - 1800), "the healthy past is read again after a while"
 
 
+def test_what_never_moves_takes_no_room_and_is_seen_the_moment_it_does() -> None:
+    memory, world = TelemetryCache(), World()
+    still = Metrics(psu_12v_volts=steady(12.1))
+    before = seen_values(world.look(metrics=still, signals=[RAIL], memory=memory))
+    assert before.size > 300
+    assert np.all(before == 12.1)
+    assert before.strides == (0,), "one number, seen many times"
+    moved = Metrics(psu_12v_volts=lambda t: np.where(t > 20.0, 11.9, 12.1))
+    later = seen_values(world.look(metrics=moved, signals=[RAIL], memory=memory, now=NOW + timedelta(seconds=30)))
+    assert later[-1] == 11.9
+    assert later[-3] == 12.1
+    assert np.isfinite(later).all()
+
+
+def seen_values(observation: Observation) -> Any:
+    (history,) = observation.histories
+    return history.values
+
+
 def test_a_part_that_vanishes_between_looks_falls_silent() -> None:
     memory, world, metrics = TelemetryCache(), World(), Metrics(psu_12v_volts=steady(12.1), rail_5v_volts=steady(5.0))
     more: dict[str, Any] = {
