@@ -265,6 +265,7 @@ def _is_slope(times: Floats, values: Floats) -> bool:
     x = times[-keep:].reshape(-1, block).mean(axis=1)
     y = values[-keep:].reshape(-1, block).mean(axis=1)
     x, y = x - x.mean(), y - y.mean()
+    y = y / max(float(np.abs(y).max()), 1e-300)  # squares of what a wild sensor reads would overflow
     total = float(y @ y)
     line = total - float(x @ y) ** 2 / float(x @ x)
     left = np.cumsum(y)[:-1]  # the right part sums to its negative, y having mean 0
