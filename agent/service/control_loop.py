@@ -40,6 +40,7 @@ from tools.ports.approval import Approver
 from tools.ports.journal import Record
 from tools.ports.records.attempts import MoveRefused
 from tools.ports.records.evacuations import (
+    CancelRequested,
     EvacuationApproved,
     EvacuationPlanned,
     EvacuationRefused,
@@ -126,16 +127,12 @@ class ControlLoop:
                 return so_far
             return replace(so_far, outcome=PassOutcome.WAITING, why="; ".join(map(waiting_line, waiting)))
         if going_on:
-            why = (
-                f"{', '.join(wanted)} should be left, and evacuation {going_on[-1]} is not over: see `lifeboat status`"
-            )
-            return replace(so_far, outcome=PassOutcome.WAITING, why=why)
+            why = f"evacuation {going_on[-1]} is not over: see `lifeboat status`"
+            return replace(so_far, outcome=PassOutcome.WAITING, why=f"{', '.join(wanted)} should be left, and {why}")
         self._cordoned = unschedulable(fleet, judged) - set(wanted)
         if self._cordoned:
             situation = replace(situation, fleet=with_unschedulable(fleet, self._cordoned))
-        if self.policy.migration.ask_qemu:
-            fleet = ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy)
-            situation = replace(situation, fleet=fleet)
+        situation = replace(situation, fleet=ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy))
         plan = self._plan(replace(situation, policy=policy), wanted)
         verdict = judge(plan, situation)
         if self.questions is not None and plan.moves and verdict.passed and verdict.approval is Approval.HUMAN:
@@ -160,6 +157,8 @@ class ControlLoop:
         refusal, why, now = result.refusal, "", self.hands.clock.now()
         if isinstance(refusal, ApprovalMissing) and not isinstance(refusal, ApprovalVoid):
             why = "nobody agreed to a plan for them"
+        elif not self.watcher.cancelled.is_set() and self.hands.journal.of(CancelRequested, since=result.started_at):
+            why = "somebody cancelled an evacuation of them"
         elif result.outcome is PassOutcome.EVACUATED and result.fleet_after is not None:
             fleet = with_unschedulable(result.fleet_after, self._cordoned)
             known = [node for node in nodes if node in fleet.node_by_name]

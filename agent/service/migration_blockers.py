@@ -21,6 +21,8 @@ def ask_migration_blockers(hands: Resources, fleet: Fleet, nodes: Collection[str
     Only once a node is about to be left: libvirt marks a guest whose QEMU was asked past it as tainted. Who does not answer in
     time says nothing.
     """
+    if not policy.migration.ask_qemu:
+        return fleet
     found: list[StandingRefusal] = []
     for name in nodes:
         hypervisor = hands.nodes.get(name)

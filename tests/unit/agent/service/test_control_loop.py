@@ -11,6 +11,7 @@ import pytest
 from scenes.simulated_world import POLICY, World
 
 from agent.approve.approvers import DenyingApprover
+from agent.execute.evacuation import Watcher
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome
 from agent.service.scheduler import serve
@@ -25,6 +26,7 @@ from models.tier import Tier
 from tools.domain.xml import parse_domain
 from tools.ports.approval import ApprovalAnswer
 from tools.ports.records.attempts import AttemptEnded
+from tools.ports.records.evacuations import CancelRequested, EvacuationStarted
 from tools.ports.records.nodes import TiersChanged
 
 
@@ -343,3 +345,19 @@ def test_done_is_not_said_while_a_vm_of_high_priority_stays(world: World) -> Non
     assert result.evacuation is not None
     assert result.evacuation.outcome is EvacuationOutcome.PARTIAL
     assert "1 moved, 1 archived, 1 not moved (db of high priority)" in result.why
+
+
+def test_what_a_person_cancelled_is_not_begun_again_at_the_next_pass(world: World) -> None:
+    loop = cycle(world, failing=("a",))
+
+    def cancel(_: object) -> None:
+        (started,) = world.journal.of(EvacuationStarted)
+        if not world.journal.of(CancelRequested):
+            world.journal.append(CancelRequested(by="ada"), now=world.fleet.clock.now(), evacuation=started.evacuation)
+
+    loop.watcher = Watcher(on_progress=cancel)
+    first = loop.run_once()
+    assert first.evacuation is not None
+    assert first.evacuation.outcome is EvacuationOutcome.CANCELLED
+    assert loop.run_once().outcome is PassOutcome.IDLE
+    world.check_nothing_lost_or_doubled()
