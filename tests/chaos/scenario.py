@@ -38,6 +38,19 @@ class Fault(_Read):
     do: tuple[str, ...] = Field(min_length=1)
 
 
+class Guest(_Read):
+    """What there is of a vm that makes it an awkward one."""
+
+    devices: str = ""
+    """more of them, as libvirt's XML has them"""
+    only_running: str = ""
+    """devices that the running guest has and its definition does not"""
+    on_poweroff: str = "destroy"
+    checkpoints: int = 0
+    snapshots: int = 0
+    saved_memory: bool = False
+
+
 class Scenario(_Read):
     """One scenario as its file has it."""
 
@@ -49,6 +62,8 @@ class Scenario(_Read):
     """one action a line, `VM: KIND [to NODE]`; each runs alone, in this order"""
     vms: dict[str, dict[str, Any]] = {}
     """what differs from the standard vms, as `SimulatedFleet.add_vm` takes it; simulated only"""
+    guests: dict[str, Guest] = {}
+    """what a vm names, or libvirt has of it, besides; simulated only"""
     policy: dict[str, Any] = {}
     asks: bool = False
     """policy wants a human, who is asked and agrees"""

@@ -10,12 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from chaos.process import ProcessClock
-from chaos.scenario import Scenario
+from chaos.scenario import Guest, Scenario
 from chaos.store_faults import StoreFaults
 
 from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
@@ -148,6 +149,9 @@ class Stage(ABC):
     def after_seconds(self, seconds: float, do: Callable[[], object]) -> None:
         """Have `do` happen once so much of this stage's time has passed."""
 
+    def set_wall_clock(self, seconds: float) -> None:
+        raise NotImplementedError("on simulated nodes only")
+
     @abstractmethod
     def kill_node(self, node: str) -> None: ...
     @abstractmethod
@@ -206,8 +210,24 @@ class SimulatedStage(Stage):
         }
         for name, rate in reads.items():
             self.fleet.guests[self.uuids[name]].io_dirty_bytes_per_second = rate
+        for name, guest in scenario.guests.items():
+            self._make_awkward(self.fleet.machines["node-a"].domains[self.uuids[name]], guest)
         self.names = {uuid: name for name, uuid in self.uuids.items()}
         self.store_faults = StoreFaults()
+
+    def _make_awkward(self, domain: SimulatedDomain, guest: Guest) -> None:
+        defined = domain.xml.replace("</devices>", f"{guest.devices}</devices>")
+        if guest.on_poweroff != "destroy":
+            defined = defined.replace("<devices>", f"<on_poweroff>{guest.on_poweroff}</on_poweroff><devices>")
+        domain.xml = defined.replace("</devices>", f"{guest.only_running}</devices>")
+        domain.defined_xml = defined if guest.only_running else None
+        domain.described = parse_domain(domain.xml)
+        domain.on_poweroff = guest.on_poweroff
+        domain.checkpoints, domain.snapshots, domain.saved_memory = (
+            guest.checkpoints,
+            guest.snapshots,
+            guest.saved_memory,
+        )
 
     @property
     def nodes(self) -> Mapping[str, Any]:
@@ -254,6 +274,9 @@ class SimulatedStage(Stage):
 
     def after_seconds(self, seconds: float, do: Callable[[], object]) -> None:
         self.virtual.at(self.clock.monotonic() + seconds, do)
+
+    def set_wall_clock(self, seconds: float) -> None:
+        self.virtual.set_wall_clock(timedelta(seconds=seconds))
 
     def kill_node(self, node: str) -> None:
         self.touch(*self.active_on(node))

@@ -90,6 +90,7 @@ _verb("the store is back")(lambda play: play.stage.store_gone(False))
 
 # --- lifeboat itself ---
 
+_verb("somebody sets the clock by SECONDS seconds")(lambda play, seconds: play.stage.set_wall_clock(float(seconds)))
 _verb("stop lifeboat dead")(lambda play: play.stop())
 _verb("start lifeboat again")(lambda play: play.recover())
 _verb("apply the plan again")(lambda play: play.apply())

@@ -51,7 +51,7 @@ class SimulatedLifecycle:
         with self._access.domain(uuid) as domain:
             if domain.active:
                 domain.state, domain.reason, domain.stops_at = VmState.SHUTOFF, "destroyed", None
-                domain.io_limits = {}
+                domain.io_limits, domain.on_poweroff = {}, domain.described.on_poweroff
 
     def start(self, uuid: str) -> None:
         with self._access.domain(uuid) as domain:

@@ -91,6 +91,7 @@ class Timeline:
                     stops = machine.powered and domain.state is VmState.RUNNING
                     if stops and domain.on_poweroff == "destroy":
                         domain.state, domain.reason, domain.io_limits = VmState.SHUTOFF, "shut down", {}
+                        domain.on_poweroff = domain.described.on_poweroff
         for migration in list(self.migrations):
             for phase in (Phase.COPYING, Phase.SWITCHOVER, Phase.HANDED_OVER, Phase.DONE):
                 if migration.end is None and not migration.has(phase) and migration.at(phase) <= now:
