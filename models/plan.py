@@ -104,6 +104,9 @@ class Plan(Value):
     """nodes whose vms are to leave"""
     asked: tuple[str, ...] = ()
     """those of them that a person named, whatever their risk; a human has to agree to these"""
+    returning: tuple[str, ...] = ()
+    """nodes that were repaired and get their vms back because a person said so; a human has to agree. Empty while nodes are
+    emptied"""
     actions: tuple[Action, ...]
     """in the order they start"""
     expected_loss: float = Field(default=0.0, ge=0)

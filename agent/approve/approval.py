@@ -20,9 +20,7 @@ def approve(
     require_passed(plan, verdict)
     by = "policy"
     if verdict.approval is Approval.HUMAN:
-        answer = approver.ask(
-            f"Carry out {len(plan.moves)} moves off {', '.join(plan.evacuating)}? {verdict.approval_why}"
-        )
+        answer = approver.ask(f"Carry out {len(plan.moves)} moves {_where(plan)}? {verdict.approval_why}")
         if not answer.approved:
             raise ApprovalMissing(
                 f"the plan for {', '.join(plan.evacuating)} needs a human, and was not approved ({answer.by})",
@@ -30,6 +28,10 @@ def approve(
             )
         by = answer.by
     return ApprovalRecord(plan_sha256=plan.digest(), by=by, at=now, expires_at=now + expires_after)
+
+
+def _where(plan: Plan) -> str:
+    return f"back to {', '.join(plan.returning)}" if plan.returning else f"off {', '.join(plan.evacuating)}"
 
 
 def require_passed(plan: Plan, verdict: Verdict) -> None:

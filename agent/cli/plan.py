@@ -63,44 +63,74 @@ def plan(
 
     With --fleet (and --risks) it works from files alone, as of their own time. Exit code 3 when the guard refuses the plan.
     """
-    from agent.cli.console import note
     from agent.documents import write_value
     from agent.guard.judge import judge
-    from models.errors import BadInput, PlanRefused
-    from models.situation import Situation
+    from models.errors import BadInput
 
     if markdown and as_json:
         raise BadInput("--markdown and --json are both asked for", hint="choose one")
     if planner not in ("solver", "llm"):
         raise BadInput(f"--planner {planner!r} is not known", hint="solver or llm")
-    policy = _policy(policy_file, config, live=fleet_file is None)  # a broken one is reported before any node is asked
-    if fleet_file is None:
-        if risks_file is not None or now is not None:
-            raise BadInput("--risks and --now go with --fleet", hint="name the fleet file the risks belong to")
-        fleet, risks, at = _observe(config, policy)
-    else:
-        from agent.documents import read_fleet, read_risks
-
-        fleet = read_fleet(fleet_file)
-        risks = [] if risks_file is None else read_risks(risks_file)
-        at = _as_of(now, fleet, risks)
-        for line in _remarks(fleet, risks, risks_given=risks_file is not None):
-            note(f"note: {line}")
+    situation = observed_or_read(fleet_file, risks_file, policy_file, config, now=now)
+    fleet = situation.fleet
     chosen = _planner(planner, config)
     requested = tuple(dict.fromkeys(nodes or ()))
     for node in requested:
         if node not in fleet.node_by_name:
             known = ", ".join(sorted(fleet.node_by_name)[:8]) or "none"
             raise BadInput(f"NODE {node!r} is not in the fleet", hint=f"it has {known}")
-    situation = Situation(fleet=fleet, risks=risks, policy=policy, now=at)
     proposed = chosen(situation, asked=requested)
     verdict = judge(proposed, situation)
     if output is not None:
         write_value(output, proposed)
     futures = _simulated(situation, proposed, simulate)
+    show_plan(situation, proposed, verdict, report_file, futures=futures, as_json=as_json, markdown=markdown)
+
+
+def observed_or_read(
+    fleet_file: Path | None,
+    risks_file: Path | None,
+    policy_file: Path | None,
+    config: Path | None,
+    *,
+    now: str | None = None,
+) -> Situation:
+    """What a plan is made from: the nodes as they are, or files as of their own time."""
+    from agent.cli.console import note
+    from agent.documents import read_fleet, read_risks
+    from models.errors import BadInput
+    from models.situation import Situation
+
+    policy = _policy(policy_file, config, live=fleet_file is None)  # a broken one is reported before any node is asked
+    if fleet_file is None:
+        if risks_file is not None or now is not None:
+            raise BadInput("--risks and --now go with --fleet", hint="name the fleet file the risks belong to")
+        fleet, risks, at = _observe(config, policy)
+    else:
+        fleet = read_fleet(fleet_file)
+        risks = [] if risks_file is None else read_risks(risks_file)
+        at = _as_of(now, fleet, risks)
+        for line in _remarks(fleet, risks, risks_given=risks_file is not None):
+            note(f"note: {line}")
+    return Situation(fleet=fleet, risks=risks, policy=policy, now=at)
+
+
+def show_plan(
+    situation: Situation,
+    plan: Plan,
+    verdict: Verdict,
+    report_file: Path | None,
+    *,
+    futures: Simulation | None = None,
+    as_json: bool,
+    markdown: bool = False,
+) -> None:
+    """Print a plan and its verdict, write its report; raises PlanRefused when the guard refuses it."""
+    from models.errors import PlanRefused
+
     if report_file is not None:
-        _write_page(report_file, situation, proposed, verdict, futures)
-    _print_plan(situation, proposed, verdict, futures, as_json=as_json, markdown=markdown)
+        _write_page(report_file, situation, plan, verdict, futures)
+    _print_plan(situation, plan, verdict, futures, as_json=as_json, markdown=markdown)
     if not verdict.passed:
         failed = verdict.failures
         raise PlanRefused(

@@ -104,6 +104,15 @@ class PlanFacts:
             useful |= {move.target for _, move in more.values()}
 
     @cached_property
+    def giving_back(self) -> set[str]:
+        """Nodes whose vms go back to a repaired one, and nowhere else."""
+        by_source: dict[str, set[str | None]] = defaultdict(set)
+        for _, move in self.moves:
+            by_source[move.source].add(move.target)
+        returning = set(self.plan.returning)
+        return {source for source, targets in by_source.items() if targets <= returning}
+
+    @cached_property
     def loads_without_leaving(self) -> dict[str, Load]:
         """What each node would hold if everything arrived and nothing made room."""
         loads = {name: Load(load.memory, load.vcpus) for name, load in self.loads_before.items()}

@@ -67,6 +67,8 @@ def reasons_for_a_human(facts: PlanFacts, results: Iterable[RuleResult]) -> list
         why.append(f"{len(plan.moves)} vms move, policy alone approves {policy.approval.max_auto_vms}")
     if plan.asked:
         why.append(f"{', '.join(plan.asked[:5])} evacuated because a person named it")
+    if plan.returning:
+        why.append(f"vms return to {', '.join(plan.returning[:5])} because a person said so")
     unjudged_rules = [result.rule for result in results if not result.judged]
     if unjudged_rules:
         why.append(f"not judged: {', '.join(unjudged_rules)}")

@@ -11,7 +11,7 @@ from agent.guard.margins import (
     room_made,
 )
 from agent.guard.registry import named, risk_rule, rule
-from models.fleet import NodeState
+from models.fleet import NodeState, VmState
 from models.placement import is_protected, memory_room
 from models.plan import ActionKind
 from models.risk_level import CLOCK_SKEW_SECONDS, NodeRisk, RiskLevel
@@ -45,7 +45,7 @@ def known(facts: PlanFacts) -> Iterator[Violation]:
             yield Violation(f"{named(action)} is not in the fleet", action.vm)
         if action.target is not None and action.target not in facts.fleet.node_by_name:
             yield Violation(f"target {action.target} of {named(action)} is not in the fleet", action.vm)
-    for name in dict.fromkeys([*facts.plan.evacuating, *facts.plan.asked]):
+    for name in dict.fromkeys([*facts.plan.evacuating, *facts.plan.asked, *facts.plan.returning]):
         if name not in facts.fleet.node_by_name:
             yield Violation(f"node {name} is not in the fleet")
 
@@ -119,7 +119,7 @@ def source_risky(facts: PlanFacts, risks: Mapping[str, NodeRisk]) -> Iterator[Vi
     asked = set(facts.plan.asked)
     making_room = {move.source for _, move in facts.making_room}  # judged by a rule of its own
     stopping = {move.source for _, move in facts.moves if move.kind is not ActionKind.LIVE_MIGRATE}
-    for name in sorted(facts.leaving - asked - making_room):
+    for name in sorted(facts.leaving - asked - making_room - facts.giving_back):
         there = risks.get(name)
         if there is not None and there.level is not RiskLevel.TRIGGERED:
             worth = assess_tier(there, facts.fleet.vms_on(name), facts.policy)
@@ -154,6 +154,21 @@ def _room_is_needed(facts: PlanFacts, name: str) -> bool:
     arriving = Counter(move.vm.anti_affinity_group for _, move in facts.moves if move.target == name)
     there = Counter(vm.anti_affinity_group for vm in facts.fleet.vms_on(name))
     return any(group is not None and arriving[group] + there[group] > 1 for group in arriving)
+
+
+@rule("return", "nothing returns to a node, or nothing else is done and nothing is stopped for it", invariant=12)
+def give_back(facts: PlanFacts) -> Iterator[Violation]:
+    """A plan that fills a repaired node does nothing else, and stops no vm for it. Without this it would excuse any move."""
+    plan = facts.plan
+    if not plan.returning:
+        return
+    if plan.evacuating:
+        yield Violation(f"{plan.returning[0]} gets its vms back while {plan.evacuating[0]} is emptied: one plan each")
+    for action, move in facts.moves:
+        if move.target not in plan.returning:
+            yield Violation(f"{named(action)} does not go back to {plan.returning[0]}", action.vm)
+        elif move.kind is not ActionKind.LIVE_MIGRATE and move.vm.state is not VmState.SHUTOFF:
+            yield Violation(f"{named(action)} would be stopped to bring it back", action.vm)
 
 
 @rule("protected", "no protected vm moves", invariant=None, policy=("protected",))

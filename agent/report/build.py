@@ -96,6 +96,7 @@ def build_report(
         evacuation_id=evacuation.id if evacuation else None,
         outcome=evacuation.outcome if evacuation else None,
         evacuating=plan.evacuating,
+        returning=plan.returning,
         trigger=trigger,
         totals=_totals(rows),
         seconds_to_safety=seconds_to_safety(plan, evacuation),

@@ -15,18 +15,18 @@ def decision(report: Report) -> str:
     """One or two sentences. What no plan saves comes first, since nobody else will look after it."""
     if report.kind is ReportKind.EVACUATION:
         return _after(report)
-    if not report.evacuating:
+    if not report.evacuating and not report.returning:
         return "Nothing to decide."
     parts = [_unsaved(report), _question(report)]
     return " ".join(part for part in parts if part)
 
 
 def _unsaved(report: Report) -> str:
-    stay = [vm for vm in report.concerned if vm.planned in (None, ActionKind.STAY)]
+    stay = [vm for vm in report.vms if vm.planned is ActionKind.STAY or (vm.concerned and vm.planned is None)]
     if not stay:
         return ""
     stay.sort(key=lambda vm: (_URGENCY[vm.priority], vm.state_before is not VmState.RUNNING))
-    whole = f"{counted(len(stay), 'vm')} can't be moved: "
+    whole = f"{counted(len(stay), 'vm')} can't {'come back' if report.returning else 'be moved'}: "
     return whole + listed([visible(vm.name, 60) for vm in stay]) + "."
 
 
@@ -37,7 +37,11 @@ def _question(report: Report) -> str:
         return "There is nothing that a plan could move."
     what = f"{names}: {_kinds(moves)}"
     if report.passed is False:
-        return f"Refused, nothing will move off {names}: see the broken rules."
+        what = f"move off {names}" if names else "move"
+        return f"Refused, nothing will {what}: see the broken rules."
+    if report.returning:
+        to = listed([visible(name, 60) for name in report.returning])
+        return f"Approve or reject: give {to} its vms back: {_kinds(moves)}."
     if report.approval is Approval.NONE:
         return f"Policy lets this run: evacuate {what}."
     return f"Approve or reject: evacuate {what}."

@@ -41,7 +41,7 @@ def render_markdown(report: Report) -> str:
     parts += [_safe(report.headline, 600), _safe(report.lead, 600)]
     if report.alerts:
         parts.append(_section("Needs a human", _bullets(report.alerts)))
-    stays = [vm for vm in report.concerned if vm.planned in (None, ActionKind.STAY)]
+    stays = [vm for vm in report.vms if vm.planned is ActionKind.STAY or (vm.concerned and vm.planned is None)]
     if stays:
         parts.append(_section("Not moved", _bullets([_stay(vm) for vm in stays])))
     if report.nodes:
@@ -58,7 +58,7 @@ def render_markdown(report: Report) -> str:
                 400,
             )
         )
-    if report.next_failure is not None and report.evacuating:
+    if report.next_failure is not None and (report.evacuating or report.returning):
         parts.append(_safe(survived(report.next_failure), 400))
     if report.simulation is not None:
         parts.append(_section("Imagined futures", _simulation(report.simulation)))

@@ -221,6 +221,8 @@ class Report(Value):
     evacuation_id: str | None
     outcome: EvacuationOutcome | None
     evacuating: tuple[str, ...]
+    returning: tuple[str, ...] = ()
+    """nodes that get their vms back"""
     trigger: Trigger
     totals: Totals
     seconds_to_safety: float | None

@@ -75,6 +75,11 @@ def headline(report: Report) -> str:
 
 
 def _quiet(report: Report) -> str:
+    if report.returning:
+        back = sum(vm.planned not in (None, ActionKind.STAY) for vm in report.vms)
+        verb = "returns" if back == 1 else "return"
+        took = f" in about {seconds_in_words(report.seconds_to_safety)}" if report.seconds_to_safety is not None else ""
+        return f"{counted(back, 'vm')} {verb} to {listed([visible(name, 60) for name in report.returning])}{took}"
     unknown = [visible(node.name, 60) for node in report.nodes if node.at_trigger_horizon is None]
     calm = "No node is to be emptied"
     if unknown:
@@ -203,7 +208,8 @@ def _lead_of_plan(report: Report) -> list[str]:
         Approval.NONE: "Policy lets it run without asking.",
         None: "",
     }[report.approval if report.passed else None]
-    return ["Dry run: nothing was changed.", judged if report.evacuating else "", ask if report.evacuating else ""]
+    planned = bool(report.evacuating or report.returning)
+    return ["Dry run: nothing was changed.", judged if planned else "", ask if planned else ""]
 
 
 def _lead_of_evacuation(report: Report) -> list[str]:

@@ -42,7 +42,7 @@ def render_terminal(report: Report, console: Console) -> None:
     _print_more(len(report.alerts) - _MAX_ALERTS, "alert", console)
     console.print()
     # What no plan saves is what somebody has to look after: before everything that goes well.
-    stays = [vm for vm in report.concerned if vm.planned in (None, ActionKind.STAY)]
+    stays = [vm for vm in report.vms if vm.planned is ActionKind.STAY or (vm.concerned and vm.planned is None)]
     for vm in stays[:_MAX_ROWS]:
         why = f": {vm.reason}" if vm.reason else ""
         console.print(_text(f"  {vm.name} ({vm.priority}) stays on {vm.node_before}{why}", "yellow", limit=400))
@@ -67,7 +67,7 @@ def render_terminal(report: Report, console: Console) -> None:
             f"Left alone: {of} expected lost within {horizon}; with the plan {loss.vms_with_plan:.2g}. {weighed(loss)}"
         )
         console.print(_text(left_alone, "", limit=400))
-    if report.next_failure is not None and report.evacuating:
+    if report.next_failure is not None and (report.evacuating or report.returning):
         console.print(_text(survived(report.next_failure), "", limit=400))
     if report.simulation is not None:
         console.print()

@@ -167,6 +167,7 @@ BREAKS: dict[str, Break] = {
     "source-reachable": lambda c: with_fleet(c, node={"a": {"state": NodeState.OFFLINE}}),
     "source-risky": lambda c: with_risk(c, "a", 0.2),
     "make-room": needless_room,
+    "return": lambda c: replace(c, plan=c.plan.model_copy(update={"returning": (target(c),)})),
     "protected": lambda c: with_policy(c, protected=[c.move.vm_name]),
     "target-differs": lambda c: replace(c, plan=with_action(c, target="a")),
     "target-active": lambda c: with_fleet(c, node={target(c): {"state": NodeState.DRAINING}}),

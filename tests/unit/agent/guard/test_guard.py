@@ -398,6 +398,31 @@ def room_made_where_nothing_arrives() -> Case:
     return scene, scene.plan_of(live("r", "b", "c"), stay("x", "a"), evacuating=("a",))
 
 
+def repaired(**fields: object) -> Topology:
+    return Topology().node("a").node("b").node("c").vm("x", on="b", **fields).vm("y", on="c")
+
+
+def return_that_moves_elsewhere_too() -> Case:
+    scene = repaired()
+    return scene, scene.plan_of(live("x", "b", "a"), live("y", "c", "b"), returning=("a",))
+
+
+def return_that_stops_a_vm() -> Case:
+    scene = repaired()
+    return scene, scene.plan_of(cold("x", "b", "a"), returning=("a",))
+
+
+def return_while_another_node_is_emptied() -> Case:
+    scene = dying().vm("x", on="a").vm("y", on="b")
+    moves = (live("x", "a", "c"), live("y", "b", "c", 1))
+    return scene, scene.plan_of(*moves, evacuating=("a",), returning=("c",))
+
+
+def return_to_a_node_that_is_not_there() -> Case:
+    scene = repaired()
+    return scene, scene.plan_of(stay("x", "b"), returning=("gone",))
+
+
 HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("plan-matches-fleet", wrong_fleet),
     ("fleet-fresh", old_fleet),
@@ -431,6 +456,10 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("target-memory-peak", target_full_until_later),
     ("target-memory-peak", room_made_too_late),
     ("make-room", room_that_nobody_needs),
+    ("return", return_that_moves_elsewhere_too),
+    ("return", return_that_stops_a_vm),
+    ("return", return_while_another_node_is_emptied),
+    ("known", return_to_a_node_that_is_not_there),
     ("make-room", room_made_by_stopping),
     ("make-room", more_room_than_policy_allows),
     ("source-risky", room_made_where_nothing_arrives),
@@ -471,6 +500,7 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
 ACCOMPLICES = {
     # What is refused for one reason may be wrong for another as well.
     "wrong_source": {"source-risky"},
+    "return_that_moves_elsewhere_too": {"source-risky"},
     "target_too_small": {"target-memory-peak"},
     "stopped_vms_hold_their_room": {"target-memory-peak"},
 }
