@@ -15,12 +15,15 @@ from agent.approve.approval import approve
 from agent.approve.approvers import DenyingApprover
 from agent.execute.evacuation import Run, Watcher
 from agent.execute.workflows import Durable
+from agent.llm.choose import planner_named
+from agent.service.control_loop import ControlLoop
 from agent.state.requests import Request, ask, read_requests, unfinished
 from agent.state.status import read_status
 from models.approval import ApprovedPlan
 from models.errors import BadInput, Busy
 from models.evacuation import AttemptOutcome, Evacuation, EvacuationOutcome
 from models.fleet import Fleet
+from models.plan import ActionKind
 from models.policy import Policy
 from models.risk import Risk
 from tools.journal.file_lease import FileLease
@@ -187,3 +190,24 @@ def test_past_its_time_limit_an_evacuation_begins_nothing(world: World) -> None:
 def test_a_database_that_is_not_supported_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="mysql is not supported"):
         Durable(tmp_path, "mysql://db/lifeboat")
+
+
+def test_what_was_refused_is_done_in_another_way_by_the_same_process(world: World) -> None:
+    """One evacuation after the other, each in workflows that survive it."""
+    domain = world.fleet.machines["a"].domains[world.web]
+    domain.live_refusal, domain.hides_blockers = "virgl is not yet migratable", True
+    loop = ControlLoop(
+        hands=world.hands,
+        policy=POLICY,
+        look=lambda: (world.snapshot(), world.risks()),
+        planner=planner_named("solver", None),
+        approver=DenyingApprover(),
+        carry_out=Durable(world.directory).execute,
+    )
+    result = loop.run_once()
+    assert result.evacuation is not None
+    assert result.evacuation.outcome is EvacuationOutcome.DONE, result.why
+    kinds = [each.action.kind for each in result.evacuation.attempts if each.action.vm == world.web]
+    assert kinds == [ActionKind.LIVE_MIGRATE, ActionKind.COLD_MIGRATE]
+    assert unfinished(world.journal) == []
+    world.check_nothing_lost_or_doubled()
