@@ -14,10 +14,12 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import SlackResponse
 
 from models.text import visible
+from tools.bounded_call import BoundedCall
 from tools.ports.chat import Blocks, ChatError, Press
 
 SLACK_API: Final = "https://slack.com/api/"
 _TIMEOUT_SECONDS: Final = 10
+_CLOSE_SECONDS: Final = 0.5
 _HINTS: Final = {
     "not_in_channel": "invite the app to the channel: /invite @lifeboat",
     "channel_not_found": "slack.channel is a channel's id (C…), of this workspace; a private one needs an invitation first",
@@ -46,6 +48,7 @@ class SlackChat:
         self._log = log
         self._web = WebClient(token=bot_token, base_url=api_url, timeout=_TIMEOUT_SECONDS, logger=log)
         self._socket: SocketModeHandler | None = None
+        self._closing = False
 
     def post(self, blocks: Blocks, text: str, *, thread: str | None = None) -> str:
         answer = self._ask(
@@ -100,6 +103,8 @@ class SlackChat:
         )  # fmt: skip
 
         def acknowledge(ack: Callable[[], Any], body: dict[str, Any]) -> None:
+            if self._closing:  # left unacknowledged: Slack tells the person that it did not work
+                return
             ack()
             press = _press(body)
             if press is not None:
@@ -121,9 +126,12 @@ class SlackChat:
         return self._socket is not None and self._socket.client.is_connected()
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._socket is None:
+            return
+        self._closing = True
+        # slack_sdk reads for up to three seconds more
+        BoundedCall(self._socket.close, name="slack-close").wait(_CLOSE_SECONDS)
+        self._socket = None
 
     def _ask(self, call: Callable[[], SlackResponse]) -> dict[str, Any]:
         try:
