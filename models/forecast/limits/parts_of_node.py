@@ -151,7 +151,10 @@ def _without_several_at_once(
     several = {place: len(places) for places in fell.values() if len(places) > 1 for place in places}
     for place, count in several.items():
         history, _ = parts[place]
-        why = f"changed in the same scrape as {count - 1} others': the exporter, or what all of them hang on"
+        why = (
+            f"says failing since the same scrape as {count - 1} other{'s' if count > 2 else ''}, and is not counted: "
+            "look at its exporter first, then at the cable or controller they share"
+        )
         unknown.append(Unknown(f"{history.signal.name} {visible(history.part, 40)}", why))
     return [one for place, one in enumerate(parts) if place not in several]
 
