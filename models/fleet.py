@@ -140,6 +140,13 @@ class Vm(_FromOutside):
     when not told"""
 
 
+def plain_uuid(text: str) -> str:
+    """The same for every way in which one UUID is written (capitals, without hyphens, in braces, as a URN); other text as it
+    is."""
+    digits = text.lower().removeprefix("urn:uuid:").strip("{}").replace("-", "")
+    return digits if len(digits) == 32 and all(digit in "0123456789abcdef" for digit in digits) else text
+
+
 class Fleet(_FromOutside):
     """Nodes and vms as they were at `observed_at`."""
 
@@ -149,7 +156,10 @@ class Fleet(_FromOutside):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for what, names in (("node name", [n.name for n in self.nodes]), ("vm uuid", [v.uuid for v in self.vms])):
+        for what, names in (
+            ("node name", [n.name for n in self.nodes]),
+            ("vm uuid", [plain_uuid(v.uuid) for v in self.vms]),
+        ):
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
                 raise ValueError(f"{what} {twice[0]!r} appears twice")

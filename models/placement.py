@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from models.fleet import Fleet, Node, Vm, VmState
+from models.fleet import Fleet, Node, Vm, VmState, plain_uuid
 from models.plan import ActionKind
 from models.policy import Policy
 
 
 def is_protected(vm: Vm, policy: Policy) -> bool:
-    """Whether a pattern of `protected` is the vm's name or UUID. Only `*` means anything in it: `db[1]` is a name."""
-    return any(
+    """Whether a pattern of `protected` is the vm's name or UUID, however that is written. Only `*` means anything in it:
+    `db[1]` is a name."""
+    return plain_uuid(vm.uuid) in map(plain_uuid, policy.protected) or any(
         re.fullmatch(pattern, vm.name, re.DOTALL) or re.fullmatch(pattern, vm.uuid, re.IGNORECASE)
         for pattern in map(_protecting, policy.protected)
     )
