@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from models.errors import BadInput
 from tools.ports.journal import Entry, Journal, Record, Scope
+from tools.ports.records.approvals import ApprovalAsked, ApprovalClosed
 from tools.ports.records.evacuations import (
     CancelRequested,
     EvacuationEnded,
@@ -95,6 +96,12 @@ def ask(journal: Journal, request: Request, evacuation: str, *, by: str, now: da
     if not evacuation and len(going_on) == 1:
         evacuation = going_on[0]
     if evacuation not in going_on:
+        asked = journal.unended(ApprovalAsked, ApprovalClosed, by=Scope.EVACUATION)
+        if any(entry.evacuation == evacuation for entry in asked):
+            raise BadInput(
+                f"evacuation {evacuation} has not begun: people are asked about it",
+                hint=f"`lifeboat show {evacuation}`; `lifeboat reject` is the way to stop it",
+            )
         known = evacuation and journal.entries(evacuation=evacuation)
         raise BadInput(
             f"evacuation {evacuation} is over"

@@ -163,6 +163,14 @@ def test_what_was_never_asked_is_bad_input_and_the_id_is_needed_to_answer(desk: 
     assert desk.says("ana", "approve")[0] == 2, "what one saw may not be what is open now"
 
 
+def test_what_has_not_begun_is_rejected_rather_than_cancelled(desk: Desk) -> None:
+    desk.ask()
+    code, said = desk.says("ana", "cancel", "evac-1")
+    assert code == 2
+    assert "has not begun: people are asked about it" in said
+    assert "lifeboat reject" in said
+
+
 def test_a_policy_that_changed_since_does_not_say_who_may(desk: Desk) -> None:
     desk.ask()
     (desk.directory / "policy.yaml").write_text(POLICY.replace("leads: [boss]", "leads: [boss, ana]"))
