@@ -1,8 +1,8 @@
 """The planner beside simpler ones in the same run: how much is lost, and how long planning takes. Fleets are generated.
 
-    python -m bench.plan [--fleets 12] [--json]
+    python -m bench.plan [--fleets 12] [--nodes 200 --vms 4000 --failing 5] [--json]
 
-1. size: 200 nodes, 4,000 vms, 5 nodes failing: processor time of plan and guard, beside greedy placement.
+1. size: nodes, vms, nodes failing as asked: processor time of plan and guard, beside greedy placement.
 2. room: small fleets whose targets are nearly full: expected loss with CP-SAT, beside greedy placement.
 3. order: six moves off two nodes: expected loss of the order chosen, beside every order there is, and beside one at a time.
 """
@@ -101,13 +101,15 @@ def timed_plan(fleet: Fleet, failing: int, *, optimise: bool) -> tuple[Plan, flo
     return made, time.process_time() - before
 
 
-def size(seed: int) -> dict[str, Any]:
-    fleet = large_fleet(seed)
-    by_greedy, greedy_seconds = timed_plan(fleet, 5, optimise=False)
-    made, seconds = timed_plan(fleet, 5, optimise=True)
+def size(seed: int, *, nodes: int, vms: int, failing: int) -> dict[str, Any]:
+    fleet = large_fleet(seed, nodes=nodes, vms=vms)
+    by_greedy, greedy_seconds = timed_plan(fleet, failing, optimise=False)
+    made, seconds = timed_plan(fleet, failing, optimise=True)
     before = time.process_time()
-    verdict = judge(made, Situation(fleet=fleet, risks=risks_of(fleet.nodes, 5), policy=POLICY, now=NOW))
+    verdict = judge(made, Situation(fleet=fleet, risks=risks_of(fleet.nodes, failing), policy=POLICY, now=NOW))
     return {
+        "nodes": nodes,
+        "vms": vms,
         "vms_evacuated": len(made.actions),
         "plan_cpu_seconds": round(seconds, 2),
         "greedy_cpu_seconds": round(greedy_seconds, 2),
@@ -115,6 +117,8 @@ def size(seed: int) -> dict[str, Any]:
         "guard_passed": verdict.passed,
         "loss": round(made.expected_loss, 2),
         "greedy_loss": round(by_greedy.expected_loss, 2),
+        "bound": made.bound,
+        "gap": made.gap,
         "loss_if_nothing_is_done": round(made.expected_loss_if_nothing_is_done, 2),
     }
 
@@ -185,9 +189,13 @@ def order(fleets: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fleets", type=int, default=12)
+    parser.add_argument("--nodes", type=int, default=200)
+    parser.add_argument("--vms", type=int, default=4000)
+    parser.add_argument("--failing", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = {"size": size(1), "room": room(arguments.fleets), "order": order(arguments.fleets)}
+    sized = size(1, nodes=arguments.nodes, vms=arguments.vms, failing=arguments.failing)
+    found = {"size": sized, "room": room(arguments.fleets), "order": order(arguments.fleets)}
     if arguments.json:
         print(json.dumps(found))
         return
