@@ -3,7 +3,7 @@
     python -m bench.plan_peers [--fleets 30] [--json]
 
 One node of eight is about to fail within minutes. hbal (Debian's ganeti-htools-3.0) is told that it is offline, in evacuation
-mode; its moves are taken in its own order, one at a time and side by side, whichever loses less. All are priced by the same model.
+mode; its moves are taken in its own order, one at a time and side by side, whichever loses less. One model prices all of them.
 """
 
 from __future__ import annotations

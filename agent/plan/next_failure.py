@@ -34,12 +34,11 @@ class _Host:
     """its running and paused vms, largest first: what needs room when it fails"""
 
     def takes(self, vm: Vm, memory: int, vcpus: float) -> bool:
-        return (
-            memory >= vm.memory_bytes
-            and vcpus >= vm.vcpus
-            and vm.anti_affinity_group not in self.groups
-            and vm.name not in self.names
-        )
+        return memory >= vm.memory_bytes and vcpus >= vm.vcpus and self.accepts(vm)
+
+    def accepts(self, vm: Vm) -> bool:
+        """Room aside: nothing of its group or its name is there."""
+        return vm.anti_affinity_group not in self.groups and vm.name not in self.names
 
 
 def next_failure(situation: Situation, leaving: Sequence[str], actions: Iterable[Action]) -> NextFailure:
@@ -72,7 +71,9 @@ def _survival(unordered: Sequence[_Host], policy: Policy) -> Survival:
     for host in hosts:
         others = by_model[host.node.cpu_model]
         first = [each for each in others[: FIRST_LOOKED_AT + 1] if each is not host]
-        if not _fit(host.needy, first) and not _fit(host.needy, [each for each in others if each is not host]):
+        if _one_each(host.needy, first) or _fit(host.needy, first):
+            continue
+        if not _fit(host.needy, [each for each in others if each is not host]):
             lost.append(host.node.name)
     return Survival(nodes=len(hosts), not_survived=len(lost), such_as=tuple(sorted(lost)[:MOST_NAMED]))
 
@@ -89,6 +90,23 @@ def _host(node: Node, vms: Sequence[Vm], policy: Policy) -> _Host:
             (vm for vm in vms if vm.state is not VmState.SHUTOFF), key=lambda vm: (-vm.memory_bytes, -vm.vcpus, vm.uuid)
         ),
     )
+
+
+def _one_each(vms: Sequence[Vm], hosts: Sequence[_Host]) -> bool:
+    """Whether each finds a host of its own, any of which would have room for any of them: told at a glance in a large fleet."""
+    if not vms or len(vms) > len(hosts):
+        return not vms
+    if vms[0].memory_bytes > hosts[-1].memory or max(vm.vcpus for vm in vms) > min(host.vcpus for host in hosts):
+        return False
+    taken: set[int] = set()
+    # Those with a group first: they are the choosy ones.
+    for vm in sorted(vms, key=lambda vm: vm.anti_affinity_group is None):
+        free = (n for n, host in enumerate(hosts) if n not in taken and host.accepts(vm))
+        place = next(free, None)
+        if place is None:
+            return False
+        taken.add(place)
+    return True
 
 
 def _fit(vms: Sequence[Vm], hosts: Sequence[_Host]) -> bool:
