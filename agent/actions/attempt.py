@@ -102,6 +102,12 @@ class AttemptContext:
         )
 
     @property
+    def target(self) -> str:
+        """The node that a live or cold move goes to: `Action` has no such move without one."""
+        assert self.action.target is not None
+        return self.action.target
+
+    @property
     def label(self) -> str:
         """How messages name the vm."""
         return f"vm {self.vm.name} ({self.vm.uuid})"

@@ -44,8 +44,7 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
     removes what was made there and starts it again at the source.
     """
     action, clock = ctx.action, ctx.hands.clock
-    assert action.target is not None
-    source, target = ctx.hands.node(action.source), ctx.hands.node(action.target)
+    source, target = ctx.hands.node(action.source), ctx.hands.node(ctx.target)
     ctx.progress("checking")
     initial = ctx.find_on_source(VmState.RUNNING, VmState.SHUTOFF)
     ctx.require_nobody_else_runs_it()
@@ -87,18 +86,18 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
             if image.role is ImageRole.DISK
         )
         _put_small_files(ctx, target, source.state_files(initial.uuid))
-        ctx.record(DefineIntended(node=action.target))
+        ctx.record(DefineIntended(node=ctx.target))
         try:
             target.define(domain_xml)
         except PrecheckFailed:
-            ctx.record(DefineRefused(node=action.target))
+            ctx.record(DefineRefused(node=ctx.target))
             raise
         if snapshots:
             target.restore_snapshots(initial.uuid, snapshots)
         if initial.state is VmState.RUNNING:
             _require_source_off(ctx, source)
-            ctx.record(StartIntended(node=action.target))
-            ctx.progress("starting", None, f"at {action.target}")
+            ctx.record(StartIntended(node=ctx.target))
+            ctx.progress("starting", None, f"at {ctx.target}")
             target.start(initial.uuid)
     except LifeboatError as error:
         return _roll_back(ctx, initial, error.message, error.code)
@@ -109,8 +108,7 @@ def cold_migrate(ctx: AttemptContext) -> AttemptResult:
 
 def recover_cold_migrate(ctx: AttemptContext, initial: VmObservation) -> AttemptResult:
     """After a restart: running at the target means finish; anything less is taken back."""
-    assert ctx.action.target is not None
-    at_target = ctx.hands.observe(ctx.action.target, initial.uuid)
+    at_target = ctx.hands.observe(ctx.target, initial.uuid)
     snapshots = at_target.observation.snapshots if at_target.observation else 0
     if at_target.seen == initial.state.value and snapshots == initial.snapshots and _defined(ctx):
         return _finish(ctx, initial, Measured())
@@ -120,14 +118,13 @@ def recover_cold_migrate(ctx: AttemptContext, initial: VmObservation) -> Attempt
 def _finish(ctx: AttemptContext, initial: VmObservation, measured: Measured) -> AttemptResult:
     """Seen at the target as it was before: the source may let go of its definition."""
     action = ctx.action
-    assert action.target is not None
     wanted = ObservedState(initial.state.value)
-    at_target = ctx.hands.observe(action.target, initial.uuid)
+    at_target = ctx.hands.observe(ctx.target, initial.uuid)
     if at_target.seen is not wanted:
-        return indeterminate(ctx, f"{action.target} shows it {at_target.seen}, expected {wanted}")
+        return indeterminate(ctx, f"{ctx.target} shows it {at_target.seen}, expected {wanted}")
     at_source, why = ctx.hands.observe(action.source, initial.uuid), ""
     if at_source.seen is ObservedState.SHUTOFF:
-        ctx.record(SourceUndefineIntended(why=f"{wanted} on {action.target}"))
+        ctx.record(SourceUndefineIntended(why=f"{wanted} on {ctx.target}"))
         try:
             ctx.hands.node(action.source).undefine(initial.uuid, with_snapshots=True)
         except LifeboatError as error:
@@ -135,12 +132,10 @@ def _finish(ctx: AttemptContext, initial: VmObservation, measured: Measured) -> 
         at_source = ctx.hands.observe(action.source, initial.uuid)
     if at_source.seen is not ObservedState.ABSENT:
         because = f": {why}" if why else ""
-        return indeterminate(
-            ctx, f"{wanted} on {action.target}, and {action.source} shows it {at_source.seen}{because}"
-        )
+        return indeterminate(ctx, f"{wanted} on {ctx.target}, and {action.source} shows it {at_source.seen}{because}")
     return AttemptResult(
         outcome=AttemptOutcome.DONE,
-        message=f"{ctx.label}: {wanted} on {action.target}, gone from {action.source}",
+        message=f"{ctx.label}: {wanted} on {ctx.target}, gone from {action.source}",
         error_code=None,
         measured=measured,
         archive=None,
@@ -155,26 +150,25 @@ def _roll_back(ctx: AttemptContext, initial: VmObservation, cause: str, code: st
     never came to define it there, which the journal would say.
     """
     action = ctx.action
-    assert action.target is not None
-    at_target = ctx.hands.observe(action.target, initial.uuid)
+    at_target = ctx.hands.observe(ctx.target, initial.uuid)
     never_asked = initial.state is VmState.RUNNING and not ctx.recorded(ShutdownIntended)
     if at_target.seen is ObservedState.UNREACHABLE and never_asked and _defined(ctx):
-        left = [*ctx.defer_removal(str(at_target)), ctx.files.leave_definition(action.target, str(at_target))]
+        left = [*ctx.defer_removal(str(at_target)), ctx.files.leave_definition(ctx.target, str(at_target))]
         return put_back(ctx, ctx.hands.node(action.source), f"{cause}{_named(left)}", code, was=initial.state)
     if at_target.seen is ObservedState.UNREACHABLE and not _defined(ctx):
         left = ctx.defer_removal(str(at_target))
-        cause += f"; {action.target} does not answer, and the vm was never defined there{_named(left)}"
+        cause += f"; {ctx.target} does not answer, and the vm was never defined there{_named(left)}"
         return put_back(ctx, ctx.hands.node(action.source), cause, code, was=initial.state)
     if at_target.seen not in (ObservedState.ABSENT, ObservedState.SHUTOFF):
-        return indeterminate(ctx, f"{cause}; {action.target} shows it {at_target.seen}")
-    target = ctx.hands.node(action.target)
+        return indeterminate(ctx, f"{cause}; {ctx.target} shows it {at_target.seen}")
+    target = ctx.hands.node(ctx.target)
     if at_target.seen is ObservedState.SHUTOFF and _defined(ctx):
         ctx.record(TargetUndefineIntended(why=cause))
         with suppress(LifeboatError):
             target.undefine(initial.uuid, with_snapshots=True)
-        at_target = ctx.hands.observe(action.target, initial.uuid)
+        at_target = ctx.hands.observe(ctx.target, initial.uuid)
     if at_target.seen is not ObservedState.ABSENT:
-        return indeterminate(ctx, f"{cause}; {action.target} still shows it {at_target.seen}")
+        return indeterminate(ctx, f"{cause}; {ctx.target} still shows it {at_target.seen}")
     cause += _named(ctx.remove_created())
     return put_back(ctx, ctx.hands.node(action.source), cause, code, was=initial.state)
 

@@ -51,8 +51,7 @@ def live_migrate(ctx: AttemptContext) -> AttemptResult:
     before anything was begun; nothing was changed then. After that, every ending is a fact that was observed.
     """
     action, clock = ctx.action, ctx.hands.clock
-    assert action.target is not None
-    source, target = ctx.hands.node(action.source), ctx.hands.node(action.target)
+    source, target = ctx.hands.node(action.source), ctx.hands.node(ctx.target)
     ctx.progress("checking")
     initial = ctx.find_on_source(VmState.RUNNING, VmState.PAUSED)
     ctx.require_nobody_else_runs_it()
@@ -169,14 +168,13 @@ def wait_until_reconciled(ctx: AttemptContext, initial: VmObservation) -> tuple[
     whole story. Somebody else's is waited for, no longer than policy gives a migration: where the vm ends up is theirs.
     """
     action, clock = ctx.action, ctx.hands.clock
-    assert action.target is not None
     deadline, told = clock.monotonic() + SETTLE_SECONDS, False
     theirs_until = clock.monotonic() + ctx.policy.migration.timeout.total_seconds()
     suspended = any(entry.record.step is LadderStep.SUSPEND for entry in ctx.recorded(LadderStepTaken))
     while True:
         at_source, at_target = (
             ctx.hands.observe(action.source, initial.uuid),
-            ctx.hands.observe(action.target, initial.uuid),
+            ctx.hands.observe(ctx.target, initial.uuid),
         )
         if at_source.runs and at_target.runs:
             # Between the two looks it may have switched over. Seen at the source before and after, it runs twice.
@@ -195,9 +193,7 @@ def wait_until_reconciled(ctx: AttemptContext, initial: VmObservation) -> tuple[
         elsewhere: list[NodeView] | None = None
         gone = at_source.seen is ObservedState.ABSENT
         if at_target.seen is ObservedState.ABSENT and (gone or (late and at_source.seen is ObservedState.PAUSED)):
-            elsewhere = ctx.hands.observe_on_all_nodes(
-                initial.uuid, except_for=frozenset({action.source, action.target})
-            )
+            elsewhere = ctx.hands.observe_on_all_nodes(initial.uuid, except_for=frozenset({action.source, ctx.target}))
         reconciliation = reconcile_migration(
             initial,
             at_source,
@@ -270,8 +266,7 @@ def _measured(
 
 def _guest_answers(ctx: AttemptContext) -> bool | None:
     """Whether the guest answers where it is now, asked again for a while; None when there is no way to ask."""
-    assert ctx.action.target is not None
-    target, clock = ctx.hands.node(ctx.action.target), ctx.hands.clock
+    target, clock = ctx.hands.node(ctx.target), ctx.hands.clock
     deadline = clock.monotonic() + ANSWER_SECONDS
     while True:
         answer: bool | None = None
@@ -325,7 +320,7 @@ def _ending(
     return AttemptResult(
         outcome=AttemptOutcome.INDETERMINATE,
         message=f"{ctx.label}: {why} — it stays locked; look with `virsh domstate {ctx.vm.uuid}` on {action.source} "
-        f"and on {action.target}, and start or resume it nowhere before exactly one copy is left",
+        f"and on {ctx.target}, and start or resume it nowhere before exactly one copy is left",
         error_code="indeterminate",
         measured=measured,
         evidence=evidence,
@@ -338,7 +333,7 @@ def _with_detail(evidence: Evidence, detail: str) -> Evidence:
 
 def _statistics(ctx: AttemptContext) -> MigrationStatistics | None:
     """From the target first: after a peer-to-peer move the source may have forgotten the job (libvirt 9.0)."""
-    for node in (ctx.action.target, ctx.action.source):
+    for node in (ctx.target, ctx.action.source):
         assert node is not None
         with suppress(LifeboatError):
             statistics = ctx.hands.node(node).completed_job(ctx.vm.uuid)

@@ -119,8 +119,7 @@ class MigrationMonitor:
 
     def _is_ours(self) -> bool:
         """Asked before anything is done to the job: libvirt has one at a time, and it may be somebody else's."""
-        target = self.ctx.action.target
-        assert target is not None
+        target = self.ctx.target
         return is_own_job(
             self._job_seconds, seconds_since_migrate_call(self.ctx), self.ctx.hands.observe(target, self.ctx.vm.uuid)
         )
@@ -136,8 +135,7 @@ class MigrationMonitor:
 
     def _link_holds(self) -> bool:
         """What post-copy stands on: memory flows, and the target answers and holds the arriving vm."""
-        target = self.ctx.action.target
-        assert target is not None
+        target = self.ctx.target
         holds = link_carries(self.history) and self.ctx.hands.observe(target, self.ctx.vm.uuid).arriving
         if not holds and LadderStep.POST_COPY not in self._recorded:
             self._recorded.add(LadderStep.POST_COPY)
@@ -177,7 +175,6 @@ def start_and_monitor(
 ) -> LifeboatError | None:
     """Make the call in a thread of its own and steer until it is over; what it reported. Never raises."""
     action, clock = ctx.action, ctx.hands.clock
-    assert action.target is not None
     source, over = ctx.hands.node(action.source), threading.Event()
     downtime: float | None = None
     ctx.progress("copying", 0.0, "getting ready")
@@ -187,7 +184,7 @@ def start_and_monitor(
     started = clock.monotonic()
     clock.sleep(0)  # a virtual clock waits for those who have slept: the call must not run ahead of the looks
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"migrate-{ctx.vm.name}") as pool:
-        call: Future[None] = pool.submit(source.migrate_live, ctx.vm.uuid, action.target, options)
+        call: Future[None] = pool.submit(source.migrate_live, ctx.vm.uuid, ctx.target, options)
         call.add_done_callback(lambda _: over.set())
         while not clock.wait(over, POLL_SECONDS):
             with suppress(LifeboatError):
