@@ -17,9 +17,9 @@ from tools.forecast.model_files import load_model, model_name
 from tools.history.store import HistoryStore
 from tools.journal import open_journal
 
-NODES = [f"n{k:02}" for k in range(32)]
+NODES = [f"n{k:02}" for k in range(40)]
 ILL = {node: 0.05 + 0.01 * k for k, node in enumerate(NODES[:24])}
-SMALL = replace(QUICK, trees=20, fewest_healthy=2_000)
+SMALL = replace(QUICK, trees=40, leaf=20, fewest_healthy=10_000)
 NOW = datetime.fromtimestamp(START + 60 * DAY, UTC)
 
 
@@ -47,6 +47,7 @@ def test_the_first_model_comes_when_it_beats_the_base_rate_and_stays_until_anoth
     file, journal = tmp_path / "own.lifeboat", open_journal(tmp_path)
     first = retrain(settings(lived, file), journal, now=NOW, training=SMALL)
     assert first.before == ""
+    assert first.after is not None, first.why
     assert first.after == model_name(file)
     assert "against the base rate" in first.why
     assert first.bits_low is not None
