@@ -126,7 +126,16 @@ def _risks(report: Report) -> str:
 
 
 def _moves(moves: Sequence[VmRow], *, dry: bool) -> str:
-    heads = ["vm", "priority", "how", "from → to", *(() if dry else ("outcome",)), ">took", ">silent", "why"]
+    heads = [
+        "vm",
+        "priority",
+        "how",
+        "from → to",
+        *(() if dry else ("outcome",)),
+        ">takes" if dry else ">took",
+        ">silent",
+        "why",
+    ]
     rows = [
         [
             vm.name,

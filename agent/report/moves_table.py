@@ -40,7 +40,7 @@ def print_moves(report: Report, moves: Sequence[VmRow], console: Console) -> Non
     """Every move: who, how and where to, how long, how long silent, and why."""
     dry = report.kind is ReportKind.DRY_RUN
     several = len({vm.node_before for vm in moves}) > 1
-    heads = ["vm", "prio", "how", *(() if dry else ("outcome",)), ">took", ">silent"]
+    heads = ["vm", "prio", "how", *(() if dry else ("outcome",)), ">takes" if dry else ">took", ">silent"]
     rows = [_cells(vm, dry=dry, several=several) for vm in moves]
     styles = ["bold", "", "", *(() if dry else ("",)), "", ""]
     widths = [max(len(head.lstrip(">")), *(_width(row[n]) for row in rows)) for n, head in enumerate(heads)]
