@@ -90,7 +90,7 @@ def harmless(interface: str) -> str:
 
 
 @pytest.mark.parametrize("interface", ["tools_required", "json_schema"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6))
 def test_the_bytes_sent_do_not_depend_on_what_outsiders_wrote(interface: str, texts: list[str]) -> None:
     assert '"vm-5' in harmless(interface).replace("\\", ""), "the facts were sent at all"
