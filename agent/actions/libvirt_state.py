@@ -6,6 +6,7 @@ start a guest again that is stopped to be copied; and checkpoints, which no move
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from agent.actions.attempt import AttemptContext, AttemptResult
@@ -61,11 +62,7 @@ def _settle_autostart(ctx: AttemptContext, result: AttemptResult) -> AttemptResu
     if ctx.hands.observe(node, ctx.vm.uuid).seen in (ObservedState.ABSENT, ObservedState.UNREACHABLE):
         return _adding(result, failed)
     ctx.record(AutostartGiven(node=node))
-    try:
-        ctx.hands.node(node).set_autostart(ctx.vm.uuid, True)
-    except LifeboatError as error:
-        return _adding(result, f"{failed}: {error.message}")
-    return result
+    return _given(result, failed, lambda: ctx.hands.node(node).set_autostart(ctx.vm.uuid, True))
 
 
 def _settle_on_poweroff(ctx: AttemptContext, result: AttemptResult) -> AttemptResult:
@@ -81,11 +78,7 @@ def _settle_on_poweroff(ctx: AttemptContext, result: AttemptResult) -> AttemptRe
     if view.seen is not ObservedState.RUNNING:
         return result if view.seen is ObservedState.SHUTOFF else _adding(result, failed)
     ctx.record(OnPoweroffGiven(node=node))
-    try:
-        ctx.hands.node(node).set_on_poweroff(ctx.vm.uuid, action)
-    except LifeboatError as error:
-        return _adding(result, f"{failed}: {error.message}")
-    return result
+    return _given(result, failed, lambda: ctx.hands.node(node).set_on_poweroff(ctx.vm.uuid, action))
 
 
 def _settle_checkpoints(ctx: AttemptContext, result: AttemptResult) -> AttemptResult:
@@ -94,12 +87,17 @@ def _settle_checkpoints(ctx: AttemptContext, result: AttemptResult) -> AttemptRe
     if not kept or node is None or result.outcome is not AttemptOutcome.DONE:
         return result
     ctx.record(CheckpointsGiven(node=node))
+    failed = f"its checkpoints are not known on {node}, so its next backup is a full one"
+    checkpoints = kept[-1].record.checkpoints
+    return _given(result, failed, lambda: ctx.hands.node(node).restore_checkpoints(ctx.vm.uuid, checkpoints))
+
+
+def _given(result: AttemptResult, failed: str, give: Callable[[], object]) -> AttemptResult:
+    """`give` is called; where that fails, the result says so."""
     try:
-        ctx.hands.node(node).restore_checkpoints(ctx.vm.uuid, kept[-1].record.checkpoints)
+        give()
     except LifeboatError as error:
-        return _adding(
-            result, f"its checkpoints are not known on {node}, so its next backup is a full one: {error.message}"
-        )
+        return _adding(result, f"{failed}: {error.message}")
     return result
 
 

@@ -108,7 +108,7 @@ def _replayed(plan: Plan, record: ConversationRecord, fleet: Path, risks: Path |
     except PlannerFailed as error:
         if playback.differs is not None:
             raise BadInput(f"the conversation can't be replayed: {playback.differs}") from error
-        return str(error) == record.failed or plan.planned_by.planner == "solver"
+        return plan.planned_by.planner == "solver"  # none came of it then, either
     return [(a.vm, a.kind, a.target) for a in made.actions] == [(a.vm, a.kind, a.target) for a in plan.actions]
 
 

@@ -89,11 +89,9 @@ def _language_model(llm: LlmSettings, meanwhile: str) -> Finding:
     from tools.llm.endpoint import probe
 
     quick = llm.model_copy(update={"timeout_seconds": min(llm.timeout_seconds, PROBE_SECONDS)})
-    endpoint = None
     try:
         with openai.DefaultHttpxClient(follow_redirects=False, timeout=quick.timeout_seconds) as client:
-            endpoint = endpoint_of(quick, api_key(llm), client)
-            found = probe(endpoint)
+            found = probe(endpoint_of(quick, api_key(llm), client))
     except Exception as error:
         why = explained(error, quick)
         fix = "see docs/llm.md: which settings each server needs"

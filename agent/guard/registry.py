@@ -17,6 +17,7 @@ def rule(
     *,
     invariant: int | None = None,
     policy: tuple[str, ...] = (),
+    needs_risks: bool = False,
     needs_snapshot: bool = False,
 ) -> Callable[[Check], Check]:
     """Put a check among the rules under a stable id; `policy` names the fields that set it."""
@@ -28,8 +29,9 @@ def rule(
                 invariant=invariant,
                 check=check,
                 describe_pass=describe_pass,
-                meaning=_meaning(check),
+                meaning=" ".join((check.__doc__ or "").split()),
                 policy=policy,
+                needs_risks=needs_risks,
                 needs_snapshot=needs_snapshot,
             )
         )
@@ -47,24 +49,11 @@ def risk_rule(
         def checked(facts: PlanFacts) -> Iterable[Violation]:
             return () if facts.node_risks is None else check(facts, facts.node_risks)
 
-        RULES.append(
-            Rule(
-                id=rule_id,
-                invariant=invariant,
-                check=checked,
-                describe_pass=describe_pass,
-                meaning=_meaning(check),
-                policy=policy,
-                needs_risks=True,
-            )
-        )
+        checked.__doc__ = check.__doc__
+        rule(rule_id, describe_pass, invariant=invariant, policy=policy, needs_risks=True)(checked)
         return check
 
     return register
-
-
-def _meaning(check: Callable[..., object]) -> str:
-    return " ".join((check.__doc__ or "").split())
 
 
 def named(action: Action) -> str:

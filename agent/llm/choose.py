@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from agent.plan import solver
@@ -33,8 +33,7 @@ def planner_named(
     def plan(situation: Situation, evacuating: Collection[str] = (), *, asked: Collection[str] = ()) -> Plan:
         failed: list[str] = []
         conversation: str | None = None
-        endpoint = llm
-        while endpoint is not None:
+        for endpoint in _in_turn(llm):
             from agent.llm.conversation import NoProposal
             from agent.llm.planner import propose  # langchain takes a second to import
             from agent.llm.record import LlmDirectory
@@ -45,7 +44,6 @@ def planner_named(
             except PlannerFailed as error:
                 failed.append(str(error))
                 conversation = error.conversation_sha256 if isinstance(error, NoProposal) else conversation
-                endpoint = endpoint.fallback
         why = "; then ".join(failed) or "no language model is configured; set `llm` in the settings"
         on_fallback(why)
         by_solver = solver.plan(situation, evacuating, asked=asked, fallback_reason=why)
@@ -53,3 +51,10 @@ def planner_named(
         return by_solver.model_copy(update={"planned_by": planned_by})
 
     return plan
+
+
+def _in_turn(llm: LlmSettings | None) -> Iterator[LlmSettings]:
+    """The model, then its fallbacks."""
+    while llm is not None:
+        yield llm
+        llm = llm.fallback

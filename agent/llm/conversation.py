@@ -127,7 +127,8 @@ class Conversation:
         can = self._capabilities(endpoint)
         endpoint.refused = can.refused
         self._interface = can.interface.value
-        if can.interface.has_tools:
+        interface = can.interface
+        if interface.has_tools:
             prompt = self._load(PROMPT)
             try:
                 facts = self._task.facts
@@ -150,15 +151,15 @@ class Conversation:
                     self._deadline,
                 )
             except NoDraft:
-                if can.interface is Interface.TOOLS_REQUIRED:
+                if interface is Interface.TOOLS_REQUIRED:
                     raise
                 # It may call tools and did not: it gets the facts without asking for them.
-                can = can.model_copy(update={"interface": Interface.JSON_SCHEMA})
+                interface = Interface.JSON_SCHEMA
             else:
                 return draft, prompt
         prompt = self._load(one_answer.PROMPT)
-        draft = one_answer.ask_once(endpoint, can.interface, self._task.sheet(), MAX_MODEL_CALLS // 2)
-        return draft, prompt
+        sheet = self._task.sheet()
+        return one_answer.ask_once(endpoint, interface, prompt.text, sheet, MAX_MODEL_CALLS // 2), prompt
 
     def _load(self, name: str) -> prompts.Prompt:
         self._prompt = name

@@ -6,7 +6,6 @@ import json
 
 import openai
 
-import prompts
 from agent.llm.draft import PlanDraft, choice_schema, draft_of_choices
 from models.errors import PlannerFailed
 from models.text import visible
@@ -22,21 +21,22 @@ TOKENS_PER_VM = 80
 TOKENS_BESIDES = 1024
 
 
-def ask_once(endpoint: Endpoint, interface: Interface, sheet: FactSheet, max_calls: int) -> PlanDraft:
+def ask_once(
+    endpoint: Endpoint, interface: Interface, system_prompt: str, sheet: FactSheet, max_calls: int
+) -> PlanDraft:
     """The model's draft, with at most `max_calls` requests. A server that refuses one form is asked in the next plainer one.
 
     Raises PlannerFailed when no answer can be read, openai's errors for what no other form would mend.
     """
-    facts = sheet.model_dump_json()
-    if not holds_only_aliases(facts):
+    facts = sheet.model_dump(mode="json")
+    if not holds_only_aliases(json.dumps(facts)):
         raise PlannerFailed(
             "the facts for the language model hold text that is no alias", hint="this is a bug: report it"
         )
     choices = choices_by_vm(sheet)
     schema = choice_schema(choices)
-    system = prompts.load(PROMPT).text
-    task = json.dumps({"facts": json.loads(facts), "choices": choices})
-    messages = [{"role": "system", "content": system}, {"role": "user", "content": task}]
+    task = json.dumps({"facts": facts, "choices": choices})
+    messages = [{"role": "system", "content": system_prompt}, {"role": "user", "content": task}]
     forms = [form for form in Interface if not form.has_tools]
     forms = forms[forms.index(interface) :] if interface in forms else forms
     malformed = 0

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from chaos.kill_harness import Harness, wait_for
+from chaos.kill_harness import Found, Harness, counts, tell, wait_for
 from chaos.kill_lifeboat import run_lifeboat
 from chaos.kill_world import POLICY, FastClock, look, settings_yaml
 
@@ -37,26 +35,6 @@ from tools.ports.records.cold import Wiped
 WHATS = ("restore", "wipe")
 TARGET = "c"
 _IMPORTED_ONCE = ("agent.cli.archive", "agent.archives.restore", "agent.archives.wipe")
-
-
-@dataclass
-class Outcome:
-    """What was true after one kill and the same command once more."""
-
-    what: str
-    step: int | None
-    killed: bool
-    seconds: float
-    """from the second start until it was over"""
-    last_step: str = ""
-    lost: list[str] = field(default_factory=list[str])
-    doubled: list[str] = field(default_factory=list[str])
-    left_over: list[str] = field(default_factory=list[str])
-    wrong: list[str] = field(default_factory=list[str])
-
-    @property
-    def clean(self) -> bool:
-        return not (self.lost or self.doubled or self.left_over or self.wrong)
 
 
 class ArchiveHarness(Harness):
@@ -89,7 +67,7 @@ class ArchiveHarness(Harness):
             raise RuntimeError(f"an undisturbed {what} is not clean: {found}")
         return len((self.directory / f"dry-{what}" / "first.steps").read_text().splitlines())
 
-    def kill_archive_action(self, what: str, step: int | None, name: str) -> Outcome:
+    def kill_archive_action(self, what: str, step: int | None, name: str) -> Found:
         state = self.directory / name
         shutil.copytree(self.directory / "archived", state)
         (state / "lifeboat.yaml").write_text(settings_yaml(state))
@@ -101,8 +79,10 @@ class ArchiveHarness(Harness):
         began = time.monotonic()
         if killed:
             wait_for(run_lifeboat(arguments, self.address, state / "last.log"))
-        found = Outcome(what, step, killed, round(time.monotonic() - began, 2), steps[-1] if steps else "")
-        self._judge(found, state)
+        seconds = round(time.monotonic() - began, 2)
+        last = steps[-1] if steps else ""
+        found = Found(point=f"{what} {step}", killed=killed, seconds=seconds, last_step=last)
+        self._judge(found, what, state)
         if found.clean:
             shutil.rmtree(state) if step is not None else None
         return found
@@ -110,7 +90,7 @@ class ArchiveHarness(Harness):
     def _store(self, state: Path) -> FsspecArchiveStore:
         return FsspecArchiveStore((state / "archives").as_uri(), key_file=state / "archive-signing.key")
 
-    def _judge(self, found: Outcome, state: Path) -> None:
+    def _judge(self, found: Found, what: str, state: Path) -> None:
         truth, before = self.world.truth(), self.world.files_before()
         running, known = truth.running_on["whole"], truth.known_on["whole"]
         found.doubled += sorted(truth.ran_twice) + (running if len(running) > 1 else [])
@@ -131,7 +111,7 @@ class ArchiveHarness(Harness):
             return
         finally:
             journal.close()
-        if found.what == "restore":
+        if what == "restore":
             # killed once it was defined, it stays as it was seen: perhaps not started yet
             if known != [TARGET] or running not in ([TARGET], []):
                 found.lost.append(f"known on {known}, running on {running}")
@@ -152,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, help="this many steps of each, spread evenly")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
-    found: list[Outcome] = []
+    found: list[Found] = []
     steps: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="lifeboat-kill-") as made, ArchiveHarness(Path(made)) as harness:
         harness.prepare()
@@ -166,19 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     found.append(harness.kill_archive_action(what, step, f"{what}-{run}-{step}"))
                     if not found[-1].clean and not chosen.json:
                         print(found[-1], flush=True)
-    summary = {
-        "steps": steps,
-        "runs": len(found),
-        "killed": sum(each.killed for each in found),
-        "lost": sum(bool(each.lost) for each in found),
-        "doubled": sum(bool(each.doubled) for each in found),
-        "left_over": sum(bool(each.left_over) for each in found),
-        "wrong": sum(bool(each.wrong) for each in found),
-        "slowest_seconds": max(each.seconds for each in found),
-        "simulated": True,
-    }
-    print(json.dumps(summary | ({"found": [asdict(f) for f in found if not f.clean]} if chosen.json else {})))
-    return 0 if all(each.clean for each in found) else 1
+    summary = {"steps": steps, **counts(found), "slowest_seconds": max(each.seconds for each in found)}
+    return tell(summary, found, as_json=chosen.json)
 
 
 if __name__ == "__main__":

@@ -60,14 +60,16 @@ class Point:
         return where + (f", then step {self.second_step} of the recovery" if self.second_step else "")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Found:
-    """What was true after one kill and one restart."""
+    """What was true after one kill and the same command once more."""
 
     point: str
     killed: bool
-    recovery_seconds: float
+    seconds: float
+    """from the second start until it was over"""
     outcomes: dict[str, str] = field(default_factory=dict[str, str])
+    """of an evacuation, by vm"""
     lost: list[str] = field(default_factory=list[str])
     doubled: list[str] = field(default_factory=list[str])
     left_over: list[str] = field(default_factory=list[str])
@@ -124,7 +126,8 @@ class Harness:
         started = time.monotonic()
         if killed:
             wait_for(run_lifeboat(arguments, self.address, state / "last.log"))
-        found = Found(str(point), killed, time.monotonic() - started, last_step=steps[-1] if steps else "")
+        seconds = round(time.monotonic() - started, 2)
+        found = Found(point=str(point), killed=killed, seconds=seconds, last_step=steps[-1] if steps else "")
         _judge(found, state, self.world.truth(), self.world.uuids())
         return found
 
@@ -219,18 +222,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcomes = Counter(outcome for each in found for outcome in each.outcomes.values())
     summary = {
         "steps": steps,
+        **counts(found),
+        "slowest_recovery_seconds": max(each.seconds for each in found),
+        "outcomes": dict(outcomes),
+    }
+    return tell(summary, found, as_json=chosen.json)
+
+
+def counts(found: Sequence[Found]) -> dict[str, int]:
+    """How many runs there were, how many were killed, and in how many each thing was not as it has to be."""
+    return {
         "runs": len(found),
         "killed": sum(each.killed for each in found),
         "lost": sum(bool(each.lost) for each in found),
         "doubled": sum(bool(each.doubled) for each in found),
         "left_over": sum(bool(each.left_over) for each in found),
         "wrong": sum(bool(each.wrong) for each in found),
-        "slowest_recovery_seconds": round(max(each.recovery_seconds for each in found), 2),
-        "outcomes": dict(outcomes),
-        "simulated": True,
     }
-    print(json.dumps(summary | ({"found": [asdict(f) for f in found if not f.clean]} if chosen.json else {})))
-    return 0 if all(each.clean for each in found) else 1
+
+
+def tell(summary: dict[str, Any], found: Sequence[Found], *, as_json: bool) -> int:
+    """Print the summary as one JSON object, with `as_json` the runs that were not clean, too; the exit code."""
+    unclean = [asdict(each) for each in found if not each.clean]
+    print(json.dumps(summary | {"simulated": True} | ({"found": unclean} if as_json else {})))
+    return 1 if unclean else 0
 
 
 if __name__ == "__main__":

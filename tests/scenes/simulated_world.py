@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.actions.resources import Resources
 from agent.approve.approval import approve
@@ -23,6 +24,9 @@ from tools.archive.store import FsspecArchiveStore
 from tools.domain.labels import Labels
 from tools.journal.sqlite import SqliteJournal
 from tools.simulated.fleet import SimulatedFleet
+
+if TYPE_CHECKING:
+    import pytest
 
 POLICY = Policy(
     approval=ApprovalPolicy(
@@ -109,3 +113,19 @@ class World:
             assert self.fleet.known_on(vm) or vm in archived
         assert self.journal.verify() > 0
         assert set(self.journal.locks()) == (locked or set())
+
+
+def stand_in_for_the_fleet(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes that any settings name are this world's, its clock is the time, and a look finds that `a` is failing."""
+
+    class FleetMonitor:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def poll(self) -> tuple[Fleet, list[Risk]]:
+            return world.snapshot(), world.risks()
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("tools.libvirt.fleet.connect_nodes", lambda *_, **__: world.fleet.hypervisors())
+    monkeypatch.setattr("agent.assess.monitor.FleetMonitor", FleetMonitor)
+    monkeypatch.setattr("tools.clock.SystemClock", lambda: world.fleet.clock)

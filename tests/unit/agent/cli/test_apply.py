@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from scenes.simulated_world import World
+from scenes.simulated_world import World, stand_in_for_the_fleet
 from typer.testing import CliRunner
 
 from agent.actions.progress import CopyState, Progress
@@ -18,9 +18,7 @@ from agent.cli.app import app
 from agent.cli.terminal.progress import ProgressLines
 from models.errors import ApprovalMissing, BadInput, PlanRefused
 from models.evacuation import Attempt, AttemptOutcome
-from models.fleet import Fleet
 from models.plan import Action, ActionKind
-from models.risk import Risk
 from tools.ports.approval import ApprovalAnswer
 from tools.ports.records.evacuations import EvacuationApproved, EvacuationStarted
 
@@ -29,18 +27,7 @@ from tools.ports.records.evacuations import EvacuationApproved, EvacuationStarte
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """The settings' nodes are this world's, and a look finds that `a` is failing."""
     world = World(tmp_path)
-
-    class FleetMonitor:
-        def __init__(self, *_: object, **__: object) -> None: ...
-
-        def poll(self) -> tuple[Fleet, list[Risk]]:
-            return world.snapshot(), world.risks()
-
-        def close(self) -> None: ...
-
-    monkeypatch.setattr("tools.libvirt.fleet.connect_nodes", lambda *_, **__: world.fleet.hypervisors())
-    monkeypatch.setattr("agent.assess.monitor.FleetMonitor", FleetMonitor)
-    monkeypatch.setattr("tools.clock.SystemClock", lambda: world.fleet.clock)
+    stand_in_for_the_fleet(world, monkeypatch)
     nodes = "".join(f"  - {{name: {name}, libvirt_uri: 'simulated:///'}}\n" for name in ("a", "b", "c"))
     (tmp_path / "lifeboat.yaml").write_text(f"state_dir: {tmp_path}\nsimulated: true\nnodes:\n{nodes}")
     yield world

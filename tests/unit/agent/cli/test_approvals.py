@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 from scenes.approvals import ALONE, NOON, PEOPLE, ask_about, policy
-from typer.testing import CliRunner
+from scenes.command_line import lifeboat
 
-from agent.cli.app import app
 from agent.documents import read_policy
-from models.errors import LifeboatError
 from tools.journal.sqlite import SqliteJournal
 
 POLICY = """
@@ -44,12 +42,7 @@ class Desk:
 
     def says(self, who: str, *arguments: str) -> tuple[int, str]:
         self._monkeypatch.setattr("agent.approve.identity.terminal_identity", lambda: f"terminal:{who}")
-        result = CliRunner().invoke(app, arguments)
-        if isinstance(result.exception, LifeboatError):
-            return result.exception.exit_code, str(result.exception)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout
+        return lifeboat(*arguments)
 
     def json(self, *arguments: str) -> Any:
         code, said = self.says("ana", *arguments, "--json")

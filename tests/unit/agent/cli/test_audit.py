@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 from scenes.approvals import ALONE, NOON, ask_about
-from typer.testing import CliRunner
+from scenes.command_line import lifeboat
 
 from agent.approve.proposals import answer
-from agent.cli.app import app
-from models.errors import LifeboatError
 from models.proposals.states import EventKind
 from tools.journal.sqlite import SqliteJournal
 
@@ -30,15 +28,6 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     journal.close()
     assert lifeboat("audit", "export", "-o", "log.jsonl")[0] == 0
     return tmp_path / "log.jsonl"
-
-
-def lifeboat(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, arguments)
-    if isinstance(result.exception, LifeboatError):
-        return result.exception.exit_code, str(result.exception)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout
 
 
 def verified(*arguments: str) -> dict[str, object]:

@@ -8,15 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from scenes.command_line import lifeboat
 from scenes.simulated_world import POLICY, World
-from typer.testing import CliRunner
 
 from agent.approve.approval import approve
 from agent.approve.approvers import DenyingApprover
-from agent.cli.app import app
 from agent.execute.evacuation import Run
 from models.approval import ApprovedPlan
-from models.errors import LifeboatError
 from tools.journal.file_lease import FileLease
 
 
@@ -34,15 +32,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     Run(order, world.hands, "evac-1").begin()
     yield world
     world.journal.close()
-
-
-def lifeboat(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, arguments)
-    if isinstance(result.exception, LifeboatError):
-        return result.exception.exit_code, str(result.exception)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout
 
 
 def outcome() -> str:

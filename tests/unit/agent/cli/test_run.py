@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scenes.simulated_world import World
+from scenes.simulated_world import World, stand_in_for_the_fleet
 from typer.testing import CliRunner
 
 from agent.cli.app import app
 from lab.slack.server import SlackStandIn, slack_stand_in
 from models.errors import LifeboatError
-from models.fleet import Fleet
-from models.risk import Risk
 from tools.ports.records.evacuations import EvacuationStarted
 
 POLICY = """
@@ -34,18 +32,7 @@ def slack() -> Iterator[SlackStandIn]:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slack: SlackStandIn) -> Iterator[World]:
     """The settings' nodes are this world's, and a look finds that `a` is failing."""
     world = World(tmp_path)
-
-    class FleetMonitor:
-        def __init__(self, *_: object, **__: object) -> None: ...
-
-        def poll(self) -> tuple[Fleet, list[Risk]]:
-            return world.snapshot(), world.risks()
-
-        def close(self) -> None: ...
-
-    monkeypatch.setattr("tools.libvirt.fleet.connect_nodes", lambda *_, **__: world.fleet.hypervisors())
-    monkeypatch.setattr("agent.assess.monitor.FleetMonitor", FleetMonitor)
-    monkeypatch.setattr("tools.clock.SystemClock", lambda: world.fleet.clock)
+    stand_in_for_the_fleet(world, monkeypatch)
     monkeypatch.chdir(tmp_path)
     nodes = "".join(f"  - {{name: {name}, libvirt_uri: 'simulated:///'}}\n" for name in ("a", "b", "c"))
     (tmp_path / "bot").write_text(slack.workspace.bot_token)
