@@ -342,6 +342,13 @@ class Weights(Value):
         return {Priority.HIGH: self.high, Priority.NORMAL: self.normal, Priority.LOW: self.low}[priority]
 
 
+class LanguageModelPolicy(Value):
+    """How far a language model that plans is followed."""
+
+    max_loss_ratio: float = Field(default=1.25, ge=1.0, le=10.0)
+    """its plan may be expected to lose this many times what the solver's loses; beyond, the solver's is taken"""
+
+
 class Policy(Value):
     """What the operator allows."""
 
@@ -361,6 +368,7 @@ class Policy(Value):
     archive: ArchivePolicy = ArchivePolicy()
     retry: RetryPolicy = RetryPolicy()
     labels: LabelPolicy = LabelPolicy()
+    language_model: LanguageModelPolicy = LanguageModelPolicy()
     weights: Weights = Weights()
     protected: tuple[str, ...] = ()
     """vm names or uuids lifeboat never touches; `*` stands for any run of characters"""

@@ -24,9 +24,6 @@ from models.plan import Plan, PlannedBy
 from models.situation import Situation
 from models.text import visible
 
-MAX_LOSS_RATIO = 1.25
-"""a proposal may lose this many times what the solver's plan loses; beyond, it is no proposal worth an approver's time"""
-
 
 def propose(
     situation: Situation,
@@ -43,8 +40,8 @@ def propose(
     risk. `directory` is where it is kept what endpoints can, what was said and what it cost; None: nowhere. `transport`
     stands in for the network.
     Raises PlannerFailed, with why in one line, whenever there is no plan that passes the guard and loses no more than
-    1.25 times what the solver's plan loses; NoProposal once the model was asked. Raises ValueError as
-    `agent.plan.solver.plan` does.
+    policy's `language_model.max_loss_ratio` times what the solver's plan loses; NoProposal once the model was asked.
+    Raises ValueError as `agent.plan.solver.plan` does.
     """
     by_solver = solver.plan(situation, evacuating, asked=asked)
     if not by_solver.evacuating:
@@ -77,8 +74,9 @@ def _accept(plan: Plan, by_solver: Plan, situation: Situation) -> None:
     if not verdict.passed:
         first = verdict.failures[0]
         raise PlannerFailed(f"the guard refused the language model's plan: {first.rule}: {visible(first.why)}")
-    if plan.expected_loss > by_solver.expected_loss * MAX_LOSS_RATIO + 1e-6:
+    most = situation.policy.language_model.max_loss_ratio
+    if plan.expected_loss > by_solver.expected_loss * most + 1e-6:
         raise PlannerFailed(
-            f"the language model's plan is expected to lose {plan.expected_loss:.3g}, "
-            f"the solver's {by_solver.expected_loss:.3g}"
+            f"the language model's plan is expected to lose {plan.expected_loss:.3g}, the solver's "
+            f"{by_solver.expected_loss:.3g}: policy takes {most:g} times as much at most (language_model.max_loss_ratio)"
         )

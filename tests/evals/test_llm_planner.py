@@ -15,7 +15,6 @@ from scenes.stub_openai import Step, calls, proposes, says, serving
 import prompts
 from agent.guard.judge import judge
 from agent.llm import conversation, tool_loop
-from agent.llm import planner as llm_planner
 from agent.llm.planner import propose
 from agent.plan import solver
 from agent.settings import LlmSettings
@@ -255,4 +254,4 @@ def test_too_many_vms_are_the_solvers_business() -> None:
 def test_a_good_plan_is_as_good_as_the_solvers() -> None:
     plan, _ = ask(proposes(*GOOD))
     own = solver.plan(scene.situation(scene.fleet()), ("node-a",))
-    assert plan.expected_loss <= own.expected_loss * llm_planner.MAX_LOSS_RATIO
+    assert plan.expected_loss <= own.expected_loss * scene.POLICY.language_model.max_loss_ratio
