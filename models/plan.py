@@ -58,6 +58,27 @@ class Action(Value):
         return self
 
 
+class OtherChoice(Value):
+    """One vm for which two plans differ."""
+
+    vm: str
+    """uuid"""
+    vm_name: str
+    kind: ActionKind
+    target: str | None
+    solver_kind: ActionKind
+    solver_target: str | None
+    why: str
+    """of who chose otherwise; empty when not told"""
+
+
+class Comparison(Value):
+    """A plan beside the solver's for the same task."""
+
+    solver_expected_loss: float = Field(ge=0)
+    differs: tuple[OtherChoice, ...] = ()
+
+
 class PlannedBy(Value):
     """Who made a plan."""
 
@@ -72,6 +93,8 @@ class PlannedBy(Value):
     """of the record of what was said with the language model (`lifeboat explain`); None where there is none"""
     notes: str = ""
     """what the planner wants the approver to read"""
+    compared: Comparison | None = None
+    """beside the solver's plan; None: it is the solver's, or nobody compared"""
 
 
 class Survival(Value):

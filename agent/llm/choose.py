@@ -9,6 +9,7 @@ from agent.plan import solver
 from agent.plan.solver import Planner
 from agent.settings import LlmSettings
 from models.errors import BadInput, PlannerFailed
+from models.knowledge import Knowledge
 from models.plan import Plan
 from models.situation import Situation
 
@@ -18,12 +19,14 @@ def planner_named(
     llm: LlmSettings | None,
     *,
     directory: Path | None = None,
+    knowledge: Callable[[Situation], Knowledge] | None = None,
     on_fallback: Callable[[str], None] = lambda _: None,
 ) -> Planner:
     """The solver, or the language model: whatever keeps that one from a plan, its fallback is asked, then the solver.
 
     `directory` is where it is kept what endpoints can, what was said and what it cost; None: nowhere. `on_fallback` hears
-    why the solver stands in; the plan says so, too. Raises BadInput for another name.
+    why the solver stands in; the plan says so, too. `knowledge` is asked what is known
+    besides; None: nothing is. Raises BadInput for another name.
     """
     if name == "solver":
         return solver.plan
@@ -33,6 +36,7 @@ def planner_named(
     def plan(situation: Situation, evacuating: Collection[str] = (), *, asked: Collection[str] = ()) -> Plan:
         failed: list[str] = []
         conversation: str | None = None
+        known = knowledge(situation) if knowledge is not None else None
         for endpoint in _in_turn(llm):
             from agent.llm.conversation import NoProposal
             from agent.llm.planner import propose  # langchain takes a second to import
@@ -40,7 +44,7 @@ def planner_named(
 
             kept = LlmDirectory(directory) if directory else None
             try:
-                return propose(situation, endpoint, evacuating, asked=asked, directory=kept)
+                return propose(situation, endpoint, evacuating, asked=asked, knowledge=known, directory=kept)
             except PlannerFailed as error:
                 failed.append(str(error))
                 conversation = error.conversation_sha256 if isinstance(error, NoProposal) else conversation

@@ -25,7 +25,7 @@ from tools.bounded_call import BoundedCall
 from tools.llm.capabilities import Capabilities, EndpointMemory, Interface
 from tools.llm.endpoint import Endpoint, probe
 
-PROMPT = "plan.v2"
+PROMPT = "plan.v3"
 
 
 class NoProposal(PlannerFailed):
@@ -116,6 +116,7 @@ class Conversation:
             prompt=self._prompt,
             interface=self._interface,
             names={**facts.nodes.known(), **self._task.vm_names()},
+            knowledge=self._task.knowledge,
             exchanges=tuple(recorder.exchanges),
             failed=failed,
         )
@@ -131,7 +132,7 @@ class Conversation:
         if interface.has_tools:
             prompt = self._load(PROMPT)
             try:
-                facts = self._task.facts
+                facts, around = self._task.facts, self._task.surroundings
                 draft = tool_loop.converse(
                     self._llm,
                     can,
@@ -144,9 +145,15 @@ class Conversation:
                         facts.vms_on_node,
                         facts.candidate_targets,
                         facts.estimate_move,
+                        around.part_history,
+                        around.hardware_events,
+                        around.failing_together,
+                        around.planned_work,
+                        around.past_evacuations,
                         self._task.judge_plan,
+                        self._task.simulate_plan,
                     ),
-                    frozenset(rule.id for rule in RULES),
+                    frozenset(rule.id for rule in RULES) | self._task.words,
                     http_client,
                     self._deadline,
                 )
@@ -159,7 +166,8 @@ class Conversation:
                 return draft, prompt
         prompt = self._load(one_answer.PROMPT)
         sheet = self._task.sheet()
-        return one_answer.ask_once(endpoint, interface, prompt.text, sheet, MAX_MODEL_CALLS // 2), prompt
+        words = self._task.words
+        return one_answer.ask_once(endpoint, interface, prompt.text, sheet, words, MAX_MODEL_CALLS // 2), prompt
 
     def _load(self, name: str) -> prompts.Prompt:
         self._prompt = name

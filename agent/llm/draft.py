@@ -7,6 +7,8 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.llm.alternatives import AlternativeName
+
 MAX_VMS = 80
 """more vms than this and the model's answer grows too long to trust; the solver has no such limit"""
 MAX_REASON = 400
@@ -24,14 +26,20 @@ class DraftDecision(BaseModel):
         default=None, max_length=24, description="label of a node for live_migrate and cold_migrate, else null"
     )
     reason: str = Field(default="", max_length=MAX_REASON, description="one short sentence for who approves")
+    urgency: int | None = Field(
+        default=None, ge=1, le=1000, description="order: 1 starts first; null leaves the order to lifeboat"
+    )
 
 
 class PlanDraft(BaseModel):
-    """The whole proposal: one decision for every vm on every node to be emptied."""
+    """The whole proposal: a decision for every vm on every node to be emptied, or a plan to start from and what differs."""
 
     model_config = ConfigDict(extra="forbid")
 
-    decisions: list[DraftDecision] = Field(max_length=2 * MAX_VMS)
+    start_from: AlternativeName | None = Field(
+        default=None, description="name of a plan from the first message; vms without a decision do as it says"
+    )
+    decisions: list[DraftDecision] = Field(default_factory=list[DraftDecision], max_length=2 * MAX_VMS)
     note: str = Field(
         default="", max_length=MAX_NOTE, description="anything else who approves should know; may be empty"
     )

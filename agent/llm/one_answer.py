@@ -14,7 +14,7 @@ from tools.llm.endpoint import Endpoint, first_json_object, response_format
 from tools.llm.fact_sheet import FactSheet, choices_by_vm
 from tools.llm.fleet_facts import holds_only_aliases
 
-PROMPT = "plan_once.v1"
+PROMPT = "plan_once.v2"
 MAX_ANSWERS = 3
 """malformed answers; the last of them ends it"""
 TOKENS_PER_VM = 80
@@ -22,14 +22,20 @@ TOKENS_BESIDES = 1024
 
 
 def ask_once(
-    endpoint: Endpoint, interface: Interface, system_prompt: str, sheet: FactSheet, max_calls: int
+    endpoint: Endpoint,
+    interface: Interface,
+    system_prompt: str,
+    sheet: FactSheet,
+    words: frozenset[str],
+    max_calls: int,
 ) -> PlanDraft:
     """The model's draft, with at most `max_calls` requests. A server that refuses one form is asked in the next plainer one.
+    `words` are closed words that the sheet may hold.
 
     Raises PlannerFailed when no answer can be read, openai's errors for what no other form would mend.
     """
     facts = sheet.model_dump(mode="json")
-    if not holds_only_aliases(json.dumps(facts)):
+    if not holds_only_aliases(json.dumps(facts), words):
         raise PlannerFailed(
             "the facts for the language model hold text that is no alias", hint="this is a bug: report it"
         )

@@ -20,6 +20,7 @@ from agent.llm.task import PlanTask
 from agent.plan import solver
 from agent.settings import LlmSettings
 from models.errors import PlannerFailed
+from models.knowledge import Knowledge
 from models.plan import Plan, PlannedBy
 from models.situation import Situation
 from models.text import visible
@@ -31,14 +32,15 @@ def propose(
     evacuating: Collection[str] = (),
     *,
     asked: Collection[str] = (),
+    knowledge: Knowledge | None = None,
     directory: LlmDirectory | None = None,
     transport: httpx2.BaseTransport | None = None,
 ) -> Plan:
     """The language model's plan. Takes at most about `llm.timeout_seconds` of wall clock, and the solver's own time.
 
     Which nodes are emptied is settled as for `agent.plan.solver.plan`: by tiers (`evacuating`) or a person (`asked`), else by
-    risk. `directory` is where it is kept what endpoints can, what was said and what it cost; None: nowhere. `transport`
-    stands in for the network.
+    risk. `knowledge` is what is known besides; None: nothing. `directory` is where it is kept what endpoints can, what was said
+    and what it cost; None: nowhere. `transport` stands in for the network.
     Raises PlannerFailed, with why in one line, whenever there is no plan that passes the guard and loses no more than
     policy's `language_model.max_loss_ratio` times what the solver's plan loses; NoProposal once the model was asked.
     Raises ValueError as `agent.plan.solver.plan` does.
@@ -49,7 +51,7 @@ def propose(
     count = sum(vm.node in by_solver.evacuating for vm in situation.fleet.vms)
     if count > MAX_VMS:
         raise PlannerFailed(f"{count} vms are more than the language model is asked about ({MAX_VMS})")
-    task = PlanTask(situation, by_solver, asked)
+    task = PlanTask(situation, by_solver, asked, knowledge)
     outcome = Conversation(llm, task, directory, transport).hold()
     by = PlannedBy(
         planner="llm",

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from models.base import UtcTime, Value
 from models.errors import BadInput
+from models.knowledge import Knowledge
 from models.text import visible
 from tools.atomic_file import write_atomically
 
@@ -52,6 +53,8 @@ class ConversationRecord(Value):
     """in which form the model was asked; empty when it did not come to that"""
     names: dict[str, str]
     """alias → real name of a node or vm"""
+    knowledge: Knowledge = Knowledge()
+    """what was known besides fleet, risks and policy"""
     exchanges: tuple[Exchange, ...]
     failed: str = ""
     """why no plan came of it; empty when one did"""

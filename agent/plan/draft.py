@@ -27,6 +27,8 @@ class PlanDecision:
     target: str | None = None
     reason: str | None = None
     """None: lifeboat writes one"""
+    rank: int | None = None
+    """lower starts first; None: after those that have one, by urgency"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class Draft:
             lambda timings: self._losses(timings)[0],
             making_room=[move for move in moves if move.source not in self.leaving],
             room=self.room,
+            ranks={d.vm: d.rank for d in decisions if d.rank is not None},
         )
         timings = schedule(waves, fleet, situation.policy)
         expected, expected_if_nothing_is_done = self._losses(timings)

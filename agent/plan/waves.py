@@ -156,12 +156,14 @@ def best_waves(
     *,
     making_room: Sequence[Move] = (),
     room: Capacities | None = None,
+    ranks: Mapping[str, int] | None = None,
 ) -> list[list[Move]]:
     """The waves that lose least, of several ways to fill them; for few moves, after trying each move earlier as well.
 
     `loss` prices a schedule. No exact search: against every order of six moves it came within 1 % on average (bench/plan.py).
     `making_room` are moves off other nodes, without which some of `moves` have no room in `room`. They go first, or right
     before the first move that needs them, whichever loses less. Raises NotExecutable when no order carries them out.
+    `ranks`, by vm uuid, is somebody else's order: lower goes first, who has none comes last, by urgency.
     """
     waiting_for_room = (
         room if making_room else None
@@ -182,6 +184,8 @@ def best_waves(
         return loss(schedule(waves, fleet, policy)), waves
 
     urgent = order(moves, fleet, policy, failure_probability_by_source)
+    if ranks:
+        urgent.sort(key=lambda move: ranks.get(move.vm.uuid, math.inf))
     orders = [[*making_room, *urgent]]
     if making_room:
         cleared = {move.source for move in making_room}
@@ -191,7 +195,7 @@ def best_waves(
     best, waves, share, ordered = min(trials, key=lambda trial: trial[0])
     if math.isinf(best):
         raise NotExecutable
-    if len(ordered) > FEW_MOVES:
+    if ranks or len(ordered) > FEW_MOVES:
         return waves
     index = 1
     for _ in range(MOST_TRIALS):

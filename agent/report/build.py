@@ -110,6 +110,7 @@ def build_report(
         ended_at=evacuation.ended_at if evacuation else None,
         loss=_loss(rows, plan, trigger),
         next_failure=plan.next_failure,
+        beside_solver=sentences.beside_solver(plan),
         simulation=simulation,
         rules=verdict.results if verdict else (),
         passed=verdict.passed if verdict else None,

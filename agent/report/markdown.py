@@ -60,6 +60,8 @@ def render_markdown(report: Report) -> str:
         )
     if report.next_failure is not None and (report.evacuating or report.returning):
         parts.append(_safe(survived(report.next_failure), 400))
+    if report.beside_solver:
+        parts.append(_section("Language model beside the solver", _bullets(report.beside_solver)))
     if report.simulation is not None:
         parts.append(_section("Imagined futures", _simulation(report.simulation)))
     if report.rules:

@@ -241,6 +241,8 @@ class Report(Value):
     loss: Loss
     next_failure: NextFailure | None = None
     """which next node failure the fleet would survive, by the plan; None when nobody worked it out"""
+    beside_solver: tuple[str, ...] = ()
+    """a language model's plan beside the solver's: both losses, then where they differ and why, one line each"""
     simulation: Simulation | None = None
     """the plan in many imagined futures; None when nobody asked for it"""
     rules: tuple[RuleResult, ...]

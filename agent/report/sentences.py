@@ -16,6 +16,26 @@ def planner_name(plan: Plan) -> str:
     return f"{name} (standing in)" if plan.planned_by.fallback_reason else name
 
 
+def beside_solver(plan: Plan) -> tuple[str, ...]:
+    """How a plan stands beside the solver's: both losses, then where they differ and why. Nothing for the solver's own."""
+    compared = plan.planned_by.compared
+    if compared is None:
+        return ()
+    losses = f"expected loss {plan.expected_loss:.3g}, the solver's plan {compared.solver_expected_loss:.3g}"
+    if not compared.differs:
+        return (f"{losses}; the same moves",)
+    lines = [
+        f"{visible(one.vm_name or one.vm, 60)}: {_choice(one.kind, one.target)} instead of "
+        f"{_choice(one.solver_kind, one.solver_target)}{f': {visible(one.why)}' if one.why else ''}"
+        for one in compared.differs
+    ]
+    return (f"{losses}; {counted(len(lines), 'vm')} otherwise", *lines)
+
+
+def _choice(kind: ActionKind, target: str | None) -> str:
+    return f"{kind.value} to {visible(target, 60)}" if target else kind.value
+
+
 def listed_vms(names: list[str]) -> str:
     return listed([visible(name, 60) for name in names])
 

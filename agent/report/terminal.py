@@ -69,6 +69,11 @@ def render_terminal(report: Report, console: Console) -> None:
         console.print(_text(left_alone, "", limit=400))
     if report.next_failure is not None and (report.evacuating or report.returning):
         console.print(_text(survived(report.next_failure), "", limit=400))
+    if report.beside_solver:
+        console.print(_text(f"Language model: {report.beside_solver[0]}", "", limit=400))
+        for line in report.beside_solver[1 : 1 + _MAX_ROWS]:
+            console.print(_text(f"  {line}", "", limit=400))
+        _print_more(len(report.beside_solver) - 1 - _MAX_ROWS, "difference", console)
     if report.simulation is not None:
         console.print()
         console.print(_simulation_table(report.simulation))

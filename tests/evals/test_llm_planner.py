@@ -113,7 +113,13 @@ def test_it_has_no_tool_that_changes_anything() -> None:
         "vms_on_node",
         "candidate_targets",
         "estimate_move",
+        "part_history",
+        "hardware_events",
+        "failing_together",
+        "planned_work",
+        "past_evacuations",
         "judge_plan",
+        "simulate_plan",
         "PlanDraft",
     }
 

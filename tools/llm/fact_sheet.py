@@ -10,9 +10,13 @@ from collections.abc import Mapping, Sequence
 from models.base import Value
 from models.plan import ActionKind
 from tools.llm.fleet_facts import FleetFacts, NodeRiskFacts, PolicyFacts, VmFacts
+from tools.llm.surroundings import EventFacts, PastFacts, ReadingFacts, Surroundings, TogetherFacts, WorkFacts
 
 MOVES_PER_VM = 6
 """what a vm may choose from on the sheet; a small model's context holds no more, and the best ones come first"""
+
+ROWS_ON_SHEET = 6
+"""of readings, events, neighbours, planned work and earlier evacuations each: the first are those that matter most"""
 
 
 class MoveOnSheet(Value):
@@ -53,17 +57,47 @@ class ProposedPlan(Value):
     decisions: tuple[DecisionOnSheet, ...]
 
 
+class PlanOnSheet(Value):
+    """One plan to choose from."""
+
+    name: str
+    expected_loss: float
+    passes: bool
+    """the guard's answer"""
+    differs: tuple[DecisionOnSheet, ...]
+    """from the solver's plan"""
+
+
+class NodeOnSheet(Value):
+    """A node to be emptied: its risk, and what else bears on whether and where to."""
+
+    risk: NodeRiskFacts
+    readings: tuple[ReadingFacts, ...]
+    events: tuple[EventFacts, ...]
+    failing_together: tuple[TogetherFacts, ...]
+    past_evacuations: tuple[PastFacts, ...]
+
+
 class FactSheet(Value):
     """Everything for one answer."""
 
     policy: PolicyFacts
-    nodes_to_be_emptied: tuple[NodeRiskFacts, ...]
+    nodes_to_be_emptied: tuple[NodeOnSheet, ...]
+    planned_work: tuple[WorkFacts, ...]
     targets: tuple[TargetOnSheet, ...]
     vms: tuple[VmOnSheet, ...]
     solver_plan: ProposedPlan
+    alternatives: tuple[PlanOnSheet, ...]
+    """other plans, the solver's own left out"""
 
 
-def fact_sheet(facts: FleetFacts, evacuating: Sequence[str], solver_plan: ProposedPlan) -> FactSheet:
+def fact_sheet(
+    facts: FleetFacts,
+    surroundings: Surroundings,
+    evacuating: Sequence[str],
+    solver_plan: ProposedPlan,
+    plans: Sequence[PlanOnSheet],
+) -> FactSheet:
     """The sheet for these nodes (real names)."""
     chosen = {decision.vm: (decision.action, decision.target) for decision in solver_plan.decisions}
     targets: dict[str, TargetOnSheet] = {}
@@ -75,10 +109,22 @@ def fact_sheet(facts: FleetFacts, evacuating: Sequence[str], solver_plan: Propos
     used = {move.target for vm in vms for move in vm.moves}
     return FactSheet(
         policy=facts.policy_facts(),
-        nodes_to_be_emptied=tuple(facts.node_risk(facts.nodes.alias(name)) for name in evacuating),
+        nodes_to_be_emptied=tuple(_node(facts, surroundings, facts.nodes.alias(name)) for name in evacuating),
+        planned_work=surroundings.planned_work().work[:ROWS_ON_SHEET],
         targets=tuple(target for alias, target in targets.items() if alias in used),
         vms=tuple(vms),
         solver_plan=solver_plan,
+        alternatives=tuple(plans[1:]),
+    )
+
+
+def _node(facts: FleetFacts, surroundings: Surroundings, node: str) -> NodeOnSheet:
+    return NodeOnSheet(
+        risk=facts.node_risk(node),
+        readings=surroundings.part_history(node).readings[:ROWS_ON_SHEET],
+        events=surroundings.hardware_events(node).events[:ROWS_ON_SHEET],
+        failing_together=surroundings.failing_together(node).nodes[:ROWS_ON_SHEET],
+        past_evacuations=surroundings.past_evacuations(node).evacuations[:ROWS_ON_SHEET],
     )
 
 

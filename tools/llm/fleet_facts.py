@@ -15,18 +15,21 @@ from typing import Any, cast
 
 from models.base import Value
 from models.fleet import Priority, Vm, VmState
+from models.knowledge import NoteWord, VmNote
 from models.migration.estimate import archive_seconds, cold_migration_seconds, live_migration, stream_bandwidth
 from models.plan import ActionKind
 from models.risk_level import RiskLevel
 from models.signal import Component
 from models.situation import Situation
+from tools.llm.obstacle_words import ObstacleWord
 
 MAX_ROWS = 100
 """rows of one answer"""
 
 
-_WORDS = frozenset(str(word) for kind in (ActionKind, Priority, VmState, RiskLevel, Component) for word in kind)
-_ALIAS = re.compile(r"(node|vm|domain|group)-[0-9]{1,6}")
+_CLOSED = (ActionKind, Priority, VmState, RiskLevel, Component, NoteWord, ObstacleWord)
+_WORDS = frozenset(str(word) for kind in _CLOSED for word in kind)
+_ALIAS = re.compile(r"(node|vm|domain|group|part)-[0-9]{1,6}")
 
 
 def holds_only_aliases(answer: str, words: frozenset[str] = frozenset()) -> bool:
@@ -84,6 +87,9 @@ class Aliases:
             )
         return self._name[alias]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._alias
+
     def known(self) -> Mapping[str, str]:
         """Label → real name."""
         return dict(self._name)
@@ -98,6 +104,12 @@ class NodeRiskFacts(Value):
     """parts of the node behind the risk"""
     data_age_seconds: float | None
     failure_domain: str | None
+
+
+class NoteFacts(Value):
+    word: NoteWord
+    for_seconds: float | None
+    """it holds so long from now; None: it does not say"""
 
 
 class VmFacts(Value):
@@ -116,6 +128,10 @@ class VmFacts(Value):
     anti_affinity_group: str | None
     may: tuple[ActionKind, ...]
     """what can be done with it at all; empty: it can only stay"""
+    cannot: dict[ActionKind, ObstacleWord]
+    """what can't, and why"""
+    notes: tuple[NoteFacts, ...]
+    """what its owner wrote of it, in closed words"""
 
 
 class VmsOnNode(Value):
@@ -182,13 +198,18 @@ class FleetFacts:
         evacuating: Sequence[str],
         rooms: Mapping[str, FreeRoom],
         ways: Mapping[str, Sequence[Way]],
+        obstacles: Mapping[str, Mapping[ActionKind, ObstacleWord]],
         components: Mapping[str, Component],
+        notes: Sequence[VmNote] = (),
     ) -> None:
-        """`rooms` by target's name; `ways` by vm's uuid, for the vms on evacuating nodes; `components` by signal's name."""
+        """`rooms` by target's name; `ways` and `obstacles` by vm's uuid, for the vms on evacuating nodes; `components` by
+        signal's name."""
         self._situation = situation
         self._fleet, self._policy = situation.fleet, situation.policy
         self._rooms = rooms
         self._ways = ways
+        self._obstacles = obstacles
+        self._notes = notes
         self._components = components
         first = list(evacuating)
         self.nodes = Aliases("node", [*first, *(node.name for node in self._fleet.nodes)])
@@ -212,7 +233,8 @@ class FleetFacts:
         )
 
     def vms_on_node(self, node: str) -> VmsOnNode:
-        """The vms on one node that is to be emptied: size, weight, and what may be done with each."""
+        """The vms on one node that is to be emptied: size, weight, what may be done with each, what can't and why, and what its
+        owner noted."""
         name = self.nodes.name(node)
         mine = [vm for vm in self._fleet.vms_on(name) if vm.uuid in self._ways]
         mine.sort(key=lambda vm: (-self._policy.weights.of(vm.priority), vm.uuid))
@@ -293,7 +315,22 @@ class FleetFacts:
             dirty_bytes_per_second=vm.dirty_bytes_per_second,
             anti_affinity_group=self._groups.alias(vm.anti_affinity_group) if vm.anti_affinity_group else None,
             may=tuple(kinds),
+            cannot=dict(self._obstacles.get(vm.uuid, {})),
+            notes=self._notes_on(vm),
         )
+
+    def _notes_on(self, vm: Vm) -> tuple[NoteFacts, ...]:
+        """Those that still hold, each word once."""
+        now = self._situation.now
+        holding = {
+            note.word: NoteFacts(
+                word=note.word,
+                for_seconds=None if note.until is None else round((note.until - now).total_seconds()),
+            )
+            for note in self._notes
+            if note.vm == vm.uuid and (note.until is None or note.until > now)
+        }
+        return tuple(holding[word] for word in sorted(holding))
 
     def _target(self, name: str, seconds: dict[ActionKind, float]) -> TargetFacts:
         room = self._rooms[name]
