@@ -9,11 +9,11 @@ from models.base import format_duration
 from models.plan import ActionKind
 from models.policy import Policy
 from models.proposals.rights import may_answer, why_nobody_can
-from models.proposals.states import OPEN, Proposal, described, left
+from models.proposals.states import OPEN, Proposal, described, left, seconds_left
 from models.text import counted, percent, visible
 
 
-def facts(proposal: Proposal, policy: Policy, now: datetime) -> dict[str, Any]:
+def facts(proposal: Proposal, policy: Policy) -> dict[str, Any]:
     """Plain data. Times are RFC 3339 UTC, durations seconds."""
     question, plan = proposal.question, proposal.question.plan
     return {
@@ -27,13 +27,13 @@ def facts(proposal: Proposal, policy: Policy, now: datetime) -> dict[str, Any]:
         "requested_by": question.requested_by,
         "asked_at": _time(question.asked_at),
         "expires_at": _time(proposal.expires_at),
-        "seconds_left": max(0, round((proposal.expires_at - now).total_seconds())) if proposal.state in OPEN else None,
+        "seconds_left": seconds_left(proposal) if proposal.state in OPEN else None,
         "snoozed_until": _time(proposal.snoozed_until) if proposal.snoozed_until else None,
         "needs_people": question.needs.people,
         "needs_why": question.needs.why,
         "missing": proposal.missing,
         "agreements": [{"person": one.person, "by": one.by, "at": _time(one.at)} for one in proposal.agreements],
-        "may_answer": sorted(may_answer(question, policy.approval, escalated=now >= proposal.halfway)),
+        "may_answer": sorted(may_answer(question, policy.approval, escalated=proposal.seen_at >= proposal.halfway)),
         "may_answer_later": sorted(may_answer(question, policy.approval, escalated=True)),
         "nobody_can": why_nobody_can(question, policy.approval),
         "supersedes": question.supersedes or None,
@@ -42,10 +42,10 @@ def facts(proposal: Proposal, policy: Policy, now: datetime) -> dict[str, Any]:
     }
 
 
-def full_facts(proposal: Proposal, policy: Policy, now: datetime) -> dict[str, Any]:
+def full_facts(proposal: Proposal, policy: Policy) -> dict[str, Any]:
     """With the plan, the verdict and the risks."""
     question = proposal.question
-    return facts(proposal, policy, now) | {
+    return facts(proposal, policy) | {
         "plan": question.plan.model_dump(mode="json"),
         "verdict": question.verdict.model_dump(mode="json"),
         "risks": [risk.model_dump(mode="json") for risk in question.risks],
@@ -84,12 +84,12 @@ def what_it_does(proposal: Proposal) -> str:
     return text[0].upper() + text[1:]
 
 
-def state_line(proposal: Proposal, now: datetime) -> str:
+def state_line(proposal: Proposal) -> str:
     """What is to be said of it now: how long is left, or what was decided."""
     if proposal.state in OPEN:
         agreed = f"; {proposal.approved_by} agreed" if proposal.agreements else ""
         last = f" ({described(proposal)})" if proposal.snoozed_until is not None else ""
-        return f"{proposal.state}{last}, {left(proposal, now)} left; it takes {proposal.missing}{agreed}"
+        return f"{proposal.state}{last}, {left(proposal)} left; it takes {proposal.missing}{agreed}"
     return described(proposal)
 
 

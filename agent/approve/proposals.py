@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from weakref import WeakKeyDictionary
 
 from models.errors import AlreadyDecided, BadInput, NotAnApprover, Refused
@@ -29,14 +29,15 @@ from models.proposals.states import (
     due,
 )
 from models.text import moment, visible
-from tools.ports.journal import Journal, Scope
+from tools.ports.clock import Clock
+from tools.ports.journal import Entry, Journal, Scope, Timed
 from tools.ports.records.approvals import ApprovalAsked, ApprovalChanged, ApprovalClosed
 from tools.ports.records.attempts import AttemptEnded
 from tools.ports.records.evacuations import EvacuationEnded, EvacuationPlanned, EvacuationStarted
 
 _KINDS = (ApprovalAsked, ApprovalChanged, ApprovalClosed)
 _MOST_KNOWN = 64
-_KNOWN: WeakKeyDictionary[Journal, dict[str, tuple[Question, int]]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Journal, dict[str, tuple[Question, Entry[ApprovalAsked]]]] = WeakKeyDictionary()
 _TRIES = 50
 """against others who write about the same question at the same moment; each try loses to somebody who got on"""
 
@@ -46,44 +47,45 @@ def policy_digest(policy: Policy) -> str:
     return hashlib.sha256(policy.model_dump_json().encode()).hexdigest()
 
 
-def ask(journal: Journal, question: Question, *, now: datetime) -> Proposal:
+def ask(journal: Journal, question: Question, *, clock: Clock) -> Proposal:
     """Put a question down, whose plan is in the journal already (`EvacuationPlanned`)."""
-    journal.append(ApprovalAsked.of(question), now=now, evacuation=question.id)
+    journal.append(ApprovalAsked.of(question, uptime=clock.uptime()), now=question.asked_at, evacuation=question.id)
     return Proposal.asked(question)
 
 
-def read(journal: Journal, evacuation: str, now: datetime) -> Proposal:
+def read(journal: Journal, evacuation: str, clock: Clock) -> Proposal:
     """How one question stands. Raises BadInput when it was never asked."""
-    return as_of(_read(journal, evacuation)[0], now)
+    proposal, newest = _read(journal, evacuation)
+    return as_of(proposal, _own_time(newest, clock))
 
 
-def open_questions(journal: Journal, now: datetime, *, due_too: bool = False) -> list[Proposal]:
+def open_questions(journal: Journal, clock: Clock, *, due_too: bool = False) -> list[Proposal]:
     """Those that wait for an answer or, approved, to be carried out; oldest first. `due_too`: also those whose time is over and
     nobody has written it down."""
     asked = journal.unended(ApprovalAsked, ApprovalClosed, by=Scope.EVACUATION)
     names = dict.fromkeys(entry.evacuation for entry in asked if entry.evacuation is not None)
-    proposals = (read(journal, name, now) for name in names)
+    proposals = (read(journal, name, clock) for name in names)
     return [each for each in proposals if due_too or each.state in LIVE]
 
 
-def recent_questions(journal: Journal, now: datetime, most: int) -> list[Proposal]:
+def recent_questions(journal: Journal, clock: Clock, most: int) -> list[Proposal]:
     """The newest `most`, newest first, whatever became of them. Not every evacuation is asked about."""
     found: list[Proposal] = []
     for name in journal.evacuations(20 * most):
         if len(found) == most:
             break
         try:
-            found.append(read(journal, name, now))
+            found.append(read(journal, name, clock))
         except BadInput:
             continue
     return found
 
 
-def find(journal: Journal, evacuation: str, now: datetime) -> Proposal:
+def find(journal: Journal, evacuation: str, clock: Clock) -> Proposal:
     """The one of that id; without an id the only one that is open. Raises BadInput when there is none, or too many."""
     if evacuation:
-        return read(journal, evacuation, now)
-    waiting = open_questions(journal, now)
+        return read(journal, evacuation, clock)
+    waiting = open_questions(journal, clock)
     if len(waiting) != 1:
         raise BadInput(
             f"{len(waiting)} plans wait for an answer" if waiting else "no plan waits for an answer",
@@ -99,29 +101,30 @@ def answer(
     *,
     by: str,
     policy: Policy,
-    now: datetime,
+    clock: Clock,
     why: str = "",
-    until: datetime | None = None,
+    off: timedelta | None = None,
     after: int | None = None,
 ) -> Proposal:
     """One person's answer, as it stands in the journal when this returns.
 
-    `after`: seq of the entry under which they were shown the question; what people answered since makes it void. Raises
-    NotAnApprover when policy does not let them, AlreadyDecided when somebody or time was faster, Refused when the policy is
-    another than it was asked under, BadInput when nothing of that id was asked.
+    `off`: for how long a snooze puts it off. `after`: seq of the entry under which they were shown the question; what people
+    answered since makes it void. Raises NotAnApprover when policy does not let them, AlreadyDecided when somebody or time was
+    faster, Refused when the policy is another than it was asked under, BadInput when nothing of that id was asked.
     """
     assert kind in DECISIONS
 
     def decide(proposal: Proposal) -> ApprovalEvent:
+        now = proposal.seen_at
         _require_same_policy(proposal, policy)
-        obstacle = why_may_not(by, proposal, policy.approval, now)
+        obstacle = why_may_not(by, proposal, policy.approval)
         if obstacle is not None:
             raise NotAnApprover(
                 f"{visible(by, 60)} can't answer for {proposal.id}: {obstacle}", hint="nothing was decided"
             )
         if now < proposal.question.asked_at:
             raise Refused("this clock is behind the one of who asked", hint="nothing was decided; set the clock")
-        if kind is EventKind.SNOOZE and until is not None and until - now > policy.approval.longest_snooze:
+        if off is not None and off > policy.approval.longest_snooze:
             raise Refused(
                 f"policy puts a question off until {moment(now + policy.approval.longest_snooze)} at most",
                 hint="approval.longest_snooze; nothing was decided",
@@ -132,30 +135,34 @@ def answer(
                 f"somebody answered {evacuation} since you were shown it: {described(proposal)}",
                 hint="look at it as it is now",
             )
+        until = now + off if off is not None else None
         return ApprovalEvent(kind=kind, at=now, by=by, person=person, why=visible(why, 500), until=until)
 
-    return change(journal, evacuation, decide, now=now)
+    return change(journal, evacuation, decide, clock=clock)
 
 
 def note(
-    journal: Journal, evacuation: str, kind: EventKind, *, why: str, now: datetime, by: str = "lifeboat"
+    journal: Journal, evacuation: str, kind: EventKind, *, why: str, clock: Clock, by: str = "lifeboat"
 ) -> Proposal:
     """What lifeboat itself has to say of a question. Raises AlreadyDecided when that comes too late."""
-    event = ApprovalEvent(kind=kind, at=now, by=by, why=why)
-    return change(journal, evacuation, lambda _: event, now=now)
+    return change(
+        journal, evacuation, lambda now: ApprovalEvent(kind=kind, at=now.seen_at, by=by, why=why), clock=clock
+    )
 
 
-def write_due(journal: Journal, evacuation: str, *, now: datetime) -> Proposal:
+def write_due(journal: Journal, evacuation: str, *, clock: Clock) -> Proposal:
     """Put down what time has brought, if anything, so that every view shows it."""
-    return change(journal, evacuation, lambda _: None, now=now)
+    return change(journal, evacuation, lambda _: None, clock=clock)
 
 
 def change(
-    journal: Journal, evacuation: str, decide: Callable[[Proposal], ApprovalEvent | None], *, now: datetime
+    journal: Journal, evacuation: str, decide: Callable[[Proposal], ApprovalEvent | None], *, clock: Clock
 ) -> Proposal:
     """Read, let time pass, decide, write if nobody wrote meanwhile; else again. `decide` may be asked several times."""
     for _ in range(_TRIES):
-        proposal, seen = _read(journal, evacuation)
+        proposal, newest = _read(journal, evacuation)
+        now = _own_time(newest, clock)
+        proposal = proposal.model_copy(update={"seen_at": now})
         event = due(proposal, now)
         by_time = event is not None
         if event is None:
@@ -164,8 +171,8 @@ def change(
             return proposal
         after = advance(proposal, event)
         kind = ApprovalChanged if after.state in LIVE else ApprovalClosed
-        record = kind(event=event, state=after.state, question_sha256=proposal.question.digest())
-        if journal.append_if_newest(record, now=now, evacuation=evacuation, seen=seen, kinds=_KINDS) is None:
+        record = kind(event=event, state=after.state, question_sha256=proposal.question.digest(), uptime=clock.uptime())
+        if journal.append_if_newest(record, now=now, evacuation=evacuation, seen=newest.seq, kinds=_KINDS) is None:
             continue
         if not by_time:
             return after
@@ -186,25 +193,34 @@ def _answered(journal: Journal, evacuation: str) -> int:
     return max((entry.seq for entry in entries if entry.record.event.kind in DECISIONS), default=0)
 
 
-def _read(journal: Journal, evacuation: str) -> tuple[Proposal, int]:
-    """As it was written down, and the seq of the newest entry about it."""
-    question, seq = _question(journal, evacuation)
-    proposal, seen = Proposal.asked(question), seq
+def _own_time(newest: Entry[Timed], clock: Clock) -> datetime:
+    """Now, by the question's own time: as much later than its newest entry as the host was up meanwhile, so that a wall clock
+    which is set back or forward neither keeps it open nor ends it. Where that can't be told (the host has started since,
+    another host wrote it, or an earlier version) the wall clock says it, and no time has passed at least."""
+    passed = clock.seconds_since(newest.record.uptime)
+    return newest.at + timedelta(seconds=passed) if passed is not None else max(clock.now(), newest.at)
+
+
+def _read(journal: Journal, evacuation: str) -> tuple[Proposal, Entry[Timed]]:
+    """As it was written down, and the newest entry about it."""
+    question, asked = _question(journal, evacuation)
+    newest: Entry[Timed] = asked
+    proposal = Proposal.asked(question)
     begun = bool(journal.of(EvacuationStarted, evacuation=evacuation))
     for entry in journal.of(ApprovalChanged, ApprovalClosed, evacuation=evacuation):
-        seen = entry.seq
+        newest = entry
         if not (begun and proposal.state is ApprovalState.EXECUTING):  # taken for dead before it began: it began
             proposal = advance(proposal, entry.record.event)
     if begun and proposal.state is ApprovalState.EXECUTING:
         proposal = proposal.model_copy(update={"begun": True})
         for entry in journal.of(EvacuationEnded, evacuation=evacuation):
             kind, why = _ending(journal, evacuation, entry.record.outcome)
-            return advance(proposal, ApprovalEvent(kind=kind, at=entry.at, by="lifeboat", why=why)), seen
-    return proposal, seen
+            return advance(proposal, ApprovalEvent(kind=kind, at=entry.at, by="lifeboat", why=why)), newest
+    return proposal, newest
 
 
-def _question(journal: Journal, evacuation: str) -> tuple[Question, int]:
-    """What was asked, and the seq of its entry. Read once: it never changes, and a plan of hundreds of guests takes a while to
+def _question(journal: Journal, evacuation: str) -> tuple[Question, Entry[ApprovalAsked]]:
+    """What was asked, and its entry. Read once: it never changes, and a plan of hundreds of guests takes a while to
     read. Raises BadInput when nobody was asked."""
     known = _KNOWN.setdefault(journal, {})
     if evacuation not in known:
@@ -214,7 +230,7 @@ def _question(journal: Journal, evacuation: str) -> tuple[Question, int]:
             raise BadInput(f"nobody was asked about {evacuation!r}", hint="see `lifeboat approvals --all`")
         if len(known) >= _MOST_KNOWN:
             known.clear()
-        known[evacuation] = asked.record.question(evacuation, planned.record.plan, planned.record.verdict), asked.seq
+        known[evacuation] = asked.record.question(evacuation, planned.record.plan, planned.record.verdict), asked
     return known[evacuation]
 
 

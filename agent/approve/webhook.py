@@ -94,10 +94,10 @@ class Webhook:
         parts = request.path.strip("/").split("/")
         match request.method, parts:
             case "GET", ["approvals"]:
-                waiting = open_questions(self.journal, now)
-                return {"approvals": [facts(each, self.policy, now) for each in waiting]}
+                waiting = open_questions(self.journal, self.clock)
+                return {"approvals": [facts(each, self.policy) for each in waiting]}
             case "GET", ["approvals", evacuation]:
-                return full_facts(read(self.journal, evacuation, now), self.policy, now)
+                return full_facts(read(self.journal, evacuation, self.clock), self.policy)
             case "POST", ["approvals", evacuation, verb] if verb in _ANSWERS:
                 return self._decide(request, evacuation, verb, now)
             case _:
@@ -105,16 +105,16 @@ class Webhook:
 
     def _decide(self, request: Request, evacuation: str, verb: str, now: datetime) -> dict[str, Any]:
         given = _object(request.body)
-        proposal = read(self.journal, evacuation, now)
+        proposal = read(self.journal, evacuation, self.clock)
         if given.get("question_sha256") != proposal.question.digest():
             raise Refused(
                 f"what was shown is not what {proposal.id} asks",
                 hint="nothing was decided; question_sha256 has to be its own",
             )
-        until: datetime | None = None
+        off: timedelta | None = None
         if verb == "snooze":
             try:
-                until = now + parse_duration(str(given.get("for")))
+                off = parse_duration(str(given.get("for")))
             except ValueError as error:
                 raise BadInput(f"for: {error}", hint='such as "10m"') from error
         reason = str(given.get("reason") or "")
@@ -122,10 +122,10 @@ class Webhook:
             raise BadInput("a rejection needs a reason", hint='"reason": "…"')
         self._use(request, f"{verb} {evacuation}", now)
         done = answer(
-            self.journal, evacuation, _ANSWERS[verb], by=f"webhook:{request.key}", policy=self.policy, now=now, why=reason,
-            until=until,
+            self.journal, evacuation, _ANSWERS[verb], by=f"webhook:{request.key}", policy=self.policy, clock=self.clock,
+            why=reason, off=off,
         )  # fmt: skip
-        return facts(done, self.policy, now)
+        return facts(done, self.policy)
 
     def _use(self, request: Request, what: str, now: datetime) -> None:
         """Raises AlreadyDecided when the same signed answer came before."""

@@ -107,7 +107,7 @@ def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situatio
         plan, verdict, situation, evacuation, dict.fromkeys(nodes, Occasion.ASKED), requested_by=terminal_identity()
     )
     if as_json:
-        write_json(facts(asked, session.policy, now))
+        write_json(facts(asked, session.policy))
     else:
         console().print(asked_line(asked, session.policy), markup=False, soft_wrap=True)
     raise SystemExit(0)

@@ -10,12 +10,11 @@ import typer
 from agent.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from rich.console import Console
 
     from models.policy import Policy
     from models.proposals.states import EventKind, Proposal
+    from tools.ports.clock import Clock
     from tools.ports.journal import Journal
 
 app = typer.Typer(rich_markup_mode=None)
@@ -37,18 +36,18 @@ def approvals(
     from agent.approve.proposals import open_questions, recent_questions
     from agent.cli.console import console, write_json
 
-    journal, policy, now = _open(config)
-    listed = recent_questions(journal, now, _MOST) if every else open_questions(journal, now)
+    journal, policy, clock = _open(config)
+    listed = recent_questions(journal, clock, _MOST) if every else open_questions(journal, clock)
     journal.close()
     if as_json:
-        write_json({"approvals": [facts(each, policy, now) for each in listed]})
+        write_json({"approvals": [facts(each, policy) for each in listed]})
         return
     out = console()
     if not listed:
         out.print("no plan waits for an answer")
     for each in listed:
         out.print(f"{each.id}  {headline(each, policy)}", markup=False, soft_wrap=True)
-        out.print(f"  {state_line(each, now)}", markup=False, soft_wrap=True)
+        out.print(f"  {state_line(each)}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -64,15 +63,15 @@ def show(
     from agent.approve.proposals import find
     from agent.cli.console import console, write_json
 
-    journal, policy, now = _open(config)
+    journal, policy, clock = _open(config)
     try:
-        proposal = find(journal, evacuation, now)
+        proposal = find(journal, evacuation, clock)
     finally:
         journal.close()
     if as_json:
-        write_json(full_facts(proposal, policy, now))
+        write_json(full_facts(proposal, policy))
     else:
-        _print(proposal, policy, now, console())
+        _print(proposal, policy, console())
 
 
 @app.command()
@@ -117,8 +116,8 @@ def snooze(
     _answer(EventKind.SNOOZE, evacuation, config, as_json, seconds=length.total_seconds())
 
 
-def _open(config: Path | None) -> tuple[Journal, Policy, datetime]:
-    """The journal, the policy of the settings (never another's: it says who may), and the time."""
+def _open(config: Path | None) -> tuple[Journal, Policy, Clock]:
+    """The journal, the policy of the settings (never another's: it says who may), and the clock."""
     from agent.documents import read_policy
     from agent.settings import load_settings
     from models.policy import Policy
@@ -127,7 +126,7 @@ def _open(config: Path | None) -> tuple[Journal, Policy, datetime]:
 
     settings = load_settings(config)
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
-    return open_journal(settings.state_dir), policy, SystemClock().now()
+    return open_journal(settings.state_dir), policy, SystemClock()
 
 
 def _answer(
@@ -141,26 +140,26 @@ def _answer(
     from agent.cli.console import console, write_json
     from models.proposals.states import ApprovalState
 
-    journal, policy, now = _open(config)
-    until = now + timedelta(seconds=seconds) if seconds is not None else None
+    journal, policy, clock = _open(config)
+    off = timedelta(seconds=seconds) if seconds is not None else None
     try:
         proposal = answer(
-            journal, evacuation, kind, by=terminal_identity(), policy=policy, now=now, why=why, until=until
+            journal, evacuation, kind, by=terminal_identity(), policy=policy, clock=clock, why=why, off=off
         )
     finally:
         journal.close()
     if as_json:
-        write_json(facts(proposal, policy, now))
+        write_json(facts(proposal, policy))
         return
     out = console()
-    out.print(f"{proposal.id}: {state_line(proposal, now)}", markup=False, soft_wrap=True)
+    out.print(f"{proposal.id}: {state_line(proposal)}", markup=False, soft_wrap=True)
     if proposal.state is ApprovalState.APPROVED:
         out.print(
             f"`lifeboat run` begins it at once, if it runs; until {proposal.expires_at:%H:%M:%S} UTC", markup=False
         )
 
 
-def _print(proposal: Proposal, policy: Policy, now: datetime, out: Console) -> None:
+def _print(proposal: Proposal, policy: Policy, out: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -173,7 +172,7 @@ def _print(proposal: Proposal, policy: Policy, now: datetime, out: Console) -> N
         out.print(Text(line), soft_wrap=True)
 
     out.print(Text.assemble((question.id, "bold"), f"  {headline(proposal, policy)}"), soft_wrap=True)
-    say(f"  {state_line(proposal, now)}")
+    say(f"  {state_line(proposal)}")
     for risk in question.risks:
         for driver in risk.drivers[:3]:
             say(f"  {risk.node}: {driver.why}")
@@ -197,7 +196,7 @@ def _print(proposal: Proposal, policy: Policy, now: datetime, out: Console) -> N
         say(f"takes {question.needs.people} different people: {question.needs.why}")
     for change in question.changes:
         say(f"since {question.supersedes}: {change}")
-    told: dict[str, Any] = facts(proposal, policy, now)
+    told: dict[str, Any] = facts(proposal, policy)
     say(f"may answer: {', '.join(told['may_answer']) or 'nobody'}{_later(told)}")
     if told["nobody_can"]:
         say(f"nobody can approve it: {told['nobody_can']}")

@@ -10,10 +10,9 @@ import typer
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from agent.settings import Settings
     from agent.state.requests import Request
+    from tools.ports.clock import Clock
     from tools.ports.journal import Holder, Journal
 
 app = typer.Typer(rich_markup_mode=None)
@@ -89,17 +88,17 @@ def _record(request: Request, evacuation: str, config: Path | None) -> tuple[Set
 
     settings = load_settings(config)
     journal = open_journal(settings.state_dir)
-    by, now = terminal_identity(), SystemClock().now()
+    by, clock = terminal_identity(), SystemClock()
     try:
         if request is Request.RESUME:
-            _require_approver(journal, settings, evacuation, by, now)
-        evacuation_id = ask(journal, request, evacuation, by=by, now=now)
+            _require_approver(journal, settings, evacuation, by, clock)
+        evacuation_id = ask(journal, request, evacuation, by=by, now=clock.now())
     finally:
         journal.close()
     return settings, evacuation_id, open_lease(settings.state_dir).holder()
 
 
-def _require_approver(journal: Journal, settings: Settings, evacuation: str, by: str, now: datetime) -> None:
+def _require_approver(journal: Journal, settings: Settings, evacuation: str, by: str, clock: Clock) -> None:
     """To resume is to approve again: what people were asked about, only those who may answer resume. Raises NotAnApprover."""
     from agent.approve.proposals import read
     from agent.documents import read_policy
@@ -111,10 +110,10 @@ def _require_approver(journal: Journal, settings: Settings, evacuation: str, by:
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
     for name in [evacuation] if evacuation else unfinished(journal):
         try:
-            proposal = read(journal, name, now)
+            proposal = read(journal, name, clock)
         except BadInput:  # nobody was asked about it
             continue
-        obstacle = why_may_not(by, proposal, policy.approval, now)
+        obstacle = why_may_not(by, proposal, policy.approval)
         if obstacle is not None:
             raise NotAnApprover(
                 f"{by} can't resume {name}, which is approving it again: {obstacle}", hint="nothing was changed"

@@ -109,7 +109,7 @@ class ControlLoop:
                 if result is not None:
                     self._cool_down(proposal.question.plan.evacuating, _planning_policy(proposal, self.policy), result)
                     return replace(result, tier_changes=changes)
-                void = read(self.hands.journal, proposal.id, now)
+                void = read(self.hands.journal, proposal.id, self.hands.clock)
                 rest = tuple(each for each in review.approved if each.id != proposal.id)
                 review = replace(review, approved=rest, void=(*review.void, void))
         if review.void:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from agent.actions.resources import Resources
-from agent.approve.proposals import ask, note, open_questions, policy_digest, write_due
+from agent.approve.proposals import ask, note, open_questions, policy_digest, read, write_due
 from agent.assess.tiers import TierChange, unschedulable, with_unschedulable
 from agent.guard.judge import judge
 from agent.state.requests import unfinished
@@ -94,23 +94,23 @@ class Questions:
             supersedes=before.id if before is not None else "",
             changes=_changes(before, plan) if before is not None else (),
         )
-        return ask(self.hands.journal, question, now=now)
+        return ask(self.hands.journal, question, clock=self.hands.clock)
 
     def review(self, fleet: Fleet, judged: Mapping[str, TierChange]) -> Review:
         """Every open question after a look: what time brought, what is not wanted any more, what does not fit any more."""
-        journal, now = self.hands.journal, self.hands.clock.now()
+        journal, clock = self.hands.journal, self.hands.clock
         waiting: list[Proposal] = []
         approved: list[Proposal] = []
         void: list[Proposal] = []
-        for each in open_questions(journal, now, due_too=True):
-            proposal = write_due(journal, each.id, now=now)
+        for each in open_questions(journal, clock, due_too=True):
+            proposal = write_due(journal, each.id, clock=clock)
             reason = (
                 self._why_not_wanted(proposal, fleet, judged) if proposal.state is not ApprovalState.SNOOZED else None
             )
             if reason is not None:
                 kind, why = reason
                 try:
-                    void.append(note(journal, each.id, kind, why=why, now=now))
+                    void.append(note(journal, each.id, kind, why=why, clock=clock))
                 except Refused:  # a person was faster; the next look sees it
                     continue
             elif proposal.state in OPEN:
@@ -130,19 +130,22 @@ class Questions:
             why = "it no longer passes: " + "; ".join(f"{one.rule}: {one.why}" for one in verdict.failures)
         if why is not None:
             with suppress(Refused):  # time was faster: it is void either way
-                note(self.hands.journal, proposal.id, EventKind.SUPERSEDE, why=why, now=self.hands.clock.now())
+                note(self.hands.journal, proposal.id, EventKind.SUPERSEDE, why=why, clock=self.hands.clock)
             return None
+        clock = self.hands.clock
+        # by how much the wall clock was set since it was asked
+        ahead = clock.now() - read(self.hands.journal, proposal.id, clock).seen_at
         agreement = ApprovalRecord(
             plan_sha256=plan.digest(),
             by=proposal.approved_by,
-            at=max(one.at for one in proposal.agreements),
-            expires_at=proposal.expires_at,
+            at=max(one.at for one in proposal.agreements) + ahead,
+            expires_at=proposal.expires_at + ahead,
         )
         return Agreed(proposal=proposal, plan=plan, verdict=verdict, situation=now_situation, agreement=agreement)
 
     def take(self, evacuation: str) -> None:
         """From here on it is carried out, once. Raises AlreadyDecided when it may not be any more."""
-        note(self.hands.journal, evacuation, EventKind.EXECUTE, why="", now=self.hands.clock.now())
+        note(self.hands.journal, evacuation, EventKind.EXECUTE, why="", clock=self.hands.clock)
 
     def give_up(self, evacuation: str, why: str) -> None:
         """It was taken, and could not begin."""
@@ -151,14 +154,14 @@ class Questions:
             evacuation,
             EventKind.FAIL,
             why=f"nothing was changed: {why}",
-            now=self.hands.clock.now(),
+            clock=self.hands.clock,
         )
 
     def has_new_answer(self) -> bool:
         """Whether something was approved that no pass was made for yet, and nothing else is going on. Cheap."""
         journal = self.hands.journal
         approved = {
-            each.id for each in open_questions(journal, self.hands.clock.now()) if each.state is ApprovalState.APPROVED
+            each.id for each in open_questions(journal, self.hands.clock) if each.state is ApprovalState.APPROVED
         }
         new = approved - self._hurried
         if not new or unfinished(journal):

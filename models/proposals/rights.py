@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
 from fnmatch import fnmatchcase
 
 from models.approvers import ApproverRule
@@ -45,7 +44,7 @@ def may_answer(question: Question, policy: ApprovalPolicy, *, escalated: bool) -
     return (people or frozenset()) - ({asked_by} if asked_by is not None else frozenset())
 
 
-def why_may_not(identity: str, proposal: Proposal, policy: ApprovalPolicy, now: datetime) -> str | None:
+def why_may_not(identity: str, proposal: Proposal, policy: ApprovalPolicy) -> str | None:
     """Why this one may not answer it; None when they may."""
     question = proposal.question
     shown = visible(identity, 60)
@@ -57,7 +56,7 @@ def why_may_not(identity: str, proposal: Proposal, policy: ApprovalPolicy, now: 
         return f"{shown} is none of policy's people{nobody}"
     if person == person_of(question.requested_by, policy):
         return f"{person} asked for it, and who asks never agrees"
-    escalated = proposal.state is ApprovalState.ESCALATED or now >= proposal.halfway
+    escalated = proposal.state is ApprovalState.ESCALATED or proposal.seen_at >= proposal.halfway
     if person in may_answer(question, policy, escalated=escalated):
         return None
     if person in may_answer(question, policy, escalated=True):

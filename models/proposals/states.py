@@ -178,11 +178,13 @@ class Proposal(Value):
     """what brought it into that state"""
     begun: bool = False
     """its evacuation began"""
+    seen_at: UtcTime
+    """when it was read: by the question's own time, which goes on evenly whatever the wall clock is set to"""
 
     @classmethod
     def asked(cls, question: Question) -> Proposal:
         at = question.asked_at
-        return cls(question=question, since=at, opened_at=at, expires_at=at + question.time_to_live)
+        return cls(question=question, since=at, opened_at=at, expires_at=at + question.time_to_live, seen_at=at)
 
     @property
     def id(self) -> str:
@@ -239,7 +241,7 @@ def as_of(proposal: Proposal, now: datetime) -> Proposal:
     """With everything that time has brought."""
     while (event := due(proposal, now)) is not None:
         proposal = advance(proposal, event)
-    return proposal
+    return proposal.model_copy(update={"seen_at": now})
 
 
 def advance(proposal: Proposal, event: ApprovalEvent) -> Proposal:
@@ -285,6 +287,11 @@ def described(proposal: Proposal) -> str:
     return f"{proposal.state}{until} by {who} at {moment(event.at)}{why}"
 
 
-def left(proposal: Proposal, now: datetime) -> str:
-    """How long it may still be answered, or carried out: `7m12s`."""
-    return format_duration(timedelta(seconds=max(0, round((proposal.expires_at - now).total_seconds()))))
+def seconds_left(proposal: Proposal) -> int:
+    """How long it may still be answered, or carried out, when it was read."""
+    return max(0, round((proposal.expires_at - proposal.seen_at).total_seconds()))
+
+
+def left(proposal: Proposal) -> str:
+    """As above, in words: `7m12s`."""
+    return format_duration(timedelta(seconds=seconds_left(proposal)))

@@ -111,7 +111,7 @@ def test_a_person_reads_the_question_presses_approve_and_the_buttons_go(
         assert "node-a: 93 % to fail within 2h" in browser.run("document.body.innerText")
         assert browser.run("document.querySelectorAll('main script, main img, main a, main svg').length") == 0
         browser.run(f"{button}.click()")
-        wait_for(lambda: read(journal, "evac-1", clock.now()).state is ApprovalState.APPROVED)
+        wait_for(lambda: read(journal, "evac-1", clock).state is ApprovalState.APPROVED)
         wait_for(lambda: browser.run(f"!{button}"))
         assert "approved by slack:UANA" in browser.run("document.body.innerText")
         assert browser.dialogs
@@ -133,6 +133,6 @@ def test_a_reason_is_asked_for_and_kept(slack: SlackStandIn, browser: Browser, t
         wait_for(lambda: browser.run("!!document.querySelector('textarea')"))
         browser.run("document.querySelector('textarea').value = 'being swapped'")
         browser.run("[...document.querySelectorAll('button')].find(b => b.textContent == 'Reject').click()")
-        wait_for(lambda: read(journal, "evac-1", clock.now()).state is ApprovalState.REJECTED)
+        wait_for(lambda: read(journal, "evac-1", clock).state is ApprovalState.REJECTED)
         wait_for(lambda: "being swapped" in browser.run("document.body.innerText"))
     journal.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from scenes.approvals import NOON, PEOPLE, TTL, ask_about, policy
+from scenes.approvals import NOON, PEOPLE, TTL, ask_about, at, policy
 
 from agent.approve.proposals import answer, note, open_questions, read, write_due
 from models.approvers import TwoPeoplePolicy
@@ -96,23 +96,23 @@ class World:
             case ["reject", by]:
                 self.answer(EventKind.REJECT, by)
             case ["snooze", by, minutes]:
-                self.answer(EventKind.SNOOZE, by, self.now + timedelta(minutes=minutes))
+                self.answer(EventKind.SNOOZE, by, timedelta(minutes=minutes))
             case ["run"]:  # as the agent does: whoever takes it up carries it out
-                proposal = read(self.journal, self.name, self.now)
+                proposal = read(self.journal, self.name, at(self.now))
                 if proposal.state is ApprovalState.APPROVED and why_not_enough(proposal, self.policy.approval) is None:
-                    note(self.journal, self.name, EventKind.EXECUTE, why="", now=self.now)
+                    note(self.journal, self.name, EventKind.EXECUTE, why="", clock=at(self.now))
                     self.ran.append(self.now)
             case ["void", kind]:
-                note(self.journal, self.name, kind, why="drift", now=self.now)
+                note(self.journal, self.name, kind, why="drift", clock=at(self.now))
             case ["look"]:
-                write_due(self.journal, self.name, now=self.now)
+                write_due(self.journal, self.name, clock=at(self.now))
             case ["wait", minutes]:
                 self.now += timedelta(minutes=minutes)
             case _:
                 raise AssertionError(step)
 
-    def answer(self, kind: EventKind, by: str, until: datetime | None = None) -> None:
-        answer(self.journal, self.name, kind, by=by, policy=self.policy, now=self.now, until=until)
+    def answer(self, kind: EventKind, by: str, off: timedelta | None = None) -> None:
+        answer(self.journal, self.name, kind, by=by, policy=self.policy, clock=at(self.now), off=off)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def play(journal: SqliteJournal, steps: Sequence[tuple[Sequence[Any], Sequence[A
         world.journal.rival = None
     check(journal, world, needed=2 if two else 1)
     with suppress(Refused):  # so that the next example's look does not read all open ones before it
-        note(journal, world.name, EventKind.WITHDRAW, why="played", now=world.now)
+        note(journal, world.name, EventKind.WITHDRAW, why="played", clock=at(world.now))
 
 
 def check(journal: SqliteJournal, world: World, *, needed: int) -> None:
@@ -147,11 +147,11 @@ def check(journal: SqliteJournal, world: World, *, needed: int) -> None:
     closed = [n for n, record in enumerate(records) if isinstance(record, ApprovalClosed)]
     if closed:  # nothing happens after it, but that whoever took it up is gone
         assert all(event.kind is EventKind.FAIL for event in events[closed[0] + 1 :])
-        assert read(journal, world.name, world.now + timedelta(days=1)).state not in LIVE
+        assert read(journal, world.name, at(world.now + timedelta(days=1))).state not in LIVE
     if taken:
         assert approvals_before(events[: events.index(taken[0])], taken[0].at) >= needed
-    waiting = {each.id for each in open_questions(journal, world.now)}
-    assert (world.name in waiting) == (read(journal, world.name, world.now).state in LIVE)
+    waiting = {each.id for each in open_questions(journal, at(world.now))}
+    assert (world.name in waiting) == (read(journal, world.name, at(world.now)).state in LIVE)
 
 
 def approvals_before(events: Sequence[ApprovalEvent], at: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,8 +15,43 @@ from models.proposals.drift import touched_by
 from models.proposals.rights import needed
 from models.proposals.states import Proposal, Question
 from models.risk import Driver, Risk
+from tools.clock import seconds_between
 from tools.ports.journal import Journal
 from tools.ports.records.evacuations import EvacuationPlanned
+
+
+class StoppedClock:
+    """Stands at a moment. What passes for the host's uptime passes with it, until `set_wall_clock`."""
+
+    def __init__(self, time: datetime) -> None:
+        self.time, self._set = time, timedelta()
+
+    def now(self) -> datetime:
+        return self.time + self._set
+
+    def set_wall_clock(self, by: timedelta) -> None:
+        """As somebody does who sets the host's clock."""
+        self._set += by
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+    def uptime(self) -> str:
+        return f"stopped:{self.time.timestamp()}"
+
+    def seconds_since(self, uptime: str) -> float | None:
+        return seconds_between(uptime, self.uptime())
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.is_set()
+
+
+def at(time: datetime) -> StoppedClock:
+    return StoppedClock(time)
+
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TTL = timedelta(minutes=15)
@@ -122,4 +158,4 @@ def ask_about(
     made = plan(there, archive=archive)
     asked = question(made, there, under, name=name, requested_by=requested_by, at=at)
     journal.append(EvacuationPlanned(plan=asked.plan, verdict=asked.verdict), now=at, evacuation=name)
-    return Asked(journal, under, ask(journal, asked, now=at))
+    return Asked(journal, under, ask(journal, asked, clock=StoppedClock(at)))

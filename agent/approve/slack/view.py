@@ -56,8 +56,9 @@ class _Told:
     """seq of the newest entry"""
     place: str = ""
     shown: ChatShown | None = None
-    intended_at: datetime | None = None
+    intended: ChatIntended | None = None
     """somebody is about to show it"""
+    intended_at: datetime | None = None
 
 
 class SlackView:
@@ -136,36 +137,35 @@ class SlackView:
         what = render.REJECT if press.what == render.REJECT_FORM else press.what
         intended = self._token(what, token)
         name = intended.evacuation or ""
-        now, by = self._clock.now(), f"slack:{press.user}"
+        by, clock = f"slack:{press.user}", self._clock
         if press.what == render.DETAILS:
-            self._chat.open_form(press.trigger, render.details(read(self._journal, name, now), self._policy))
+            self._chat.open_form(press.trigger, render.details(read(self._journal, name, clock), self._policy))
         elif press.what == render.REJECT:
-            form = render.reject_form(read(self._journal, name, now), self._policy, token)
+            form = render.reject_form(read(self._journal, name, clock), self._policy, token)
             self._chat.open_form(press.trigger, form)
         elif press.what == render.APPROVE:
-            self._answer(name, EventKind.AGREE, by, now, intended.seq)
+            self._answer(name, EventKind.AGREE, by, intended.seq)
         elif press.what == render.REJECT_FORM:
             why = press.answers.get(render.REASON, "").strip()
-            self._answer(name, EventKind.REJECT, by, now, intended.seq, why=why or "no reason given")
+            self._answer(name, EventKind.REJECT, by, intended.seq, why=why or "no reason given")
         elif press.what == render.SNOOZE:
             try:
-                until = now + parse_duration(length)
+                off = parse_duration(length)
             except ValueError as error:
                 raise Refused("that is no length of time") from error
-            self._answer(name, EventKind.SNOOZE, by, now, intended.seq, until=until)
+            self._answer(name, EventKind.SNOOZE, by, intended.seq, off=off)
 
     def _answer(
         self,
         name: str,
         kind: EventKind,
         by: str,
-        now: datetime,
         after: int,
         *,
         why: str = "",
-        until: datetime | None = None,
+        off: timedelta | None = None,
     ) -> None:
-        answer(self._journal, name, kind, by=by, policy=self._policy, now=now, why=why, until=until, after=after)
+        answer(self._journal, name, kind, by=by, policy=self._policy, clock=self._clock, why=why, off=off, after=after)
 
     def _token(self, what: str, token: str) -> Entry[ChatIntended]:
         """Which question a button belongs to. Raises Refused for a token that nobody gave out."""
@@ -176,31 +176,29 @@ class SlackView:
         raise Refused("that button is none of lifeboat's, or is long gone", hint="see the newest message")
 
     def _show(self, name: str) -> None:
-        now = self._clock.now()
-        proposal, told = read(self._journal, name, now), self._told(name)
+        proposal, told = read(self._journal, name, self._clock), self._told(name)
         if not told.place:
-            self._post(proposal, told, now)
+            self._post(proposal, told)
         elif told.shown is None or _key(proposal) != told.shown.key:
-            self._edit(proposal, told, now)
+            self._edit(proposal, told)
         elif proposal.state is ApprovalState.EXECUTING:
             self._edit_progress(proposal, told)
 
-    def _post(self, proposal: Proposal, told: _Told, now: datetime) -> None:
-        if _is_final(proposal, now):  # over before anybody could be shown it
-            self._write(ChatSettled(place="", state=proposal.state, message=[]), proposal.id, now, told.seen)
+    def _post(self, proposal: Proposal, told: _Told) -> None:
+        if _is_final(proposal):  # over before anybody could be shown it
+            self._write(ChatSettled(place="", state=proposal.state, message=[]), proposal.id, told.seen)
             return
-        recent = told.intended_at is not None and now - told.intended_at < timedelta(seconds=_POSTING_SECONDS)
-        if recent and proposal.id not in self._failed:
+        if self._is_being_posted(told) and proposal.id not in self._failed:
             return  # another lifeboat is at it
-        blocks, text = self._claim(proposal, told, now)
+        blocks, text = self._claim(proposal, told)
         if blocks:
             self._failed.add(proposal.id)
             place = self._chat.post(blocks, text)
             self._failed.discard(proposal.id)
             self._write_shown(proposal, place, blocks)
 
-    def _edit(self, proposal: Proposal, told: _Told, now: datetime) -> None:
-        blocks, text = self._claim(proposal, told, now)
+    def _edit(self, proposal: Proposal, told: _Told) -> None:
+        blocks, text = self._claim(proposal, told)
         if not blocks:
             return
         place = told.place
@@ -229,24 +227,35 @@ class SlackView:
         blocks, text = render.message(proposal, self._policy, tokens=None, head=self._journal.head(), progress=progress)
         self._chat.edit(told.place, blocks, text)
 
-    def _claim(self, proposal: Proposal, told: _Told, now: datetime) -> tuple[list[render.Block], str]:
+    def _claim(self, proposal: Proposal, told: _Told) -> tuple[list[render.Block], str]:
         """What to show, with fresh tokens, once the journal has it that this lifeboat is going to; empty: another was faster."""
         tokens = {button: secrets.token_hex(16) for button in render.BUTTONS} if proposal.state in OPEN else None
         hashes = {button: hashlib.sha256(token.encode()).hexdigest() for button, token in (tokens or {}).items()}
-        record = ChatIntended(token_sha256=hashes, state=proposal.state)
-        if not self._write(record, proposal.id, now, told.seen):
+        record = ChatIntended(token_sha256=hashes, state=proposal.state, uptime=self._clock.uptime())
+        if not self._write(record, proposal.id, told.seen):
             return [], ""
         return render.message(proposal, self._policy, tokens=tokens, head=self._journal.head())
 
     def _write_shown(self, proposal: Proposal, place: str, blocks: list[render.Block]) -> None:
         shown = render.without_tokens(blocks)
         record: Record = ChatShown(place=place, state=proposal.state, key=_key(proposal), message=shown)
-        if _is_final(proposal, self._clock.now()):
+        if _is_final(proposal):
             record = ChatSettled(place=place, state=proposal.state, message=shown)
         self._journal.append(record, now=self._clock.now(), evacuation=proposal.id)
         log.info("slack", evacuation=proposal.id, shown=str(proposal.state))
 
-    def _write(self, record: Record, name: str, now: datetime, seen: int) -> bool:
+    def _is_being_posted(self, told: _Told) -> bool:
+        if told.intended is None or told.intended_at is None:
+            return False
+        passed = self._clock.seconds_since(told.intended.uptime)
+        if (
+            passed is None
+        ):  # another host's, or of before this host started: a clock that was set back is no reason to wait
+            passed = abs((self._clock.now() - told.intended_at).total_seconds())
+        return passed < _POSTING_SECONDS
+
+    def _write(self, record: Record, name: str, seen: int) -> bool:
+        now = self._clock.now()
         return self._journal.append_if_newest(record, now=now, evacuation=name, seen=seen, kinds=_KINDS) is not None
 
     def _told(self, name: str) -> _Told:
@@ -254,7 +263,7 @@ class SlackView:
         for entry in self._journal.of(ChatIntended, ChatShown, ChatSettled, evacuation=name):
             match entry.record:
                 case ChatIntended():
-                    told = _Told(entry.seq, told.place, told.shown, entry.at)
+                    told = _Told(entry.seq, told.place, told.shown, entry.record, entry.at)
                 case ChatShown(place=place):
                     told = _Told(entry.seq, place, entry.record)
                 case ChatSettled(place=place):
@@ -288,10 +297,10 @@ class SlackView:
         self._said = line
 
 
-def _is_final(proposal: Proposal, now: datetime) -> bool:
+def _is_final(proposal: Proposal) -> bool:
     """Nothing can follow. A lifeboat that seems to be gone before it began may only be slow: that is looked at for a day."""
     by_time = proposal.last is not None and proposal.last.by == "time" and proposal.state is ApprovalState.FAILED
-    return proposal.state in OVER and not (by_time and now - proposal.since < timedelta(days=1))
+    return proposal.state in OVER and not (by_time and proposal.seen_at - proposal.since < timedelta(days=1))
 
 
 def _key(proposal: Proposal) -> str:

@@ -8,10 +8,10 @@ from models.fleet import Fleet
 from models.plan import Plan, Verdict
 from models.proposals.states import ApprovalEvent, ApprovalState, Needs, Question
 from models.risk import Risk
-from tools.ports.journal import Record
+from tools.ports.journal import Timed
 
 
-class ApprovalAsked(Record):
+class ApprovalAsked(Timed):
     KIND = "approval-asked"
     touched: Fleet
     """the nodes that the plan leaves or fills, with their vms, as they were"""
@@ -30,14 +30,17 @@ class ApprovalAsked(Record):
     """what is different from that one"""
 
     @classmethod
-    def of(cls, question: Question) -> ApprovalAsked:
-        return cls(**{field: getattr(question, field) for field in cls.model_fields})
+    def of(cls, question: Question, *, uptime: str) -> ApprovalAsked:
+        return cls(
+            uptime=uptime, **{field: getattr(question, field) for field in cls.model_fields if field != "uptime"}
+        )
 
     def question(self, evacuation: str, plan: Plan, verdict: Verdict) -> Question:
-        return Question(id=evacuation, plan=plan, verdict=verdict, **dict(self))
+        fields = {name: value for name, value in self if name != "uptime"}
+        return Question(id=evacuation, plan=plan, verdict=verdict, **fields)
 
 
-class ApprovalChanged(Record):
+class ApprovalChanged(Timed):
     """Something happened to a question that is still open: one of two people agreed, a snooze, an escalation."""
 
     KIND = "approval-changed"
@@ -48,7 +51,7 @@ class ApprovalChanged(Record):
     """what an answer is bound to: plan, fleet, policy"""
 
 
-class ApprovalClosed(Record):
+class ApprovalClosed(Timed):
     """The question is closed: rejected, expired, superseded, withdrawn; or its plan is carried out, once, from here on."""
 
     KIND = "approval-closed"

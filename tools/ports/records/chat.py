@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from models.proposals.states import ApprovalState
-from tools.ports.journal import Record
+from tools.ports.journal import Record, Timed
 
 
-class ChatIntended(Record):
+class ChatIntended(Timed):
     """About to be shown, with buttons that carry these tokens; of the tokens only the SHA-256 is kept."""
 
     KIND = "chat-intended"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes.approvals import NOON, ask_about, policy
+from scenes.approvals import NOON, StoppedClock, ask_about, policy
 
 from agent.approve.webhook import Request, Webhook, sign
 from agent.service.webhook_server import read_secrets, serving
@@ -38,28 +37,16 @@ class Caller:
     """Another system, at a time that the tests set."""
 
     def __init__(self, journal: SqliteJournal, rules: Policy) -> None:
-        self.journal, self.time = journal, NOON
+        self.journal, self.clock = journal, StoppedClock(NOON)
         self.webhook = Webhook(
-            journal=journal, policy=rules, clock=self, secrets={"pager": SECRET, "other": SECRET[::-1] + b"x"}
+            journal=journal, policy=rules, clock=self.clock, secrets={"pager": SECRET, "other": SECRET[::-1] + b"x"}
         )
-
-    def now(self) -> datetime:
-        return self.time
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-    def wait(self, event: Any, seconds: float) -> bool:
-        return event.is_set()
 
     def request(
         self, method: str, path: str, content: object = None, *, key: str = "pager", at: datetime | None = None
     ) -> Request:
         body = json.dumps(content).encode() if content is not None else b""
-        stamp = str(int((at or self.time).timestamp()))
+        stamp = str(int((at or self.clock.now()).timestamp()))
         signature = sign(self.webhook.secrets[key], stamp, method, path, body)
         return Request(method=method, path=path, body=body, key=key, timestamp=stamp, signature=signature)
 
@@ -123,7 +110,7 @@ def test_forged_edited_stale_and_unknown_are_refused_and_in_the_journal(caller: 
     refused(caller, Request(**{**vars(good), "timestamp": "soon"}), "unix seconds")
     refused(caller, Request(**{**vars(good), "key": "nobody"}), "no such key")
     for minutes in (-6, 6):
-        at = caller.time + timedelta(minutes=minutes)
+        at = caller.clock.time + timedelta(minutes=minutes)
         refused(caller, caller.request("POST", path, content, at=at), "good for 300 s")
 
 
@@ -131,7 +118,7 @@ def test_the_same_signed_answer_counts_once(caller: Caller) -> None:
     content = {"question_sha256": caller.shown, "for": "10m"}
     request = caller.request("POST", "/approvals/evac-1/snooze", content)
     assert caller.webhook.handle(request)[0] == 200
-    caller.sleep(60)
+    caller.clock.sleep(60)
     status, told = caller.webhook.handle(request)
     assert status == 409
     assert "came before" in told["why"]

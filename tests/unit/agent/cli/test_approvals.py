@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes.approvals import ALONE, NOON, PEOPLE, ask_about, policy
+from scenes.approvals import ALONE, NOON, PEOPLE, StoppedClock, ask_about, policy
 from scenes.command_line import lifeboat
 
 from agent.documents import read_policy
@@ -35,6 +35,7 @@ class Desk:
         monkeypatch.chdir(directory)
         monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
         monkeypatch.setattr("tools.clock.SystemClock.now", lambda _: self.now)
+        monkeypatch.setattr("tools.clock.SystemClock.uptime", lambda _: StoppedClock(self.now).uptime())
         self.policy = read_policy(directory / "policy.yaml")
 
     def ask(self, name: str = "evac-1", **more: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scenes.approvals import ALONE, NOON, ask_about
+from scenes.approvals import ALONE, NOON, ask_about, at
 from scenes.command_line import lifeboat
 
 from agent.approve.proposals import answer
@@ -23,7 +23,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
     journal = SqliteJournal(tmp_path / "journal.sqlite")
     ask_about(journal, ALONE)
-    answer(journal, "evac-1", EventKind.REJECT, by="terminal:ana", policy=ALONE, now=NOON, why="not \x1b[31m now")
+    answer(journal, "evac-1", EventKind.REJECT, by="terminal:ana", policy=ALONE, clock=at(NOON), why="not \x1b[31m now")
     ask_about(journal, ALONE, name="evac-2")
     journal.close()
     assert lifeboat("audit", "export", "-o", "log.jsonl")[0] == 0

@@ -13,7 +13,7 @@ from scenes.approvals import PEOPLE
 from scenes.simulated_world import World
 
 from agent.approve.approvers import DenyingApprover
-from agent.approve.proposals import answer, open_questions, recent_questions
+from agent.approve.proposals import answer, open_questions, read, recent_questions
 from agent.guard.judge import judge
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
@@ -72,22 +72,22 @@ class Agent:
         return self.loop.run_once()
 
     def answer(
-        self, kind: EventKind, by: str = "terminal:ana", *, of: str = "", until: timedelta | None = None
+        self, kind: EventKind, by: str = "terminal:ana", *, of: str = "", off: timedelta | None = None
     ) -> Proposal:
-        now = self.world.fleet.clock.now()
-        return answer(
-            self.world.journal, of or self.question.id, kind, by=by, policy=self.policy, now=now,
-            until=now + until if until else None,
-        )  # fmt: skip
+        clock = self.world.fleet.clock
+        return answer(self.world.journal, of or self.question.id, kind, by=by, policy=self.policy, clock=clock, off=off)
 
     @property
     def question(self) -> Proposal:
-        (waiting,) = open_questions(self.world.journal, self.world.fleet.clock.now())
+        (waiting,) = open_questions(self.world.journal, self.world.fleet.clock)
         return waiting
 
     @property
     def newest(self) -> Proposal:
-        return recent_questions(self.world.journal, self.world.fleet.clock.now(), 1)[0]
+        return recent_questions(self.world.journal, self.world.fleet.clock, 1)[0]
+
+    def state_of(self, evacuation: str) -> ApprovalState:
+        return read(self.world.journal, evacuation, self.world.fleet.clock).state
 
     def moved(self) -> bool:
         return self.world.fleet.running_on(self.world.web) != ["a"]
@@ -128,6 +128,52 @@ def test_an_answer_is_acted_on_after_a_restart(agent: Agent) -> None:
     agent.restart()
     assert agent.run().outcome is PassOutcome.EVACUATED
     assert agent.newest.state is ApprovalState.DONE
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_wall_clock_neither_keeps_a_question_open_nor_ends_it(agent: Agent, hours: int) -> None:
+    agent.run()
+    agent.world.fleet.clock.set_wall_clock(timedelta(hours=hours))
+    agent.restart()
+    agent.wait(7 * MINUTE)
+    assert agent.run().outcome is PassOutcome.WAITING
+    assert agent.question.state is ApprovalState.PENDING
+    with pytest.raises(NotAnApprover, match="half of its time"):
+        agent.answer(EventKind.AGREE, "terminal:boss")
+    agent.wait(MINUTE)
+    asked = agent.question
+    assert asked.state is ApprovalState.ESCALATED
+    agent.wait(7 * MINUTE)
+    agent.run()
+    assert agent.state_of(asked.id) is ApprovalState.EXPIRED
+    assert not agent.moved()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_what_was_agreed_to_is_carried_out_whatever_the_wall_clock_is_set_to(agent: Agent, hours: int) -> None:
+    agent.run()
+    agent.answer(EventKind.SNOOZE, off=20 * MINUTE)
+    agent.world.fleet.clock.set_wall_clock(timedelta(hours=hours))
+    agent.wait(19 * MINUTE)
+    assert agent.question.state is ApprovalState.SNOOZED
+    agent.wait(MINUTE)
+    assert agent.question.state is ApprovalState.PENDING
+    agent.answer(EventKind.AGREE)
+    agent.world.fleet.clock.set_wall_clock(timedelta(hours=-hours))
+    agent.wait(14 * MINUTE)
+    assert agent.run().outcome is PassOutcome.EVACUATED
+    assert agent.moved()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_an_agreement_that_is_too_old_is_too_old_by_any_clock(agent: Agent, hours: int) -> None:
+    agent.run()
+    asked = agent.answer(EventKind.AGREE)
+    agent.world.fleet.clock.set_wall_clock(timedelta(hours=hours))
+    agent.wait(15 * MINUTE)
+    agent.run()
+    assert agent.state_of(asked.id) is ApprovalState.EXPIRED
+    assert not agent.moved()
 
 
 def test_silence_is_no(agent: Agent) -> None:
@@ -204,7 +250,7 @@ def test_a_node_that_recovers_withdraws_the_question(agent: Agent) -> None:
 
 def test_a_snoozed_question_is_asked_again_then(agent: Agent) -> None:
     agent.run()
-    agent.answer(EventKind.SNOOZE, until=20 * MINUTE)
+    agent.answer(EventKind.SNOOZE, off=20 * MINUTE)
     agent.wait(19 * MINUTE)
     assert "snoozed" in agent.run().why
     agent.wait(MINUTE)
@@ -253,8 +299,7 @@ def test_while_one_node_waits_for_an_answer_another_is_asked_about(agent: Agent)
     agent.failing = ("a", "b")
     agent.run()
     agent.run()
-    now = agent.world.fleet.clock.now()
-    about = [each.question.plan.evacuating for each in open_questions(agent.world.journal, now)]
+    about = [each.question.plan.evacuating for each in open_questions(agent.world.journal, agent.world.fleet.clock)]
     assert sorted(about) == [("a",), ("b",)], (about, first.question.plan.evacuating)
 
 

@@ -18,7 +18,8 @@ def asked(under: Policy, *, requested_by: str = "lifeboat", archive: bool = Fals
 
 
 def why_not(identity: str, under: Policy, *, later: float = 0.0, requested_by: str = "lifeboat") -> str | None:
-    return why_may_not(identity, asked(under, requested_by=requested_by), under.approval, NOON + later * TTL)
+    proposal = asked(under, requested_by=requested_by).model_copy(update={"seen_at": NOON + later * TTL})
+    return why_may_not(identity, proposal, under.approval)
 
 
 def test_an_empty_list_is_nobody() -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scenes.approvals import ALONE, NOON, PEOPLE, ask_about, policy
+from scenes.approvals import ALONE, NOON, PEOPLE, StoppedClock, ask_about, at, policy
 
 from agent.approve.proposals import answer, note, read
 from agent.approve.slack import render
@@ -31,25 +30,6 @@ from tools.ports.records.approvals import ApprovalChanged, ApprovalClosed
 from tools.ports.records.chat import ChatIntended, ChatRefused, ChatSettled, ChatShown
 from tools.ports.records.evacuations import EvacuationEnded, EvacuationStarted
 from tools.slack.client import SlackChat
-
-
-class Clock:
-    """The journal's time; nothing waits by it."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def now(self) -> datetime:
-        return self.time
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        return event.is_set()
 
 
 class Connection:
@@ -88,7 +68,7 @@ class Office:
     """A Slack, a journal, and as many lifeboats as are asked for."""
 
     def __init__(self, directory: Path, slack: SlackStandIn, connections: list[Connection]) -> None:
-        self.slack, self.directory, self.clock = slack, directory, Clock()
+        self.slack, self.directory, self.clock = slack, directory, StoppedClock(NOON)
         self._connections = connections
         self.workspace = slack.workspace
         self.journal = SqliteJournal(directory / "journal.sqlite")
@@ -119,7 +99,7 @@ class Office:
         return list(self.workspace.messages.values())[-1]
 
     def state(self, name: str = "evac-1") -> ApprovalState:
-        return read(self.journal, name, self.clock.time).state
+        return read(self.journal, name, self.clock).state
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Presses are settled after they were acknowledged."""
@@ -174,7 +154,8 @@ def test_a_decision_elsewhere_takes_the_buttons_away_too(office: Office) -> None
     view = office.lifeboat()
     office.ask()
     answer(
-        office.journal, "evac-1", EventKind.REJECT, by="terminal:tom", policy=ALONE, now=NOON, why="<!channel> the PSU is swapped"
+        office.journal, "evac-1", EventKind.REJECT, by="terminal:tom", policy=ALONE, clock=at(NOON),
+        why="<!channel> the PSU is swapped",
     )  # fmt: skip
     view.look()
     assert not office.newest.buttons
@@ -280,7 +261,7 @@ def test_the_same_press_twice_is_one_answer(office: Office) -> None:
     office.slack.send({"type": "block_actions", "user": {"id": "UANA"}, "actions": [action]}, twice=True)
     office.until(lambda: "UANA agreed" in office.newest.shown, "not shown")
     office.until(lambda: bool(office.workspace.whispers), "the second is not told")
-    assert len(read(office.journal, "evac-1", office.clock.time).agreements) == 1
+    assert len(read(office.journal, "evac-1", office.clock).agreements) == 1
 
 
 def test_any_lifeboat_settles_any_press_and_a_hundred_at_once_are_one_decision(office: Office) -> None:
@@ -312,7 +293,7 @@ def test_a_slack_that_is_away_costs_nobody_an_answer(office: Office, monkeypatch
     view = office.lifeboat()
     office.slack.down = True
     office.ask()
-    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:tom", policy=ALONE, now=NOON)
+    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:tom", policy=ALONE, clock=at(NOON))
     assert office.state() is ApprovalState.APPROVED
     office.slack.down = False
     view.look()
@@ -335,7 +316,7 @@ def test_a_message_that_cant_be_edited_any_more_is_answered_beside_it(office: Of
     office.ask()
     place = office.newest.ts
     office.workspace.fail("chat.update", "edit_window_closed")
-    answer(office.journal, "evac-1", EventKind.REJECT, by="terminal:tom", policy=ALONE, now=NOON, why="no")
+    answer(office.journal, "evac-1", EventKind.REJECT, by="terminal:tom", policy=ALONE, clock=at(NOON), why="no")
     view.look()
     assert office.newest.thread_ts == place
     assert "rejected by terminal:tom" in office.newest.shown
@@ -350,7 +331,7 @@ def test_a_message_that_somebody_deleted_is_posted_again_while_it_matters(office
     view = office.lifeboat(policy())
     office.ask(under=policy(), archive=True)
     office.workspace.messages.clear()
-    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:ana", policy=policy(), now=NOON)
+    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:ana", policy=policy(), clock=at(NOON))
     view.look()
     assert "terminal:ana agreed" in office.newest.shown
     office.press("UTOM", render.APPROVE)
@@ -373,12 +354,12 @@ def test_killed_between_meaning_to_post_and_posting_it_is_posted_later(office: O
 def test_one_that_seemed_dead_before_it_began_and_was_only_slow_is_shown_as_it_went(office: Office) -> None:
     view = office.lifeboat()
     office.ask()
-    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:tom", policy=ALONE, now=NOON)
-    note(office.journal, "evac-1", EventKind.EXECUTE, why="", now=NOON)
+    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:tom", policy=ALONE, clock=at(NOON))
+    note(office.journal, "evac-1", EventKind.EXECUTE, why="", clock=at(NOON))
     office.clock.sleep(301)
     view.look()
     assert "ended before anything began" in office.newest.shown
-    question = read(office.journal, "evac-1", NOON).question
+    question = read(office.journal, "evac-1", at(NOON)).question
     agreement = ApprovalRecord(
         plan_sha256="0" * 64, by="terminal:tom", at=NOON, expires_at=NOON + timedelta(minutes=15)
     )
@@ -394,11 +375,22 @@ def test_one_that_seemed_dead_before_it_began_and_was_only_slow_is_shown_as_it_w
     assert len(office.journal.of(ChatSettled)) == 1
 
 
+def test_a_clock_that_is_set_back_keeps_no_question_from_being_shown(office: Office) -> None:
+    view = office.lifeboat()
+    ask_about(office.journal, ALONE)
+    intended = ChatIntended(token_sha256={}, state=ApprovalState.PENDING, uptime=office.clock.uptime())
+    office.journal.append(intended, now=NOON, evacuation="evac-1")
+    office.clock.set_wall_clock(-timedelta(hours=1))
+    office.clock.sleep(31)
+    view.look()
+    assert set(office.newest.buttons) == set(render.BUTTONS)
+
+
 def test_after_a_restart_the_same_message_is_kept_up(office: Office) -> None:
     office.lifeboat()
     office.ask()
     office.views.clear()
-    note(office.journal, "evac-1", EventKind.WITHDRAW, why="node node-a has recovered", now=NOON)
+    note(office.journal, "evac-1", EventKind.WITHDRAW, why="node node-a has recovered", clock=at(NOON))
     office.lifeboat()
     assert len(office.workspace.messages) == 1
     assert "node node-a has recovered" in office.newest.shown
