@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 from agent.doctor.examine import CheckContext, Finding, Health, finding
 from agent.settings import LlmSettings
-from models.text import visible
+from models.errors import LifeboatError
+from models.text import visible, without_credentials
+from tools.bounded_call import BoundedCall
+from tools.llm.capabilities import Capabilities
 
 STORE_LOW_BYTES = 10 << 30
-PROBE_SECONDS = 20.0
-"""for each of up to five short questions to a language model"""
+PROBE_SECONDS = 18.0
+"""for up to five short questions to a language model, all of them together"""
 
 
 def check_settings(context: CheckContext) -> Iterator[Finding]:
@@ -75,34 +80,45 @@ def check_archives(context: CheckContext) -> Iterator[Finding]:
 
 def check_language_model(context: CheckContext) -> Iterator[Finding]:
     """Each configured model answers, and in which form. It is asked how much 6 times 7 is, and nothing else."""
+    asked: list[tuple[LlmSettings, str, BoundedCall[Capabilities]]] = []
     llm = context.settings.llm
+    deadline = time.monotonic() + PROBE_SECONDS
     while llm is not None:
         behind = llm.fallback.model if llm.fallback else "the solver"
-        yield _language_model(llm, f"{visible(behind, 60)} plans meanwhile")
+        call = BoundedCall(partial(_ask, llm, deadline), name="doctor-model")
+        asked.append((llm, f"{visible(behind, 60)} plans meanwhile", call))
         llm = llm.fallback
+    for llm, meanwhile, call in asked:
+        call.wait(deadline + 1.0 - time.monotonic())
+        yield _language_model(llm, meanwhile, call)
 
 
-def _language_model(llm: LlmSettings, meanwhile: str) -> Finding:
-    import openai  # takes a second to import
-
-    from agent.llm.connection import api_key, endpoint_of, explained
+def _ask(llm: LlmSettings, deadline: float) -> Capabilities:
+    from agent.llm.connection import api_key, endpoint_of, explained, http_client  # openai takes a second to import
     from tools.llm.endpoint import probe
 
-    quick = llm.model_copy(update={"timeout_seconds": min(llm.timeout_seconds, PROBE_SECONDS)})
+    seconds = min(llm.timeout_seconds, PROBE_SECONDS)
+    quick = llm.model_copy(update={"timeout_seconds": seconds})
     try:
-        with openai.DefaultHttpxClient(follow_redirects=False, timeout=quick.timeout_seconds) as client:
-            found = probe(endpoint_of(quick, api_key(llm), client))
+        with http_client(min(deadline, time.monotonic() + seconds), timeout_seconds=seconds, transport=None) as client:
+            return probe(endpoint_of(quick, api_key(llm), client))
     except Exception as error:
-        why = explained(error, quick)
-        fix = "see docs/llm.md: which settings each server needs"
-        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            fix = "renew the key in llm.api_key_file"
-        elif isinstance(error, openai.APIConnectionError):
-            fix = "check llm.base_url, and that the server runs"
-        elif isinstance(error, openai.NotFoundError):
-            fix = "check llm.model, and that llm.base_url ends where the API begins (mostly /v1)"
-        return finding("language model", llm.base_url, Health.WARN, f"{why}; {meanwhile}", fix)
+        raise explained(error, quick) from error
+
+
+def _language_model(llm: LlmSettings, meanwhile: str, call: BoundedCall[Capabilities]) -> Finding:
+    where = visible(without_credentials(llm.base_url), 80)
+    error = call.error if call.over else None
+    if not call.over or error is not None:
+        why = f"the language model at {where} did not answer every question within {PROBE_SECONDS:g} s"
+        fix = "look whether the server is busy; a slow one may still plan within llm.timeout_seconds"
+        if isinstance(error, LifeboatError):
+            why, fix = error.message, error.hint
+        elif error is not None:
+            raise error
+        return finding("language model", where, Health.WARN, f"{why}; {meanwhile}", fix)
+    found = call.result()
     what = f"{visible(llm.model, 60)} answers by {found.interface.value}"
     if found.missing:
         what += f" ({', '.join(f'{form.value}: {visible(why, 60)}' for form, why in found.missing.items())})"
-    return finding("language model", llm.base_url, Health.OK, what)
+    return finding("language model", where, Health.OK, what)

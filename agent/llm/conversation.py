@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
-import openai
 
 import prompts
 from agent.guard.rules import RULES
 from agent.llm import one_answer, tool_loop
-from agent.llm.connection import api_key, endpoint_of, explained
+from agent.llm.connection import api_key, endpoint_of, explained, http_client
 from agent.llm.draft import PlanDraft
 from agent.llm.record import ConversationRecord, LlmDirectory, Recorder
 from agent.llm.task import PlanTask
@@ -72,10 +71,10 @@ class Conversation:
         """
         self._require_budget()
         recorder = Recorder(self._directory)
-        client = openai.DefaultHttpxClient(
-            follow_redirects=False,
-            timeout=self._llm.timeout_seconds,
-            event_hooks=recorder.hooks(),
+        client = http_client(
+            self._deadline,
+            timeout_seconds=self._llm.timeout_seconds,
+            recorder=recorder,
             transport=self._transport,
         )
         call = BoundedCall(lambda: self._draft(client), name="llm-planner")

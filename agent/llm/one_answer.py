@@ -63,6 +63,8 @@ def ask_once(
             malformed += 1
             if malformed >= MAX_ANSWERS:
                 break
-            said = f"This plan is malformed, send it again: {visible(str(error), 300)}"
+            why = "it was cut off, be brief" if endpoint.cut_off else visible(str(error), 300)
+            said = f"This plan is malformed, send it again: {why}"
             messages = [*messages[:2], {"role": "user", "content": said}]
-    raise PlannerFailed(f"the language model gave {malformed} malformed plans and no good one")
+    cut = ": its answers don't end before their limit of tokens" if endpoint.cut_off else ""
+    raise PlannerFailed(f"the language model gave {malformed} malformed plans and no good one{cut}")

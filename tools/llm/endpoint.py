@@ -38,6 +38,8 @@ class Endpoint:
     """request parameters that are left out"""
     calls: int = field(default=0, init=False)
     """requests sent that got an answer or an error"""
+    cut_off: bool = field(default=False, init=False)
+    """the newest answer ended at the limit of its length"""
 
     def complete(self, messages: list[dict[str, str]], *, max_tokens: int, **asked: Any) -> Any:
         """One answer: the first choice's message, as openai gives it. Leaves out parameters that the server refuses.
@@ -62,6 +64,7 @@ class Endpoint:
             choices = getattr(answer, "choices", None)
             if not choices or choices[0].message is None:
                 raise ValueError("an answer without a message")
+            self.cut_off = choices[0].finish_reason == "length"
             return choices[0].message
 
 
@@ -128,7 +131,8 @@ def probe(endpoint: Endpoint) -> Capabilities:
                 raise
             missing[interface] = f"HTTP {error.status_code}"
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            missing[interface] = str(error)[:80]
+            cut = f"cut off after {PROBE_TOKENS} tokens" if endpoint.cut_off else str(error)[:80]
+            missing[interface] = cut
         else:
             if works:
                 return Capabilities(interface=interface, refused=endpoint.refused, missing=missing)

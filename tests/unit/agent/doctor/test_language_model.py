@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from scenes import stub_servers
+from scenes.odd_servers import Reply, answering, refusal
 from scenes.stub_openai import Step, says, serving
 
 from agent.doctor.examine import CheckContext, Finding, Health
@@ -69,6 +70,22 @@ def test_what_does_not_work_is_one_line_with_what_to_mend(step: Step, what: str,
     assert what in finding.what
     assert "the solver plans meanwhile" in finding.what
     assert "\n" not in finding.what
+    assert fix in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("reply", "what", "fix"),
+    [
+        (Reply(body="<html>Grafana</html>", kind="text/html"), "it sent a web page", "llm.base_url"),
+        (refusal(429, "You exceeded your current quota"), "the account's quota is used up", "add credit"),
+        (Reply(body=" ", endless=True), "did not answer", "llm.timeout_seconds"),
+    ],
+)
+def test_what_is_no_model_at_all_is_told_as_at_run_time(reply: Reply, what: str, fix: str) -> None:
+    with answering(reply) as server:
+        (finding,) = findings(LlmSettings(base_url=server.url, model="m", timeout_seconds=0.3))
+    assert finding.health is Health.WARN
+    assert what in finding.what
     assert fix in finding.fix
 
 
