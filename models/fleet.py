@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, cast
 from pydantic import ConfigDict, Field, model_validator
 
 from models.base import MOST_BYTES, UtcTime, Value
+from models.past_moves import PastMoves
 from models.plan import ActionKind
 
 Bytes = Annotated[int, Field(ge=0, le=MOST_BYTES)]
@@ -153,6 +154,8 @@ class Fleet(_FromOutside):
     observed_at: UtcTime
     nodes: tuple[Node, ...]
     vms: tuple[Vm, ...]
+    past_moves: PastMoves | None = None
+    """what is remembered of earlier moves; no part of what an approval depends on. None: nobody told"""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -190,7 +193,7 @@ class Fleet(_FromOutside):
 
     def digest(self) -> str:
         """SHA-256 over the facts an approval depends on: everything but `observed_at`, what running guests change by
-        themselves (dirty rates, what their disks hold), and what was learned of their earlier lives.
+        themselves (dirty rates, what their disks hold), and what is remembered of earlier moves and lives.
 
         Two snapshots a second apart are the same fleet unless a node or vm really changed.
         """
@@ -199,5 +202,5 @@ class Fleet(_FromOutside):
     @cached_property
     def _digest(self) -> str:
         of_vms = {"dirty_bytes_per_second", "disk_bytes", "incarnation", "learned_obstacles"}
-        passing: dict[str, Any] = {"observed_at": True, "vms": {"__all__": of_vms}}
+        passing: dict[str, Any] = {"observed_at": True, "past_moves": True, "vms": {"__all__": of_vms}}
         return hashlib.sha256(self.model_dump_json(exclude=passing).encode()).hexdigest()

@@ -10,6 +10,7 @@ from pydantic import Field, IPvAnyNetwork, model_validator
 
 from models.approvers import ApproverRule, Identity, TwoPeoplePolicy
 from models.base import Duration, Value, parse_duration
+from models.brake_policy import ChurnPolicy, StormPolicy
 from models.fleet import Priority
 from models.ladder import DEFAULT_LADDER, Rung
 from models.storage_layout import StoragePolicy
@@ -82,15 +83,6 @@ class MakeRoomPolicy(Value):
 
     max_moves: int = Field(default=8, ge=0)
     """in one plan; 0: the vms of sound nodes are left where they are"""
-
-
-class StormPolicy(Value):
-    """When too much looks risky at once, suspect the monitoring: halt and call a human."""
-
-    max_risky_fraction: float = Field(default=0.34, gt=0, le=1)
-    """share of active nodes"""
-    min_nodes: int = Field(default=2, ge=1)
-    """below this many risky nodes it is never a storm"""
 
 
 class DataPolicy(Value):
@@ -359,6 +351,7 @@ class Policy(Value):
     make_room: MakeRoomPolicy = MakeRoomPolicy()
     limits: LimitPolicy = LimitPolicy()
     storm: StormPolicy = StormPolicy()
+    churn: ChurnPolicy = ChurnPolicy()
     data: DataPolicy = DataPolicy()
     forecast: ForecastPolicy = ForecastPolicy()
     storage: StoragePolicy = StoragePolicy()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
+from models.brake import held_vms
 from models.fleet import Fleet, NodeState
 from models.policy import Policy
 from models.risk import Risk
@@ -27,6 +28,11 @@ class Situation:
     def node_risks(self) -> Mapping[str, NodeRisk]:
         """The risk level of every node of the fleet, in its order. Raises ValueError when two risks speak of one node."""
         return node_risks((node.name for node in self.fleet.nodes), self.risks or (), self.policy, self.now)
+
+    @cached_property
+    def held(self) -> Mapping[str, str]:
+        """Every vm that moved too lately or too often to be moved again now, by uuid, with why."""
+        return held_vms(self.fleet, self.node_risks, self.policy, self.now)
 
     def at_level(self, level: RiskLevel) -> list[str]:
         """Names of the nodes at this level, in the fleet's order."""

@@ -49,6 +49,7 @@ def apply(
     from agent.service.control_loop import ControlLoop
     from agent.service.session import connect
     from agent.settings import load_settings
+    from agent.state.brake import with_past_moves
     from models.situation import Situation
 
     settings = load_settings(config)
@@ -63,6 +64,7 @@ def apply(
                 note(f"evacuation {evacuation.id} was of this plan; it is over now, and not carried out again")
                 conclude(report_after_crash(evacuation, session), evacuation, report_file, as_json)
         now = session.hands.clock.now()
+        fleet = with_past_moves(fleet, session.hands.journal, now)
         situation = Situation(fleet=fleet, risks=risks, policy=session.policy, now=now)
         verdict = judge(plan, situation)
         if propose:

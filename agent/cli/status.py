@@ -56,5 +56,10 @@ def print_status(status: Status, console: Console) -> None:
                 row = (attempt.vm_name or attempt.vm, attempt.kind, where, attempt.outcome + mark, attempt.message)
                 table.add_row(*(Text(cell) for cell in row))
             console.print(table)
+    if status.breaker is not None:
+        from agent.cli.breaker import tripped_line
+
+        line = f"The breaker {tripped_line(status.breaker)}. Look, then `lifeboat breaker reset`"
+        console.print(Text(line, style="bold red"))
     for attempt in status.needs_human:
         console.print(Text(f"Needs a human: {attempt.message}", style="bold red"))

@@ -46,6 +46,8 @@ class PlanFacts:
     def __init__(self, plan: Plan, situation: Situation) -> None:
         self.plan = plan
         self.fleet, self.policy, self.now = situation.fleet, situation.policy, situation.now
+        self.held = situation.held
+        """vms that moved too lately or too often, by uuid, with why"""
         self.node_risks = None if situation.risks is None else situation.node_risks
         """None: no risks were given, so that nothing that needs them is judged"""
 
@@ -102,6 +104,14 @@ class PlanFacts:
                 return list(found.values())
             found |= more
             useful |= {move.target for _, move in more.values()}
+
+    @cached_property
+    def unasked(self) -> list[tuple[Action, Move]]:
+        """Moves that no person asked for: not off a node that one named, nor back to a repaired one."""
+        asked, returning = set(self.plan.asked), set(self.plan.returning)
+        return [
+            (action, move) for action, move in self.moves if move.source not in asked and move.target not in returning
+        ]
 
     @cached_property
     def giving_back(self) -> set[str]:

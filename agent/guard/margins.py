@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.guard.facts import LiveMove, PlanFacts
+from models.brake import counted_moves, emptied_today, nodes_a_day
 from models.placement import memory_room
 from models.risk_level import RiskLevel
 from models.schedule import Limit, allowed, busiest
@@ -84,3 +85,20 @@ def nodes_at_trigger(facts: PlanFacts) -> str:
     """How much of the fleet looks risky."""
     count = sum(node.level is RiskLevel.TRIGGERED for node in (facts.node_risks or {}).values())
     return f"{count} of {len(facts.fleet.nodes)} nodes at the trigger"
+
+
+def remembered(facts: PlanFacts) -> str:
+    """Whether anybody told of earlier moves, and how many vms are held for them."""
+    if facts.fleet.past_moves is None:
+        return "nobody told of earlier moves"
+    return f"{len(facts.held)} vms of the fleet are left alone after a move, none of them moves"
+
+
+def moves_of_the_day(facts: PlanFacts) -> str:
+    """How close the day comes to its caps with this plan."""
+    before = counted_moves(facts.fleet, facts.now)
+    emptied = emptied_today(facts.fleet, facts.now) | set(facts.plan.evacuating) - set(facts.plan.asked)
+    return (
+        f"{len(emptied)} nodes a day, policy allows {nodes_a_day(facts.fleet, facts.policy)}; "
+        f"{len(before) + len(facts.unasked)} vms, policy allows {facts.policy.churn.guests_a_day}"
+    )

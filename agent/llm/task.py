@@ -71,7 +71,7 @@ class PlanTask:
         self._situation = situation
         self._by_solver = by_solver
         self._asked = asked
-        self.facts = facts_for(situation, by_solver.evacuating, self.knowledge)
+        self.facts = facts_for(situation, by_solver.evacuating, self.knowledge, asked)
         self.surroundings = Surroundings(situation, self.knowledge, self.facts, _catalogue())
 
     @cached_property
@@ -255,7 +255,9 @@ def _short(kind: ActionKind, target: str | None) -> str:
     return f"{kind.value} to {visible(target, 60)}" if target else kind.value
 
 
-def facts_for(situation: Situation, evacuating: Sequence[str], knowledge: Knowledge) -> FleetFacts:
+def facts_for(
+    situation: Situation, evacuating: Sequence[str], knowledge: Knowledge, asked: Collection[str] = ()
+) -> FleetFacts:
     """The snapshot the model may ask about."""
     fleet, policy = situation.fleet, situation.policy
     targets = possible_targets(situation, evacuating)
@@ -263,7 +265,9 @@ def facts_for(situation: Situation, evacuating: Sequence[str], knowledge: Knowle
     leaving = [(vm, fleet.node_by_name[name]) for name in evacuating for vm in fleet.vms_on(name)]
     ways = {
         vm.uuid: [
-            Way(option.kind, option.target, option.seconds) for option in options_of(vm, source, targets, policy).moves
+            Way(option.kind, option.target, option.seconds)
+            for option in options_of(vm, source, targets, policy).moves
+            if vm.uuid not in situation.held or source.name in asked
         ]
         for vm, source in leaving
     }

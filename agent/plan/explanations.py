@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agent.plan.capacity import Capacities
 from agent.plan.no_room import describe_no_room
 from agent.plan.options import Options
+from models.brake import other_movers
 from models.fleet import NodeState, VmState
 from models.plan import ActionKind
 from models.risk_level import RiskLevel
@@ -94,7 +95,7 @@ def _too_late(before_done: float, within_horizon: float) -> bool:
 
 
 def notes(situation: Situation, leaving: Sequence[str]) -> list[str]:
-    """What an approver should know about the nodes: unknown ones, and risky ones that nobody evacuates."""
+    """What an approver should know about the nodes: unknown ones, risky ones that nobody evacuates, and who else moves vms."""
     unknown, triggered = situation.at_level(RiskLevel.UNKNOWN), situation.at_level(RiskLevel.TRIGGERED)
     nodes = situation.fleet.node_by_name
     concerns = {
@@ -105,7 +106,9 @@ def notes(situation: Situation, leaving: Sequence[str]) -> list[str]:
             name for name in leaving if nodes[name].state is NodeState.OFFLINE
         ],
     }
-    return [f"{concern}: {_some(names)}" for concern, names in concerns.items() if names]
+    told = [f"{concern}: {_some(names)}" for concern, names in concerns.items() if names]
+    others = other_movers(situation.fleet, situation.policy, situation.now)
+    return [*told, others] if others is not None else told
 
 
 def _some(names: Sequence[str]) -> str:

@@ -93,7 +93,7 @@ def _residents(nodes: Sequence[str], targets: Targets, situation: Situation, mos
     for name in nodes:
         for vm in fleet.vms_on(name):
             price = round(LOSS_UNIT * policy.drain.price * policy.weights.of(vm.priority))
-            if price >= most:
+            if price >= most or vm.uuid in situation.held:
                 continue
             found = live_options(vm, fleet.node_by_name[name], targets.classes, policy)
             by_name = {other: option for option in found if option.targets for other in option.targets.names}

@@ -50,7 +50,7 @@ def plan(
     out and keeps the greedy answer. Raises ValueError for a node that is not in the fleet, and for two risks of one node.
     """
     leaving = _leaving(situation, [*evacuating, *asked])
-    targets, options = _options(situation, leaving)
+    targets, options = _options(situation, leaving, asked)
     draft = Draft(
         situation=situation,
         leaving=leaving,
@@ -75,12 +75,16 @@ def _with_outlook(made: Plan, options: Mapping[str, Options], targets: Targets, 
     return made.model_copy(update={"bound": round(least, 6), "gap": round(gap, 4), "next_failure": after})
 
 
-def _options(situation: Situation, leaving: Sequence[str]) -> tuple[Targets, dict[str, Options]]:
+def _options(
+    situation: Situation, leaving: Sequence[str], asked: Collection[str]
+) -> tuple[Targets, dict[str, Options]]:
     """The targets, and by uuid what may be done with every vm of the nodes to empty."""
     fleet = situation.fleet
     targets = Targets(target_classes(possible_targets(situation, leaving)), situation)
     return targets, {
-        vm.uuid: options_by_class(vm, fleet.node_by_name[name], targets.classes, situation.policy)
+        vm.uuid: Options(vm, (), situation.held[vm.uuid])
+        if vm.uuid in situation.held and name not in asked
+        else options_by_class(vm, fleet.node_by_name[name], targets.classes, situation.policy)
         for name in leaving
         for vm in fleet.vms_on(name)
     }
@@ -148,7 +152,7 @@ def assemble(
         if vm.uuid not in seen
     ]
     draft = Draft(situation=situation, leaving=leaving, asked=tuple(asked), planned_by=planned_by, options={})
-    targets, options = _options(situation, leaving)
+    targets, options = _options(situation, leaving, asked)
     return _with_outlook(draft.finish([*decisions, *forgotten]), options, targets, situation)
 
 

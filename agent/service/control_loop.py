@@ -20,7 +20,8 @@ from agent.plan.solver import plan as solve
 from agent.service.follow_up import ROUNDS, covered_by, follow_up_plan, still_waiting
 from agent.service.migration_blockers import ask_migration_blockers
 from agent.service.pass_result import PassOutcome, PassResult, gone_silent, joined_results, what_it_came_to
-from agent.service.questions import Questions, Review, asked_line, waiting_line
+from agent.service.questions import Questions, Review, asked_line, planning_policy, waiting_line
+from agent.state.brake import OtherMovers, trip_if_due
 from agent.state.refusals import fleet_as_known
 from agent.state.requests import read_requests, unfinished
 from agent.verify import verify
@@ -69,15 +70,19 @@ class ControlLoop:
     look_again: timedelta | None = None
     """how often to look while an evacuation runs, to withdraw what is not wanted any more; None: never"""
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
+    _others: OtherMovers = field(default_factory=OtherMovers)
     _tiers: Tiers | None = None
     _cordoned: frozenset[str] = frozenset()
     _idle: tuple[object, ...] | None = None
     """what the last plan came to, where it moved nothing or the guard refused it"""
 
     def observe(self) -> tuple[Fleet, list[Risk]]:
-        """A look, with what the journal remembers of earlier tries. Raises as `look`."""
+        """A look, with what the journal remembers of earlier tries and moves. Raises as `look`."""
         fleet, risks = self.look()
-        return fleet_as_known(fleet, self.hands.journal, self.policy, self.hands.clock.now()), risks
+        now = self.hands.clock.now()
+        if (told := self._others.notice(fleet, self.hands.journal, now)) is not None:
+            self.watcher.shielded().on_message(told)
+        return fleet_as_known(fleet, self.hands.journal, self.policy, now), risks
 
     def run_once(self) -> PassResult:
         """Look once, and act when policy says so.
@@ -107,7 +112,7 @@ class ControlLoop:
             for proposal in review.approved:
                 result = self._carry_out_approved(proposal, situation, judged, started_at)
                 if result is not None:
-                    self._cool_down(proposal.question.plan.evacuating, _planning_policy(proposal, self.policy), result)
+                    self._cool_down(proposal.question.plan.evacuating, planning_policy(proposal, self.policy), result)
                     return replace(result, tier_changes=changes)
                 void = read(self.hands.journal, proposal.id, self.hands.clock)
                 rest = tuple(each for each in review.approved if each.id != proposal.id)
@@ -135,6 +140,7 @@ class ControlLoop:
         situation = replace(situation, fleet=ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy))
         plan = self._plan(replace(situation, policy=policy), wanted)
         verdict = judge(plan, situation)
+        trip_if_due(verdict, self.hands.journal, self.policy, now)
         if self.questions is not None and plan.moves and verdict.passed and verdict.approval is Approval.HUMAN:
             before = next((each for each in review.void if set(each.question.plan.evacuating) & set(wanted)), None)
             self._tiers.acted(wanted, now)
@@ -162,6 +168,7 @@ class ControlLoop:
         elif result.outcome is PassOutcome.EVACUATED and result.fleet_after is not None:
             fleet = with_unschedulable(result.fleet_after, self._cordoned)
             known = [node for node in nodes if node in fleet.node_by_name]
+            fleet = fleet.model_copy(update={"past_moves": None})  # what is only held for a while is still to be moved
             after = replace(result.situation, fleet=fleet, policy=policy, now=now)
             if not known or not solve(after.as_if_others_were_known(known), known, optimise=False).moves:
                 why = "nothing is left on them to move"
@@ -205,7 +212,7 @@ class ControlLoop:
         result = self._run(
             agreed.plan, agreed.verdict, agreed.situation, started_at, proposal.id, tiers, agreement=agreed.agreement
         )
-        return self._go_on(result, tiers, _planning_policy(proposal, self.policy))
+        return self._go_on(result, tiers, planning_policy(proposal, self.policy))
 
     def execute_plan(
         self,
@@ -392,8 +399,3 @@ class ControlLoop:
 
     def _record(self, record: Record, evacuation: str) -> None:
         self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation)
-
-
-def _planning_policy(proposal: Proposal, policy: Policy) -> Policy:
-    """The policy that an agreed plan was made by."""
-    return drain_only_policy(policy) if Occasion.DRAIN in proposal.question.occasions.values() else policy

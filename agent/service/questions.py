@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from agent.actions.resources import Resources
 from agent.approve.proposals import ask, note, open_questions, policy_digest, read, write_due
-from agent.assess.tiers import TierChange, unschedulable, with_unschedulable
+from agent.assess.tiers import TierChange, drain_only_policy, unschedulable, with_unschedulable
 from agent.guard.judge import judge
 from agent.state.requests import unfinished
 from models.approval import ApprovalRecord
@@ -214,3 +214,8 @@ def _changes(before: Proposal, plan: Plan) -> tuple[str, ...]:
     why = before.last.why if before.last is not None else ""
     lines = plan_changes(before.question.plan, plan) or ["every vm is dealt with as in the plan before"]
     return tuple([why, *lines] if why else lines)
+
+
+def planning_policy(proposal: Proposal, policy: Policy) -> Policy:
+    """The policy that an agreed plan was made by."""
+    return drain_only_policy(policy) if Occasion.DRAIN in proposal.question.occasions.values() else policy

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.state.brake import with_past_moves
 from models.errors import NodeCannotTell, NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet, LearnedObstacle, Vm, VmState
@@ -81,7 +82,9 @@ def with_refusals(fleet: Fleet, refusals: Iterable[StandingRefusal]) -> Fleet:
 
 def fleet_as_known(fleet: Fleet, journal: Journal | None, policy: Policy, now: datetime) -> Fleet:
     """The fleet as seen, with what the journal remembers of it; `journal` None: nothing yet."""
-    return fleet if journal is None else with_refusals(fleet, standing_refusals(journal, policy, now))
+    if journal is None:
+        return fleet
+    return with_past_moves(with_refusals(fleet, standing_refusals(journal, policy, now)), journal, now)
 
 
 def _with(vm: Vm, refusals: Iterable[StandingRefusal]) -> Vm:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from agent.state.brake import tripped
 from models.errors import BadInput
 from tools.ports.journal import Entry, Journal, Record, Scope
 from tools.ports.records.approvals import ApprovalAsked, ApprovalClosed
@@ -111,7 +112,11 @@ def ask(journal: Journal, request: Request, evacuation: str, *, by: str, now: da
             else f"{len(going_on)} evacuations are not over"
             if going_on
             else "no evacuation is going on",
-            hint=f"not over: {', '.join(going_on)}" if going_on else "see `lifeboat status`",
+            hint=f"not over: {', '.join(going_on)}"
+            if going_on
+            else "the breaker is tripped: `lifeboat breaker reset` lets lifeboat go on"
+            if request is Request.RESUME and tripped(journal) is not None
+            else "see `lifeboat status`",
         )
     if request is not Request.CANCEL and read_requests(journal, evacuation).cancelled_by is not None:
         raise BadInput(f"evacuation {evacuation} was cancelled, which is for good", hint="plan again")

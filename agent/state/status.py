@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agent.state.brake import tripped
 from agent.state.requests import OperatorRequests, fold_requests
 from models.base import Value
 from models.evacuation import AttemptOutcome
+from models.past_moves import Tripped
 from models.plan import Action
 from models.proposals.states import EventKind
 from tools.ports.journal import Entry, Holder, Journal, Record
@@ -49,6 +51,8 @@ class Status(Value):
     evacuations: tuple[EvacuationStatus, ...]
     """newest first"""
     audit_head: str
+    breaker: Tripped | None = None
+    """what keeps everything from moving until a person resets it; None: nothing"""
 
     @property
     def needs_human(self) -> tuple[AttemptStatus, ...]:
@@ -68,6 +72,7 @@ def read_status(journal: Journal, *, holder: Holder | None = None, most: int = 1
             _evacuation(name, journal.entries(evacuation=name), locks, holder) for name in journal.evacuations(most)
         ),
         audit_head=journal.head(),
+        breaker=tripped(journal),
     )
 
 

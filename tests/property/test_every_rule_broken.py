@@ -16,6 +16,7 @@ from agent.guard.judge import judge
 from agent.guard.rules import RULES
 from agent.plan.solver import plan
 from models.fleet import Fleet, NodeState
+from models.past_moves import Mover, PastMove, PastMoves, Tripped
 from models.plan import Action, ActionKind, Plan
 from models.policy import Policy
 from models.situation import Situation
@@ -152,6 +153,27 @@ def shaky(case: Case) -> Case:
     return with_policy(case, storm={"max_risky_fraction": 0.34})
 
 
+def remembering(case: Case, past: PastMoves) -> Case:
+    fleet = case.situation.fleet.model_copy(update={"past_moves": past})
+    return replace(case, situation=replace(case.situation, fleet=fleet))
+
+
+def moved_before(case: Case, *, vm: str, source: str, by: Mover = Mover.LIFEBOAT, minutes: float = 1.0) -> PastMove:
+    return PastMove(at=NOW - timedelta(minutes=minutes), vm=vm, source=source, target="a", by=by)
+
+
+def emptied_all_day(case: Case) -> Case:
+    moves = [moved_before(case, vm=f"other-{name}", source=name, minutes=600) for name in "bcde"]
+    return remembering(case, PastMoves(moves=tuple(moves)))
+
+
+def balanced(case: Case) -> Case:
+    """`a` is only worth a drain, and somebody else moves vms."""
+    case = with_policy(with_risk(case, "a", 0.2), drain={"act": True, "price": 0.01, "effort": 0.0})
+    others = [moved_before(case, vm=f"o{n}", source="b", by=Mover.OTHERS) for n in range(3)]
+    return remembering(case, PastMoves(moves=tuple(others)))
+
+
 Break = Callable[[Case], Case]
 BREAKS: dict[str, Break] = {
     "plan-matches-fleet": lambda c: replace(c, plan=c.plan.model_copy(update={"fleet_sha256": "0" * 64})),
@@ -194,6 +216,10 @@ BREAKS: dict[str, Break] = {
     "limit-fleet": lambda c: over_limit(c, per_fleet=1),
     "limit-archives": archived_together,
     "storm": shaky,
+    "breaker": lambda c: remembering(c, PastMoves(tripped=Tripped(at=NOW, rule="storm", why="4 of 5 nodes"))),
+    "guest-cooldown": lambda c: remembering(c, PastMoves(moves=(moved_before(c, vm=c.move.vm, source="b"),))),
+    "day-cap": emptied_all_day,
+    "other-movers": balanced,
 }
 
 

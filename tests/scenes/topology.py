@@ -6,10 +6,11 @@ plan(scene.situation)
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from models.fleet import Fleet, Node, Vm
+from models.past_moves import Mover, PastMove, PastMoves, Tripped
 from models.plan import Action, ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
@@ -28,6 +29,26 @@ class Topology:
         self._vms: list[Vm] = []
         self._risks: list[Risk] = []
         self.observed_at = NOW
+        self._moves: list[PastMove] = []
+        self._tripped: Tripped | None = None
+        self._counted_from: datetime | None = None
+
+    def moved(
+        self, vm: str, source: str, target: str, *, minutes_ago: float, by: Mover = Mover.LIFEBOAT, emptied: bool = True
+    ) -> Topology:
+        """An earlier move, as the journal remembers it."""
+        at = NOW - timedelta(minutes=minutes_ago)
+        self._moves.append(
+            PastMove(at=at, vm=f"uuid-{vm}", vm_name=vm, source=source, target=target, by=by, emptied=emptied)
+        )
+        return self
+
+    def breaker(self, *, tripped: bool, minutes_ago: float = 0.0) -> Topology:
+        """Tripped by a storm then, or reset then."""
+        at = NOW - timedelta(minutes=minutes_ago)
+        self._tripped = Tripped(at=at, rule="storm", why="3 of 4 nodes") if tripped else None
+        self._counted_from = None if tripped else at
+        return self
 
     def node(
         self,
@@ -59,7 +80,9 @@ class Topology:
 
     @property
     def fleet(self) -> Fleet:
-        return Fleet(observed_at=self.observed_at, nodes=tuple(self._nodes), vms=tuple(self._vms))
+        past = PastMoves(moves=tuple(self._moves), tripped=self._tripped, counted_from=self._counted_from)
+        known = past if past != PastMoves() else None
+        return Fleet(observed_at=self.observed_at, nodes=tuple(self._nodes), vms=tuple(self._vms), past_moves=known)
 
     @property
     def risks(self) -> list[Risk]:

@@ -14,6 +14,7 @@ from tools.ports.journal import R, Record, UnknownRecord
 from tools.ports.records import (
     approvals,
     attempts,
+    brake,
     chat,
     cold,
     disks,
@@ -27,6 +28,7 @@ from tools.ports.records import (
 _SUBJECTS: tuple[ModuleType, ...] = (
     approvals,
     attempts,
+    brake,
     chat,
     cold,
     disks,

@@ -12,6 +12,7 @@ from agent.guard.judge import judge
 from agent.guard.rules import RULES
 from agent.plan.solver import plan
 from models.fleet import LearnedObstacle
+from models.past_moves import Mover
 from models.plan import ActionKind, Approval, Plan, PlannedBy
 from models.policy import Policy
 from models.situation import Situation
@@ -423,6 +424,59 @@ def return_to_a_node_that_is_not_there() -> Case:
     return scene, scene.plan_of(stay("x", "b"), returning=("gone",))
 
 
+def breaker_is_tripped() -> Case:
+    scene = one_vm().breaker(tripped=True, minutes_ago=600)
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
+def moved_a_moment_ago() -> Case:
+    scene = one_vm().moved("x", "c", "a", minutes_ago=5)
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
+def moved_by_somebody_else_a_moment_ago() -> Case:
+    scene = one_vm().moved("x", "c", "a", minutes_ago=5, by=Mover.OTHERS)
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
+def moved_twice_and_held_twice_as_long() -> Case:
+    scene = one_vm().moved("x", "a", "c", minutes_ago=600).moved("x", "c", "a", minutes_ago=15)
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
+def moved_to_and_fro_all_day() -> Case:
+    scene = Topology().node("a", risk=1.0).node("b").node("c").vm("x", on="a")
+    for number in range(6):
+        there, back = ("c", "a") if number % 2 else ("a", "c")
+        scene.moved("x", there, back, minutes_ago=1400 - number)
+    return scene, scene.plan_of(live("x", "a", "b"))
+
+
+def one_node_of_two_was_emptied_today() -> Case:
+    scene = Topology().node("a", risk=0.8).node("b").vm("x", on="a").moved("y", "b", "a", minutes_ago=1200)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",))
+
+
+def three_nodes_of_five_were_emptied_today() -> Case:
+    scene = dying().node("d").node("e").vm("x", on="a")
+    scene.moved("y", "b", "c", minutes_ago=1200).moved("z", "c", "d", minutes_ago=900)
+    scene.moved("u", "d", "e", minutes_ago=700)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",))
+
+
+def too_many_guests_in_a_day() -> Case:
+    scene = dying(churn={"guests_a_day": 2}).vm("x", on="a")
+    scene.moved("y", "a", "c", minutes_ago=1200).moved("z", "a", "c", minutes_ago=1100)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",))
+
+
+def drain_beside_a_balancer() -> Case:
+    scene = worth_draining("c").vm("x", on="c")
+    for name in "pqr":
+        scene.moved(name, "a", "b", minutes_ago=20, by=Mover.OTHERS)
+    return scene, scene.plan_of(live("x", "c", "b"), evacuating=("c",))
+
+
 HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("plan-matches-fleet", wrong_fleet),
     ("fleet-fresh", old_fleet),
@@ -496,6 +550,15 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("limit-fleet", too_many_in_the_fleet),
     ("limit-archives", too_many_archives),
     ("storm", half_the_fleet_looks_risky),
+    ("breaker", breaker_is_tripped),
+    ("guest-cooldown", moved_a_moment_ago),
+    ("guest-cooldown", moved_by_somebody_else_a_moment_ago),
+    ("guest-cooldown", moved_twice_and_held_twice_as_long),
+    ("guest-cooldown", moved_to_and_fro_all_day),
+    ("day-cap", one_node_of_two_was_emptied_today),
+    ("day-cap", three_nodes_of_five_were_emptied_today),
+    ("day-cap", too_many_guests_in_a_day),
+    ("other-movers", drain_beside_a_balancer),
 ]
 ACCOMPLICES = {
     # What is refused for one reason may be wrong for another as well.
@@ -558,6 +621,85 @@ def test_moving_nothing_is_judged_as_well() -> None:
     verdict = judge(stays, scene.situation)
     assert verdict.passed
     assert verdict.approval is Approval.NONE
+
+
+def in_time_again() -> Case:
+    scene = one_vm().moved("x", "c", "a", minutes_ago=11)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",))
+
+
+def likelier_to_be_lost_than_to_wait() -> Case:
+    """Held for 40 minutes more, and the node is to fail within 30."""
+    scene = Topology().node("a", risk=1.0).node("b").node("c").vm("x", on="a")
+    for number in range(3):
+        scene.moved("x", *(("c", "a") if number % 2 else ("a", "c")), minutes_ago=600 - number)
+    scene.moved("x", "c", "a", minutes_ago=1)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",))
+
+
+def held_and_named_by_a_person() -> Case:
+    scene = one_vm().moved("x", "c", "a", minutes_ago=1)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",), asked=("a",))
+
+
+def given_back_though_it_moved_a_moment_ago() -> Case:
+    scene = repaired().moved("x", "a", "b", minutes_ago=1)
+    return scene, scene.plan_of(live("x", "b", "a"), returning=("a",))
+
+
+def emptied_yesterday() -> Case:
+    scene = Topology().node("a", risk=0.8).node("b").vm("x", on="a").moved("y", "b", "a", minutes_ago=1441)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",))
+
+
+def the_same_node_again() -> Case:
+    scene = Topology().node("a", risk=0.8).node("b").vm("x", on="a").moved("y", "a", "b", minutes_ago=60)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",))
+
+
+def the_node_emptied_before_is_dead() -> Case:
+    scene = Topology().node("a", risk=0.8).node("b", state="offline").node("c").vm("x", on="a")
+    scene.moved("y", "b", "c", minutes_ago=1200).moved("z", "c", "a", minutes_ago=600)
+    return scene, scene.plan_of(live("x", "a", "c"), evacuating=("a",))
+
+
+def a_person_reset_the_breaker_since() -> Case:
+    scene, made = one_node_of_two_was_emptied_today()
+    return scene.breaker(tripped=False, minutes_ago=600), made
+
+
+def evacuation_beside_a_balancer() -> Case:
+    scene = one_vm()
+    for name in "pqr":
+        scene.moved(name, "b", "c", minutes_ago=20, by=Mover.OTHERS)
+    return scene, scene.plan_of(live("x", "a", "b"), evacuating=("a",))
+
+
+def drain_after_one_vm_was_moved_by_hand() -> Case:
+    scene = worth_draining("c").vm("x", on="c")
+    for minutes in (5, 10, 20):
+        scene.moved("p", "a", "b", minutes_ago=minutes, by=Mover.OTHERS)
+    return scene, scene.plan_of(live("x", "c", "b"), evacuating=("c",))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        in_time_again,
+        likelier_to_be_lost_than_to_wait,
+        held_and_named_by_a_person,
+        given_back_though_it_moved_a_moment_ago,
+        emptied_yesterday,
+        the_same_node_again,
+        the_node_emptied_before_is_dead,
+        a_person_reset_the_breaker_since,
+        evacuation_beside_a_balancer,
+        drain_after_one_vm_was_moved_by_hand,
+    ],
+)
+def test_the_brake_lets_pass_what_must_not_wait(case: Callable[[], Case]) -> None:
+    scene, made = case()
+    assert not judge(made, scene.situation).failures
 
 
 AUTO = {"approval": {"live_migrate": "auto", "cold_migrate": "auto", "cold_archive": "auto"}}

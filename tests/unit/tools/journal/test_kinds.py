@@ -66,5 +66,9 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "chat-shown",
         "chat-settled",
         "chat-refused",
+        "storm-seen",
+        "breaker-tripped",
+        "breaker-reset",
+        "moved-by-others",
     }
     assert known_kinds().keys() - {line["kind"] for line in OLD} == new_since_then
