@@ -88,7 +88,9 @@ def read_signals(
             recent = _recent(metrics, signal, now, interval, memory)
             if any(cadence > RARER * interval for cadence in cadences.values()):
                 recent = _thinned(recent, _scrapes(metrics, signal, now, interval, memory), cadences, interval, memory)
-            return _join(_day(metrics, signal, now, memory, again=signal.name in again), recent, memory)
+            joined = _join(_day(metrics, signal, now, memory, again=signal.name in again), recent, memory)
+            _hold_day_once(signal.name, joined, memory)
+            return joined
         except LifeboatError as error:
             return error
 
@@ -285,6 +287,26 @@ def _one_after_the_other(before: Floats, after: Floats) -> Floats:
     if not before.size or not after.size or before[0] != after[0] or not (_is_steady(before) and _is_steady(after)):
         return np.concatenate((before, after))
     return _number(float(before[0]), before.size + after.size)
+
+
+def _hold_day_once(name: str, joined: Iterable[SignalHistory], memory: TelemetryCache) -> None:
+    """Let the day that is kept for the next look be the beginning of what this one joined, not a second copy of it."""
+    if name not in memory.days:
+        return
+    read, day = memory.days[name]
+    whole = {(h.node, h.part): h for h in joined}
+    memory.days[name] = read, [_beginning(h, whole.get((h.node, h.part))) for h in day]
+
+
+def _beginning(day: SignalHistory, whole: SignalHistory | None) -> SignalHistory:
+    count = day.values.size
+    if whole is None or day.values.strides == (0,) or not 0 < count <= whole.values.size:
+        return day
+    # Where the stretches overlap, the later one took the place of the day's last samples: another number stays apart.
+    ends = whole.times[0] == day.times[0] and whole.times[count - 1] == day.times[-1]
+    if not ends or whole.values[count - 1] != day.values[-1]:
+        return day
+    return SignalHistory(day.signal, day.node, day.part, day.times, whole.values[:count])
 
 
 def _is_steady(values: Floats) -> bool:
