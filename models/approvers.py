@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,17 @@ class ApproverRule(Value):
     tiers: tuple[Occasion, ...] = tuple(Occasion)
     nodes: tuple[str, ...] = ("*",)
     """names of nodes; `*` stands for any run of characters"""
+
+
+class UnansweredRule(Value):
+    """Plans that go ahead when their time is over and nobody has answered. Never one that stops a guest, that takes two people,
+    that a person asked for, or that nobody could have rejected."""
+
+    tiers: tuple[Literal[Occasion.DRAIN, Occasion.EVACUATE], ...] = (Occasion.EVACUATE,)
+    nodes: tuple[str, ...] = ("*",)
+    """names of nodes; `*` stands for any run of characters. Each node of a plan needs a rule"""
+    most_vms: int = Field(default=5, ge=1)
+    """moves of such a plan"""
 
 
 class TwoPeoplePolicy(Value):

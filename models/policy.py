@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 from pydantic import Field, IPvAnyNetwork, model_validator
 
-from models.approvers import ApproverRule, Identity, TwoPeoplePolicy
+from models.approvers import ApproverRule, Identity, TwoPeoplePolicy, UnansweredRule
 from models.base import Duration, Value, parse_duration
 from models.brake_policy import ChurnPolicy, StormPolicy
 from models.fleet import Priority
@@ -142,6 +142,8 @@ class ApprovalPolicy(Value):
     approvers: tuple[ApproverRule, ...] = ()
     """who may answer what `lifeboat run` asks; empty: nobody may"""
     two_people: TwoPeoplePolicy = TwoPeoplePolicy()
+    unanswered: tuple[UnansweredRule, ...] = ()
+    """what goes ahead when nobody answers in time; empty: silence is no"""
     longest_snooze: Duration = parse_duration("1h")
     """how far off a question may be put; it is asked again then"""
     tolerated_drift: Drift = Drift.ELSEWHERE

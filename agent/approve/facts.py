@@ -29,6 +29,7 @@ def facts(proposal: Proposal, policy: Policy) -> dict[str, Any]:
         "expires_at": _time(proposal.expires_at),
         "seconds_left": seconds_left(proposal) if proposal.state in OPEN else None,
         "snoozed_until": _time(proposal.snoozed_until) if proposal.snoozed_until else None,
+        "when_unanswered": "goes ahead" if proposal.goes_ahead_unanswered else "is a no",
         "needs_people": question.needs.people,
         "needs_why": question.needs.why,
         "missing": proposal.missing,
@@ -89,7 +90,8 @@ def state_line(proposal: Proposal) -> str:
     if proposal.state in OPEN:
         agreed = f"; {proposal.approved_by} agreed" if proposal.agreements else ""
         last = f" ({described(proposal)})" if proposal.snoozed_until is not None else ""
-        return f"{proposal.state}{last}, {left(proposal)} left; it takes {proposal.missing}{agreed}"
+        then = ", then it goes ahead" if proposal.goes_ahead_unanswered else ""
+        return f"{proposal.state}{last}, {left(proposal)} left{then}; it takes {proposal.missing}{agreed}"
     return described(proposal)
 
 

@@ -13,6 +13,7 @@ from models.approval import ApprovalRecord
 from models.evacuation import AttemptOutcome, Evacuation, outcome_with_stays
 from models.fleet import Fleet
 from models.plan import ActionKind, Plan
+from models.proposals.states import SILENCE
 from models.situation import Situation
 
 ROUNDS = 3
@@ -50,7 +51,9 @@ def covered_by(agreement: ApprovalRecord, first: Plan, following: Plan) -> Appro
     """A person's agreement to the plan before, where it covers this one: no move stops its vm longer than they agreed to. For as
     long as it held; None when it does not cover it."""
     agreed = {action.vm: _STOPS[action.kind] for action in first.moves}
-    if agreement.by == "policy" or any(_STOPS[action.kind] > agreed.get(action.vm, -1) for action in following.moves):
+    if agreement.by in ("policy", SILENCE) or any(
+        _STOPS[action.kind] > agreed.get(action.vm, -1) for action in following.moves
+    ):
         return None
     return agreement.model_copy(update={"plan_sha256": following.digest()})
 

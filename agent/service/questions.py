@@ -18,7 +18,7 @@ from models.fleet import Fleet
 from models.plan import Plan, Verdict
 from models.policy import Policy
 from models.proposals.drift import plan_changes, touched_by, why_void
-from models.proposals.rights import needed, why_nobody_can, why_not_enough
+from models.proposals.rights import needed, why_nobody_can, why_not_enough, why_silence_is_no
 from models.proposals.states import OPEN, ApprovalState, EventKind, Proposal, Question, described
 from models.situation import Situation
 from models.text import counted, moment, visible
@@ -94,7 +94,8 @@ class Questions:
             supersedes=before.id if before is not None else "",
             changes=_changes(before, plan) if before is not None else (),
         )
-        return ask(self.hands.journal, question, clock=self.hands.clock)
+        yes = why_silence_is_no(question, self.policy) is None
+        return ask(self.hands.journal, question.model_copy(update={"silence_is_yes": yes}), clock=self.hands.clock)
 
     def review(self, fleet: Fleet, judged: Mapping[str, TierChange]) -> Review:
         """Every open question after a look: what time brought, what is not wanted any more, what does not fit any more."""
@@ -125,7 +126,7 @@ class Questions:
         now_situation = replace(situation, fleet=fleet)
         plan = proposal.question.plan.model_copy(update={"fleet_sha256": fleet.digest()})
         verdict = judge(plan, now_situation)
-        why = why_not_enough(proposal, self.policy.approval)
+        why = why_not_enough(proposal, self.policy)
         if why is None and not verdict.passed:
             why = "it no longer passes: " + "; ".join(f"{one.rule}: {one.why}" for one in verdict.failures)
         if why is not None:
@@ -138,7 +139,7 @@ class Questions:
         agreement = ApprovalRecord(
             plan_sha256=plan.digest(),
             by=proposal.approved_by,
-            at=max(one.at for one in proposal.agreements) + ahead,
+            at=max((one.at for one in proposal.agreements), default=proposal.since) + ahead,
             expires_at=proposal.expires_at + ahead,
         )
         return Agreed(proposal=proposal, plan=plan, verdict=verdict, situation=now_situation, agreement=agreement)
@@ -194,7 +195,8 @@ def asked_line(proposal: Proposal, policy: Policy) -> str:
     nobody = why_nobody_can(question, policy.approval)
     nodes = ", ".join(visible(node, 60) for node in question.occasions)
     how = f"`lifeboat show {question.id}`, then approve, reject or snooze it until {moment(proposal.expires_at)}"
-    return f"{question.id} asks whether to move {counted(len(question.plan.moves), 'vm')} off {nodes}: {nobody or how}"
+    then = "; then it goes ahead" if proposal.goes_ahead_unanswered else ""
+    return f"{question.id} asks whether to move {counted(len(question.plan.moves), 'vm')} off {nodes}: {nobody or how}{then}"
 
 
 def waiting_line(proposal: Proposal) -> str:

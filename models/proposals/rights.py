@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from models.approvers import ApproverRule
 from models.plan import ActionKind, Plan
-from models.policy import ApprovalPolicy
+from models.policy import ApprovalPolicy, Policy
 from models.proposals.states import ApprovalState, Needs, Proposal, Question
 from models.text import counted, visible
 
@@ -65,8 +65,37 @@ def why_may_not(identity: str, proposal: Proposal, policy: ApprovalPolicy) -> st
     return f"policy does not let {person} answer for {nodes or 'it'}"
 
 
-def why_not_enough(proposal: Proposal, policy: ApprovalPolicy) -> str | None:
+def why_silence_is_no(question: Question, policy: Policy) -> str | None:
+    """Why this plan does not go ahead when nobody answers; None when it does: policy names its class, and it stops no guest."""
+    approval, moves = policy.approval, question.plan.moves
+    if not approval.unanswered:
+        return "policy lets nothing go ahead unanswered"
+    if not moves or any(action.kind is not ActionKind.LIVE_MIGRATE for action in moves):
+        return "it does not only move guests live"
+    if policy.migration.suspend:
+        return "policy may suspend a guest that is moved live (migration.suspend)"
+    if needed(question.plan, approval).people > 1:
+        return "it takes two people"
+    if not may_answer(question, approval, escalated=True):
+        return "nobody could have rejected it"
+    for node, occasion in question.occasions.items():
+        if not any(
+            occasion in rule.tiers
+            and len(moves) <= rule.most_vms
+            and any(fnmatchcase(node, each) for each in rule.nodes)
+            for rule in approval.unanswered
+        ):
+            return f"no rule of approval.unanswered is for {len(moves)} vms and node {visible(node, 60)} ({occasion})"
+    return None if question.occasions else "it leaves no node"
+
+
+def why_not_enough(proposal: Proposal, rules: Policy) -> str | None:
     """Right before it is carried out, with the policy of who carries it out: why the agreements do not hold; None: they do."""
+    policy = rules.approval
+    if not proposal.agreements and (why := why_silence_is_no(proposal.question, rules)) is not None:
+        return f"nobody agreed to it, and {why}"
+    if not proposal.agreements:
+        return None
     needs = needed(proposal.question.plan, policy)
     if needs.people > len({one.person for one in proposal.agreements}):
         return f"it needs {counted(needs.people, 'person', 'people')}: {needs.why or 'policy asks'}"

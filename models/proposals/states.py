@@ -19,7 +19,7 @@ from models.approvers import Occasion
 from models.base import Duration, UtcTime, Value, format_duration
 from models.errors import AlreadyDecided, Refused
 from models.fleet import Fleet
-from models.plan import Plan, Verdict
+from models.plan import ActionKind, Plan, Verdict
 from models.risk import Risk
 from models.text import moment
 
@@ -61,6 +61,8 @@ class EventKind(StrEnum):
     """What can happen to a question."""
 
     AGREE = "agree"
+    PROCEED = "proceed"
+    """nobody answered, and policy lets it go ahead then"""
     REJECT = "reject"
     SNOOZE = "snooze"
     WAKE = "wake"
@@ -78,6 +80,7 @@ class EventKind(StrEnum):
 
 TRANSITIONS: Final[Mapping[EventKind, tuple[frozenset[ApprovalState], ApprovalState]]] = {
     EventKind.AGREE: (OPEN, ApprovalState.APPROVED),  # or as before, while another person is needed
+    EventKind.PROCEED: (frozenset({ApprovalState.PENDING, ApprovalState.ESCALATED}), ApprovalState.APPROVED),
     EventKind.REJECT: (OPEN, ApprovalState.REJECTED),
     EventKind.SNOOZE: (OPEN, ApprovalState.SNOOZED),
     EventKind.WAKE: (frozenset({ApprovalState.SNOOZED}), ApprovalState.PENDING),
@@ -149,6 +152,8 @@ class Question(Value):
     risks: tuple[Risk, ...] = ()
     """of the nodes that are left"""
     needs: Needs = Needs()
+    silence_is_yes: bool = False
+    """policy lets it go ahead when nobody answers at all"""
     asked_at: UtcTime
     time_to_live: Duration
     supersedes: str = ""
@@ -197,8 +202,15 @@ class Proposal(Value):
 
     @property
     def approved_by(self) -> str:
-        """`terminal:ana`, or `terminal:ana and slack:U024BE7LH`."""
-        return " and ".join(one.by for one in self.agreements)
+        """`terminal:ana`, or `terminal:ana and slack:U024BE7LH`; `silence` where nobody had to."""
+        return " and ".join(one.by for one in self.agreements) or SILENCE
+
+    @property
+    def goes_ahead_unanswered(self) -> bool:
+        """At the end of its time: nobody has answered it so far, put it off or agreed in part, and it stops no guest."""
+        untouched = not self.agreements and self.opened_at == self.question.asked_at
+        moves = self.question.plan.moves
+        return self.question.silence_is_yes and untouched and all(one.kind is ActionKind.LIVE_MIGRATE for one in moves)
 
     @property
     def missing(self) -> str:
@@ -214,6 +226,8 @@ class Proposal(Value):
         return f"{people}{', one of them outside Slack' if only_slack else ''}"
 
 
+SILENCE: Final = "silence"
+"""who approved what nobody answered"""
 BEGIN_WITHIN: Final = timedelta(minutes=5)
 """An evacuation begins a second after it was taken up; when it has not after this long, whoever took it up is gone."""
 
@@ -223,6 +237,9 @@ def due(proposal: Proposal, now: datetime) -> ApprovalEvent | None:
     if proposal.state is ApprovalState.SNOOZED and proposal.snoozed_until is not None and now >= proposal.snoozed_until:
         return ApprovalEvent(kind=EventKind.WAKE, at=proposal.snoozed_until, by="time", why="the snooze is over")
     if proposal.state in LIVE and proposal.state is not ApprovalState.SNOOZED and now >= proposal.expires_at:
+        if proposal.state is not ApprovalState.APPROVED and proposal.goes_ahead_unanswered:
+            why = "nobody answered, and policy lets it go ahead then (approval.unanswered)"
+            return ApprovalEvent(kind=EventKind.PROCEED, at=proposal.expires_at, by="time", why=why)
         why = "it was not begun in time" if proposal.state is ApprovalState.APPROVED else "nobody decided in time"
         return ApprovalEvent(kind=EventKind.EXPIRE, at=proposal.expires_at, by="time", why=why)
     if proposal.state is ApprovalState.PENDING and now >= proposal.halfway:
@@ -265,6 +282,10 @@ def advance(proposal: Proposal, event: ApprovalEvent) -> Proposal:
             if after.missing:
                 return after.model_copy(update={"last": event})
             changed |= {"agreements": after.agreements, "expires_at": event.at + ttl}
+        case EventKind.PROCEED:
+            if not proposal.goes_ahead_unanswered:
+                raise Refused(f"silence is no for {proposal.id}", hint="nothing was changed")
+            changed |= {"expires_at": event.at + ttl}
         case EventKind.SNOOZE:
             if event.until is None or event.until <= event.at:
                 raise Refused("a snooze needs a time that is still to come")

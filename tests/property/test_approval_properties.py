@@ -38,11 +38,13 @@ CLICKERS = (
 PEOPLE_AND_ASKER = {**PEOPLE, "asker": ("terminal:asker",)}
 
 
-def under(two: bool) -> Policy:
+def under(two: bool, **more: object) -> Policy:
     return policy(
         people=PEOPLE_AND_ASKER,
         groups={"ops": ("ana", "tom", "eve", "asker"), "leads": ("boss",)},
         two_people=TwoPeoplePolicy(stops_guests=two),
+        unanswered=({"tiers": ("evacuate",)},),  # never to what stops a guest
+        **more,
     )
 
 
@@ -83,6 +85,8 @@ class World:
     policy: Policy
     name: str
     now: datetime = NOON
+    stops: bool = True
+    """the plan stops a guest"""
     ran: list[datetime] = field(default_factory=list[datetime])
 
     def do(self, step: Sequence[Any]) -> None:
@@ -99,7 +103,7 @@ class World:
                 self.answer(EventKind.SNOOZE, by, timedelta(minutes=minutes))
             case ["run"]:  # as the agent does: whoever takes it up carries it out
                 proposal = read(self.journal, self.name, at(self.now))
-                if proposal.state is ApprovalState.APPROVED and why_not_enough(proposal, self.policy.approval) is None:
+                if proposal.state is ApprovalState.APPROVED and why_not_enough(proposal, self.policy) is None:
                     note(self.journal, self.name, EventKind.EXECUTE, why="", clock=at(self.now))
                     self.ran.append(self.now)
             case ["void", kind]:
@@ -125,15 +129,17 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteJournal]
 NUMBER = iter(range(10**9))
 
 
-def play(journal: SqliteJournal, steps: Sequence[tuple[Sequence[Any], Sequence[Any] | None]], two: bool) -> None:
-    world = World(RacingJournal(journal), POLICIES[two], f"evac-{next(NUMBER)}")
-    ask_about(journal, world.policy, name=world.name, archive=True, requested_by="terminal:asker")
+def play(
+    journal: SqliteJournal, steps: Sequence[tuple[Sequence[Any], Sequence[Any] | None]], two: bool, stops: bool
+) -> None:
+    world = World(RacingJournal(journal), POLICIES[two], f"evac-{next(NUMBER)}", stops=stops)
+    ask_about(journal, world.policy, name=world.name, archive=stops, requested_by="terminal:asker", silence_is_yes=True)
     for first, rival in steps:
         if rival is not None and rival[0] != "wait":
             world.journal.rival = lambda rival=rival: world.do(rival)
         world.do(first)
         world.journal.rival = None
-    check(journal, world, needed=2 if two else 1)
+    check(journal, world, needed=2 if two and stops else 1)
     with suppress(Refused):  # so that the next example's look does not read all open ones before it
         note(journal, world.name, EventKind.WITHDRAW, why="played", clock=at(world.now))
 
@@ -148,7 +154,14 @@ def check(journal: SqliteJournal, world: World, *, needed: int) -> None:
     if closed:  # nothing happens after it, but that whoever took it up is gone
         assert all(event.kind is EventKind.FAIL for event in events[closed[0] + 1 :])
         assert read(journal, world.name, at(world.now + timedelta(days=1))).state not in LIVE
-    if taken:
+    silence = [event for event in events if event.kind is EventKind.PROCEED]
+    assert not (silence and world.stops), "what stops a guest went ahead unanswered"
+    if silence:
+        assert {event.kind for event in events[: events.index(silence[0])]} <= {EventKind.ESCALATE}
+        assert silence[0].at == NOON + TTL
+    if taken and silence:
+        assert taken[0].at < NOON + 2 * TTL
+    elif taken:
         assert approvals_before(events[: events.index(taken[0])], taken[0].at) >= needed
     waiting = {each.id for each in open_questions(journal, at(world.now))}
     assert (world.name in waiting) == (read(journal, world.name, at(world.now)).state in LIVE)
@@ -182,22 +195,22 @@ pairs = st.lists(st.tuples(step, st.none() | step), max_size=16)
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@given(steps=pairs, two=st.booleans())
+@given(steps=pairs, two=st.booleans(), stops=st.booleans())
 @settings(max_examples=150, deadline=None, suppress_health_check=QUIET)
 def test_a_plan_runs_at_most_once_and_never_without_a_valid_approval(
-    journal: SqliteJournal, steps: Any, two: bool
+    journal: SqliteJournal, steps: Any, two: bool, stops: bool
 ) -> None:
-    play(journal, steps, two)
+    play(journal, steps, two, stops)
 
 
 @pytest.mark.lab  # not for what it needs but for the minutes it takes
 @pytest.mark.parametrize("thousand", range(10))
 def test_the_same_ten_thousand_times(journal: SqliteJournal, thousand: int) -> None:
     @seed(thousand)
-    @given(steps=pairs, two=st.booleans())
+    @given(steps=pairs, two=st.booleans(), stops=st.booleans())
     @settings(max_examples=1000, deadline=None, suppress_health_check=QUIET, database=None)
-    def a_thousand(steps: Any, two: bool) -> None:
-        play(journal, steps, two)
+    def a_thousand(steps: Any, two: bool, stops: bool) -> None:
+        play(journal, steps, two, stops)
 
     a_thousand()
 

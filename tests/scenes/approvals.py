@@ -152,10 +152,11 @@ class Asked:
 
 def ask_about(
     journal: Journal, under: Policy, *, name: str = "evac-1", archive: bool = False, requested_by: str = "lifeboat",
-    at: datetime = NOON, vms: tuple[str, ...] = ("web", "batch"),
+    at: datetime = NOON, vms: tuple[str, ...] = ("web", "batch"), silence_is_yes: bool = False,
 ) -> Asked:  # fmt: skip
     there = fleet(names=vms)
     made = plan(there, archive=archive)
     asked = question(made, there, under, name=name, requested_by=requested_by, at=at)
+    asked = asked.model_copy(update={"silence_is_yes": silence_is_yes})
     journal.append(EvacuationPlanned(plan=asked.plan, verdict=asked.verdict), now=at, evacuation=name)
     return Asked(journal, under, ask(journal, asked, clock=StoppedClock(at)))

@@ -91,7 +91,7 @@ def escalation(proposal: Proposal, policy: Policy) -> tuple[list[Block], str]:
     question = proposal.question
     before = may_answer(question, policy.approval, escalated=False)
     new = may_answer(question, policy.approval, escalated=True) - before
-    line = f"half of its time is over; at {proposal.expires_at:%H:%M:%S} UTC it ends as a no. Asked as well:"
+    line = f"half of its time is over; until {proposal.expires_at:%H:%M:%S} UTC, {_then(proposal)}. Asked as well:"
     return [_called(line, new or before, policy)], fallback(line)
 
 
@@ -159,11 +159,15 @@ def without_buttons(blocks: list[Block]) -> list[Block]:
 def _state(proposal: Proposal) -> str:
     if proposal.state not in OPEN:
         return f"{described(proposal)}"
-    until = f"until {proposal.expires_at:%Y-%m-%d %H:%M:%S} UTC, then it is a no"
+    until = f"until {proposal.expires_at:%Y-%m-%d %H:%M:%S} UTC, {_then(proposal)}"
     agreed = f" · {proposal.approved_by} agreed" if proposal.agreements else ""
     if proposal.state is ApprovalState.SNOOZED:
         return f"{described(proposal)}{agreed}"
     return f"{what_it_does(proposal)}? It takes {proposal.missing}, {until}{agreed}"
+
+
+def _then(proposal: Proposal) -> str:
+    return "then it goes ahead" if proposal.goes_ahead_unanswered else "then it is a no"
 
 
 def _buttons(proposal: Proposal, policy: Policy, tokens: Mapping[str, str]) -> Block:

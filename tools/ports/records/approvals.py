@@ -22,6 +22,8 @@ class ApprovalAsked(Timed):
     """node → why it is left"""
     risks: tuple[Risk, ...]
     needs: Needs
+    silence_is_yes: bool = False
+    """policy lets it go ahead when nobody answers"""
     asked_at: UtcTime
     time_to_live: Duration
     supersedes: str

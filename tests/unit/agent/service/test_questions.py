@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from scenes.approvals import PEOPLE
-from scenes.simulated_world import World
+from scenes.simulated_world import INFERENCE, World
 
 from agent.approve.approvers import DenyingApprover
 from agent.approve.proposals import answer, open_questions, read, recent_questions
@@ -19,10 +19,10 @@ from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.questions import Questions
 from agent.state.status import read_status
-from models.approvers import ApproverRule, Occasion, TwoPeoplePolicy
+from models.approvers import ApproverRule, Occasion, TwoPeoplePolicy, UnansweredRule
 from models.errors import AlreadyDecided, NotAnApprover
 from models.fleet import Fleet
-from models.policy import ApprovalPolicy, Policy
+from models.policy import ApprovalMode, ApprovalPolicy, Policy
 from models.proposals.states import ApprovalState, EventKind, Proposal
 from models.risk import Risk
 from models.situation import Situation
@@ -184,6 +184,33 @@ def test_silence_is_no(agent: Agent) -> None:
     assert not agent.moved()
     agent.wait(16 * MINUTE)
     assert agent.run().outcome is PassOutcome.ASKED, "after the cooldown it asks again"
+
+
+def test_silence_is_yes_for_what_policy_names_and_never_for_what_stops_a_guest(agent: Agent) -> None:
+    """The first node holds a batch vm that would be archived; the second one vm that moves live."""
+    world = agent.world
+    world.fleet.add_vm("b", "solo", labels=INFERENCE, shared=True, memory_bytes=1 << 30)
+    unanswered = {"unanswered": (UnansweredRule(),), "cold_archive": ApprovalMode.ASK}
+    agent.policy = POLICY.model_copy(update={"approval": POLICY.approval.model_copy(update=unanswered)})
+    agent.restart()
+    agent.run()
+    assert not agent.question.goes_ahead_unanswered
+    agent.wait(15 * MINUTE)
+    agent.run()
+    assert agent.newest.state is ApprovalState.EXPIRED
+    assert not agent.moved()
+    agent.failing = ("b",)
+    asked = agent.run()
+    assert asked.outcome is PassOutcome.ASKED
+    assert "then it goes ahead" in asked.why
+    agent.wait(14 * MINUTE)
+    assert agent.run().outcome is PassOutcome.WAITING
+    agent.wait(MINUTE)
+    done = agent.run()
+    assert done.outcome is PassOutcome.EVACUATED
+    assert done.evacuation is not None
+    assert done.evacuation.approved_by == "silence"
+    assert agent.newest.state is ApprovalState.DONE
 
 
 def test_a_rejected_plan_is_not_carried_out_and_its_reason_is_kept(agent: Agent) -> None:

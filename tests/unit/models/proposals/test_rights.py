@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from scenes.approvals import NOON, PEOPLE, TTL, fleet, plan, policy, question
 
-from models.approvers import ApproverRule, Occasion, TwoPeoplePolicy
+from models.approvers import ApproverRule, Occasion, TwoPeoplePolicy, UnansweredRule
+from models.plan import ActionKind
 from models.policy import ApprovalPolicy, Policy
-from models.proposals.rights import may_answer, needed, why_may_not, why_nobody_can, why_not_enough
-from models.proposals.states import Agreement, Proposal
+from models.proposals.rights import may_answer, needed, why_may_not, why_nobody_can, why_not_enough, why_silence_is_no
+from models.proposals.states import Agreement, ApprovalState, Proposal, as_of
 
 
 def asked(under: Policy, *, requested_by: str = "lifeboat", archive: bool = False) -> Proposal:
@@ -73,7 +76,7 @@ def test_two_where_guests_stop_or_many_move() -> None:
 def agreed(under: Policy, *identities: tuple[str, str]) -> str | None:
     proposal = asked(under, archive=True)
     yes = tuple(Agreement(person=person, by=by, at=NOON) for person, by in identities)
-    return why_not_enough(proposal.model_copy(update={"agreements": yes}), under.approval)
+    return why_not_enough(proposal.model_copy(update={"agreements": yes}), under)
 
 
 def test_before_it_is_carried_out_the_agreements_are_checked_again() -> None:
@@ -99,3 +102,46 @@ def test_before_it_is_carried_out_the_agreements_are_checked_again() -> None:
 def test_a_policy_that_names_nobody_by_mistake_is_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         ApprovalPolicy.model_validate(wrong)
+
+
+LIVE_ONLY = UnansweredRule(nodes=("node-*",), most_vms=2)
+
+
+def silence(*, archive: bool = False, requested_by: str = "lifeboat", occasion: Occasion = Occasion.EVACUATE,
+            suspend: bool = False, **approval: object) -> str | None:  # fmt: skip
+    under = policy(**{"unanswered": (LIVE_ONLY,), **approval})
+    under = under.model_copy(update={"migration": under.migration.model_copy(update={"suspend": suspend})})
+    there = asked(under, archive=archive, requested_by=requested_by).question
+    return why_silence_is_no(there.model_copy(update={"occasions": {"node-a": occasion}}), under)
+
+
+def test_silence_is_yes_only_where_policy_names_it() -> None:
+    assert silence() is None
+    assert "lets nothing" in str(silence(unanswered=()))
+    assert "no rule" in str(silence(unanswered=(UnansweredRule(most_vms=1),)))
+    assert "no rule" in str(silence(unanswered=(UnansweredRule(nodes=("other",)),)))
+    assert "no rule" in str(silence(occasion=Occasion.DRAIN))
+    assert "no rule" in str(silence(occasion=Occasion.ASKED))
+    assert "nobody could have rejected" in str(silence(approvers=()))
+    assert "two people" in str(silence(two_people=TwoPeoplePolicy(over_vms=1)))
+    with pytest.raises(ValidationError):
+        UnansweredRule.model_validate({"tiers": ["asked"]})
+
+
+@given(kinds=st.lists(st.sampled_from(ActionKind), max_size=6), suspend=st.booleans(), most=st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_silence_never_stops_a_guest(kinds: list[ActionKind], suspend: bool, most: int) -> None:
+    under = policy(unanswered=(UnansweredRule(most_vms=most, tiers=(Occasion.DRAIN, Occasion.EVACUATE)),))
+    under = under.model_copy(update={"migration": under.migration.model_copy(update={"suspend": suspend})})
+    there = asked(under).question
+    action = there.plan.actions[0]
+    actions = tuple(action.model_copy(update={"kind": kind, "vm": f"vm-{n}"}) for n, kind in enumerate(kinds))
+    about = there.model_copy(
+        update={"plan": there.plan.model_copy(update={"actions": actions}), "silence_is_yes": True}
+    )
+    moves = [kind for kind in kinds if kind is not ActionKind.STAY]
+    only_live = bool(moves) and set(moves) == {ActionKind.LIVE_MIGRATE}
+    assert (why_silence_is_no(about, under) is None) == (only_live and not suspend and len(moves) <= most)
+    late = as_of(Proposal.asked(about), NOON + TTL)
+    assert late.state is ApprovalState.EXPIRED or not set(moves) - {ActionKind.LIVE_MIGRATE}
+    assert not set(moves) & {ActionKind.COLD_MIGRATE, ActionKind.COLD_ARCHIVE} or late.state is ApprovalState.EXPIRED
