@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from scenes.hypervisor_worlds import LabWorld, SimulatedWorld, World
+from scenes.postgres_server import postgres_server  # noqa: F401  a fixture
 
 from tools.ports.migration import MigrationOptions
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scenes.postgres_server import PostgresServer
 
 from models.errors import Busy, JournalInvalid, Refused
 from models.evacuation import Attempt, AttemptOutcome, EvacuationOutcome
@@ -42,12 +43,18 @@ INTENDED = AttemptIntended(action=MOVE, initial=FOUND)
 Opener = Callable[[], Journal]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Opens the same journal again, as another process does."""
-    openers: dict[str, Opener] = {"sqlite": lambda: SqliteJournal(tmp_path / "state" / "journal.sqlite")}
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(closing(openers[request.param]()))
+        if request.param == "postgres":
+            from tools.journal.postgres import PostgresJournal
+
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            url = server.forget()
+            yield lambda: stack.enter_context(closing(PostgresJournal(url)))
+        else:
+            yield lambda: stack.enter_context(closing(SqliteJournal(tmp_path / "state" / "journal.sqlite")))
 
 
 @pytest.fixture

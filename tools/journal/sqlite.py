@@ -7,7 +7,6 @@ inserted. It can't show that the newest records were cut off unless the head is 
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
@@ -15,12 +14,11 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
 
 from models.errors import AuditBroken, BadInput, JournalInvalid, Refused
 from tools.journal.chain import GENESIS, check, digest
-from tools.journal.kinds import decode, decode_as
-from tools.ports.journal import Entry, R, Record, Scope, StoredEntry
+from tools.journal.rows import COLUMNS, Row, RowReader, text_of
+from tools.ports.journal import Entry, NotWritten, R, Record, Scope, StoredEntry
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -40,8 +38,6 @@ _FIELDS = ("seq", "time", "kind", "evacuation", "attempt", "text", "previous", "
 _STORED = "seq, time, kind, evacuation, attempt, data, previous, sha256"
 _BATCH = 5_000
 """entries held at once while the chain is checked"""
-_COLUMNS = "seq, time, evacuation, attempt, sha256, kind, data"
-_Row = tuple[int, str, str | None, str | None, str, str, str]
 
 
 class SqliteJournal:
@@ -50,6 +46,7 @@ class SqliteJournal:
     def __init__(self, path: Path) -> None:
         """Open, or make, the journal at `path`, for this user alone. Raises BadInput when that can't be done."""
         self.path = path
+        self._read = RowReader(f"journal {path}")
         self._mutex = threading.RLock()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,7 +83,7 @@ class SqliteJournal:
 
     def _append(self, record: Record, now: datetime, evacuation: str | None, attempt: str | None) -> Entry[Record]:
         """Inside a transaction."""
-        kind, text = record.kind, json.dumps(record.data(), sort_keys=True, ensure_ascii=False)
+        kind, text = record.kind, text_of(record)
         row = self._db.execute("SELECT seq, sha256 FROM records ORDER BY seq DESC LIMIT 1").fetchone()
         seq, previous = (row[0] + 1, row[1]) if row else (1, GENESIS)
         time = now.isoformat()
@@ -118,7 +115,7 @@ class SqliteJournal:
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
-        return self._decoded(kinds, self._rows(" AND ".join(conditions), values))
+        return self._read.of(kinds, self._rows(" AND ".join(conditions), values))
 
     def unended(self, began: type[R], ended: type[Record], *, by: Scope) -> list[Entry[R]]:
         scope = by.value
@@ -127,13 +124,12 @@ class SqliteJournal:
             f"WHERE later.{scope} = records.{scope} AND later.kind = ? AND later.seq > records.seq)",
             [began.KIND, ended.KIND],
         )
-        return self._decoded((began,), rows)
+        return self._read.of((began,), rows)
 
     def entries(self, *, evacuation: str | None = None, attempt: str | None = None) -> list[Entry[Record]]:
         only = [(c, v) for c, v in (("evacuation", evacuation), ("attempt", attempt)) if v is not None]
         where = " AND ".join(f"{column} = ?" for column, _ in only) or "TRUE"
-        rows = self._rows(where, [v for _, v in only])
-        return [self._entry(row, decode(row[5], self._content(row))) for row in rows]
+        return self._read.any(self._rows(where, [v for _, v in only]))
 
     def evacuations(self, most: int) -> list[str]:
         with self._reading():
@@ -197,40 +193,10 @@ class SqliteJournal:
         with self._mutex:
             self._db.close()
 
-    def _rows(self, where: str, values: Iterable[str | int]) -> list[_Row]:
-        query = f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY seq"  # noqa: S608  only our own words are put in
+    def _rows(self, where: str, values: Iterable[str | int]) -> list[Row]:
+        query = f"SELECT {COLUMNS} FROM records WHERE {where} ORDER BY seq"  # noqa: S608  only our own words are put in
         with self._reading():
             return self._db.execute(query, list(values)).fetchall()
-
-    def _decoded(self, kinds: Iterable[type[R]], rows: Iterable[_Row]) -> list[Entry[R]]:
-        by_name = {kind.KIND: kind for kind in kinds}
-        return [self._entry(row, decode_as(by_name[row[5]], self._content(row), self._place(row))) for row in rows]
-
-    def _content(self, row: _Row) -> dict[str, Any]:
-        """A record's own fields. Raises JournalInvalid for what no lifeboat ever wrote."""
-        try:
-            content = json.loads(row[6])
-        except (ValueError, RecursionError) as error:
-            raise self._never_written(row, "its data is not JSON") from error
-        if not isinstance(content, dict):
-            raise self._never_written(row, "its data is not an object")
-        return cast("dict[str, Any]", content)
-
-    def _entry(self, row: _Row, record: R) -> Entry[R]:
-        seq, time, evacuation, attempt, sha256, _, _ = row
-        try:
-            at = datetime.fromisoformat(time)
-        except ValueError as error:
-            raise self._never_written(row, "its time is none") from error
-        if at.tzinfo is None:
-            raise self._never_written(row, "its time has no zone")
-        return Entry(seq=seq, at=at, evacuation=evacuation, attempt=attempt, record=record, sha256=sha256)
-
-    def _place(self, row: _Row) -> str:
-        return f"journal {self.path}: record {row[0]}"
-
-    def _never_written(self, row: _Row, why: str) -> JournalInvalid:
-        return JournalInvalid(f"{self._place(row)} was changed: {why}", hint="restore the journal from a backup")
 
     @contextmanager
     def _reading(self) -> Generator[None]:
@@ -246,8 +212,7 @@ class SqliteJournal:
 
     @contextmanager
     def _writing(self) -> Generator[None]:
-        """Raises OSError when it can't be written, as on a full disk: whatever was to be announced must not be done. Not one of
-        lifeboat's own errors, which much is done in spite of."""
+        """Raises NotWritten, as on a full disk."""
         with self._mutex:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -257,5 +222,5 @@ class SqliteJournal:
                 if self._db.in_transaction:  # SQLite ends it itself when the disk is full
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise OSError(f"journal {self.path} can't be written: {error}") from error
+                    raise NotWritten(f"journal {self.path} can't be written: {error}") from error
                 raise

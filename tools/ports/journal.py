@@ -98,6 +98,17 @@ class StoredEntry:
     sha256: str
 
 
+class NotWritten(OSError):
+    """A record or lock is not in the journal, or nobody can tell whether it is: whatever it was to announce must not be done.
+
+    Not one of lifeboat's own errors, which much is done in spite of.
+    """
+
+
+class LeaseLost(NotWritten):
+    """It was to be written, or done, under a lease that is another lifeboat's by now, or may be: this one leads no longer."""
+
+
 class Scope(StrEnum):
     """What a beginning and its end have in common."""
 
@@ -108,7 +119,8 @@ class Scope(StrEnum):
 class Journal(Protocol):
     """Append-only and hash-chained, with the locks on vms. Safe for several threads and processes.
 
-    Reading a kind raises JournalInvalid when an entry of it can't be read: what is to be decided by it can't be.
+    Reading a kind raises JournalInvalid when an entry of it can't be read: what is to be decided by it can't be. Writing
+    raises NotWritten when it can't be made sure that it is on disk.
     """
 
     @property
