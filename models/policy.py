@@ -336,6 +336,14 @@ class Weights(Value):
         return {Priority.HIGH: self.high, Priority.NORMAL: self.normal, Priority.LOW: self.low}[priority]
 
 
+class StoppingPolicy(Value):
+    """What it takes to stop a guest for the sake of a node."""
+
+    witnesses: int = Field(default=2, ge=1, le=4)
+    """ways by which word of the fault comes (BMC's metrics, host's metrics, SEL, host's log) that each speak against the node;
+    with fewer a person agrees first, and what can move live goes meanwhile. 1: whatever empties the node stops guests, too"""
+
+
 class LanguageModelPolicy(Value):
     """How far a language model that plans is followed."""
 
@@ -361,6 +369,7 @@ class Policy(Value):
     migration: MigrationPolicy = MigrationPolicy()
     cold_migrate: ColdMigratePolicy = ColdMigratePolicy()
     archive: ArchivePolicy = ArchivePolicy()
+    stopping: StoppingPolicy = StoppingPolicy()
     retry: RetryPolicy = RetryPolicy()
     labels: LabelPolicy = LabelPolicy()
     language_model: LanguageModelPolicy = LanguageModelPolicy()

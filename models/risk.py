@@ -9,6 +9,7 @@ from itertools import pairwise
 from pydantic import ConfigDict, Field, field_validator
 
 from models.base import UtcTime, Value, parse_duration
+from models.witness import Witness
 
 HORIZONS = ("30m", "2h", "24h", "7d")
 """The horizons lifeboat's own forecasts give. Files from elsewhere may carry others."""
@@ -60,25 +61,22 @@ class Risk(Value):
     """why the learned model behind it does not fit what it sees, or why nobody can tell; empty: it fits, or none is behind it"""
     grounded: dict[str, float] | None = None
     """the curve that documented limits alone give; None: not told, then a misfit leaves nothing to stand on"""
+    witnesses: dict[Witness, dict[str, float]] | None = None
+    """what each way by which word of a fault came says alone, as a curve like `probability`; learned models are none of them.
+    None: not told"""
     assessed_at: UtcTime | None = None
     simulated: bool = False
     """True when the telemetry behind it was simulated"""
 
+    @field_validator("witnesses")
+    @classmethod
+    def _are_curves(cls, witnesses: dict[Witness, dict[str, float]] | None) -> dict[Witness, dict[str, float]] | None:
+        return None if witnesses is None else {one: _checked(curve) for one, curve in witnesses.items()}
+
     @field_validator("probability", "grounded")
     @classmethod
     def _is_curve(cls, probability: dict[str, float] | None) -> dict[str, float] | None:
-        if probability is None:
-            return None
-        curve = sorted((parse_duration(h).total_seconds(), p, h) for h, p in probability.items())
-        for at, p, horizon in curve:
-            if at <= 0:
-                raise ValueError(f"horizon {horizon} is not longer than nothing")
-            if not 0.0 <= p <= 1.0:  # NaN fails this too
-                raise ValueError(f"probability for {horizon} is {p}, expected 0 to 1")
-        for (_, p, h), (_, q, k) in pairwise(curve):
-            if q < p:
-                raise ValueError(f"probability falls from {p} for {h} to {q} for {k}")
-        return {h: p for _, p, h in curve}
+        return None if probability is None else _checked(probability)
 
     @cached_property
     def curve(self) -> Curve:
@@ -89,12 +87,30 @@ class Risk(Value):
         """P(fails within `seconds`), read off the curve: linear from (0, 0), level after the last horizon."""
         return _read_off(self.curve, seconds)
 
+    def witness_within(self, witness: Witness, seconds: float) -> float:
+        """As `within`, by what this witness says alone."""
+        return _read_off(_curve((self.witnesses or {}).get(witness, {})), seconds)
+
     def trusted_within(self, seconds: float) -> float:
         """As `within`, without the learned part where that does not fit: what documented limits alone say, 0 if untold."""
         return _read_off(_curve(self.grounded or {}), seconds) if self.misfit else self.within(seconds)
 
 
 Curve = tuple[tuple[float, float], ...]
+
+
+def _checked(probability: dict[str, float]) -> dict[str, float]:
+    """The curve, ascending. Raises ValueError for what is none."""
+    curve = sorted((parse_duration(h).total_seconds(), p, h) for h, p in probability.items())
+    for at, p, horizon in curve:
+        if at <= 0:
+            raise ValueError(f"horizon {horizon} is not longer than nothing")
+        if not 0.0 <= p <= 1.0:  # NaN fails this too
+            raise ValueError(f"probability for {horizon} is {p}, expected 0 to 1")
+    for (_, p, h), (_, q, k) in pairwise(curve):
+        if q < p:
+            raise ValueError(f"probability falls from {p} for {h} to {q} for {k}")
+    return {h: p for _, p, h in curve}
 
 
 def _curve(probability: dict[str, float]) -> Curve:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from models.base import Duration, UtcTime, Value
+from models.witness import Witness, witness_of
 
 Floats = NDArray[np.float64]
 
@@ -178,6 +179,11 @@ class Signal(Value):
     def looks_back(self) -> bool:
         """Computed over a range of time, such as a rate: it goes on for a while after the last sample."""
         return "[" in _MATCHERS.sub("", self.promql)
+
+    @cached_property
+    def witness(self) -> Witness:
+        """By which way its series come."""
+        return witness_of(self.exporter)
 
     @cached_property
     def is_watched(self) -> bool:
@@ -382,3 +388,5 @@ class HardwareEvent(Value):
     """what losing that part means for the node"""
     asserted: bool = True
     """False when the record says the condition went away"""
+    witness: Witness = Witness.HOST_LOG
+    """by which way it was read"""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from agent.guard.facts import PlanFacts
 from agent.guard.rule import Rule
 from agent.guard.rules import RULES
+from models.corroboration import stops, why_uncorroborated
 from models.plan import ActionKind, Approval, Plan, RuleResult, Verdict
 from models.policy import ApprovalMode
 from models.situation import Situation
-from models.text import visible
+from models.text import counted, visible
 
 
 def judge(plan: Plan, situation: Situation, *, rules: Iterable[Rule] = RULES) -> Verdict:
@@ -48,6 +49,15 @@ def _answer(rule: Rule, facts: PlanFacts) -> RuleResult:
     )
 
 
+def _stopped_on_one_word(facts: PlanFacts) -> Iterator[str]:
+    """Nodes whose guests would be stopped though too little speaks against them; a person who named one knows more."""
+    stopped = Counter(move.source for _, move in facts.moves if stops(move))
+    for node, count in stopped.items():
+        there = None if facts.node_risks is None else facts.node_risks.get(node)
+        if there is not None and node not in facts.plan.asked and (why := why_uncorroborated(there, facts.policy)):
+            yield f"{counted(count, 'guest')} would be stopped, and {why} (stopping.witnesses)"
+
+
 def reasons_for_a_human(facts: PlanFacts, results: Iterable[RuleResult]) -> list[str]:
     """Why policy alone may not approve a plan; empty when it may."""
     plan, policy = facts.plan, facts.policy
@@ -69,6 +79,7 @@ def reasons_for_a_human(facts: PlanFacts, results: Iterable[RuleResult]) -> list
         why.append(f"{', '.join(plan.asked[:5])} evacuated because a person named it")
     if plan.returning:
         why.append(f"vms return to {', '.join(plan.returning[:5])} because a person said so")
+    why += _stopped_on_one_word(facts)
     unjudged_rules = [result.rule for result in results if not result.judged]
     if unjudged_rules:
         why.append(f"not judged: {', '.join(unjudged_rules)}")

@@ -21,6 +21,7 @@ from agent.service.follow_up import ROUNDS, covered_by, follow_up_plan, still_wa
 from agent.service.migration_blockers import ask_migration_blockers
 from agent.service.pass_result import PassOutcome, PassResult, gone_silent, joined_results, what_it_came_to
 from agent.service.questions import Questions, Review, asked_line, planning_policy, waiting_line
+from agent.service.witnesses import Unheard, without_asking
 from agent.state.brake import OtherMovers, trip_if_due
 from agent.state.refusals import fleet_as_known
 from agent.state.requests import read_requests, unfinished
@@ -73,6 +74,7 @@ class ControlLoop:
     _others: OtherMovers = field(default_factory=OtherMovers)
     _tiers: Tiers | None = None
     _cordoned: frozenset[str] = frozenset()
+    _unheard: Unheard = field(default_factory=Unheard)
     _idle: tuple[object, ...] | None = None
     """what the last plan came to, where it moved nothing or the guard refused it"""
 
@@ -97,6 +99,7 @@ class ControlLoop:
         del self.timeline[:-_TIMELINE_MOST]
         if self._tiers is None:
             self._tiers = Tiers.restored(self.policy, self.hands.journal, now)
+        self._unheard.hear(situation, self._tiers)
         judged = self._tiers.judge(situation)
         changes = tuple(record_changes(judged.values(), self.hands.journal, now))
         so_far = PassResult(
@@ -140,14 +143,18 @@ class ControlLoop:
         situation = replace(situation, fleet=ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy))
         plan = self._plan(replace(situation, policy=policy), wanted)
         verdict = judge(plan, situation)
+        planning = policy
+        if verdict.passed and verdict.approval is Approval.HUMAN and occasion is Occasion.EVACUATE:
+            at_once = without_asking(situation, wanted)
+            plan, verdict, planning = at_once or (plan, verdict, policy)
         trip_if_due(verdict, self.hands.journal, self.policy, now)
         if self.questions is not None and plan.moves and verdict.passed and verdict.approval is Approval.HUMAN:
             before = next((each for each in review.void if set(each.question.plan.evacuating) & set(wanted)), None)
             self._tiers.acted(wanted, now)
             result = self._ask(self.questions, plan, verdict, situation, so_far, occasion, before)
             return replace(result, tier_changes=changes)
-        result = self.execute_plan(plan, verdict, situation, started_at, tiers=self._tiers, planning=policy)
-        self._cool_down(wanted, policy, result)
+        result = self.execute_plan(plan, verdict, situation, started_at, tiers=self._tiers, planning=planning)
+        self._cool_down(plan.evacuating, policy, result)
         return replace(result, tier_changes=changes)
 
     def _plan(self, situation: Situation, wanted: tuple[str, ...]) -> Plan:
@@ -163,6 +170,7 @@ class ControlLoop:
         refusal, why, now = result.refusal, "", self.hands.clock.now()
         if isinstance(refusal, ApprovalMissing) and not isinstance(refusal, ApprovalVoid):
             why = "nobody agreed to a plan for them"
+            self._unheard.remember(result.situation, nodes)
         elif not self.watcher.cancelled.is_set() and self.hands.journal.of(CancelRequested, since=result.started_at):
             why = "somebody cancelled an evacuation of them"
         elif result.outcome is PassOutcome.EVACUATED and result.fleet_after is not None:

@@ -15,6 +15,7 @@ from models.plan import Action, ActionKind, Plan
 from models.policy import Policy
 from models.risk import Risk
 from models.situation import Situation
+from models.witness import Witness
 
 GIB = 1 << 30
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
@@ -58,16 +59,25 @@ class Topology:
         data_age: float | None = 5.0,
         misfit: str = "",
         grounded: float | None = None,
+        witnesses: dict[Witness, dict[str, float]] | None = None,
         **fields: Any,
     ) -> Topology:
-        """A node and its P(fails within 2 h), and what documented limits alone give; `risk=None`: nobody assessed it."""
+        """A node and its P(fails within 2 h), and what documented limits or each witness alone give; `risk=None`: nobody
+        assessed it."""
         defaults = {"memory_bytes": 64 * GIB, "memory_reserved_bytes": 4 * GIB, "cpus": 16, "cpu_overcommit": 4.0}
         self._nodes.append(Node.model_validate({"name": name, **defaults, **fields}))
         if risk is not None:
             curve = {"30m": risk * 0.4, "2h": risk, "24h": min(1.0, risk * 1.1)}
             alone = None if grounded is None else {"2h": grounded}
             self._risks.append(
-                Risk(node=name, probability=curve, data_age_seconds=data_age, misfit=misfit, grounded=alone)
+                Risk(
+                    node=name,
+                    probability=curve,
+                    data_age_seconds=data_age,
+                    misfit=misfit,
+                    grounded=alone,
+                    witnesses=witnesses,
+                )
             )
         return self
 

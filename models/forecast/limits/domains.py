@@ -22,6 +22,7 @@ from models.forecast.limits.part import CRITICAL, Curve
 from models.parts import fault_domain, part_class, supply_name
 from models.risk import HORIZONS
 from models.signal import Component, PartClass, Signal
+from models.witness import Witness
 
 RESERVE = 0.18
 """The most that all lost reserves say together, whatever the horizon: enough that no vm is sent there (`target.max_probability`
@@ -45,6 +46,8 @@ class Fact:
     """of what it is one of several: `supplies`, `fans`, `links`, `disks`; empty: its loss takes the node along"""
     is_set: bool = False
     """it tells of all of them together: that a reserve is gone, not which one"""
+    witnesses: frozenset[Witness] = frozenset()
+    """by which ways it is told"""
 
 
 def domain_of(signal: Signal, part: str) -> str:

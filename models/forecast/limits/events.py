@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from models.parts import supply_name
 from models.signal import HardwareEvent, HardwareEventKind, PartClass, Severity
+from models.witness import Witness
 
 K, S, P = HardwareEventKind, Severity, PartClass
 
@@ -116,6 +117,8 @@ class EventHazard:
     weight: float
     delay_seconds: float
     part_class: PartClass = PartClass.NORMAL
+    witnesses: frozenset[Witness] = frozenset()
+    """by which ways its records came"""
 
     def within(self, seconds: float) -> float:
         """P(the node fails because of it within `seconds`)."""
@@ -168,7 +171,10 @@ def _hazard(
         weight = max(weight, min(repeated, most))
     leaves_nothing = kind in _LEAVES_NOTHING or part_class in _RESERVES
     weight *= 0.5 ** (age / HALF_LIFE_SECONDS) * ((GONE_FOR_GOOD if leaves_nothing else GONE_AWAY) if gone else 1.0)
-    return EventHazard(kind, severity, part, len(alike), age, gone, min(weight, 0.98), hours * 3600.0, part_class)
+    told_by = frozenset(record.witness for record in asserted)
+    return EventHazard(
+        kind, severity, part, len(alike), age, gone, min(weight, 0.98), hours * 3600.0, part_class, told_by
+    )
 
 
 def _within_a_day(records: Sequence[HardwareEvent]) -> int:

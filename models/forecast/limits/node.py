@@ -23,6 +23,7 @@ from models.forecast.limits.parts_of_node import TWO_HOURS, WEEK, Line, event_fa
 from models.risk import HORIZONS, Driver, Risk
 from models.signal import HardwareEvent, SignalHistory
 from models.text import visible
+from models.witness import Witness
 
 MODEL = "limits-1"
 BASIS = "documented limits and each part's own last day; weights of signals and events are engineering judgement"
@@ -79,9 +80,10 @@ def assess_node(
     drivers = [*told.drivers, *_vanished(unknown, facts), *filter(None, map(_event_driver, hazards))]
     drivers.sort(key=lambda d: (-d[0], -d[1], d[2].why))
     curves = strongest(facts, alone=told.alone)
+    probability = combine(curves, opinions)
     return Risk(
         node=node,
-        probability=dict(zip(HORIZONS, combine(curves, opinions), strict=True)),
+        probability=dict(zip(HORIZONS, probability, strict=True)),
         misfit="; ".join(f"model {one.model}: {one.misfit}" for one in opinions if one.misfit),
         grounded=dict(zip(HORIZONS, combine(curves), strict=True)) if opinions else None,
         drivers=(*(driver for _, _, driver in drivers), *(driver for one in opinions for driver in one.drivers)),
@@ -89,7 +91,22 @@ def assess_node(
         model="+".join((MODEL, *(one.model for one in opinions))),
         basis="; ".join((BASIS, *(one.basis for one in opinions))) if opinions else BASIS + UNLEARNED,
         unknown=tuple(f"{u.signal}: {u.why}" for u in unknown),
+        witnesses=_by_witness(facts, told.alone) if probability[-1] >= WORTH_TELLING_APART else {},
     )
+
+
+WORTH_TELLING_APART = 0.05
+"""P(fails within a week) from which on it is told what each witness says alone: below it no policy empties a node."""
+
+
+def _by_witness(facts: Sequence[Fact], alone: frozenset[str]) -> dict[Witness, dict[str, float]]:
+    """What each witness says, were it the only one; without what says nothing."""
+    curves: dict[Witness, dict[str, float]] = {}
+    for witness in sorted(frozenset[Witness]().union(*(fact.witnesses for fact in facts))):
+        curve = combine(strongest([fact for fact in facts if witness in fact.witnesses], alone=alone))
+        if curve[-1] > base_rate(HORIZON_SECONDS[-1]):
+            curves[witness] = dict(zip(HORIZONS, curve, strict=True))
+    return curves
 
 
 def _current_until(history: SignalHistory) -> float:

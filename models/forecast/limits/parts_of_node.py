@@ -83,6 +83,7 @@ def parts_of(histories: Sequence[SignalHistory], *, now: float) -> Told:
                 part=said.part,
                 reserve=reserve,
                 is_set=part_class(Component.POWER, said.part) is PartClass.REDUNDANCY,
+                witnesses=frozenset((signal.witness,)),
             )
         )
         if said.curve[TWO_HOURS] >= 0.005 or said.curve[WEEK] >= 0.02 or said.newsworthy:
@@ -238,7 +239,15 @@ def event_fact(hazard: EventHazard, told: Told) -> Fact:
         curve = tuple(RECOVERED * p for p in curve)
     is_set = reserve == "sets"
     part = "" if is_set else hazard.part
-    return Fact(domain=domain, curve=curve, source="event", part=part, reserve=reserve, is_set=is_set)
+    return Fact(
+        domain=domain,
+        curve=curve,
+        source="event",
+        part=part,
+        reserve=reserve,
+        is_set=is_set,
+        witnesses=hazard.witnesses,
+    )
 
 
 RECOVERED = 0.1

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from models.parts import disk_name, part_class
 from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
+from models.witness import Witness
 
 _HARMLESS = re.compile(r"[^A-Za-z0-9_.:/-]+")
 _CLASSED = frozenset({Component.NETWORK, Component.THERMAL, Component.STORAGE})
@@ -43,11 +44,12 @@ class Match:
     part_class: PartClass = PartClass.NORMAL
     pattern: Pattern | None = None
 
-    def event(self, node: str, at: datetime) -> HardwareEvent:
+    def event(self, node: str, at: datetime, witness: Witness = Witness.HOST_LOG) -> HardwareEvent:
         """The event at that time. Times are cut to the second: a burst within one second is one event."""
         return HardwareEvent(
             node=node, time=at.replace(microsecond=0), kind=self.kind, component=self.component, severity=self.severity,
             part=self.part, part_class=self.part_class, asserted=self.asserted,
+            witness=witness,
         )  # fmt: skip
 
     def about(self, part: str, part_class: PartClass | None = None) -> Match:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from models.errors import HardwareLogUnavailable
 from models.signal import HardwareEvent
+from models.witness import Witness
 from tools.logs.sel.clock import date_records
 from tools.logs.sel.events import SelRecord, is_routine, understand_record
 from tools.logs.sel.records import SelLine, sel_lines
@@ -72,7 +73,7 @@ def events_of_records(
     for line, at in zip(records, times, strict=True):
         match = understand_record(line.record) if line.record is not None else None
         if match is not None:
-            events.setdefault(match.event(node, at))
+            events.setdefault(match.event(node, at, Witness.BMC_LOG))
             undirected += match.asserted and not line.directed
         elif line.record is None or not is_routine(line.record):
             strange.append(line.record)

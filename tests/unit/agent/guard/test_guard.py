@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from scenes.topology import NOW, Topology, archive, cold, live, stay
@@ -16,6 +17,7 @@ from models.past_moves import Mover
 from models.plan import ActionKind, Approval, Plan, PlannedBy
 from models.policy import Policy
 from models.situation import Situation
+from models.witness import Witness
 
 Case = tuple[Topology, Plan]
 
@@ -710,6 +712,45 @@ def test_policy_alone_approves_only_what_it_says() -> None:
     assert _approval(scene, scene.plan_of(live("x", "a", "b"))) is Approval.NONE
     asks = dying(approval={"live_migrate": "ask", "cold_migrate": "auto", "cold_archive": "auto"}).vm("x", on="a")
     assert _approval(asks, asks.plan_of(live("x", "a", "b"))) is Approval.HUMAN
+
+
+SURE = {"2h": 0.8}
+SLIGHT = {"2h": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "needed"),
+    [
+        ({Witness.BMC_METRICS: SURE}, Approval.HUMAN),
+        ({Witness.BMC_METRICS: SURE, Witness.HOST_LOG: SLIGHT}, Approval.HUMAN),
+        ({Witness.BMC_METRICS: SURE, Witness.BMC_LOG: {"2h": 0.18}}, Approval.NONE),
+        ({}, Approval.HUMAN),
+        (None, Approval.NONE),
+    ],
+)
+def test_a_guest_is_stopped_on_the_word_of_two_or_by_a_person(
+    witnesses: dict[Witness, dict[str, float]] | None, needed: Approval
+) -> None:
+    scene = (
+        Topology(**AUTO)
+        .node("a", risk=0.8, witnesses=witnesses)
+        .node("b")
+        .vm("x", on="a")
+        .vm("off", on="a", state="shutoff")
+    )
+    assert _approval(scene, scene.plan_of(cold("x", "a", "b"))) is needed
+    assert _approval(scene, scene.plan_of(live("x", "a", "b"))) is Approval.NONE, "live costs little"
+    assert _approval(scene, scene.plan_of(cold("off", "a", "b"))) is Approval.NONE, "it is off already"
+
+
+def test_it_says_who_speaks_against_a_node_and_policy_may_believe_one() -> None:
+    lone: dict[str, Any] = {"risk": 0.8, "witnesses": {Witness.BMC_METRICS: SURE}}
+    scene = Topology(**AUTO).node("a", **lone).node("b").vm("x", on="a")
+    assert (
+        "only bmc-metrics speaks against a" in judge(scene.plan_of(cold("x", "a", "b")), scene.situation).approval_why
+    )
+    trusting = Topology(**AUTO, stopping={"witnesses": 1}).node("a", **lone).node("b").vm("x", on="a")
+    assert _approval(trusting, trusting.plan_of(cold("x", "a", "b"))) is Approval.NONE
 
 
 def test_too_many_vms_always_need_a_human() -> None:

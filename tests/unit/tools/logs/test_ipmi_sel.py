@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import HardwareLogUnavailable
+from models.witness import Witness
 from tools.logs.ipmi_sel import SystemEventLog
 from tools.logs.sel.records import parse_stamp
 
@@ -75,6 +76,7 @@ def test_records_become_events(ipmitool: FakeIpmitool) -> None:
         ("fan", "critical", "Fan2", False),
     ]
     assert found[0].time == at
+    assert {e.witness for e in found} == {Witness.BMC_LOG}
 
 
 def test_an_empty_log_has_no_events(ipmitool: FakeIpmitool) -> None:

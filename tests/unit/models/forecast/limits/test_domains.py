@@ -11,6 +11,7 @@ from scenes.telemetry import T0, Course, Floats, changed, seen, steady
 from models.forecast.limits.node import assess_node
 from models.risk import Risk
 from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity, SignalHistory
+from models.witness import Witness
 
 CORDON, DRAIN, EVACUATE = 0.1, 0.25, 0.5
 """Where the default policy begins to act: no more vms, what can move live leaves (at the cheapest), everything leaves."""
@@ -178,6 +179,20 @@ def test_what_metrics_and_the_log_tell_of_one_supply_is_one_fact() -> None:
     log = event("power-supply", "PS1_Status", PartClass.REDUNDANT)
     both = risk_of(*cord_out(1, out=True), *cord_out(2, out=False), events=(log,)).probability
     assert CORDON < both["2h"] <= both["7d"] < DRAIN
+
+
+def test_each_way_that_word_came_by_is_told_apart() -> None:
+    fault = [*cord_out(1, out=True), *cord_out(2, out=True)]
+    alone = risk_of(*fault).witnesses
+    assert alone is not None
+    assert alone.keys() == {Witness.BMC_METRICS}
+    record = event("power-supply", "PS1_Status", PartClass.REDUNDANT).model_copy(update={"witness": Witness.BMC_LOG})
+    both = risk_of(*fault, events=(record,))
+    assert both.witnesses is not None
+    assert both.witnesses.keys() == {Witness.BMC_METRICS, Witness.BMC_LOG}
+    assert both.witnesses[Witness.BMC_METRICS] == alone[Witness.BMC_METRICS], "no other's word is in it"
+    assert CORDON < both.witness_within(Witness.BMC_LOG, 7200.0) < both.within(7200.0)
+    assert risk_of(*cord_out(1, out=False), *cord_out(2, out=False)).witnesses == {}
 
 
 def test_a_supply_that_the_machine_calls_nominal_again_clears_its_record() -> None:
