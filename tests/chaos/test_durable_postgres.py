@@ -22,7 +22,7 @@ from models.evacuation import EvacuationOutcome
 from tools.clock import SystemClock
 from tools.ports.records.evacuations import PauseRequested
 
-pytestmark = pytest.mark.lab  # not for what it needs but for the ten seconds it takes
+pytestmark = pytest.mark.slow
 BIN = Path("/usr/lib/postgresql/15/bin")
 _PAUSED_EVACUATION = """
 import sys

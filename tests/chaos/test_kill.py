@@ -14,7 +14,7 @@ import pytest
 SAMPLE = 12
 
 
-@pytest.mark.lab  # for the time it takes
+@pytest.mark.slow
 def test_whatever_step_it_is_killed_at_nothing_is_lost_doubled_or_left_over() -> None:
     """A sample of the steps, in a process of its own: forking wants a process with one thread."""
     summary = run_harness("chaos.kill_harness", SAMPLE)
@@ -22,7 +22,7 @@ def test_whatever_step_it_is_killed_at_nothing_is_lost_doubled_or_left_over() ->
     assert summary["killed"] == summary["runs"] == SAMPLE
 
 
-@pytest.mark.lab  # for the time it takes
+@pytest.mark.slow
 def test_whatever_step_a_restore_or_wipe_is_killed_at_the_same_command_again_ends_it() -> None:
     """As above; every step: `python -m chaos.kill_archives`."""
     summary = run_harness("chaos.kill_archives", SAMPLE // 2)

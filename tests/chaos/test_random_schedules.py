@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 
+import pytest
 import yaml
 from chaos.golden import play_simulated
 from chaos.scenario import SCENARIOS, Fault, Scenario, read_scenario
@@ -114,6 +115,7 @@ def schedules(draw: st.DrawFn) -> Scenario:
     )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=EXAMPLES or 60,
     derandomize=not EXAMPLES,

@@ -175,9 +175,13 @@ def test_the_power_button_shuts_a_guest_down_and_its_counter_goes_on_after_the_n
     assert after
     assert after.boot_id != before.boot_id
     assert after.counter >= stopped.last.sequence
-    ring = read_disk(guests.disk_path(lab, each))
-    assert ring.boots()[-2:] == [before.boot_id, after.boot_id]
-    assert ring.missing() == []
+    # The guest answers before its first record is on the disk.
+    wait_until(
+        lambda: read_disk(guests.disk_path(lab, each)).boots()[-2:] == [before.boot_id, after.boot_id],
+        seconds=60,
+        what=f"{each.name}'s records of both boots",
+    )
+    assert read_disk(guests.disk_path(lab, each)).missing() == []
 
 
 def test_a_client_without_the_labs_certificate_is_refused(lab: Lab, tmp_path):

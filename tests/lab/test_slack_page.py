@@ -24,7 +24,7 @@ from tools.clock import SystemClock
 from tools.journal.sqlite import SqliteJournal
 from tools.slack.client import SlackChat
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 class Browser:

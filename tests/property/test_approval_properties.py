@@ -203,7 +203,7 @@ def test_a_plan_runs_at_most_once_and_never_without_a_valid_approval(
     play(journal, steps, two, stops)
 
 
-@pytest.mark.lab  # not for what it needs but for the minutes it takes
+@pytest.mark.slow
 @pytest.mark.parametrize("thousand", range(10))
 def test_the_same_ten_thousand_times(journal: SqliteJournal, thousand: int) -> None:
     @seed(thousand)

@@ -15,6 +15,7 @@ from bench.mutations import try_kind
 QUICK = [kind for kind in KINDS if kind.name not in {"metrics", "pins", "signals", "model"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", QUICK, ids=[kind.name for kind in QUICK])
 def test_a_broken_file_is_an_answer_or_one_line(kind: Kind, tmp_path: Path) -> None:
     result = try_kind(kind, 8, 20261128, tmp_path)

@@ -41,7 +41,7 @@ def settings(state: Path, model: Path, **forecast: object) -> Settings:
     return Settings.model_validate({"state_dir": str(state), "forecast": {"model": str(model), **forecast}})
 
 
-@pytest.mark.lab  # nothing of the lab, but three trainings
+@pytest.mark.slow  # three trainings
 def test_the_first_model_comes_when_it_beats_the_base_rate_and_stays_until_another_can_be_judged(
     lived: Path, tmp_path: Path
 ) -> None:

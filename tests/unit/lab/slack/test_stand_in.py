@@ -16,7 +16,7 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 
 from lab.slack.server import NotAcknowledged, SlackStandIn, slack_stand_in
 
-pytestmark = pytest.mark.lab  # nothing of the lab, but seconds in which Slack's client waits for its threads
+pytestmark = pytest.mark.slow  # seconds in which Slack's client waits for its threads
 
 BUTTON: dict[str, Any] = {
     "type": "button", "action_id": "go", "value": "v", "text": {"type": "plain_text", "text": "Go"},
