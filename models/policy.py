@@ -351,8 +351,20 @@ class LanguageModelPolicy(Value):
     """its plan may be expected to lose this many times what the solver's loses; beyond, the solver's is taken"""
 
 
+class Autonomy(StrEnum):
+    """What the background agent does with a plan that passed the guard."""
+
+    ACT = "act"
+    """carries it out, once whoever policy names has agreed"""
+    SHADOW = "shadow"
+    """writes down what it would have done; `lifeboat hindsight` says how right that was"""
+
+
 class Policy(Value):
     """What the operator allows."""
+
+    autonomy: Autonomy = Autonomy.ACT
+    """`shadow`: the background agent moves nothing. What a person applies is carried out all the same"""
 
     trigger: TriggerPolicy = TriggerPolicy()
     drain: DrainPolicy = DrainPolicy()

@@ -23,6 +23,7 @@ from agent.cli.doctor import app as doctor
 from agent.cli.explain import app as explain
 from agent.cli.fleet import app as fleet
 from agent.cli.forecast import app as forecast
+from agent.cli.hindsight import hindsight
 from agent.cli.history import app as history
 from agent.cli.plan import app as plan
 from agent.cli.requests import app as requests
@@ -74,5 +75,6 @@ for group in (
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")
 app.add_typer(breaker, name="breaker")
+app.add_typer(hindsight, name="hindsight")
 app.add_typer(vm, name="vm")
 add_installed(app, entry_points(group=ENTRY_POINTS))

@@ -102,7 +102,7 @@ def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situatio
     require_passed(plan, verdict)
     plan, verdict = bind_to_fleet(plan, verdict, situation.fleet)
     evacuation, now = new_evacuation_id(session.hands), session.hands.clock.now()
-    session.hands.journal.append(EvacuationPlanned(plan=plan, verdict=verdict), now=now, evacuation=evacuation)
+    session.hands.journal.append(EvacuationPlanned.of(plan, verdict, situation.risks), now=now, evacuation=evacuation)
     at = {vm.uuid: vm.node for vm in situation.fleet.vms}
     nodes = (*plan.evacuating, *(action.source or at[action.vm] for action in plan.moves))
     asked = Questions(hands=session.hands, policy=session.policy).ask(

@@ -31,6 +31,7 @@ def run(
     """
     from agent.approve.approvers import DenyingApprover
     from agent.service.control_loop import ControlLoop
+    from agent.service.hindsight import HindsightKeeper
     from agent.service.questions import Questions
     from agent.service.retraining import Retraining
     from agent.service.scheduler import log_watcher, serve
@@ -48,6 +49,7 @@ def run(
             watcher=log_watcher(),
             carry_out=session.durable.execute,
             questions=Questions(hands=session.hands, policy=session.policy),
+            hindsight=HindsightKeeper(session.hands.journal),
             look_again=settings.interval,
         )
         with shown_in_slack(session), open_to_other_systems(session):

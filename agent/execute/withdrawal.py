@@ -13,6 +13,7 @@ from datetime import timedelta
 from agent.actions.resources import Resources
 from agent.assess.monitor import Look
 from agent.assess.tiers import Tiers, record_changes
+from agent.execute.evacuation import Watcher
 from agent.execute.periodic import meanwhile
 from models.errors import LifeboatError
 from models.fleet import Fleet, NodeState
@@ -103,6 +104,20 @@ class WithdrawalWatch:
     def withdraw(self, action: Action) -> str | None:
         """`why_withdraw`, by the newest look. At once."""
         return why_withdraw(action, self._seen, evacuating=self._evacuating)
+
+    @contextmanager
+    def steering(self, watcher: Watcher, every: timedelta | None) -> Generator[Watcher]:
+        """The watcher of an evacuation that withdraws what the looks say; `every` None: nobody looks again."""
+
+        def withdraw(action: Action) -> str | None:
+            return watcher.should_withdraw(action) or self.withdraw(action)
+
+        steered = replace(watcher, should_withdraw=withdraw)
+        if every is None:
+            yield steered
+            return
+        with self.looking(every):
+            yield steered
 
     @contextmanager
     def looking(self, every: timedelta) -> Generator[None]:

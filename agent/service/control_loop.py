@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -18,9 +17,18 @@ from agent.guard.judge import judge
 from agent.plan.solver import Planner
 from agent.plan.solver import plan as solve
 from agent.service.follow_up import ROUNDS, covered_by, follow_up_plan, still_waiting
+from agent.service.hindsight import HindsightKeeper
+from agent.service.leave_alone import NOBODY_AGREED, why_leave_alone
 from agent.service.migration_blockers import ask_migration_blockers
-from agent.service.pass_result import PassOutcome, PassResult, gone_silent, joined_results, what_it_came_to
+from agent.service.pass_result import (
+    PassOutcome,
+    PassResult,
+    gone_silent,
+    joined_results,
+    what_it_came_to,
+)
 from agent.service.questions import Questions, Review, asked_line, planning_policy, waiting_line
+from agent.service.shadow import note_only
 from agent.service.witnesses import Unheard, without_asking
 from agent.state.brake import OtherMovers, trip_if_due
 from agent.state.refusals import fleet_as_known
@@ -28,11 +36,11 @@ from agent.state.requests import read_requests, unfinished
 from agent.verify import verify
 from models.approval import ApprovalRecord, ApprovedPlan
 from models.approvers import Occasion
-from models.errors import ApprovalMissing, ApprovalVoid, LifeboatError, Refused
+from models.errors import LifeboatError, Refused
 from models.evacuation import Evacuation, RiskSample, count_outcomes
 from models.fleet import Fleet
-from models.plan import Action, Approval, Plan, Verdict
-from models.policy import Policy
+from models.plan import Approval, Plan, Verdict
+from models.policy import Autonomy, Policy
 from models.proposals.states import Proposal
 from models.risk import Risk
 from models.situation import Situation
@@ -42,7 +50,6 @@ from tools.ports.approval import Approver
 from tools.ports.journal import Record
 from tools.ports.records.attempts import MoveRefused
 from tools.ports.records.evacuations import (
-    CancelRequested,
     EvacuationApproved,
     EvacuationPlanned,
     EvacuationRefused,
@@ -68,6 +75,8 @@ class ControlLoop:
     carry_out: CarryOut = execute
     questions: Questions | None = None
     """what people have to agree to is asked there and carried out once they have; None: the approver is asked at once"""
+    hindsight: HindsightKeeper | None = None
+    """writes down what decisions are looked back on by, and what came of them; None: nobody does"""
     look_again: timedelta | None = None
     """how often to look while an evacuation runs, to withdraw what is not wanted any more; None: never"""
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
@@ -97,6 +106,8 @@ class ControlLoop:
         situation = Situation(fleet=fleet, risks=risks, policy=self.policy, now=now)
         self.timeline += [RiskSample(time=now, node=risk.node, probability=risk.probability) for risk in risks]
         del self.timeline[:-_TIMELINE_MOST]
+        if self.hindsight is not None:
+            self.hindsight.after_look(fleet, risks, self.policy, now)
         if self._tiers is None:
             self._tiers = Tiers.restored(self.policy, self.hands.journal, now)
         self._unheard.hear(situation, self._tiers)
@@ -110,7 +121,8 @@ class ControlLoop:
             tier_changes=changes,
         )
         going_on = unfinished(self.hands.journal)
-        review = self.questions.review(fleet, judged) if self.questions is not None else Review()
+        shadow = self.policy.autonomy is Autonomy.SHADOW
+        review = self.questions.review(fleet, judged) if self.questions is not None and not shadow else Review()
         if not going_on:
             for proposal in review.approved:
                 result = self._carry_out_approved(proposal, situation, judged, started_at)
@@ -143,6 +155,9 @@ class ControlLoop:
         situation = replace(situation, fleet=ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy))
         plan = self._plan(replace(situation, policy=policy), wanted)
         verdict = judge(plan, situation)
+        if shadow:
+            self._tiers.acted(wanted, now)
+            return note_only(self.hands, plan, verdict, situation, so_far)
         planning = policy
         if verdict.passed and verdict.approval is Approval.HUMAN and occasion is Occasion.EVACUATE:
             at_once = without_asking(situation, wanted)
@@ -164,25 +179,15 @@ class ControlLoop:
         return self.planner(situation, wanted)
 
     def _cool_down(self, nodes: Collection[str], policy: Policy, result: PassResult) -> None:
-        """These nodes are left alone for a while when nothing is left on them to move, or when somebody said no. What else
-        came of it is no reason to wait: the node may not have the time."""
+        """Leave these nodes alone for a while, where there is a reason to."""
         assert self._tiers is not None
-        refusal, why, now = result.refusal, "", self.hands.clock.now()
-        if isinstance(refusal, ApprovalMissing) and not isinstance(refusal, ApprovalVoid):
-            why = "nobody agreed to a plan for them"
+        journal, now, stopping = self.hands.journal, self.hands.clock.now(), self.watcher.cancelled.is_set()
+        why = why_leave_alone(result, nodes, policy, journal, now, cordoned=self._cordoned, stopping=stopping)
+        if why == NOBODY_AGREED:
             self._unheard.remember(result.situation, nodes)
-        elif not self.watcher.cancelled.is_set() and self.hands.journal.of(CancelRequested, since=result.started_at):
-            why = "somebody cancelled an evacuation of them"
-        elif result.outcome is PassOutcome.EVACUATED and result.fleet_after is not None:
-            fleet = with_unschedulable(result.fleet_after, self._cordoned)
-            known = [node for node in nodes if node in fleet.node_by_name]
-            fleet = fleet.model_copy(update={"past_moves": None})  # what is only held for a while is still to be moved
-            after = replace(result.situation, fleet=fleet, policy=policy, now=now)
-            if not known or not solve(after.as_if_others_were_known(known), known, optimise=False).moves:
-                why = "nothing is left on them to move"
         if why:
             self._tiers.acted(nodes, now)
-            self.hands.journal.append(CooldownBegun(nodes=tuple(nodes), why=why), now=now)
+            journal.append(CooldownBegun(nodes=tuple(nodes), why=why), now=now)
         else:
             self._tiers.clear_cooldown(nodes)
 
@@ -198,7 +203,7 @@ class ControlLoop:
     ) -> PassResult:
         """Ask people, and go on: the answer is acted on by a later pass."""
         evacuation = new_evacuation_id(self.hands)
-        self._record(EvacuationPlanned(plan=plan, verdict=verdict), evacuation)
+        self._record(EvacuationPlanned.of(plan, verdict, situation.risks), evacuation)
         occasions = dict.fromkeys(plan.evacuating, occasion)
         asked = questions.ask(plan, verdict, situation, evacuation, occasions, before=before)
         return replace(
@@ -244,7 +249,7 @@ class ControlLoop:
         self._idle = idle
         evacuation = new_evacuation_id(self.hands)
         if not repeated:
-            self._record(EvacuationPlanned(plan=plan, verdict=verdict, cools_down=False), evacuation)
+            self._record(EvacuationPlanned.of(plan, verdict, situation.risks, cools_down=False), evacuation)
         result = self._run(plan, verdict, situation, started_at, evacuation, tiers, repeated=repeated)
         return self._go_on(result, tiers, planning or self.policy)
 
@@ -288,7 +293,7 @@ class ControlLoop:
             if agreement is None and self.questions is not None:
                 return None
         evacuation = new_evacuation_id(self.hands)
-        self._record(EvacuationPlanned(plan=following, verdict=verdict, cools_down=False), evacuation)
+        self._record(EvacuationPlanned.of(following, verdict, risks, cools_down=False), evacuation)
         names = listed([visible(action.vm_name, 60) for action in following.moves])
         self.watcher.shielded().on_message(f"a move of {names} was refused for good: another is tried")
         return self._run(following, verdict, situation, started_at, evacuation, tiers, covered=agreement)
@@ -380,7 +385,7 @@ class ControlLoop:
         if agreement.by != "policy":  # the risks that policy agreed on are seconds old
             watch.take(seen, risks)
         require_valid_approval(agreement, plan, fleet, now=clock.now())
-        with self._looking(watch) as watcher:
+        with watch.steering(self.watcher, self.look_again) as watcher:
             approved = ApprovedPlan(plan=plan, fleet=fleet, verdict=verdict, policy=self.policy, agreement=agreement)
             if answered is None or self.questions is None:
                 return self.carry_out(approved, self.hands, evacuation=evacuation, watcher=watcher)
@@ -390,20 +395,6 @@ class ControlLoop:
             except Refused as error:
                 self.questions.give_up(evacuation, error.message)
                 raise
-
-    @contextmanager
-    def _looking(self, watch: WithdrawalWatch) -> Generator[Watcher]:
-        """The watcher, and what is withdrawn while the evacuation runs."""
-
-        def withdraw(action: Action) -> str | None:
-            return self.watcher.should_withdraw(action) or watch.withdraw(action)
-
-        watcher = replace(self.watcher, should_withdraw=withdraw)
-        if self.look_again is None:
-            yield watcher
-            return
-        with watch.looking(self.look_again):
-            yield watcher
 
     def _record(self, record: Record, evacuation: str) -> None:
         self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation)

@@ -27,6 +27,8 @@ class PassOutcome(StrEnum):
     """the guard or the approver said no; nothing was changed"""
     NOTHING_TO_MOVE = "nothing-to-move"
     """a node is at risk and holds no vm that could be moved"""
+    SHADOW = "shadow"
+    """policy lets lifeboat only watch: what it would have done was written down"""
     EVACUATED = "evacuated"
     """an evacuation ran; its own outcome says how it went"""
 

@@ -165,7 +165,13 @@ class PassLog:
             was = one.before.tier if one.before else None
             log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
         this = result.outcome, result.why
-        settled = (PassOutcome.WAITING, PassOutcome.REFUSED, PassOutcome.ASKED, PassOutcome.NOTHING_TO_MOVE)
+        settled = (
+            PassOutcome.WAITING,
+            PassOutcome.REFUSED,
+            PassOutcome.ASKED,
+            PassOutcome.NOTHING_TO_MOVE,
+            PassOutcome.SHADOW,
+        )
         waits = result.outcome in settled
         level = log.info if result.outcome is PassOutcome.IDLE else log.warning
         if not (waits and this == self._last):

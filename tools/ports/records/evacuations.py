@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from models.approval import ApprovalRecord, ApprovedPlan
 from models.base import UtcTime
 from models.evacuation import EvacuationOutcome
 from models.fleet import Fleet
 from models.plan import Plan, Verdict
 from models.policy import Policy
+from models.risk import Risk
 from models.verification import Verification
 from tools.ports.journal import Record, Timed
 
@@ -18,6 +21,16 @@ class EvacuationPlanned(Record):
     verdict: Verdict
     cools_down: bool = True
     """its nodes cool down from here on: people are asked, or a version planned it that wrote no `CooldownBegun`"""
+    risks: tuple[Risk, ...] = ()
+    """of the nodes to empty, as they were told then; empty: an earlier version planned it, or nobody told"""
+
+    @classmethod
+    def of(
+        cls, plan: Plan, verdict: Verdict, risks: Iterable[Risk] | None, *, cools_down: bool = True
+    ) -> EvacuationPlanned:
+        """`risks`: of any nodes."""
+        told = tuple(risk for risk in risks or () if risk.node in plan.evacuating)
+        return cls(plan=plan, verdict=verdict, cools_down=cools_down, risks=told)
 
 
 class EvacuationRefused(Record):

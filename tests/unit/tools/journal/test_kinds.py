@@ -70,5 +70,10 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "breaker-tripped",
         "breaker-reset",
         "moved-by-others",
+        "nodes-seen",
+        "risks-noted",
+        "hindsight",
+        "hindsight-corrected",
+        "shadow-decided",
     }
     assert known_kinds().keys() - {line["kind"] for line in OLD} == new_since_then
