@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from agent.documents import field_at_fault
@@ -109,15 +109,23 @@ class LlmSettings(Value):
 
 
 class SlackSettings(Value):
-    """A Slack app in Socket Mode: nothing has to reach this host."""
+    """A Slack app: in Socket Mode nothing has to reach this host."""
 
     channel: str = Field(pattern=r"^[CGD][A-Z0-9]{2,}$")
     """id of the channel where people are asked, such as `C024BE91L`"""
     bot_token_file: Path
     """holds the bot token, `xoxb-…`"""
-    app_token_file: Path
-    """holds the app-level token, `xapp-…`"""
+    app_token_file: Path | None = None
+    """Socket Mode: holds the app-level token, `xapp-…`"""
+    signing_secret_file: Path | None = None
+    """HTTP in its place: Slack sends what people press to `/slack` of the `webhook` port, signed with the secret in this file"""
     api_url: str = "https://slack.com/api/"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.app_token_file is None) == (self.signing_secret_file is None):
+            raise ValueError("expected one of app_token_file (Socket Mode) and signing_secret_file (HTTP)")
+        return self
 
 
 class WebhookSettings(Value):
@@ -125,7 +133,7 @@ class WebhookSettings(Value):
 
     port: int = Field(ge=1, le=65535)
     """of 127.0.0.1"""
-    keys: dict[str, Path] = Field(min_length=1)
+    keys: dict[str, Path] = Field(default={})
     """name of a key → file with the secret, 32 bytes or more. Who holds it is `webhook:NAME` in policy's approval.people"""
 
 
@@ -169,6 +177,12 @@ class Settings(BaseSettings):
     """how often the background agent looks"""
     simulated: bool = False
     """the nodes behind this file are simulated; every report says so"""
+
+    @model_validator(mode="after")
+    def _has_a_port(self) -> Self:
+        if self.slack is not None and self.slack.signing_secret_file is not None and self.webhook is None:
+            raise ValueError("slack.signing_secret_file: expected webhook.port as well, where Slack's requests arrive")
+        return self
 
     @field_validator("nodes")
     @classmethod

@@ -120,21 +120,13 @@ class Webhook:
         reason = str(given.get("reason") or "")
         if verb == "reject" and not reason:
             raise BadInput("a rejection needs a reason", hint='"reason": "…"')
-        self._use(request, f"{verb} {evacuation}", now)
+        what = f"{verb} {evacuation}"
+        take_once(self.journal, self._lock, key=request.key, signature=request.signature, what=what, now=now)
         done = answer(
             self.journal, evacuation, _ANSWERS[verb], by=f"webhook:{request.key}", policy=self.policy, clock=self.clock,
             why=reason, off=off,
         )  # fmt: skip
         return facts(done, self.policy)
-
-    def _use(self, request: Request, what: str, now: datetime) -> None:
-        """Raises AlreadyDecided when the same signed answer came before."""
-        used = hashlib.sha256(request.signature.encode()).hexdigest()
-        with self._lock:
-            before = self.journal.of(WebhookUsed, since=now - 2 * GOOD_FOR)
-            if any(entry.record.signature_sha256 == used for entry in before):
-                raise AlreadyDecided("this very answer came before", hint="nothing was changed; sign a new one")
-            self.journal.append(WebhookUsed(key=request.key, signature_sha256=used, what=visible(what, 120)), now=now)
 
     def _why_not_signed(self, request: Request, now: datetime) -> str | None:
         secret = self.secrets.get(request.key)
@@ -158,6 +150,16 @@ class Webhook:
                 return
         what = visible(f"{request.method} {request.path}", 120)
         self.journal.append(WebhookRefused(key=visible(request.key, 40), what=what, why=why), now=now)
+
+
+def take_once(journal: Journal, lock: threading.Lock, *, key: str, signature: str, what: str, now: datetime) -> None:
+    """Raises AlreadyDecided when the same signed request came before."""
+    used = hashlib.sha256(signature.encode()).hexdigest()
+    with lock:
+        before = journal.of(WebhookUsed, since=now - 2 * GOOD_FOR)
+        if any(entry.record.signature_sha256 == used for entry in before):
+            raise AlreadyDecided("this very answer came before", hint="nothing was changed; sign a new one")
+        journal.append(WebhookUsed(key=key, signature_sha256=used, what=visible(what, 120)), now=now)
 
 
 def _object(body: bytes) -> dict[str, Any]:

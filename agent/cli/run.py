@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,10 +10,12 @@ import typer
 from agent.cli.options import ConfigOption, PolicyOption
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from agent.service.control_loop import PassResult
     from agent.service.session import Session
+    from models.situation import Situation
+    from tools.slack.client import SlackChat
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -36,14 +38,16 @@ def run(
     from agent.service.retraining import Retraining
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect
+    from agent.service.slash_commands import LastLook
     from agent.settings import load_settings
 
     settings = load_settings(config)
     with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
+        last = LastLook(look_now=session.look, policy=session.policy, clock=session.hands.clock)
         cycle = ControlLoop(
             hands=session.hands,
             policy=session.policy,
-            look=session.look,
+            look=last.look,
             planner=session.planner,
             approver=DenyingApprover(),
             watcher=log_watcher(),
@@ -52,7 +56,7 @@ def run(
             hindsight=HindsightKeeper(session.hands.journal),
             look_again=settings.interval,
         )
-        with shown_in_slack(session), open_to_other_systems(session):
+        with answerable_elsewhere(session, lambda: last.situation):
             serve(
                 cycle,
                 recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
@@ -64,33 +68,44 @@ def run(
 
 
 @contextmanager
-def shown_in_slack(session: Session) -> Generator[None]:
-    """For as long as the block runs, questions are in Slack as well, where the settings name one. Raises BadInput."""
-    if session.settings.slack is None:
-        yield
-        return
-    from agent.approve.slack.connect import open_slack
-    from agent.approve.slack.view import SlackView
+def answerable_elsewhere(session: Session, seen: Callable[[], Situation | None]) -> Generator[None]:
+    """For as long as the block runs, people answer in Slack, and other systems by signed HTTP, where the settings name them.
 
-    view = SlackView(open_slack(session.settings.slack), session.hands.journal, session.policy, session.hands.clock)
-    with view.running():
+    Raises BadInput.
+    """
+    settings = session.settings
+    with ExitStack() as stack:
+        chat: SlackChat | None = None
+        if settings.slack is not None:
+            from agent.approve.slack.connect import open_slack
+            from agent.approve.slack.view import SlackView
+            from agent.service.slash_commands import SlashCommands
+
+            chat, hands, policy = open_slack(settings.slack), session.hands, session.policy
+            commands = SlashCommands(chat=chat, journal=hands.journal, policy=policy, clock=hands.clock, seen=seen)
+            view = SlackView(chat, hands.journal, policy, hands.clock, on_command=commands.take)
+            stack.enter_context(view.running())
+        if settings.webhook is not None:
+            stack.enter_context(_open_to_http(session, chat))
         yield
 
 
-@contextmanager
-def open_to_other_systems(session: Session) -> Generator[None]:
-    """For as long as the block runs, signed answers are taken, where the settings say so. Raises BadInput."""
-    settings = session.settings.webhook
-    if settings is None:
-        yield
-        return
+def _open_to_http(session: Session, chat: SlackChat | None) -> AbstractContextManager[int]:
+    from agent.approve.secret_files import read_signing_secret
+    from agent.approve.slack.http import SlackRequests
     from agent.approve.webhook import Webhook
     from agent.service.webhook_server import read_secrets, serving
 
-    hands = session.hands
-    webhook = Webhook(journal=hands.journal, policy=session.policy, clock=hands.clock, secrets=read_secrets(settings))
-    with serving(webhook, settings.port):
-        yield
+    hands, settings = session.hands, session.settings
+    assert settings.webhook is not None
+    secrets = read_secrets(settings.webhook)
+    webhook = Webhook(journal=hands.journal, policy=session.policy, clock=hands.clock, secrets=secrets)
+    secret_file = settings.slack.signing_secret_file if settings.slack is not None else None
+    slack: SlackRequests | None = None
+    if chat is not None and secret_file is not None:
+        secret = read_signing_secret(secret_file)
+        slack = SlackRequests(journal=hands.journal, clock=hands.clock, secret=secret, take=chat.take)
+    return serving(webhook, settings.webhook.port, slack=slack)
 
 
 def keep_report(result: PassResult, session: Session) -> None:
@@ -100,10 +115,19 @@ def keep_report(result: PassResult, session: Session) -> None:
 
     if result.plan is None or result.repeated or isinstance(result.refusal, Busy):
         return
+    import hashlib
+
     from agent.cli.outcome import report_of
     from agent.report import write_html
+    from tools.ports.records.approvals import ApprovalAsked
+    from tools.ports.records.chat import ReportWritten
 
     name = result.evacuation.id if result.evacuation else f"plan-{result.started_at:%Y%m%dT%H%M%SZ}"
     path = session.settings.state_dir / "reports" / f"{name}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_html(report_of(result, session), path)
+    journal, now = session.hands.journal, session.hands.clock.now()
+    if result.evacuation is not None and journal.of(ApprovalAsked, evacuation=name):
+        content = path.read_bytes()
+        written = ReportWritten(path=str(path), sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        journal.append(written, now=now, evacuation=name)

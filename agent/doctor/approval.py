@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.doctor.examine import CheckContext, Finding, Health, finding
+from agent.settings import SlackSettings
 from models.approvers import ApproverRule
+from models.errors import BadInput
 from models.policy import ApprovalMode, ApprovalPolicy
 from models.text import listed, visible
 from tools.ports.chat import ChatError
+from tools.slack.client import SlackChat
 
 
 def check_approvers(context: CheckContext) -> Iterator[Finding]:
@@ -37,12 +40,7 @@ def check_slack(context: CheckContext) -> Iterator[Finding]:
 
     chat = open_slack(settings)
     yield finding("slack", "bot token", Health.OK, chat.who_am_i())
-    try:
-        chat.try_socket()
-    except ChatError as error:
-        yield finding("slack", "app token", Health.FAIL, error.message, error.hint)
-    else:
-        yield finding("slack", "app token", Health.OK, "Socket Mode is open")
+    yield _examine_way_in(settings, chat)
     if chat.is_in_channel():
         yield finding("slack", settings.channel, Health.OK, "the app is in the channel")
     else:
@@ -55,6 +53,24 @@ def check_slack(context: CheckContext) -> Iterator[Finding]:
                 what = f"{visible(person, 40)}: Slack knows no active user {visible(user, 40)}"
                 fix = "a Slack user id (U…), from their profile: not a name; or take it out of approval.people"
                 yield finding("slack", visible(person, 40), Health.FAIL, what, fix)
+
+
+def _examine_way_in(settings: SlackSettings, chat: SlackChat) -> Finding:
+    """How what people press gets here."""
+    if settings.signing_secret_file is not None:
+        from agent.approve.secret_files import read_signing_secret
+
+        try:
+            read_signing_secret(settings.signing_secret_file)
+        except BadInput as error:
+            return finding("slack", "signing secret", Health.FAIL, error.message, error.hint)
+        what = "Slack's requests are checked with it; that they arrive can't be seen from here"
+        return finding("slack", "signing secret", Health.OK, what)
+    try:
+        chat.try_socket()
+    except ChatError as error:
+        return finding("slack", "app token", Health.FAIL, error.message, error.hint)
+    return finding("slack", "app token", Health.OK, "Socket Mode is open")
 
 
 def _named(rule: ApproverRule, approval: ApprovalPolicy) -> frozenset[str]:

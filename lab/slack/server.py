@@ -6,6 +6,8 @@ with Slack's words. Events go to one socket of those that are connected, at rand
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import random
 import secrets
@@ -15,11 +17,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.request import Request, urlopen
 
 from lab.slack.page import PAGE, state_of
 from lab.slack.websocket import WebSocket, accept_key
-from lab.slack.workspace import SlackError, Workspace, arguments_of
+from lab.slack.workspace import Answers, SlackError, Workspace, arguments_of
 
 MOST_SOCKETS = 10
 """of one app at a time, as Slack's documentation has it"""
@@ -39,6 +42,10 @@ class SlackStandIn:
         self.down = False
         """nothing answers usefully: HTTP 503, and no socket"""
         self.sockets: list[WebSocket] = []
+        self.request_url: str | None = None
+        """HTTP in place of Socket Mode: where what people press is sent, signed"""
+        self.signing_secret = b"8f742231b10e8888abcd99yyyzzz85a5"
+        """the one of the example in Slack's documentation"""
         self.acknowledged: list[float] = []
         """seconds each envelope took to be acknowledged"""
         self._acks: dict[str, threading.Event] = {}
@@ -54,7 +61,10 @@ class SlackStandIn:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.workspace.connect = self._new_ticket
-        self._thread = threading.Thread(target=self._server.serve_forever, name="slack stand-in", daemon=True)
+        self.workspace.upload_url = lambda file: f"{self.page}upload/{file}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="slack stand-in", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -99,7 +109,7 @@ class SlackStandIn:
                 "container": {"type": "message", "message_ts": ts, "channel_id": self.workspace.channel},
                 "channel": {"id": self.workspace.channel, "name": "ops"},
                 "message": {"type": "message", "ts": ts, "blocks": message.blocks},
-                "response_url": f"{self.page}response", "actions": [action],
+                "response_url": f"{self.page}response/{self.workspace.new_answers(user)}", "actions": [action],
             }
         )  # fmt: skip
 
@@ -120,13 +130,26 @@ class SlackStandIn:
             }
         )  # fmt: skip
 
-    def send(self, payload: dict[str, Any], *, twice: bool = False) -> None:
-        """An interaction to one of the sockets, and back when it is acknowledged. Raises NotAcknowledged."""
+    def command(self, user: str, text: str, *, team: str = "T0LAB", channel: str = "C0ELSEWHERE") -> Answers:
+        """A user types `/lifeboat TEXT`, in whatever channel; where it is answered. Raises NotAcknowledged."""
+        key = self.workspace.new_answers(user)
+        form = {
+            "command": "/lifeboat", "text": text, "user_id": user, "user_name": self.workspace.users.get(user, "stranger"),
+            "team_id": team, "team_domain": "lab", "channel_id": channel, "channel_name": "elsewhere", "api_app_id": "A0LAB",
+            "is_enterprise_install": "false", "token": "x", "trigger_id": self.workspace.new_trigger(user),
+            "response_url": f"{self.page}response/{key}",
+        }  # fmt: skip
+        self.send(form, kind="slash_commands")
+        return self.workspace.answers[key]
+
+    def send(self, payload: dict[str, Any], *, twice: bool = False, kind: str = "interactive") -> None:
+        """An interaction to one of the sockets, or by HTTP, and back when it is acknowledged. Raises NotAcknowledged."""
+        if self.request_url is not None:
+            self._send_by_http(payload if kind == "slash_commands" else {"payload": json.dumps(payload)})
+            return
         envelope = secrets.token_hex(12)
         seen = self._acks[envelope] = threading.Event()
-        text = json.dumps(
-            {"envelope_id": envelope, "type": "interactive", "accepts_response_payload": True, "payload": payload}
-        )
+        text = json.dumps({"envelope_id": envelope, "type": kind, "accepts_response_payload": True, "payload": payload})
         with self._lock:
             self.sockets = [each for each in self.sockets if each.open]
             chosen = self._random.choice(self.sockets) if self.sockets else None
@@ -142,6 +165,19 @@ class SlackStandIn:
             raise NotAcknowledged(f"no answer within {ACK_SECONDS:g} s")
         with self._lock:
             self.acknowledged.append(time.monotonic() - began)
+
+    def _send_by_http(self, form: dict[str, Any]) -> None:
+        assert self.request_url is not None
+        body, stamp = urlencode(form).encode(), str(int(time.time()))
+        digest = hmac.new(self.signing_secret, f"v0:{stamp}:".encode() + body, hashlib.sha256).hexdigest()
+        headers = {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": f"v0={digest}",
+                   "Content-Type": "application/x-www-form-urlencoded"}  # fmt: skip
+        began = time.monotonic()
+        try:
+            with urlopen(Request(self.request_url, data=body, headers=headers), timeout=ACK_SECONDS):  # noqa: S310
+                self.acknowledged.append(time.monotonic() - began)
+        except OSError as error:
+            raise NotAcknowledged(str(error)) from error
 
     def refresh(self) -> None:
         """Tell every client to connect anew, as Slack does now and then."""
@@ -220,7 +256,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(503, b"Service Unavailable", "text/plain")
         elif url.path.startswith("/api/"):
             self._call(url.path.removeprefix("/api/"), body)
-        elif url.path in ("/press", "/submit"):
+        elif url.path.startswith("/response/"):
+            said = self.slack.workspace.answer(url.path.removeprefix("/response/"), json.loads(body or b"{}"))
+            self._answer(200 if said == "ok" else 404, said.encode(), "text/plain")
+        elif url.path.startswith("/upload/"):
+            self._take_file(url.path.removeprefix("/upload/"), body)
+        elif url.path in ("/press", "/submit", "/command"):
             self._from_page(url.path, body)
         else:
             self._answer(404, b"{}")
@@ -241,6 +282,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(200, json.dumps(result).encode())
 
+    def _take_file(self, file: str, body: bytes) -> None:
+        upload = self.slack.workspace.uploads.get(file)
+        if upload is None or len(body) != upload.length:
+            self._answer(400, b"bad length", "text/plain")
+            return
+        upload.content = body
+        self._answer(200, f"OK - {len(body)}".encode(), "text/plain")
+
     def _from_page(self, path: str, body: bytes) -> None:
         """From the browser on this machine; a page of somewhere else can't send JSON here without asking first."""
         if not (self.headers.get("Content-Type") or "").startswith("application/json"):
@@ -250,6 +299,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if path == "/press":
                 self.slack.press(asked["user"], asked["ts"], asked["action"], option=asked.get("option"))
+            elif path == "/command":
+                self.slack.command(asked["user"], asked["text"])
             else:
                 self.slack.submit(asked["view"], asked["values"])
         except (NotAcknowledged, KeyError) as error:

@@ -46,6 +46,26 @@ class Message:
 
 
 @dataclass
+class Answers:
+    """One `response_url`: good for five answers within half an hour."""
+
+    user: str
+    until: float
+    texts: list[str] = field(default_factory=list[str])
+
+
+@dataclass
+class Upload:
+    """A file on its way: announced, sent, and in a thread."""
+
+    name: str
+    length: int
+    content: bytes | None = None
+    thread_ts: str | None = None
+    """once it was completed"""
+
+
+@dataclass
 class Workspace:
     """Safe for several threads. `bot_token` and `app_token` are what a client has to show."""
 
@@ -60,6 +80,12 @@ class Workspace:
     """user, and what only that user was shown"""
     forms: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict[str, tuple[str, dict[str, Any]]])
     """view id → user, view"""
+    answers: dict[str, Answers] = field(default_factory=dict[str, Answers])
+    """id of a `response_url` → what was answered there"""
+    uploads: dict[str, Upload] = field(default_factory=dict[str, Upload])
+    """file id → what is there so far"""
+    posts_a_second: float | None = None
+    """messages a second that one channel takes, as Slack documents about one; None: as many as come"""
     calls: list[str] = field(default_factory=list[str])
     """methods called, in order"""
     failing: dict[str, list[SlackError]] = field(default_factory=dict[str, list[SlackError]])
@@ -68,6 +94,9 @@ class Workspace:
     triggers: dict[str, tuple[str, float]] = field(default_factory=dict[str, tuple[str, float]])
     connect: Callable[[], str] = lambda: ""
     """makes the URL of a new socket"""
+    upload_url: Callable[[str], str] = lambda _: ""
+    """where a file of this id is sent"""
+    _last_post: float = 0.0
 
     def fail(self, method: str, error: str, *, times: int = 1, retry_after: int | None = None) -> None:
         """Answer the next calls of a method like this."""
@@ -89,6 +118,27 @@ class Workspace:
                 raise SlackError("unknown_method")
             return handler(self, arguments)
 
+    def new_answers(self, user: str) -> str:
+        """The id of a new `response_url`."""
+        key = secrets.token_hex(8)
+        self.answers[key] = Answers(user, time.monotonic() + 1800)
+        return key
+
+    def answer(self, key: str, content: dict[str, Any]) -> str:
+        """What is sent to a `response_url`; `ok`, or Slack's word for why not."""
+        with self.lock:
+            here = self.answers.get(key)
+            if here is None:
+                return "invalid_url"
+            if len(here.texts) >= 5 or time.monotonic() > here.until:
+                return "used_url" if len(here.texts) >= 5 else "expired_url"
+            refused = why_refused(content)
+            if refused is not None:
+                return refused[0]
+            here.texts.append("\n".join(_texts(content.get("blocks") or [])) or str(content.get("text")))
+            self.whispers.append((here.user, here.texts[-1]))
+            return "ok"
+
     def new_trigger(self, user: str) -> str:
         """A trigger is good for one form, within three seconds."""
         trigger = secrets.token_hex(8)
@@ -104,6 +154,11 @@ class Workspace:
     def _post(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._in_channel(arguments)
         _require_taken(arguments)
+        if self.posts_a_second is not None:
+            wait = self._last_post + 1 / self.posts_a_second - time.monotonic()
+            if wait > 0:
+                raise SlackError("ratelimited", retry_after=max(1, round(wait)))
+            self._last_post = time.monotonic()
         ts = f"{time.time():.6f}"
         while ts in self.messages:
             ts = f"{float(ts) + 1e-6:.6f}"
@@ -147,11 +202,37 @@ class Workspace:
         self.forms[view["id"]] = (user, view)
         return {"view": view}
 
+    def _new_upload(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        name, length = str(arguments.get("filename") or ""), str(arguments.get("length") or "")
+        if not name or not length.isdigit() or length == "0":
+            raise SlackError("invalid_arguments")
+        file = f"F{secrets.token_hex(5).upper()}"
+        self.uploads[file] = Upload(name, int(length))
+        return {"file_id": file, "upload_url": self.upload_url(file)}
+
+    def _complete_upload(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            files = json.loads(str(arguments.get("files") or ""))
+        except ValueError as error:
+            raise SlackError("invalid_arguments") from error
+        if arguments.get("channel_id") != self.channel:
+            raise SlackError("channel_not_found")
+        if not self.is_member:
+            raise SlackError("not_in_channel")
+        for each in files:
+            upload = self.uploads.get(str(each.get("id")))
+            if upload is None or upload.content is None or upload.thread_ts is not None:
+                raise SlackError("file_not_found")
+            upload.thread_ts = str(arguments.get("thread_ts") or "")
+            ts = f"{time.time():.6f}"
+            self.messages[ts] = Message(ts, [], f"{each.get('title') or upload.name} ({upload.name})", upload.thread_ts)
+        return {"files": [{"id": each["id"], "title": each.get("title")} for each in files]}
+
     def _auth(self, arguments: dict[str, Any]) -> dict[str, Any]:
         del arguments
         return {
             "url": "https://lab.invalid/", "team": "lab", "team_id": "T0LAB", "user": "lifeboat", "user_id": "U0BOT",
-            "bot_id": "B0BOT", "is_enterprise_install": False,
+            "bot_id": "B0BOT", "is_enterprise_install": False, "enterprise_id": "E0LAB",
         }  # fmt: skip
 
     def _connections(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +259,8 @@ _METHODS: dict[str, Callable[[Workspace, dict[str, Any]], dict[str, Any]]] = {
     "chat.postEphemeral": Workspace._whisper,  # pyright: ignore[reportPrivateUsage]
     "chat.postMessage": Workspace._post,  # pyright: ignore[reportPrivateUsage]
     "chat.update": Workspace._update,  # pyright: ignore[reportPrivateUsage]
+    "files.completeUploadExternal": Workspace._complete_upload,  # pyright: ignore[reportPrivateUsage]
+    "files.getUploadURLExternal": Workspace._new_upload,  # pyright: ignore[reportPrivateUsage]
     "conversations.info": Workspace._channel_info,  # pyright: ignore[reportPrivateUsage]
     "users.info": Workspace._user_info,  # pyright: ignore[reportPrivateUsage]
     "views.open": Workspace._open_form,  # pyright: ignore[reportPrivateUsage]

@@ -89,6 +89,18 @@ def why_silence_is_no(question: Question, policy: Policy) -> str | None:
     return None if question.occasions else "it leaves no node"
 
 
+def why_may_not_steer(identity: str, nodes: Collection[str], policy: ApprovalPolicy) -> str | None:
+    """Why this one may not pause or resume what nobody was asked about; None when a rule names them for each node it leaves."""
+    person = person_of(identity, policy)
+    if person is None:
+        return f"{visible(identity, 60)} is none of policy's people"
+    for node in nodes:
+        rules = [rule for rule in policy.approvers if any(fnmatchcase(node, each) for each in rule.nodes)]
+        if not any(person in _people(rule, policy, escalated=True) for rule in rules):
+            return f"policy does not let {person} answer for {visible(node, 60)}"
+    return None if nodes else "it leaves no node that a rule could be for"
+
+
 def why_not_enough(proposal: Proposal, rules: Policy) -> str | None:
     """Right before it is carried out, with the policy of who carries it out: why the agreements do not hold; None: they do."""
     policy = rules.approval

@@ -38,6 +38,23 @@ class Press:
     """the message it hangs on; empty for a form"""
     answers: dict[str, str] = field(default_factory=dict[str, str])
     """of a form: what was filled in, by field"""
+    foreign: str = ""
+    """the id of another workspace that it came from; empty: from the one that is talked to"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A person typed a command of lifeboat's own, somewhere in the chat: that they could says nothing of what they may."""
+
+    name: str
+    """such as `/lifeboat`"""
+    text: str
+    """what came after it"""
+    user: str
+    reply_to: str
+    """where `Chat.reply` answers it, for half an hour"""
+    foreign: str = ""
+    """as of `Press`"""
 
 
 class Chat(Protocol):
@@ -53,10 +70,18 @@ class Chat(Protocol):
         """Only this person sees it."""
         ...
 
+    def reply(self, command: Command, blocks: Blocks, text: str) -> None:
+        """Answer a command; only whoever typed it sees it, wherever that was."""
+        ...
+
+    def attach(self, place: str, content: bytes, *, name: str, title: str) -> None:
+        """A file into the thread of a message."""
+        ...
+
     def open_form(self, trigger: str, view: dict[str, Any]) -> None: ...
 
-    def listen(self, on_press: Callable[[Press], None]) -> None:
-        """From here on, in threads of its own; each press is acknowledged before it is handed on. Reconnects by itself."""
+    def listen(self, on_press: Callable[[Press], None], on_command: Callable[[Command], None]) -> None:
+        """From here on, in threads of its own; each is acknowledged before it is handed on. Reconnects by itself."""
         ...
 
     def close(self) -> None: ...

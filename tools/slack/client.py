@@ -6,16 +6,19 @@ import logging
 import re
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from slack_bolt import App
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import SlackResponse
+from slack_sdk.webhook import WebhookClient
 
 from models.text import visible
 from tools.bounded_call import BoundedCall
-from tools.ports.chat import Blocks, ChatError, Press
+from tools.ports.chat import Blocks, ChatError, Command, Press
+from tools.slack.payloads import Workspace, command_of, press_of
 
 SLACK_API: Final = "https://slack.com/api/"
 _TIMEOUT_SECONDS: Final = 10
@@ -29,7 +32,7 @@ _HINTS: Final = {
     "token_revoked": "install the app again and put the new tokens into the files",
     "token_expired": "put a new token into the file",
     "account_inactive": "install the app again: the account behind its token is gone",
-    "missing_scope": "the app needs chat:write, channels:read, users:read; the app-level token connections:write",
+    "missing_scope": "it needs chat:write, channels:read, users:read, files:write, commands; the app token connections:write",
     "ratelimited": "it is tried again when Slack says",
     "edit_window_closed": "let apps edit their messages without a time limit (workspace settings)",
 }
@@ -39,8 +42,8 @@ _HINTS: Final = {
 class SlackChat:
     """A `Chat` in one channel of one workspace."""
 
-    def __init__(self, *, channel: str, bot_token: str, app_token: str, api_url: str = SLACK_API) -> None:
-        """Opens nothing yet."""
+    def __init__(self, *, channel: str, bot_token: str, app_token: str | None, api_url: str = SLACK_API) -> None:
+        """Opens nothing yet. Without an `app_token` what people press comes from elsewhere, by HTTP: to `take`."""
         self.channel, self._app_token = channel, app_token
         log = logging.getLogger("lifeboat.slack")
         log.setLevel(logging.CRITICAL)  # its own lines quote what was sent; ours say what matters
@@ -48,6 +51,9 @@ class SlackChat:
         self._log = log
         self._web = WebClient(token=bot_token, base_url=api_url, timeout=_TIMEOUT_SECONDS, logger=log)
         self._socket: SocketModeHandler | None = None
+        self._workspace: Workspace | None = None
+        self._on_press: Callable[[Press], None] | None = None
+        self._on_command: Callable[[Command], None] | None = None
         self._closing = False
 
     def post(self, blocks: Blocks, text: str, *, thread: str | None = None) -> str:
@@ -94,9 +100,44 @@ class SlackChat:
 
     def try_socket(self) -> None:
         """Ask for a socket, as `listen` will. Raises ChatError."""
-        self._ask(lambda: self._web.apps_connections_open(app_token=self._app_token))
+        token = self._app_token or ""
+        self._ask(lambda: self._web.apps_connections_open(app_token=token))
 
-    def listen(self, on_press: Callable[[Press], None]) -> None:
+    def attach(self, place: str, content: bytes, *, name: str, title: str) -> None:
+        self._ask(
+            lambda: self._web.files_upload_v2(
+                content=content, filename=name, title=title, channel=self.channel, thread_ts=place
+            )
+        )
+
+    def reply(self, command: Command, blocks: Blocks, text: str) -> None:
+        """To the `response_url` of the command: good for five answers in half an hour, in any channel."""
+        url = self._reply_url(command)
+        sender = WebhookClient(url, timeout=_TIMEOUT_SECONDS, logger=self._log)
+        try:
+            answer = sender.send(text=text, blocks=list(blocks), response_type="ephemeral")
+        except OSError as error:
+            raise _unreachable(error) from error
+        if answer.status_code != 200:
+            raise ChatError(f"Slack: {visible(answer.body, 60)}", reason=visible(answer.body, 60) or "refused")
+
+    def listen(self, on_press: Callable[[Press], None], on_command: Callable[[Command], None]) -> None:
+        answer = self._ask(self._web.auth_test)
+        self._workspace = Workspace(str(answer.get("team_id") or ""), str(answer.get("enterprise_id") or ""))
+        self._on_press, self._on_command = on_press, on_command
+        if self._app_token is not None:
+            self._connect(self._app_token)
+
+    def take(self, body: dict[str, Any]) -> None:
+        """Hand on what came from Slack: a press, a form or a command."""
+        if self._closing or self._workspace is None or self._on_press is None or self._on_command is None:
+            raise ChatError("Slack is not listened to yet", reason="not_listening")
+        if "command" in body:
+            self._on_command(command_of(body, self._workspace))
+        elif (press := press_of(body, self._workspace)) is not None and press.what.startswith("lifeboat-"):
+            self._on_press(press)
+
+    def _connect(self, app_token: str) -> None:
         app = App(
             client=self._web, logger=self._log, token_verification_enabled=False, request_verification_enabled=False,
             ssl_check_enabled=False, url_verification_enabled=False, raise_error_for_unhandled_request=False,
@@ -106,13 +147,12 @@ class SlackChat:
             if self._closing:  # left unacknowledged: Slack tells the person that it did not work
                 return
             ack()
-            press = _press(body)
-            if press is not None:
-                on_press(press)
+            self.take(body)
 
         app.action(re.compile("^lifeboat-"))(acknowledge)
         app.view(re.compile("^lifeboat-"))(acknowledge)
-        socket = SocketModeHandler(app, self._app_token, logger=self._log, concurrency=20)
+        app.command(re.compile("^/"))(acknowledge)
+        socket = SocketModeHandler(app, app_token, logger=self._log, concurrency=20)
         self._socket = socket
         try:
             socket.connect()
@@ -121,14 +161,22 @@ class SlackChat:
         except OSError as error:
             raise _unreachable(error) from error
 
+    def _reply_url(self, command: Command) -> str:
+        """Where Slack itself wants the answer: on its own host, by TLS as its API is. Raises ChatError for any other."""
+        url, api = urlsplit(command.reply_to), urlsplit(self._web.base_url)
+        host, own = url.hostname or "", api.hostname or ""
+        if url.scheme != api.scheme or not (host == own or host.endswith(f".{own}")):
+            raise ChatError("an answer was wanted elsewhere than at Slack", reason="foreign_reply")
+        return command.reply_to
+
     @property
     def connected(self) -> bool:
         return self._socket is not None and self._socket.client.is_connected()
 
     def close(self) -> None:
+        self._closing = True
         if self._socket is None:
             return
-        self._closing = True
         # slack_sdk reads for up to three seconds more
         BoundedCall(self._socket.close, name="slack-close").wait(_CLOSE_SECONDS)
         self._socket = None
@@ -141,28 +189,6 @@ class SlackChat:
         except OSError as error:  # URLError, timeouts, a connection that is reset
             raise _unreachable(error) from error
         return answer.data if isinstance(answer.data, dict) else {}
-
-
-def _press(body: dict[str, Any]) -> Press | None:
-    """What lifeboat's own buttons and forms send; None for anything else."""
-    user = str((body.get("user") or {}).get("id") or "")
-    trigger = str(body.get("trigger_id") or "")
-    if body.get("type") == "view_submission":
-        view: dict[str, Any] = body.get("view") or {}
-        answers = {
-            str(action): str((entry or {}).get("value") or "")
-            for block in ((view.get("state") or {}).get("values") or {}).values()
-            for action, entry in block.items()
-        }
-        value = str(view.get("private_metadata") or "")
-        return Press(what=str(view.get("callback_id") or ""), value=value, user=user, trigger=trigger, answers=answers)
-    actions: list[dict[str, Any]] = body.get("actions") or []
-    if body.get("type") != "block_actions" or not actions:
-        return None
-    action = actions[0]
-    value = action.get("value") or (action.get("selected_option") or {}).get("value") or ""
-    place = str((body.get("container") or {}).get("message_ts") or "")
-    return Press(what=str(action.get("action_id")), value=str(value), user=user, trigger=trigger, place=place)
 
 
 def _as_chat_error(error: SlackClientError) -> ChatError:

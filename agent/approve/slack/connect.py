@@ -26,6 +26,6 @@ def open_slack(settings: SlackSettings) -> SlackChat:
     return SlackChat(
         channel=settings.channel,
         bot_token=token(settings.bot_token_file, "xoxb-"),
-        app_token=token(settings.app_token_file, "xapp-"),
+        app_token=token(settings.app_token_file, "xapp-") if settings.app_token_file is not None else None,
         api_url=settings.api_url,
     )

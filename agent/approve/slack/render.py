@@ -6,7 +6,7 @@ links, mentions or markup; what does not show is written out by `visible`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -120,6 +120,11 @@ def reject_form(proposal: Proposal, policy: Policy, token: str) -> Block:
     }  # fmt: skip
 
 
+def told(head: str, lines: Sequence[str]) -> tuple[list[Block], str]:
+    """An answer that one person reads: a line, and under it as many as fit."""
+    return [_line(head), *([_fixed(_fitting(list(lines), MOST_TABLE, rest=""))] if lines else [])], fallback(head)
+
+
 def rows(actions: tuple[Action, ...], *, reasons: bool = False) -> list[str]:
     """A line a guest: those that stop first, then in the order they start."""
     ordered = sorted(
@@ -229,14 +234,14 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _fitting(lines: list[str], most: int) -> str:
+def _fitting(lines: list[str], most: int, *, rest: str = ": see Details") -> str:
     """As many lines as fit, and how many did not."""
     shown: list[str] = []
     length = 0
     for number, line in enumerate(lines):
         length += len(line) + 1
         if length > most - 40 and number < len(lines):
-            return "\n".join([*shown, f"… and {len(lines) - number} more: see Details"])
+            return "\n".join([*shown, f"… and {len(lines) - number} more{rest}"])
         shown.append(line)
     return "\n".join(shown) or "nothing"
 

@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,12 +19,13 @@ import structlog
 
 from agent.approve.proposals import answer, read
 from agent.approve.slack import render
+from agent.approve.slack.thread_files import ThreadFiles
 from models.base import parse_duration
-from models.errors import AlreadyDecided, BadInput, LifeboatError, Refused
+from models.errors import AlreadyDecided, BadInput, LifeboatError, NotAnApprover, Refused
 from models.policy import Policy
 from models.proposals.states import OPEN, OVER, ApprovalState, EventKind, Proposal
 from models.text import visible
-from tools.ports.chat import Chat, ChatError, Press
+from tools.ports.chat import Chat, ChatError, Command, Press
 from tools.ports.clock import Clock
 from tools.ports.journal import Entry, Journal, Record, Scope
 from tools.ports.records.approvals import ApprovalAsked
@@ -64,8 +65,18 @@ class _Told:
 class SlackView:
     """One lifeboat's view. Several may share a journal."""
 
-    def __init__(self, chat: Chat, journal: Journal, policy: Policy, clock: Clock) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        journal: Journal,
+        policy: Policy,
+        clock: Clock,
+        *,
+        on_command: Callable[[Command], None] | None = None,
+    ) -> None:
         self._chat, self._journal, self._policy, self._clock = chat, journal, policy, clock
+        self._on_command: Callable[[Command], None] = on_command or _ignore
+        self._files = ThreadFiles(chat, journal, clock)
         self._lock = threading.RLock()
         self._listening = False
         self._not_before = 0.0
@@ -102,11 +113,12 @@ class SlackView:
                 return
             try:
                 if not self._listening:
-                    self._chat.listen(self.press)
+                    self._chat.listen(self.press, self._on_command)
                     self._listening = True
                 asked = self._journal.unended(ApprovalAsked, ChatSettled, by=Scope.EVACUATION)
                 for name in dict.fromkeys(entry.evacuation for entry in asked if entry.evacuation is not None):
                     self._show(name)
+                self._files.look()
             except ChatError as error:
                 self._back_off(error)
             except Exception as error:  # whatever it is, the agent goes on
@@ -133,6 +145,10 @@ class SlackView:
             self.look()
 
     def _settle(self, press: Press) -> None:
+        if press.foreign:
+            raise NotAnApprover(
+                f"{visible(press.user, 40)} pressed it in another workspace", hint="nothing was decided"
+            )
         token, _, length = press.value.partition(":")
         what = render.REJECT if press.what == render.REJECT_FORM else press.what
         intended = self._token(what, token)
@@ -295,6 +311,10 @@ class SlackView:
         if line != self._said:
             log.warning("slack", message=line)
         self._said = line
+
+
+def _ignore(command: Command) -> None:
+    """For who answers no commands."""
 
 
 def _is_final(proposal: Proposal) -> bool:

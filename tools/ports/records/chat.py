@@ -39,8 +39,33 @@ class ChatSettled(Record):
     message: list[dict[str, Any]]
 
 
+class ReportWritten(Record):
+    """The report of an evacuation that people were asked about is on lifeboat's host."""
+
+    KIND = "report-written"
+    path: str
+    sha256: str
+    size: int
+    """bytes"""
+
+
+class ChatFileIntended(Timed):
+    """About to be put into the thread of its question."""
+
+    KIND = "chat-file-intended"
+
+
+class ChatFileShown(Record):
+    """The report is in the thread of its question; `place` empty: it is not, and `why` says why not."""
+
+    KIND = "chat-file-shown"
+    place: str
+    sha256: str
+    why: str = ""
+
+
 class ChatRefused(Record):
-    """Somebody pressed a button and was refused; nothing was decided."""
+    """Somebody pressed a button or typed a command, and was refused; nothing was decided."""
 
     KIND = "chat-refused"
     user: str

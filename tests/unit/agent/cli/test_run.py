@@ -76,7 +76,11 @@ def test_asked_in_one_pass_agreed_to_by_two_and_carried_out_by_a_later_process(
     told = json.loads(lifeboat("show", asked["evacuation"], "--json"))
     assert told["state"] == "done"
     assert [one["by"] for one in told["agreements"]] == ["terminal:ana", "terminal:tom"]
-    (message,) = slack.workspace.messages.values()
+    message, report = slack.workspace.messages.values()
+    assert report.thread_ts == message.ts
+    assert asked["evacuation"] in report.shown
+    (upload,) = slack.workspace.uploads.values()
+    assert b"<!doctype html>" in (upload.content or b"").lower()
     assert "done by lifeboat" in message.shown
     assert not message.buttons
 

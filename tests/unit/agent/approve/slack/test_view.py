@@ -2,139 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
-from scenes.approvals import ALONE, NOON, PEOPLE, StoppedClock, ask_about, at, policy
+from scenes.approvals import ALONE, NOON, PEOPLE, ask_about, at, policy
+from scenes.slack_office import Office
 
 from agent.approve.proposals import answer, note, read
 from agent.approve.slack import render
-from agent.approve.slack.view import SlackView
-from lab.slack.server import SlackStandIn, slack_stand_in
-from lab.slack.workspace import Message
 from models.approval import ApprovalRecord
 from models.approvers import TwoPeoplePolicy
 from models.errors import LifeboatError
 from models.evacuation import EvacuationOutcome
-from models.policy import Policy
 from models.proposals.states import ApprovalState, EventKind
-from tools.journal.sqlite import SqliteJournal
-from tools.ports.chat import Press
+from tools.ports.chat import Command
 from tools.ports.records.approvals import ApprovalChanged, ApprovalClosed
 from tools.ports.records.chat import ChatIntended, ChatRefused, ChatSettled, ChatShown
 from tools.ports.records.evacuations import EvacuationEnded, EvacuationStarted
 from tools.slack.client import SlackChat
-
-
-class Connection:
-    """One lifeboat's connection, kept over the tests: to close one takes seconds."""
-
-    def __init__(self, slack: SlackStandIn) -> None:
-        workspace = slack.workspace
-        self.real = SlackChat(
-            channel=workspace.channel,
-            bot_token=workspace.bot_token,
-            app_token=workspace.app_token,
-            api_url=slack.api_url,
-        )
-        self.on_press: Callable[[Press], None] = lambda _: None
-        self.under_way = 0
-        self._lock = threading.Lock()
-        self.real.listen(self._hand_on)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
-
-    def listen(self, on_press: Callable[[Press], None]) -> None:
-        self.on_press = on_press
-
-    def _hand_on(self, press: Press) -> None:
-        with self._lock:
-            self.under_way += 1
-        try:
-            self.on_press(press)
-        finally:
-            with self._lock:
-                self.under_way -= 1
-
-
-class Office:
-    """A Slack, a journal, and as many lifeboats as are asked for."""
-
-    def __init__(self, directory: Path, slack: SlackStandIn, connections: list[Connection]) -> None:
-        self.slack, self.directory, self.clock = slack, directory, StoppedClock(NOON)
-        self._connections = connections
-        self.workspace = slack.workspace
-        self.journal = SqliteJournal(directory / "journal.sqlite")
-        self.views: list[SlackView] = []
-        self._close: list[Callable[[], None]] = [self.journal.close]
-
-    def lifeboat(self, under: Policy = ALONE) -> SlackView:
-        """One more of them. With fewer than there are connections, what comes over the others is theirs all the same."""
-        journal = SqliteJournal(self.directory / "journal.sqlite")
-        view = SlackView(self._connections[len(self.views) % 2], journal, under, self.clock)
-        self._close.insert(0, journal.close)
-        self.views.append(view)
-        view.look()
-        for idle in self._connections[len(self.views) :]:
-            idle.on_press = view.press
-        return view
-
-    def ask(self, name: str = "evac-1", under: Policy = ALONE, **more: bool) -> None:
-        ask_about(self.journal, under, name=name, at=self.clock.time, **more)
-        for view in self.views:
-            view.look()
-
-    def press(self, user: str, action: str, **more: str) -> None:
-        self.slack.press(user, self.newest.ts, action, **more)
-
-    @property
-    def newest(self) -> Message:
-        return list(self.workspace.messages.values())[-1]
-
-    def state(self, name: str = "evac-1") -> ApprovalState:
-        return read(self.journal, name, self.clock).state
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Presses are settled after they were acknowledged."""
-        pause = threading.Event()
-        for _ in range(1000):
-            if condition():
-                return
-            pause.wait(0.01)
-        raise AssertionError(what)
-
-    def close(self) -> None:
-        for each in self._close:
-            each()
-
-
-@pytest.fixture(scope="module")
-def connections() -> Iterator[tuple[SlackStandIn, list[Connection]]]:
-    with slack_stand_in() as slack:
-        made = [Connection(slack), Connection(slack)]
-        yield slack, made
-        with ThreadPoolExecutor(len(made)) as pool:
-            list(pool.map(lambda each: each.real.close(), made))
-
-
-@pytest.fixture
-def office(tmp_path: Path, connections: tuple[SlackStandIn, list[Connection]]) -> Iterator[Office]:
-    slack, made = connections
-    workspace = slack.workspace
-    for kept in (workspace.messages, workspace.whispers, workspace.forms, workspace.calls, workspace.failing):
-        kept.clear()
-    slack.down = False
-    slack.acknowledged.clear()
-    with closing(Office(tmp_path, slack, made)) as office:
-        yield office
-        office.until(lambda: not any(each.under_way for each in made), "a press is never settled")
 
 
 def test_a_question_is_posted_approved_by_a_press_and_loses_its_buttons(office: Office) -> None:
@@ -258,7 +144,9 @@ def test_the_same_press_twice_is_one_answer(office: Office) -> None:
     office.ask(under=policy(), archive=True)
     value = office.newest.buttons[render.APPROVE]["value"]
     action = {"type": "button", "action_id": render.APPROVE, "value": value}
-    office.slack.send({"type": "block_actions", "user": {"id": "UANA"}, "actions": [action]}, twice=True)
+    office.slack.send(
+        {"type": "block_actions", "user": {"id": "UANA"}, "team": {"id": "T0LAB"}, "actions": [action]}, twice=True
+    )
     office.until(lambda: "UANA agreed" in office.newest.shown, "not shown")
     office.until(lambda: bool(office.workspace.whispers), "the second is not told")
     assert len(read(office.journal, "evac-1", office.clock).agreements) == 1
@@ -275,7 +163,8 @@ def test_any_lifeboat_settles_any_press_and_a_hundred_at_once_are_one_decision(o
     def press(number: int) -> None:
         action = {"type": "button", "action_id": render.APPROVE, "value": value}
         office.slack.send(
-            {"type": "block_actions", "user": {"id": users[number % 3]}, "actions": [action], "container": {"message_ts": ts}}
+            {"type": "block_actions", "user": {"id": users[number % 3]}, "team": {"id": "T0LAB"}, "actions": [action],
+             "container": {"message_ts": ts}}
         )  # fmt: skip
 
     with ThreadPoolExecutor(20) as pool:
@@ -384,6 +273,22 @@ def test_a_clock_that_is_set_back_keeps_no_question_from_being_shown(office: Off
     office.clock.sleep(31)
     view.look()
     assert set(office.newest.buttons) == set(render.BUTTONS)
+
+
+def test_a_command_comes_over_the_socket_and_only_who_typed_it_reads_the_answer(office: Office) -> None:
+    connection = office.connections[0]
+
+    def say_it_back(command: Command) -> None:
+        connection.reply(command, *render.told(f"{command.user} said {command.text}", ["<!channel> *x*"]))
+
+    office.lifeboat(on_command=say_it_back)
+    answers = office.slack.command("UANA", "risk node-a")
+    office.until(lambda: bool(answers.texts), "no answer")
+    assert office.workspace.whispers == [("UANA", "UANA said risk node-a\n<!channel> *x*")]
+    assert not office.workspace.messages
+    elsewhere = Command(name="/lifeboat", text="status", user="UANA", reply_to="https://elsewhere.example/hook")
+    with pytest.raises(LifeboatError, match="elsewhere than at Slack"):
+        connection.reply(elsewhere, [], "x")
 
 
 def test_after_a_restart_the_same_message_is_kept_up(office: Office) -> None:
