@@ -38,7 +38,9 @@ class Action(Value):
     reason: str = ""
     """one sentence a person reads"""
     wave: int = Field(default=0, ge=0)
-    """actions of one wave may run together; a wave starts when every action of the wave before is over"""
+    """actions of one wave may run together; a wave starts when every action of the wave before is over, in its lane"""
+    lane: int = Field(default=0, ge=0)
+    """lanes run side by side and do not wait for each other"""
     estimated_start_seconds: float = Field(default=0.0, ge=0)
     """from the start of the evacuation"""
     estimated_seconds: float = Field(default=0.0, ge=0)

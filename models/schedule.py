@@ -1,6 +1,7 @@
 """What runs beside what: moves that share links and disks, how long each then takes, and how many policy lets run at once.
 
-A wave is a set of moves that run together. Planner, guard and admission go by the same limits.
+A wave is a set of moves that run together; a lane is waves that follow each other, and lanes run side by side. Planner, guard and
+admission go by the same limits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from models.migration.estimate import (
     LiveEstimate,
     archive_seconds,
     cold_migration_seconds,
+    disk_copy_bytes,
     live_migration,
     stream_bandwidth,
 )
@@ -43,33 +45,109 @@ class Timing:
     downtime: float
     live: LiveEstimate | None
     """for live migrations, with what else runs on the link taken into account"""
+    lane: int = 0
 
     @property
     def done(self) -> float:
         return self.start + self.seconds
 
 
-def wave_timings(wave: Sequence[Move], fleet: Fleet, policy: Policy) -> list[tuple[float, float, LiveEstimate | None]]:
-    """(seconds, downtime, live estimate) of each move of one wave, sharing links and disks with its neighbours."""
-    streams_out = Counter(move.source for move in wave if move.target)
-    streams_in = Counter(move.target for move in wave if move.target)
-    archives = Counter(move.source for move in wave if not move.target)
-    result: list[tuple[float, float, LiveEstimate | None]] = []
-    for move in wave:
-        source = fleet.node_by_name[move.source]
-        if move.target is None:
-            seconds = archive_seconds(move.vm, source, archives[move.source], policy)
-            result.append((seconds, seconds if move.vm.state is VmState.RUNNING else 0.0, None))
-            continue
-        target = fleet.node_by_name[move.target]
-        bandwidth = stream_bandwidth(source, target, streams_out[move.source], streams_in[move.target], policy)
-        if move.kind is ActionKind.LIVE_MIGRATE:
-            estimate = live_migration(move.vm, bandwidth, policy)
-            result.append((estimate.seconds, estimate.downtime_seconds, estimate))
-        else:
-            seconds = cold_migration_seconds(move.vm, source, target, bandwidth, policy)
-            result.append((seconds, seconds if move.vm.state is VmState.RUNNING else 0.0, None))
-    return result
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """With how many a move shares what it uses, itself included."""
+
+    source_link: int = 1
+    target_link: int = 1
+    archives: int = 1
+    """that read its source's disks at once"""
+
+
+TimingOf = tuple[float, float, LiveEstimate | None]
+"""(seconds, downtime, live estimate) of one move"""
+Waves = Sequence[Sequence[Move]]
+"""one lane"""
+
+
+def sends(move: Move) -> bool:
+    """Whether it is a stream on its nodes' links: memory, or disks that not every node reaches. A stopped guest on shared storage
+    moves by its definition alone."""
+    return move.target is not None and (move.kind is ActionKind.LIVE_MIGRATE or disk_copy_bytes(move.vm) > 0)
+
+
+def timing_of(move: Move, shares: Shares, fleet: Fleet, policy: Policy) -> TimingOf:
+    """How long one move takes at its share of links and disks."""
+    source = fleet.node_by_name[move.source]
+    if move.target is None:
+        seconds = archive_seconds(move.vm, source, shares.archives, policy)
+        return seconds, seconds if move.vm.state is VmState.RUNNING else 0.0, None
+    target = fleet.node_by_name[move.target]
+    bandwidth = stream_bandwidth(source, target, shares.source_link, shares.target_link, policy)
+    if move.kind is ActionKind.LIVE_MIGRATE:
+        estimate = live_migration(move.vm, bandwidth, policy)
+        return estimate.seconds, estimate.downtime_seconds, estimate
+    seconds = cold_migration_seconds(move.vm, source, target, bandwidth, policy)
+    return seconds, seconds if move.vm.state is VmState.RUNNING else 0.0, None
+
+
+def wave_timings(wave: Sequence[Move], fleet: Fleet, policy: Policy) -> list[TimingOf]:
+    """The timing of each move of one wave, sharing links and disks with its neighbours."""
+    return [timing_of(move, shares, fleet, policy) for move, shares in zip(wave, _shares_in([wave])[0], strict=True)]
+
+
+def worst_timings(lanes: Sequence[Waves], fleet: Fleet, policy: Policy) -> list[list[list[TimingOf]]]:
+    """The timing of every move, by lane and wave, when every other lane is where most of it shares links and disks with this one.
+
+    Which wave of one lane meets which of another only the clock tells, so nothing that has to hold may lean on it.
+    """
+    return [
+        [
+            [timing_of(move, share, fleet, policy) for move, share in zip(wave, shares, strict=True)]
+            for wave, shares in zip(waves, _shares_in(waves, lanes, number), strict=True)
+        ]
+        for number, waves in enumerate(lanes)
+    ]
+
+
+def _shares_in(waves: Waves, lanes: Sequence[Waves] = (), number: int = -1) -> list[list[Shares]]:
+    """The shares of every move in the waves of one lane, beside the most that each other lane ever has in one wave."""
+    most: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+    for other, theirs in enumerate(lanes):
+        if other != number:
+            for total, counts in zip(most, _most_at_once(theirs), strict=True):
+                total.update(counts)
+    shares: list[list[Shares]] = []
+    for wave in waves:
+        out, into, archives = (mine + rest for mine, rest in zip(_counts(wave), most, strict=True))
+        shares.append(
+            [
+                Shares(
+                    source_link=max(1, out[move.source]),
+                    target_link=max(1, into[move.target or ""]),
+                    archives=max(1, archives[move.source]),
+                )
+                for move in wave
+            ]
+        )
+    return shares
+
+
+def _counts(wave: Sequence[Move]) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """(streams off each node, streams onto each, archives on each)."""
+    sending = [move for move in wave if sends(move)]
+    return (
+        Counter(move.source for move in sending),
+        Counter(move.target or "" for move in sending),
+        Counter(move.source for move in wave if move.target is None),
+    )
+
+
+def _most_at_once(waves: Waves) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    most: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+    for wave in waves:
+        for known, counts in zip(most, _counts(wave), strict=True):
+            for name, count in counts.items():
+                known[name] = max(known[name], count)
+    return most
 
 
 class Limit(StrEnum):
@@ -120,22 +198,31 @@ def _counted_as(limit: Limit, one: Leaving) -> str | None:
             return None if one.target else f"archives on {one.source}"
 
 
-def busiest(limit: Limit, wave: Sequence[Leaving]) -> tuple[int, str]:
-    """How many of what one limit counts run at once where most do, and what they are. (0, "") when there are none."""
-    counts = Counter(what for what in (_counted_as(limit, one) for one in wave) if what is not None)
-    return next(((count, what) for what, count in counts.most_common(1)), (0, ""))
+def busiest(limit: Limit, lanes: Sequence[Sequence[Sequence[Leaving]]]) -> tuple[int, str]:
+    """How many of what one limit counts may run at once where most do, and what they are. (0, "") when there are none.
+
+    Lanes keep no time with each other: the busiest wave of each may meet those of all others.
+    """
+    total: Counter[str] = Counter()
+    for waves in lanes:
+        most: Counter[str] = Counter()
+        for wave in waves:
+            for what, count in Counter(what for one in wave if (what := _counted_as(limit, one)) is not None).items():
+                most[what] = max(most[what], count)
+        total.update(most)
+    return next(((count, what) for what, count in total.most_common(1)), (0, ""))
 
 
-def exceeded(limit: Limit, wave: Sequence[Leaving], limits: LimitPolicy) -> str | None:
-    """How a wave exceeds one limit, with the figures; None when it does not."""
-    count, what = busiest(limit, wave)
+def exceeded(limit: Limit, lanes: Sequence[Sequence[Sequence[Leaving]]], limits: LimitPolicy) -> str | None:
+    """How lanes exceed one limit, with the figures; None when they do not."""
+    count, what = busiest(limit, lanes)
     most = allowed(limit, limits)
     return f"{count} {what} at once, policy allows {most}" if count > most else None
 
 
 def within_limits(wave: Sequence[Leaving], limits: LimitPolicy) -> bool:
     """Whether a wave keeps every limit."""
-    return all(exceeded(limit, wave, limits) is None for limit in Limit)
+    return all(exceeded(limit, [[wave]], limits) is None for limit in Limit)
 
 
 def may_join(one: Leaving, running: Sequence[Leaving], limits: LimitPolicy) -> bool:

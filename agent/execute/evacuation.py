@@ -103,7 +103,7 @@ def execute(approved: ApprovedPlan, hands: Resources, *, evacuation: str, watche
     run = Run(approved, hands, evacuation, watcher)
     run.begin()
     with run.watching_requests():
-        return run.run_waves()
+        return run.run_lanes()
 
 
 class Run:
@@ -134,14 +134,20 @@ class Run:
         self._append(EvacuationStarted.of(self.approved, uptime=self.hands.clock.uptime()))
 
     @property
-    def waves(self) -> list[list[int]]:
-        """Numbers (places in the plan) of the actions of each wave, in the order they start."""
+    def lanes(self) -> list[list[list[int]]]:
+        """Numbers (places in the plan) of the actions of each lane and wave, in the order they start."""
         moves = [
-            (action.wave, number)
+            (action.lane, action.wave, number)
             for number, action in enumerate(self.approved.plan.actions)
             if action.kind is not ActionKind.STAY
         ]
-        return [[number for wave, number in moves if wave == each] for each in sorted({wave for wave, _ in moves})]
+        return [
+            [
+                [number for at, wave, number in moves if (at, wave) == (lane, each)]
+                for each in sorted({wave for at, wave, _ in moves if at == lane})
+            ]
+            for lane in sorted({lane for lane, _, _ in moves})
+        ]
 
     def attempt_id(self, number: int) -> str:
         """The one-shot id of the only attempt this evacuation ever makes at an action."""
@@ -168,14 +174,22 @@ class Run:
                 self.queue.release(number)
         self.queue.announce(wave)
 
-    def run_waves(self) -> Evacuation:
-        """Wave by wave, in threads of this process. Inside `watching_requests`."""
+    def run_lanes(self) -> Evacuation:
+        """Every lane wave by wave, in threads of this process. Inside `watching_requests`."""
+        lanes = self.lanes
+        if len(lanes) < 2:
+            return self.finish([attempt for lane in lanes for attempt in self._run_waves(lane)])
+        with ThreadPoolExecutor(max_workers=len(lanes), thread_name_prefix="lane") as pool:
+            ended = self.gather([pool.submit(self._run_waves, lane).result for lane in lanes])
+        return self.finish([attempt for lane in ended for attempt in lane])
+
+    def _run_waves(self, waves: Sequence[Sequence[int]]) -> list[Attempt]:
         attempts: list[Attempt] = []
-        for wave in self.waves:
+        for wave in waves:
             self.expect(wave)
             with ThreadPoolExecutor(max_workers=len(wave), thread_name_prefix="attempt") as pool:
                 attempts += self.gather([pool.submit(self.attempt, number).result for number in wave])
-        return self.finish(attempts)
+        return attempts
 
     def gather(self, results: Sequence[Callable[[], T]]) -> list[T]:
         """Every result, also when one of them raises: that is raised once all are there. Ctrl-C cancels and goes on."""

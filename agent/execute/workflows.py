@@ -1,4 +1,5 @@
-"""Evacuations as DBOS workflows, so that they outlast the process: one workflow per evacuation, one per action.
+"""Evacuations as DBOS workflows, so that they outlast the process: one workflow per evacuation, one per lane of several, one per
+action.
 
 The only module that imports dbos. What is done to vms is decided and written down by `agent.execute.evacuation.Run` and the
 journal; DBOS keeps which workflows are not over, starts them again, and hands results on. So a workflow may run again
@@ -46,12 +47,28 @@ _runs: dict[str, Run] = {}
 @DBOS.workflow(name="evacuation", max_recovery_attempts=None)
 def _evacuation() -> str:
     run = _run_of(_workflow_id())
+    lanes = run.lanes
+    if len(lanes) < 2:
+        return run.finish([attempt for lane in lanes for attempt in _walked(run, lane)]).model_dump_json()
+    ended = run.gather([_start_lane(run, number) for number in range(len(lanes))])
+    attempts = [Attempt.model_validate_json(attempt) for lane in ended for attempt in lane]
+    return run.finish(attempts).model_dump_json()
+
+
+@DBOS.workflow(name="lane", max_recovery_attempts=None)
+def _lane(evacuation: str, number: int) -> list[str]:
+    run = _run_of(evacuation)
+    return [attempt.model_dump_json() for attempt in _walked(run, run.lanes[number])]
+
+
+def _walked(run: Run, waves: Sequence[Sequence[int]]) -> list[Attempt]:
+    """The attempts of one lane, wave by wave."""
     attempts: list[Attempt] = []
-    for wave in run.waves:
+    for wave in waves:
         run.expect(wave)
         ended = run.gather([_start(run, number) for number in wave])
         attempts += [Attempt.model_validate_json(attempt) for attempt in ended]
-    return run.finish(attempts).model_dump_json()
+    return attempts
 
 
 @DBOS.workflow(name="action", max_recovery_attempts=None)
@@ -71,6 +88,12 @@ def _start(run: Run, number: int) -> Callable[[], str]:
     """Always all actions of a wave in the plan's order, as DBOS needs to find them again; the queue holds them back."""
     with SetWorkflowID(run.attempt_id(number)):
         return DBOS.start_workflow(_action, run.id, number).get_result
+
+
+def _start_lane(run: Run, number: int) -> Callable[[], list[str]]:
+    """A workflow of its own: within one, only the order of its own waves is the same each time."""
+    with SetWorkflowID(f"{run.id}-lane-{number}"):
+        return DBOS.start_workflow(_lane, run.id, number).get_result
 
 
 def _workflow_id() -> str:
@@ -157,7 +180,7 @@ class Durable:
             handle = DBOS.retrieve_workflow(run.id)
             (ended,) = run.gather([lambda: str(handle.get_result(polling_interval_sec=0.1))])
             return Evacuation.model_validate_json(ended)
-        return run.run_waves()
+        return run.run_lanes()
 
     @contextmanager
     def _launched(self, runs: Sequence[Run]) -> Generator[None]:

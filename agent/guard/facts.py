@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from models.migration.estimate import LiveEstimate
 from models.placement import holds_room
 from models.plan import Action, Plan
 from models.policy import Policy
-from models.schedule import Move, wave_timings
+from models.schedule import Move, worst_timings
 from models.situation import Situation
 
 
@@ -65,22 +66,28 @@ class PlanFacts:
         return moves
 
     @cached_property
-    def waves(self) -> list[list[tuple[Action, Move]]]:
-        """The moves by wave, in order."""
-        grouped: dict[int, list[tuple[Action, Move]]] = defaultdict(list)
+    def lanes(self) -> list[list[list[tuple[Action, Move]]]]:
+        """The moves by lane and wave, in order."""
+        grouped: dict[int, dict[int, list[tuple[Action, Move]]]] = defaultdict(lambda: defaultdict(list))
         for action, move in self.moves:
-            grouped[action.wave].append((action, move))
-        return [grouped[number] for number in sorted(grouped)]
+            grouped[action.lane][action.wave].append((action, move))
+        return [[waves[number] for number in sorted(waves)] for _, waves in sorted(grouped.items())]
+
+    @cached_property
+    def lanes_of_moves(self) -> list[list[list[Move]]]:
+        """The same, without the actions."""
+        return [[[move for _, move in wave] for wave in waves] for waves in self.lanes]
 
     @cached_property
     def live(self) -> list[LiveMove]:
-        """Each live migration with what it is expected to do, links shared as its wave shares them."""
+        """Each live migration with what it is expected to do, links shared as its wave shares them, and as other lanes may."""
         live: list[LiveMove] = []
-        for wave in self.waves:
-            timings = wave_timings([move for _, move in wave], self.fleet, self.policy)
-            for (action, _), (_, _, estimate) in zip(wave, timings, strict=True):
-                if estimate is not None:
-                    live.append(LiveMove(action, estimate))
+        timings = worst_timings(self.lanes_of_moves, self.fleet, self.policy)
+        for waves, told in zip(self.lanes, timings, strict=True):
+            for wave, each in zip(waves, told, strict=True):
+                for (action, _), (_, _, estimate) in zip(wave, each, strict=True):
+                    if estimate is not None:
+                        live.append(LiveMove(action, estimate))
         return live
 
     @cached_property
@@ -155,10 +162,15 @@ class PlanFacts:
 
     @cached_property
     def peak_loads(self) -> dict[str, Load]:
-        """The most that each target holds at any moment: within a wave the vm counts on both ends."""
+        """The most that each target holds at any moment: within a wave the vm counts on both ends.
+
+        Of several lanes nobody knows which is ahead: nothing counts as gone before all has arrived.
+        """
         loads = {name: Load(load.memory, load.vcpus) for name, load in self.loads_before.items()}
+        if len(self.lanes) > 1:
+            return self.loads_without_leaving
         peaks = {name: Load(load.memory, load.vcpus) for name, load in loads.items()}
-        for wave in self.waves:
+        for wave in itertools.chain(*self.lanes):
             for _, move in wave:
                 if move.target is not None:
                     load, peak = loads[move.target], peaks[move.target]
@@ -172,14 +184,15 @@ class PlanFacts:
     def groups_met(self) -> dict[tuple[str, str], list[Vm]]:
         """(target, anti-affinity group) → the most vms of the group that are there at one moment, the newest last.
 
-        A vm counts on both ends while its wave runs, and on its source until the wave is over.
+        A vm counts on both ends while its wave runs, and on its source until the wave is over; of several lanes until all is.
         """
         there: dict[tuple[str, str], dict[str, Vm]] = defaultdict(dict)
         for vm in self.fleet.vms:
             if vm.anti_affinity_group:
                 there[vm.node, vm.anti_affinity_group][vm.uuid] = vm
         met: dict[tuple[str, str], list[Vm]] = {}
-        for wave in self.waves:
+        waves = list(itertools.chain(*self.lanes))
+        for wave in waves if len(self.lanes) < 2 else [list(itertools.chain(*waves))]:
             grouped = [(move, move.vm.anti_affinity_group) for _, move in wave if move.vm.anti_affinity_group]
             arriving = [(move.target, group) for move, group in grouped if move.target is not None]
             for move, group in grouped:

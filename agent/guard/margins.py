@@ -72,10 +72,10 @@ def worst_live(figure: Callable[[LiveMove], float], text: str) -> Callable[[Plan
 
 
 def busiest_wave(limit: Limit) -> Callable[[PlanFacts], str]:
-    """How close any wave comes to a limit."""
+    """How close any moment may come to a limit."""
 
     def describe(facts: PlanFacts) -> str:
-        most = max((busiest(limit, [move for _, move in wave])[0] for wave in facts.waves), default=0)
+        most, _ = busiest(limit, facts.lanes_of_moves)
         return f"{most} at most, policy allows {allowed(limit, facts.policy.limits)}"
 
     return describe

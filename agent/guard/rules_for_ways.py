@@ -109,38 +109,43 @@ def archive_allowed(facts: PlanFacts) -> Iterator[Violation]:
 
 
 def _limit(facts: PlanFacts, limit: Limit) -> Iterator[Violation]:
-    for wave in facts.waves:
-        if why := exceeded(limit, [move for _, move in wave], facts.policy.limits):
-            yield Violation(f"wave {wave[0][0].wave}: {why}")
+    within = True
+    for waves in facts.lanes:
+        for wave in waves:
+            if why := exceeded(limit, [[[move for _, move in wave]]], facts.policy.limits):
+                within = False
+                yield Violation(f"wave {wave[0][0].wave}: {why}")
+    if within and (why := exceeded(limit, facts.lanes_of_moves, facts.policy.limits)):
+        yield Violation(f"lanes side by side: {why}")
 
 
 @rule("limit-outbound", busiest_wave(Limit.OUTBOUND), invariant=8, policy=("limits.outbound_per_node",))
 def limit_outbound(facts: PlanFacts) -> Iterator[Violation]:
-    """Moves off one node, archives among them, in one wave."""
+    """Moves off one node, archives among them, in one wave or in lanes side by side."""
     yield from _limit(facts, Limit.OUTBOUND)
 
 
 @rule("limit-inbound", busiest_wave(Limit.INBOUND), invariant=8, policy=("limits.inbound_per_node",))
 def limit_inbound(facts: PlanFacts) -> Iterator[Violation]:
-    """Migrations onto one node, in one wave."""
+    """Migrations onto one node, in one wave or in lanes side by side."""
     yield from _limit(facts, Limit.INBOUND)
 
 
 @rule("limit-link", busiest_wave(Limit.LINK), invariant=8, policy=("limits.per_link",))
 def limit_link(facts: PlanFacts) -> Iterator[Violation]:
-    """Migrations from one node to one other, in one wave."""
+    """Migrations from one node to one other, in one wave or in lanes side by side."""
     yield from _limit(facts, Limit.LINK)
 
 
 @rule("limit-fleet", busiest_wave(Limit.FLEET), invariant=8, policy=("limits.per_fleet",))
 def limit_fleet(facts: PlanFacts) -> Iterator[Violation]:
-    """Actions of any kind, in one wave."""
+    """Actions of any kind, in one wave or in lanes side by side."""
     yield from _limit(facts, Limit.FLEET)
 
 
 @rule("limit-archives", busiest_wave(Limit.ARCHIVES), invariant=8, policy=("limits.archives_per_node",))
 def limit_archives(facts: PlanFacts) -> Iterator[Violation]:
-    """Cold archives read from one node, in one wave."""
+    """Cold archives read from one node, in one wave or in lanes side by side."""
     yield from _limit(facts, Limit.ARCHIVES)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from agent.plan.capacity import Capacities
 from agent.plan.explanations import MoveReason, describe_move, describe_stay, notes
+from agent.plan.lanes import best_lanes
 from agent.plan.options import Options
 from agent.plan.waves import best_waves, schedule
 from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.policy import Policy
 from models.schedule import Move, Timing
 from models.situation import Situation
+
+WORTH_LANES = 1e-3
+"""waves, which are easier to follow, are kept where lanes spare less than this share"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Draft:
     """by vm uuid; empty for decisions made elsewhere"""
     room: Capacities | None = None
     """what the targets take before anything moves; None for decisions made elsewhere"""
+    optimise: bool = True
+    """whether a better order is searched for"""
 
     def finish(self, decisions: Sequence[PlanDecision]) -> Plan:
         """Order, waves, estimates, reasons and losses.
@@ -59,17 +64,8 @@ class Draft:
         risk_by_source = {
             move.source: situation.failure_probability(move.source, situation.horizon_seconds) for move in moves
         }
-        waves = best_waves(
-            [move for move in moves if move.source in self.leaving],
-            fleet,
-            situation.policy,
-            risk_by_source,
-            lambda timings: self._losses(timings)[0],
-            making_room=[move for move in moves if move.source not in self.leaving],
-            room=self.room,
-            ranks={d.vm: d.rank for d in decisions if d.rank is not None},
-        )
-        timings = schedule(waves, fleet, situation.policy)
+        ranks = {d.vm: d.rank for d in decisions if d.rank is not None}
+        moves, timings = self._timed(moves, risk_by_source, ranks)
         expected, expected_if_nothing_is_done = self._losses(timings)
         remarks = [self.planned_by.notes, *notes(situation, self.leaving)]
         return Plan(
@@ -78,8 +74,12 @@ class Draft:
             evacuating=self.leaving,
             asked=self.asked,
             actions=(
-                *self._moves(waves, timings, {d.vm: d.reason for d in decisions}),
-                *self._stays([d for d in decisions if d.kind is ActionKind.STAY], moves, wave=len(waves)),
+                *self._moves(moves, timings, {d.vm: d.reason for d in decisions}),
+                *self._stays(
+                    [d for d in decisions if d.kind is ActionKind.STAY],
+                    moves,
+                    wave=max((timing.wave + 1 for timing in timings.values()), default=0),
+                ),
             ),
             expected_loss=round(expected, 6),
             expected_loss_if_nothing_is_done=round(expected_if_nothing_is_done, 6),
@@ -87,53 +87,115 @@ class Draft:
             simulated=any(node.risk.simulated for node in situation.node_risks.values() if node.risk),
         )
 
+    def _timed(
+        self, moves: Sequence[Move], risk_by_source: Mapping[str, float], ranks: Mapping[str, int]
+    ) -> tuple[Sequence[Move], dict[str, Timing]]:
+        """The moves, some of them perhaps to another target just as good, and when each runs: in waves, or in lanes where that is
+        expected to lose less. What makes room is waited for, which only waves do; somebody else's order (`ranks`) is kept."""
+        situation = self.situation
+        fleet, policy = situation.fleet, situation.policy
+        making_room = [move for move in moves if move.source not in self.leaving]
+        waves = best_waves(
+            [move for move in moves if move.source in self.leaving],
+            fleet,
+            policy,
+            risk_by_source,
+            lambda timings: self._losses(timings)[0],
+            making_room=making_room,
+            room=self.room,
+            ranks=ranks,
+        )
+        timings = schedule(waves, fleet, policy)
+        if making_room or ranks or len(moves) < 2 or self._any_never_ends(timings):
+            return moves, timings
+        in_lanes = best_lanes(
+            moves,
+            situation,
+            left=self.room.after(moves) if self.room is not None else None,
+            elsewhere=self._elsewhere,
+            search=self.optimise,
+        )
+        if in_lanes is None:
+            return moves, timings
+        side_by_side = in_lanes.timings()
+        if self._losses(side_by_side)[0] < self._losses(timings)[0] * (1 - WORTH_LANES):
+            return in_lanes.moves, side_by_side
+        return moves, timings
+
+    @staticmethod
+    def _any_never_ends(timings: Mapping[str, Timing]) -> bool:
+        return any(timing.live is not None and not timing.live.converges for timing in timings.values())
+
+    def _elsewhere(self, move: Move) -> list[str]:
+        """Targets that no move can tell apart from this one's but by their room; those of the source's failure domain last."""
+        options = self.options.get(move.vm.uuid)
+        nodes = self.situation.fleet.node_by_name
+        domain = nodes[move.source].failure_domain
+        names = [
+            name
+            for option in (options.by_class if options is not None else ())
+            if option.kind is move.kind and option.targets is not None and move.target in option.targets.names
+            for name in option.targets.names
+            if name != move.target
+        ]
+        return sorted(names, key=lambda name: (bool(domain) and nodes[name].failure_domain == domain, name))
+
     def _moves(
-        self, waves: Sequence[Sequence[Move]], timings: Mapping[str, Timing], reasons: Mapping[str, str | None]
+        self, moves: Sequence[Move], timings: Mapping[str, Timing], reasons: Mapping[str, str | None]
     ) -> list[Action]:
         situation = self.situation
         fleet, policy = situation.fleet, situation.policy
-        targets = {move.target for wave in waves for move in wave if move.target}
-        left = Capacities((fleet.node_by_name[name] for name in targets), fleet, policy).after(chain(*waves))
+        targets = {move.target for move in moves if move.target}
+        left = Capacities((fleet.node_by_name[name] for name in targets), fleet, policy).after(moves)
         actions: list[Action] = []
-        for wave in waves:
-            # Within a wave all may start at once; the heaviest is named first, for those who start one after the other.
-            for move in sorted(
-                wave, key=lambda m: (-policy.weights.of(m.vm.priority), timings[m.vm.uuid].seconds, m.vm.uuid)
-            ):
-                timing = timings[move.vm.uuid]
-                # A migration that never converges is aborted at the policy's limit.
-                seconds = _finite(timing.seconds, policy)
-                risk = situation.failure_probability(move.source, timing.start + seconds)
-                facts = MoveReason(
-                    move=move,
-                    timing=timing,
-                    risk_before_safe=risk,
-                    risk_within_horizon=situation.failure_probability(move.source, situation.horizon_seconds),
-                    room_left=int(left.memory[left.place[move.target]]) if move.target else None,
-                    makes_room_for=self._makes_room_for(move, waves[timing.wave + 1 :]),
+        # Within a wave all may start at once; the heaviest is named first, for those who start one after the other.
+        for move in sorted(
+            moves,
+            key=lambda m: (
+                timings[m.vm.uuid].wave,
+                -policy.weights.of(m.vm.priority),
+                timings[m.vm.uuid].seconds,
+                m.vm.uuid,
+            ),
+        ):
+            timing = timings[move.vm.uuid]
+            # A migration that never converges is aborted at the policy's limit.
+            seconds = _finite(timing.seconds, policy)
+            risk = situation.failure_probability(move.source, timing.start + seconds)
+            facts = MoveReason(
+                move=move,
+                timing=timing,
+                risk_before_safe=risk,
+                risk_within_horizon=situation.failure_probability(move.source, situation.horizon_seconds),
+                room_left=int(left.memory[left.place[move.target]]) if move.target else None,
+                makes_room_for=self._makes_room_for(
+                    move, [other for other in moves if timings[other.vm.uuid].wave > timing.wave]
+                ),
+            )
+            actions.append(
+                Action(
+                    kind=move.kind,
+                    vm=move.vm.uuid,
+                    vm_name=move.vm.name,
+                    source=move.source,
+                    target=move.target,
+                    reason=reasons[move.vm.uuid] or describe_move(facts, self.options.get(move.vm.uuid)),
+                    wave=timing.wave,
+                    lane=timing.lane,
+                    estimated_start_seconds=round(timing.start, 1),
+                    estimated_seconds=round(seconds, 1),
+                    estimated_downtime_seconds=round(_finite(timing.downtime, policy), 3),
+                    risk_before_safe=round(risk, 6),
                 )
-                actions.append(
-                    Action(
-                        kind=move.kind,
-                        vm=move.vm.uuid,
-                        vm_name=move.vm.name,
-                        source=move.source,
-                        target=move.target,
-                        reason=reasons[move.vm.uuid] or describe_move(facts, self.options.get(move.vm.uuid)),
-                        wave=timing.wave,
-                        estimated_start_seconds=round(timing.start, 1),
-                        estimated_seconds=round(seconds, 1),
-                        estimated_downtime_seconds=round(_finite(timing.downtime, policy), 3),
-                        risk_before_safe=round(risk, 6),
-                    )
-                )
+            )
         return actions
 
-    def _makes_room_for(self, move: Move, later: Sequence[Sequence[Move]]) -> tuple[str, ...]:
+    def _makes_room_for(self, move: Move, later: Sequence[Move]) -> tuple[str, ...]:
         """Names of the vms that take the room of one that leaves a node nobody empties; what goes on from there included."""
         if move.source in self.leaving:
             return ()
-        return tuple(other.vm.name for wave in later for other in wave if other.target == move.source)
+        ordered = sorted(later, key=lambda other: other.vm.uuid)
+        return tuple(other.vm.name for other in ordered if other.target == move.source)
 
     def _stays(self, decisions: Sequence[PlanDecision], moves: Sequence[Move], *, wave: int) -> list[Action]:
         situation = self.situation

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.plan.lane_clock import LaneClock
 from agent.plan.waves import NotExecutable, pack, schedule
 from models.fleet import VmState
 from models.plan import Plan
@@ -42,24 +43,23 @@ def simulate(situation: Situation, plan: Plan, *, runs: int, seed: int = 1) -> S
     # By vm, so that a vm meets the same luck in every strategy.
     speed = {m.vm.uuid: np.exp(chance.normal(0.0, THROUGHPUT_SIGMA, runs)) for m in moves}
     stalls = {m.vm.uuid: chance.random(runs) < STALL_SHARE for m in moves}
-    by_wave: dict[int, list[Move]] = {}
-    for action, move in zip(plan.moves, moves, strict=True):
-        by_wave.setdefault(action.wave, []).append(move)
-    planned = [by_wave[number] for number in sorted(by_wave)]
-    strategies: list[tuple[str, list[list[Move]]]] = [
+    planned = _as_planned(plan, moves)
+    in_order = [move for waves in planned for wave in waves for move in wave]
+    strategies: list[tuple[str, list[list[list[Move]]]]] = [
         ("nothing", []),
         (
             "serial",
-            [[move] for move in _room_first(sorted(moves, key=lambda m: (m.vm.name, m.vm.uuid)), planned, plan)],
+            [[[move] for move in _room_first(sorted(moves, key=lambda m: (m.vm.name, m.vm.uuid)), in_order, plan)]],
         ),
-        ("largest first", _largest_first(moves, planned, plan, situation)),
+        ("largest first", [_largest_first(moves, in_order, plan, situation)]),
         ("the plan", planned),
     ]
     leaving = [vm for name in plan.evacuating for vm in fleet.vms_on(name)]
     outcomes: list[StrategyOutcome] = []
-    for name, waves in strategies:
-        timings = schedule(waves, fleet, policy)
-        done, finish, downtime = _played(waves, timings, speed, stalls, situation, runs)
+    for name, lanes in strategies:
+        waves = [wave for each in lanes for wave in each]
+        timings = schedule(waves, fleet, policy) if len(lanes) < 2 else _side_by_side(lanes, situation)
+        done, finish, downtime = _played(lanes, timings, speed, stalls, situation, runs)
         lost = np.zeros(runs)
         lost_weight = np.zeros(runs)
         for vm in leaving:
@@ -86,6 +86,21 @@ def simulate(situation: Situation, plan: Plan, *, runs: int, seed: int = 1) -> S
     )
 
 
+def _as_planned(plan: Plan, moves: Sequence[Move]) -> list[list[list[Move]]]:
+    """The plan's moves by lane and wave."""
+    lanes: dict[int, dict[int, list[Move]]] = {}
+    for action, move in zip(plan.moves, moves, strict=True):
+        lanes.setdefault(action.lane, {}).setdefault(action.wave, []).append(move)
+    return [[waves[number] for number in sorted(waves)] for _, waves in sorted(lanes.items())]
+
+
+def _side_by_side(lanes: Sequence[Sequence[Sequence[Move]]], situation: Situation) -> dict[str, Timing]:
+    moves = [move for waves in lanes for wave in waves for move in wave]
+    number = {move.vm.uuid: n for n, move in enumerate(moves)}
+    each = [[number[move.vm.uuid] for wave in waves for move in wave] for waves in lanes]
+    return LaneClock(moves=moves, situation=situation).timings(each)
+
+
 def _failure_times(node: str, situation: Situation, draws: Floats) -> Floats:
     """When the node fails in each run, seconds; infinite when not within the horizon. The risk curve read the other way."""
     horizon = situation.horizon_seconds
@@ -97,14 +112,14 @@ def _failure_times(node: str, situation: Situation, draws: Floats) -> Floats:
     return np.where(draws < p[-1], np.interp(draws, p[rising], at[rising]), np.inf)
 
 
-def _room_first(ordered: Sequence[Move], planned: Sequence[Sequence[Move]], plan: Plan) -> list[Move]:
+def _room_first(ordered: Sequence[Move], planned: Sequence[Move], plan: Plan) -> list[Move]:
     """The order, with what makes room ahead and in the plan's order: without it nothing else would fit."""
-    making = [move for wave in planned for move in wave if move.source not in plan.evacuating]
+    making = [move for move in planned if move.source not in plan.evacuating]
     return [*making, *(move for move in ordered if move.source in plan.evacuating)]
 
 
 def _largest_first(
-    moves: Sequence[Move], planned: Sequence[Sequence[Move]], plan: Plan, situation: Situation
+    moves: Sequence[Move], planned: Sequence[Move], plan: Plan, situation: Situation
 ) -> list[list[Move]]:
     """As many at once as policy's limits and convergence allow."""
     ordered = _room_first(sorted(moves, key=lambda m: (-m.vm.memory_bytes, m.vm.uuid)), planned, plan)
@@ -117,7 +132,7 @@ def _largest_first(
 
 
 def _played(
-    waves: Sequence[Sequence[Move]],
+    lanes: Sequence[Sequence[Sequence[Move]]],
     timings: Mapping[str, Timing],
     speed: Mapping[str, Floats],
     stalls: Mapping[str, NDArray[np.bool_]],
@@ -127,23 +142,26 @@ def _played(
     """(when each vm is safe, when all is over, how long all together did not answer), each by run."""
     limit = situation.policy.migration.timeout.total_seconds()
     stuck = situation.policy.migration.stuck_after.total_seconds()
-    start, downtime = np.zeros(runs), np.zeros(runs)
+    finish, downtime = np.zeros(runs), np.zeros(runs)
     done: dict[str, Floats] = {}
-    for wave in waves:
-        end = start.copy()
-        for move in wave:
-            timing = timings[move.vm.uuid]
-            never = timing.live is not None and not timing.live.converges
-            took = np.full(runs, limit) if never else timing.seconds / speed[move.vm.uuid]
-            failed = stalls[move.vm.uuid] | never
-            took = np.where(stalls[move.vm.uuid], took / 2 + stuck, took)
-            done[move.vm.uuid] = np.where(failed, np.inf, start + took)
-            end = np.maximum(end, start + took)
-            if move.vm.state is VmState.RUNNING and not never:
-                pause = timing.downtime if timing.live is not None else timing.downtime / speed[move.vm.uuid]
-                downtime += np.where(failed, 0.0, pause)
-        start = end
-    return done, start, downtime
+    for waves in lanes:
+        start = np.zeros(runs)
+        for wave in waves:
+            end = start.copy()
+            for move in wave:
+                timing = timings[move.vm.uuid]
+                never = timing.live is not None and not timing.live.converges
+                took = np.full(runs, limit) if never else timing.seconds / speed[move.vm.uuid]
+                failed = stalls[move.vm.uuid] | never
+                took = np.where(stalls[move.vm.uuid], took / 2 + stuck, took)
+                done[move.vm.uuid] = np.where(failed, np.inf, start + took)
+                end = np.maximum(end, start + took)
+                if move.vm.state is VmState.RUNNING and not never:
+                    pause = timing.downtime if timing.live is not None else timing.downtime / speed[move.vm.uuid]
+                    downtime += np.where(failed, 0.0, pause)
+            start = end
+        finish = np.maximum(finish, start)
+    return done, finish, downtime
 
 
 def _spread(values: Floats) -> Spread:

@@ -58,6 +58,7 @@ def plan(
         planned_by=PlannedBy(planner="solver", fallback_reason=fallback_reason),
         options=options,
         room=targets.capacities,
+        optimise=optimise,
     )
     waiting = _waiting(options, situation, leaving)
     choices = {uuid: price_options(mine, situation, waiting=waiting.get(uuid, 0.0)) for uuid, mine in options.items()}
@@ -69,7 +70,8 @@ def plan(
 
 def _with_outlook(made: Plan, options: Mapping[str, Options], targets: Targets, situation: Situation) -> Plan:
     """The plan with what no plan can better beside it, and what the fleet would survive before and after it."""
-    least = min(least_loss(options, targets.capacities, situation, made.evacuating), made.expected_loss)
+    reach = made.expected_loss
+    least = min(least_loss(options, targets.capacities, situation, made.evacuating, reach=reach), reach)
     gap = (made.expected_loss - least) / made.expected_loss if made.expected_loss > 0 else 0.0
     after = next_failure(situation, made.evacuating, made.actions)
     return made.model_copy(update={"bound": round(least, 6), "gap": round(gap, 4), "next_failure": after})

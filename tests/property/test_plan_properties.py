@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scenes.independent_checker import broken_on_the_way
 from scenes.topology import GIB, NOW, Topology
 
 from agent.guard.judge import judge
@@ -110,6 +111,7 @@ def test_the_solvers_plan_passes_the_guard(scene: Scene) -> None:
     made = plan(situation, asked=asked)
     failures = judge(made, situation).failures
     assert {failure.rule for failure in failures} <= {"storm"}, failures
+    assert broken_on_the_way(made, fleet, policy) == []
 
 
 @given(scenes())

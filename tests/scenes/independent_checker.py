@@ -6,6 +6,7 @@ of a move every node is added up anew.
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from itertools import groupby
 
@@ -14,12 +15,14 @@ from models.plan import Action, Plan
 from models.policy import Policy
 
 
-def broken_on_the_way(plan: Plan, fleet: Fleet, policy: Policy) -> list[str]:
+def broken_on_the_way(plan: Plan, fleet: Fleet, policy: Policy, *, paces: int = 5) -> list[str]:
     """What is wrong at any moment, one line each; empty when every state on the way keeps every limit.
 
     A move holds its place on the target from its start, and on the source until its end. The worst case of a wave is looked
-    at: all of it has started and nothing has ended.
+    at: all of it has started and nothing has ended. Several lanes are walked in random paces, since none waits for another.
     """
+    if len({action.lane for action in plan.actions if action.kind != "stay"}) > 1:
+        return [why for seed in range(paces) for why in _walked(plan, fleet, policy, random.Random(seed))]
     wrong: list[str] = []
     vms = {vm.uuid: vm for vm in fleet.vms}
     where: dict[str, set[str]] = {vm.uuid: {vm.node} for vm in fleet.vms}
@@ -45,6 +48,37 @@ def broken_on_the_way(plan: Plan, fleet: Fleet, policy: Policy) -> list[str]:
         for action in together:
             where[action.vm] = {action.target} if action.target else set()
         wrong += [f"after wave {number}: {why}" for why in _over(where, touched, fleet, policy)]
+    return wrong
+
+
+def _walked(plan: Plan, fleet: Fleet, policy: Policy, chance: random.Random) -> list[str]:
+    """What is wrong when each lane goes at a pace of its own: at every step some lane begins its next wave, or one move ends."""
+    wrong: list[str] = []
+    vms = {vm.uuid: vm for vm in fleet.vms}
+    where: dict[str, set[str]] = {vm.uuid: {vm.node} for vm in fleet.vms}
+    touched = {action.target for action in plan.actions if action.target}
+    ahead: dict[int, list[Action]] = {}
+    for action in plan.actions:
+        if action.kind != "stay":
+            ahead.setdefault(action.lane, []).append(action)
+    running: dict[int, list[Action]] = {lane: [] for lane in ahead}
+    while any(ahead.values()) or any(running.values()):
+        lane = chance.choice([lane for lane in ahead if ahead[lane] or running[lane]])
+        if running[lane]:
+            done = running[lane].pop(chance.randrange(len(running[lane])))
+            where[done.vm] = {done.target} if done.target else set()
+            continue
+        first = min(action.wave for action in ahead[lane])
+        running[lane] = [action for action in ahead[lane] if action.wave == first]
+        ahead[lane] = [action for action in ahead[lane] if action.wave != first]
+        for action in running[lane]:
+            if where[action.vm] != {action.source} or action.source == action.target:
+                wrong.append(f"lane {lane}: {vms[action.vm].name} is not on {action.source}, or moves to where it is")
+            wrong += [f"lane {lane}: {why}" for why in _unfit(action, vms[action.vm], fleet)]
+            if action.target:
+                where[action.vm].add(action.target)
+        at_once = [action for some in running.values() for action in some]
+        wrong += [f"lanes: {why}" for why in (*_too_many(at_once, policy), *_over(where, touched, fleet, policy))]
     return wrong
 
 
