@@ -21,7 +21,9 @@ class PrometheusSettings(Value):
     node_label: str = "instance"
     """the label that names nodes; a `:port` at its end is left off"""
     scrape_interval_seconds: float = Field(default=15.0, gt=0)
+    """how often the exporters are scraped; what changes faster can't be seen"""
     timeout_seconds: float = Field(default=10.0, gt=0)
+    """for one answer"""
     headers: dict[str, str] = Field(default_factory=dict)
     """sent along, such as a tenant id or an authorisation"""
     recorded: bool = False
@@ -32,15 +34,20 @@ class BmcSettings(Value):
     """IPMI over LAN, for the SEL."""
 
     address: str
+    """host name or IP address"""
     port: int = 623
+    """UDP"""
     user: str = ""
+    """one that may read (IPMI privilege USER is enough)"""
     password_file: Path | None = None
+    """holds that user's password"""
 
 
 class NodeSettings(Value):
     """One libvirt node."""
 
     name: str
+    """as the metrics' `node_label` has it"""
     libvirt_uri: str
     """as lifeboat connects to it, such as `qemu+tls://node-a/system` or `qemu+ssh://root@node-a/system`"""
     migration_uri: str | None = None
@@ -51,22 +58,30 @@ class NodeSettings(Value):
     hardware_logs: tuple[Path, ...] = ()
     """files or directories with this node's collected logs: syslog lines, or systemd's journal export (`*.export`)"""
     bmc: BmcSettings | None = None
+    """read for its SEL; None: no BMC of this node is asked"""
     failure_domain: str = ""
+    """rack or power feed: what fails together has the same"""
     memory_reserved_bytes: int = 1 << 30
+    """kept free for the node itself, in bytes"""
     cpu_overcommit: float = 4.0
+    """virtual CPUs that may be placed for each CPU thread"""
     migration_bytes_per_second: float = 125_000_000.0
+    """what its migration network carries, in bytes per second (1 Gbit/s)"""
     archive_bytes_per_second: float = 100_000_000.0
+    """what it writes to the archive store, in bytes per second"""
 
 
 class LokiSettings(Value):
     """Grafana Loki, for nodes whose logs are collected there."""
 
     url: str
+    """such as `http://loki:3100`"""
     query: str
     """LogQL that selects one node's kernel and BMC lines; `$node` stands for its name: `{host="$node"} |~ "kernel|ipmi"`"""
     headers: dict[str, str] = Field(default_factory=dict)
     """sent along, such as `X-Scope-OrgID`"""
     timeout_seconds: float = Field(default=10.0, gt=0)
+    """for one answer"""
 
 
 class ForecastSettings(Value):
@@ -90,8 +105,11 @@ class LlmSettings(Value):
     """Any OpenAI-compatible endpoint."""
 
     base_url: str
+    """such as `https://api.openai.com/v1` or `http://127.0.0.1:11434/v1`"""
     model: str
+    """as the endpoint calls it"""
     api_key_file: Path | None = None
+    """holds the key, where one is needed"""
     timeout_seconds: float = 60.0
     """for the whole conversation; after it the solver plans"""
     interface: Literal["auto", "tools_required", "tools_auto", "json_schema", "json_object", "plain_json"] = "auto"
@@ -120,6 +138,7 @@ class SlackSettings(Value):
     signing_secret_file: Path | None = None
     """HTTP in its place: Slack sends what people press to `/slack` of the `webhook` port, signed with the secret in this file"""
     api_url: str = "https://slack.com/api/"
+    """another one for a stand-in, or a proxy"""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -145,7 +164,9 @@ class Settings(BaseSettings):
     )
 
     prometheus: PrometheusSettings | None = None
+    """where the metrics are; None: only logs are read"""
     nodes: tuple[NodeSettings, ...] = ()
+    """the fleet"""
     loki: LokiSettings | None = None
     """read for every node, besides its `hardware_logs`"""
     archive_url: str = ""
@@ -165,10 +186,13 @@ class Settings(BaseSettings):
     """PostgreSQL in which several lifeboats keep what is not over, so that one at a time evacuates, such as
     `postgresql://lifeboat@db/lifeboat`; None: a SQLite file in state_dir. The journal stays in each one's state_dir"""
     policy_file: Path | None = None
+    """what lifeboat may do (docs/policy.md); None: the careful defaults"""
     signals_file: Path | None = None
     """signals added to, or put in place of, the shipped catalogue"""
     forecast: ForecastSettings = ForecastSettings()
+    """learned models"""
     llm: LlmSettings | None = None
+    """who plans with `--planner llm` (docs/llm.md)"""
     slack: SlackSettings | None = None
     """where `lifeboat run` asks people, besides `lifeboat approvals`"""
     webhook: WebhookSettings | None = None
@@ -213,11 +237,16 @@ DEFAULT_PATHS = (Path("lifeboat.yaml"), Path("/etc/lifeboat/lifeboat.yaml"))
 
 def load_settings(path: Path | None) -> Settings:
     """The settings at `path`, or at the first of DEFAULT_PATHS that exists. Raises BadInput."""
+    return Settings.load(settings_path(path))
+
+
+def settings_path(path: Path | None) -> Path:
+    """`path`, or the first of DEFAULT_PATHS that exists. Raises BadInput when none does."""
     if path is not None:
-        return Settings.load(path)
+        return path
     for candidate in DEFAULT_PATHS:
         if candidate.exists():
-            return Settings.load(candidate)
+            return candidate
     raise BadInput(
         f"no settings file: neither {' nor '.join(str(candidate) for candidate in DEFAULT_PATHS)} is there",
         hint="write one (see the README), or name it with --config",

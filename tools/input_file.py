@@ -75,6 +75,31 @@ def read_yaml_mapping(path: Path, *, what: str, error: type[BadInput] = BadInput
     return cast("dict[str, Any]", content)
 
 
+def lines_of_fields(path: Path, *, what: str, error: type[BadInput] = BadInput) -> dict[str, int]:
+    """The line, from 1, that gives each field of a YAML file: `nodes[0].name` → 4; of an alias, where its anchor is.
+
+    Raises `error` as `read_yaml` does, so that aliases are few enough to follow.
+    """
+    read_yaml(path, what=what, error=error)
+    root = yaml.compose(_read_text(path, what, error, MOST_YAML_BYTES), _LOADER)
+    lines = dict[str, int]()
+    left: list[tuple[str, Any]] = [("", root)]
+    while left:
+        place, node = left.pop()
+        if isinstance(node, yaml.SequenceNode):
+            items = [(f"{place}[{index}]", value, value) for index, value in enumerate(cast("list[Any]", node.value))]
+        elif isinstance(node, yaml.MappingNode):
+            pairs = cast("list[tuple[Any, Any]]", node.value)
+            left += [(place, value) for key, value in pairs if key.value == "<<"]
+            items = [(f"{place}.{key.value}" if place else str(key.value), key, value) for key, value in pairs]
+        else:
+            continue
+        for name, start, value in items:
+            lines.setdefault(name, start.start_mark.line + 1)
+            left.append((name, value))
+    return lines
+
+
 def kind_of(content: object) -> str:
     """What a person calls it: `a mapping`, `a list`, `text` …"""
     match content:

@@ -18,6 +18,7 @@ from agent.cli.archive import archive
 from agent.cli.assess import app as assess
 from agent.cli.audit import audit
 from agent.cli.breaker import breaker
+from agent.cli.config import config
 from agent.cli.console import note
 from agent.cli.doctor import app as doctor
 from agent.cli.explain import app as explain
@@ -75,6 +76,7 @@ for group in (
 app.add_typer(archive, name="archive")
 app.add_typer(audit, name="audit")
 app.add_typer(breaker, name="breaker")
+app.add_typer(config, name="config")
 app.add_typer(hindsight, name="hindsight")
 app.add_typer(vm, name="vm")
 add_installed(app, entry_points(group=ENTRY_POINTS))
