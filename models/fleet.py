@@ -124,6 +124,9 @@ class Vm(_FromOutside):
     """the owner's consent to be stopped and archived; None when the label is missing (policy decides)"""
     probe: str | None = None
     """where the guest answers, such as `udp://10.0.0.5:7000`; None when nothing is configured"""
+    note: str = ""
+    """title and description of its definition: its owner's free text. No part of what an approval depends on, and sent to no
+    language model that plans"""
     label_warning: str = ""
     """what in its label could not be read and was left aside; empty when nothing"""
     live_obstacle: str | None = None
@@ -201,6 +204,6 @@ class Fleet(_FromOutside):
 
     @cached_property
     def _digest(self) -> str:
-        of_vms = {"dirty_bytes_per_second", "disk_bytes", "incarnation", "learned_obstacles"}
+        of_vms = {"dirty_bytes_per_second", "disk_bytes", "incarnation", "learned_obstacles", "note"}
         passing: dict[str, Any] = {"observed_at": True, "past_moves": True, "vms": {"__all__": of_vms}}
         return hashlib.sha256(self.model_dump_json(exclude=passing).encode()).hexdigest()

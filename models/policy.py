@@ -349,6 +349,9 @@ class LanguageModelPolicy(Value):
 
     max_loss_ratio: float = Field(default=1.25, ge=1.0, le=10.0)
     """its plan may be expected to lose this many times what the solver's loses; beyond, the solver's is taken"""
+    read_notes: bool = False
+    """let a model bring owners' notes to one closed word each; such a word takes away consent to a cold archive, and gives
+    nothing"""
 
 
 class Autonomy(StrEnum):

@@ -268,8 +268,14 @@ def _print_approval(verdict: Verdict) -> None:
         console().print(Text("\nPolicy itself approves it.", style="green"))
 
 
+NOTES_PATIENCE_SECONDS = 20.0
+"""how long a plan that somebody asks for waits until owners' notes are read"""
+
+
 def _observe(config: Path | None, policy: Policy) -> tuple[Fleet, list[Risk], datetime]:
     from agent.assess.monitor import poll_once
+    from agent.cli.console import note
+    from agent.service.session import note_reader
     from agent.settings import load_settings
     from agent.state.refusals import fleet_as_known
     from models.label_rights import with_label_rights
@@ -278,6 +284,11 @@ def _observe(config: Path | None, policy: Policy) -> tuple[Fleet, list[Risk], da
     settings = load_settings(config)
     fleet, risks = poll_once(settings)
     fleet, at = with_label_rights(fleet, policy.labels), _as_of(None, fleet, risks)
+    reader = note_reader(settings, policy)
+    if reader is not None:
+        fleet = reader.heeded(fleet, patience_seconds=NOTES_PATIENCE_SECONDS)
+        if reader.problem:
+            note(f"note: owners' notes are not all read, those count as unclear: {reader.problem}")
     journal = open_existing_journal(settings.state_dir)
     if journal is not None:
         fleet = fleet_as_known(fleet, journal, policy, at)

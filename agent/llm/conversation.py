@@ -12,6 +12,7 @@ import httpx2
 import prompts
 from agent.guard.rules import RULES
 from agent.llm import one_answer, tool_loop
+from agent.llm.budget import why_over_budget
 from agent.llm.connection import api_key, endpoint_of, explained, http_client
 from agent.llm.draft import PlanDraft
 from agent.llm.record import ConversationRecord, LlmDirectory, Recorder
@@ -69,7 +70,9 @@ class Conversation:
 
         In a thread of its own, so that an endpoint that never ends costs no more than the budget.
         """
-        self._require_budget()
+        over = why_over_budget(self._llm, self._directory)
+        if over is not None:
+            raise NoProposal(over)
         recorder = Recorder(self._directory)
         client = http_client(
             self._deadline,
@@ -89,20 +92,6 @@ class Conversation:
             raise NoProposal(why, conversation_sha256=self._keep(recorder, why)) from None
         kept = self._keep(recorder, "")
         return Outcome(draft=draft, prompt=prompt, conversation_sha256=kept)
-
-    def _require_budget(self) -> None:
-        """Raises NoProposal when the day's tokens, or what they cost, are used up."""
-        llm = self._llm
-        if self._directory is None:
-            return
-        used = self._directory.tokens(datetime.now(UTC))
-        if llm.tokens_per_day is not None and used.prompt + used.completion >= llm.tokens_per_day:
-            spent = f"{used.prompt + used.completion} of {llm.tokens_per_day} tokens"
-            raise NoProposal(f"the day's budget for language models is used up: {spent}; it begins anew at 00:00 UTC")
-        cost = (used.prompt * llm.prompt_price + used.completion * llm.completion_price) / 1e6
-        if llm.spend_per_day is not None and cost >= llm.spend_per_day:
-            spent = f"{cost:.2f} of {llm.spend_per_day:.2f}"
-            raise NoProposal(f"the day's budget for language models is spent: {spent}; it begins anew at 00:00 UTC")
 
     def _keep(self, recorder: Recorder, failed: str) -> str | None:
         if self._directory is None:

@@ -16,6 +16,7 @@ from agent.llm.choose import planner_named
 from agent.plan.solver import Planner
 from models.errors import BadInput
 from models.fleet import Fleet, Vm
+from models.knowledge import Knowledge
 from models.label_rights import with_label_rights
 from models.policy import Policy
 from models.risk import Risk
@@ -24,6 +25,7 @@ from tools.llm.capabilities import LLM_DIRECTORY
 
 if TYPE_CHECKING:
     from agent.execute.workflows import Durable
+    from agent.llm.reader import NoteReader
     from agent.settings import Settings
     from tools.ports.archives import ArchiveStore
     from tools.ports.hypervisor import Hypervisor
@@ -59,6 +61,20 @@ def open_archives(settings: Settings) -> ArchiveStore:
         encryption_key_file=settings.archive_key_file,
         options=settings.archive_options,
     )
+
+
+def note_reader(settings: Settings, policy: Policy) -> NoteReader | None:
+    """Who reads owners' notes; None where policy has nobody do it, or no model is configured."""
+    if not policy.language_model.read_notes or settings.llm is None:
+        return None
+    from agent.llm.reader import NoteReader  # openai takes a second to import
+    from agent.llm.record import LlmDirectory
+
+    return NoteReader(llm=settings.llm, directory=LlmDirectory(settings.state_dir / LLM_DIRECTORY))
+
+
+def _as_it_is(fleet: Fleet) -> Fleet:
+    return fleet
 
 
 @contextmanager
@@ -104,9 +120,16 @@ def connect(
 
         def look() -> tuple[Fleet, list[Risk]]:
             fleet, risks = poll()
-            return with_label_rights(fleet, policy.labels), risks
+            return heeded(with_label_rights(fleet, policy.labels)), risks
 
-        planning = planner_named(planner, settings.llm, directory=settings.state_dir / LLM_DIRECTORY)
+        reader = note_reader(settings, policy)
+        heeded = reader.heeded if reader else _as_it_is
+        planning = planner_named(
+            planner,
+            settings.llm,
+            directory=settings.state_dir / LLM_DIRECTORY,
+            knowledge=(lambda situation: Knowledge(notes=reader.notes(situation.fleet))) if reader else None,
+        )
         yield Session(settings=settings, hands=hands, policy=policy, look=look, planner=planning)
     finally:
         if monitor is not None:

@@ -16,7 +16,7 @@ from models.errors import BadInput
 from models.fleet import Fleet, Node, Vm, VmState
 from models.plan import ActionKind
 from tools.domain.inventory.handlers import take_inventory
-from tools.domain.labels import read_labels
+from tools.domain.labels import read_labels, read_note
 from tools.domain.xml import Domain, parse_domain
 from tools.fleet_exports.imported import Imported
 from tools.ports.shared_storage import SharedStorage
@@ -126,6 +126,7 @@ def _vm(node: str, text: str, storage: SharedStorage) -> tuple[Vm, bool]:
         hugepage_bytes=domain.hugepage_bytes,
         cold_archive_allowed=labels.cold_archive_allowed,
         probe=labels.probe,
+        note=read_note(text),
         label_warning=labels.warning,
         live_obstacle=inventory.obstacle(ActionKind.LIVE_MIGRATE),
         cold_obstacle=inventory.obstacle(ActionKind.COLD_MIGRATE),

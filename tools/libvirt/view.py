@@ -16,7 +16,7 @@ from tools.domain.incarnation import incarnation_of
 from tools.domain.inventory.handlers import take_inventory
 from tools.domain.inventory.resource import Inventory
 from tools.domain.inventory.whole import LibvirtState, whole_inventory
-from tools.domain.labels import read_attempt, read_labels, without_attempt
+from tools.domain.labels import read_attempt, read_labels, read_note, without_attempt
 from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
 from tools.domain.xml import Domain, parse_domain
 from tools.libvirt.compatibility import memory_stats
@@ -182,6 +182,7 @@ class LibvirtView:
             hugepage_bytes=described.hugepage_bytes,
             cold_archive_allowed=labels.cold_archive_allowed,
             probe=labels.probe,
+            note=read_note(listed.xml),
             label_warning=labels.warning,
             io_error=listed.io_error,
             incarnation=listed.incarnation,

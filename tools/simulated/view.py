@@ -8,7 +8,7 @@ from tools.domain.incarnation import incarnation_of
 from tools.domain.inventory.handlers import take_inventory
 from tools.domain.inventory.resource import Inventory
 from tools.domain.inventory.whole import LibvirtState, whole_inventory
-from tools.domain.labels import read_labels
+from tools.domain.labels import read_labels, read_note
 from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import IO_ERROR, VmObservation
@@ -57,6 +57,7 @@ class SimulatedView:
             migratable=not described.bound,
             cold_archive_allowed=labels.cold_archive_allowed,
             probe=labels.probe,
+            note=read_note(domain.xml),
             label_warning=labels.warning,
             io_error=domain.state is VmState.PAUSED and domain.reason == IO_ERROR,
             incarnation=incarnation_of(domain.xml, domain.defined_xml or domain.xml) + f"-{domain.starts}",

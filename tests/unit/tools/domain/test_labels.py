@@ -15,6 +15,7 @@ from tools.domain.labels import (
     check_labels,
     read_attempt,
     read_labels,
+    read_note,
     without_attempt,
     write_labels,
 )
@@ -124,3 +125,10 @@ def test_a_stamp_is_read_and_taken_out_to_the_letter():
     assert read_attempt(stamped) == "attempt-7"
     assert without_attempt(stamped) == plain
     assert without_attempt(plain) == plain
+
+
+def test_title_and_description_are_a_note_in_one_line_cut_short():
+    text = f"<domain><title>web</title><description>up\n  at <![CDATA[<month-end>]]> {'x' * 600}</description></domain>"
+    assert read_note(text).startswith("web up at <month-end> xxx")
+    assert len(read_note(text)) == 500
+    assert read_note("<domain><name>web</name></domain>") == ""
