@@ -139,6 +139,8 @@ class Vm(_FromOutside):
     """what earlier tries showed; for whoever plans, and no part of what an approval depends on"""
     io_error: bool = False
     """paused by an error of its disks: it moves live only where policy lets it"""
+    idle_since: UtcTime | None = None
+    """since when its processors did next to nothing; None: nobody told, which is not idle"""
     incarnation: str = ""
     """another one whenever the vm is started anew or its devices change: what was learned of it then counts no more; empty
     when not told"""
@@ -204,6 +206,6 @@ class Fleet(_FromOutside):
 
     @cached_property
     def _digest(self) -> str:
-        of_vms = {"dirty_bytes_per_second", "disk_bytes", "incarnation", "learned_obstacles", "note"}
+        of_vms = {"dirty_bytes_per_second", "disk_bytes", "idle_since", "incarnation", "learned_obstacles", "note"}
         passing: dict[str, Any] = {"observed_at": True, "past_moves": True, "vms": {"__all__": of_vms}}
         return hashlib.sha256(self.model_dump_json(exclude=passing).encode()).hexdigest()

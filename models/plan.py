@@ -117,6 +117,15 @@ class NextFailure(Value):
     after: Survival
 
 
+class AtLeisure(StrEnum):
+    """What a plan is for that nothing forces."""
+
+    REBALANCE = "rebalance"
+    """to spread load and risk over sound nodes"""
+    ARCHIVE_IDLE = "archive_idle"
+    """to put idle vms of low priority into the archive"""
+
+
 class Plan(Value):
     """What lifeboat proposes. Changes nothing by itself."""
 
@@ -132,6 +141,8 @@ class Plan(Value):
     returning: tuple[str, ...] = ()
     """nodes that were repaired and get their vms back because a person said so; a human has to agree. Empty while nodes are
     emptied"""
+    at_leisure: AtLeisure | None = None
+    """what it is for where nothing forces it; a human has to agree. None: nodes are emptied, or given their vms back"""
     actions: tuple[Action, ...]
     """in the order they start"""
     expected_loss: float = Field(default=0.0, ge=0)

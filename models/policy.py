@@ -13,6 +13,7 @@ from models.base import Duration, Value, parse_duration
 from models.brake_policy import ChurnPolicy, StormPolicy
 from models.fleet import Priority
 from models.ladder import DEFAULT_LADDER, Rung
+from models.leisure_policy import IdlePolicy, RebalancePolicy
 from models.storage_layout import StoragePolicy
 
 
@@ -385,6 +386,8 @@ class Policy(Value):
     cold_migrate: ColdMigratePolicy = ColdMigratePolicy()
     archive: ArchivePolicy = ArchivePolicy()
     stopping: StoppingPolicy = StoppingPolicy()
+    rebalance: RebalancePolicy = RebalancePolicy()
+    idle: IdlePolicy = IdlePolicy()
     retry: RetryPolicy = RetryPolicy()
     labels: LabelPolicy = LabelPolicy()
     language_model: LanguageModelPolicy = LanguageModelPolicy()

@@ -8,7 +8,7 @@ from models.approval import ApprovalRecord
 from models.base import format_duration
 from models.errors import ApprovalMissing, ApprovalVoid, PlanRefused
 from models.fleet import Fleet
-from models.plan import Approval, Plan, Verdict
+from models.plan import Approval, AtLeisure, Plan, Verdict
 from models.policy import Policy
 from tools.ports.approval import Approver
 
@@ -31,6 +31,8 @@ def approve(
 
 
 def _where(plan: Plan) -> str:
+    if plan.at_leisure is not None:
+        return "to spread load and risk" if plan.at_leisure is AtLeisure.REBALANCE else "of idle vms into the archive"
     return f"back to {', '.join(plan.returning)}" if plan.returning else f"off {', '.join(plan.evacuating)}"
 
 

@@ -26,6 +26,7 @@ from agent.cli.fleet import app as fleet
 from agent.cli.forecast import app as forecast
 from agent.cli.hindsight import hindsight
 from agent.cli.history import app as history
+from agent.cli.leisure import app as leisure
 from agent.cli.plan import app as plan
 from agent.cli.requests import app as requests
 from agent.cli.retrain import app as retrain
@@ -61,6 +62,7 @@ for group in (
     assess,
     fleet,
     plan,
+    leisure,
     apply,
     run,
     approvals,

@@ -42,6 +42,7 @@ def apply(
     from agent.approve.approval import require_own_approval
     from agent.approve.approvers import PreapprovedBy, TerminalApprover
     from agent.cli.console import note
+    from agent.cli.leisure import observed_idleness
     from agent.cli.outcome import conclude, is_of, report_after_crash, report_of, take_over
     from agent.cli.terminal.progress import ProgressLines
     from agent.documents import check_plan, read_plan
@@ -50,6 +51,7 @@ def apply(
     from agent.service.session import connect
     from agent.settings import load_settings
     from agent.state.brake import with_past_moves
+    from models.plan import AtLeisure
     from models.situation import Situation
 
     settings = load_settings(config)
@@ -66,6 +68,8 @@ def apply(
         now = session.hands.clock.now()
         fleet = with_past_moves(fleet, session.hands.journal, now)
         situation = Situation(fleet=fleet, risks=risks, policy=session.policy, now=now)
+        if plan.at_leisure is AtLeisure.ARCHIVE_IDLE:
+            situation = observed_idleness(situation, config)
         verdict = judge(plan, situation)
         if propose:
             _propose(session, plan, verdict, situation, as_json)

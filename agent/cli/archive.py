@@ -6,11 +6,47 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import ConfigOption, JsonOption
+from agent.cli.leisure import FleetOption, OutputOption, RisksOption
+from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
 
 archive = typer.Typer(
-    help="List, verify, restore, wipe or discard cold archives.", no_args_is_help=True, rich_markup_mode=None
+    help="List, verify, restore, wipe or discard cold archives; with --idle, plan to archive what is idle.",
+    no_args_is_help=True,
+    invoke_without_command=True,
+    rich_markup_mode=None,
 )
+
+
+@archive.callback()
+def of_idle(
+    context: typer.Context,
+    idle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Plan to archive vms of low priority that were idle so long, such as 30d."
+        ),
+    ] = None,
+    fleet_file: FleetOption = None,
+    risks_file: RisksOption = None,
+    policy_file: PolicyOption = None,
+    report_file: ReportOption = None,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """With --idle: plan which idle vms go into the archive, and judge it. A dry run: changes nothing; `apply` carries it out.
+
+    Only vms of low priority whose owners said in their label that they may be archived, and only where policy says
+    `idle: {allowed: true}`.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from agent.cli.leisure import archive_idle
+    from models.errors import BadInput
+
+    if idle is None:
+        raise BadInput("neither a command nor --idle", hint="`lifeboat archive --help`")
+    archive_idle(idle, fleet_file, risks_file, policy_file, report_file, output, config, as_json=as_json)
 
 
 @archive.command("list")

@@ -46,6 +46,7 @@ class PlanFacts:
 
     def __init__(self, plan: Plan, situation: Situation) -> None:
         self.plan = plan
+        self.situation = situation
         self.fleet, self.policy, self.now = situation.fleet, situation.policy, situation.now
         self.held = situation.held
         """vms that moved too lately or too often, by uuid, with why"""
@@ -98,6 +99,8 @@ class PlanFacts:
     @cached_property
     def making_room(self) -> list[tuple[Action, Move]]:
         """Moves off nodes that nobody empties and that take vms of those that are: they make room, or are said to."""
+        if self.plan.at_leisure is not None:  # what one move of them makes way for is no evacuation
+            return []
         emptied = set(self.plan.evacuating)
         useful = {move.target for _, move in self.moves if move.source in emptied}
         found: dict[str, tuple[Action, Move]] = {}

@@ -80,6 +80,8 @@ def reasons_for_a_human(facts: PlanFacts, results: Iterable[RuleResult]) -> list
     if plan.returning:
         why.append(f"vms return to {', '.join(plan.returning[:5])} because a person said so")
     why += _stopped_on_one_word(facts)
+    if plan.at_leisure is not None:
+        why.append("nothing forces it")
     unjudged_rules = [result.rule for result in results if not result.judged]
     if unjudged_rules:
         why.append(f"not judged: {', '.join(unjudged_rules)}")

@@ -119,7 +119,8 @@ def source_risky(facts: PlanFacts, risks: Mapping[str, NodeRisk]) -> Iterator[Vi
     asked = set(facts.plan.asked)
     making_room = {move.source for _, move in facts.making_room}  # judged by a rule of its own
     stopping = {move.source for _, move in facts.moves if move.kind is not ActionKind.LIVE_MIGRATE}
-    for name in sorted(facts.leaving - asked - making_room - facts.giving_back):
+    spread = facts.leaving if facts.plan.at_leisure is not None else set[str]()  # judged by rules of their own
+    for name in sorted(facts.leaving - asked - making_room - facts.giving_back - spread):
         there = risks.get(name)
         if there is not None and there.level is not RiskLevel.TRIGGERED:
             worth = assess_tier(there, facts.fleet.vms_on(name), facts.policy)

@@ -97,6 +97,7 @@ def build_report(
         outcome=evacuation.outcome if evacuation else None,
         evacuating=plan.evacuating,
         returning=plan.returning,
+        at_leisure=plan.at_leisure,
         trigger=trigger,
         totals=_totals(rows),
         seconds_to_safety=seconds_to_safety(plan, evacuation),

@@ -5,9 +5,13 @@ from __future__ import annotations
 from agent.report.report import Report, ReportKind, VmRow
 from models.evacuation import EvacuationOutcome
 from models.fleet import Priority, VmState
-from models.plan import ActionKind, Approval
+from models.plan import ActionKind, Approval, AtLeisure
 from models.text import counted, listed, visible
 
+LEISURE = {
+    AtLeisure.REBALANCE: "spread load and risk",
+    AtLeisure.ARCHIVE_IDLE: "put idle vms into the archive",
+}
 _URGENCY = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 
 
@@ -15,7 +19,8 @@ def decision(report: Report) -> str:
     """One or two sentences. What no plan saves comes first, since nobody else will look after it."""
     if report.kind is ReportKind.EVACUATION:
         return _after(report)
-    if not report.evacuating and not report.returning:
+    moves = any(vm.planned not in (None, ActionKind.STAY) for vm in report.vms)
+    if not report.evacuating and not report.returning and not (report.at_leisure and moves):
         return "Nothing to decide."
     parts = [_unsaved(report), _question(report)]
     return " ".join(part for part in parts if part)
@@ -31,7 +36,8 @@ def _unsaved(report: Report) -> str:
 
 
 def _question(report: Report) -> str:
-    moves = [vm for vm in report.concerned if vm.planned not in (None, ActionKind.STAY)]
+    rows = report.vms if report.at_leisure else report.concerned
+    moves = [vm for vm in rows if vm.planned not in (None, ActionKind.STAY)]
     names = listed([visible(name, 60) for name in report.evacuating])
     if not moves:
         return "There is nothing that a plan could move."
@@ -42,6 +48,8 @@ def _question(report: Report) -> str:
     if report.returning:
         to = listed([visible(name, 60) for name in report.returning])
         return f"Approve or reject: give {to} its vms back: {_kinds(moves)}."
+    if report.at_leisure is not None:
+        return f"Approve or reject, nothing forces it: {LEISURE[report.at_leisure]}: {_kinds(moves)}."
     if report.approval is Approval.NONE:
         return f"Policy lets this run: evacuate {what}."
     return f"Approve or reject: evacuate {what}."

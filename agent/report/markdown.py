@@ -58,7 +58,7 @@ def render_markdown(report: Report) -> str:
                 400,
             )
         )
-    if report.next_failure is not None and (report.evacuating or report.returning):
+    if report.next_failure is not None and (report.evacuating or report.returning or report.at_leisure):
         parts.append(_safe(survived(report.next_failure), 400))
     if report.beside_solver:
         parts.append(_section("Language model beside the solver", _bullets(report.beside_solver)))

@@ -9,7 +9,7 @@ from pydantic import Field
 from models.base import UtcTime, Value
 from models.evacuation import ArchiveFacts, AttemptOutcome, EvacuationOutcome, Evidence, Measured
 from models.fleet import NodeState, Priority, VmState
-from models.plan import ActionKind, Approval, NextFailure, RuleResult
+from models.plan import ActionKind, Approval, AtLeisure, NextFailure, RuleResult
 from models.risk import Driver
 from models.risk_level import RiskLevel
 from models.simulation import Simulation
@@ -223,6 +223,8 @@ class Report(Value):
     evacuating: tuple[str, ...]
     returning: tuple[str, ...] = ()
     """nodes that get their vms back"""
+    at_leisure: AtLeisure | None = None
+    """what the plan is for, where nothing forces it"""
     trigger: Trigger
     totals: Totals
     seconds_to_safety: float | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.report.report import Fate, Loss, MomentKind, NodeRow, Report, ReportKind, Tone, VmRow
 from models.evacuation import AttemptOutcome, EvacuationOutcome
-from models.plan import ActionKind, Approval, NextFailure, Plan, Survival
+from models.plan import ActionKind, Approval, AtLeisure, NextFailure, Plan, Survival
 from models.text import counted, listed, moment, percent, seconds_in_words, visible
 
 __all__ = ["Tone", "alerts", "headline", "lead", "listed", "listed_vms", "moment", "planner_name", "tone"]
@@ -100,6 +100,15 @@ def _quiet(report: Report) -> str:
         verb = "returns" if back == 1 else "return"
         took = f" in about {seconds_in_words(report.seconds_to_safety)}" if report.seconds_to_safety is not None else ""
         return f"{counted(back, 'vm')} {verb} to {listed([visible(name, 60) for name in report.returning])}{took}"
+    moves = sum(vm.planned not in (None, ActionKind.STAY) for vm in report.vms)
+    if report.at_leisure is AtLeisure.REBALANCE:
+        return (
+            f"{counted(moves, 'vm')} would move to spread load and risk"
+            if moves
+            else "Load and risk are spread well enough"
+        )
+    if report.at_leisure is AtLeisure.ARCHIVE_IDLE:
+        return f"{counted(moves, 'idle vm')} would go into the archive" if moves else "No idle vm may be archived"
     unknown = [visible(node.name, 60) for node in report.nodes if node.at_trigger_horizon is None]
     calm = "No node is to be emptied"
     if unknown:
@@ -228,7 +237,7 @@ def _lead_of_plan(report: Report) -> list[str]:
         Approval.NONE: "Policy lets it run without asking.",
         None: "",
     }[report.approval if report.passed else None]
-    planned = bool(report.evacuating or report.returning)
+    planned = bool(report.evacuating or report.returning or report.at_leisure)
     return ["Dry run: nothing was changed.", judged if planned else "", ask if planned else ""]
 
 

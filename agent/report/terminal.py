@@ -67,7 +67,7 @@ def render_terminal(report: Report, console: Console) -> None:
             f"Left alone: {of} expected lost within {horizon}; with the plan {loss.vms_with_plan:.2g}. {weighed(loss)}"
         )
         console.print(_text(left_alone, "", limit=400))
-    if report.next_failure is not None and (report.evacuating or report.returning):
+    if report.next_failure is not None and (report.evacuating or report.returning or report.at_leisure):
         console.print(_text(survived(report.next_failure), "", limit=400))
     if report.beside_solver:
         console.print(_text(f"Language model: {report.beside_solver[0]}", "", limit=400))

@@ -15,7 +15,7 @@ from models.approval import ApprovalRecord
 from models.approvers import Occasion
 from models.errors import Refused
 from models.fleet import Fleet
-from models.plan import Plan, Verdict
+from models.plan import AtLeisure, Plan, Verdict
 from models.policy import Policy
 from models.proposals.drift import plan_changes, touched_by, why_void
 from models.proposals.rights import needed, why_nobody_can, why_not_enough, why_silence_is_no
@@ -122,7 +122,7 @@ class Questions:
 
     def agreed(self, proposal: Proposal, situation: Situation, judged: Mapping[str, TierChange]) -> Agreed | None:
         """What to carry out now; None when it may not be any more: then the question is void, and why is in the journal."""
-        fleet = _as_planned(proposal, situation.fleet, judged)
+        fleet = _still_idle(proposal, _as_planned(proposal, situation.fleet, judged))
         now_situation = replace(situation, fleet=fleet)
         plan = proposal.question.plan.model_copy(update={"fleet_sha256": fleet.digest()})
         verdict = judge(plan, now_situation)
@@ -202,6 +202,17 @@ def asked_line(proposal: Proposal, policy: Policy) -> str:
 def waiting_line(proposal: Proposal) -> str:
     """One line for who waits for the answer."""
     return f"{proposal.id} is {described(proposal)}, until {moment(proposal.expires_at)}"
+
+
+def _still_idle(proposal: Proposal, fleet: Fleet) -> Fleet:
+    """No look tells which guests are idle: what was told when it was asked holds for as long as the question."""
+    if proposal.question.plan.at_leisure is not AtLeisure.ARCHIVE_IDLE:
+        return fleet
+    then = proposal.question.touched.vm_by_uuid
+    vms = (
+        vm.model_copy(update={"idle_since": then[vm.uuid].idle_since}) if vm.uuid in then else vm for vm in fleet.vms
+    )
+    return fleet.model_copy(update={"vms": tuple(vms)})
 
 
 def _as_planned(proposal: Proposal, fleet: Fleet, judged: Mapping[str, TierChange]) -> Fleet:

@@ -17,7 +17,7 @@ from agent.guard.rules import RULES
 from agent.plan.solver import plan
 from models.fleet import Fleet, NodeState
 from models.past_moves import Mover, PastMove, PastMoves, Tripped
-from models.plan import Action, ActionKind, Plan
+from models.plan import Action, ActionKind, AtLeisure, Plan
 from models.policy import Policy
 from models.situation import Situation
 
@@ -164,7 +164,7 @@ def moved_before(case: Case, *, vm: str, source: str, by: Mover = Mover.LIFEBOAT
 
 def emptied_all_day(case: Case) -> Case:
     moves = [moved_before(case, vm=f"other-{name}", source=name, minutes=600) for name in "bcde"]
-    return remembering(case, PastMoves(moves=tuple(moves)))
+    return with_policy(remembering(case, PastMoves(moves=tuple(moves))), storm={"max_risky_fraction": 0.34})
 
 
 def balanced(case: Case) -> Case:
@@ -220,6 +220,13 @@ BREAKS: dict[str, Break] = {
     "guest-cooldown": lambda c: remembering(c, PastMoves(moves=(moved_before(c, vm=c.move.vm, source="b"),))),
     "day-cap": emptied_all_day,
     "other-movers": balanced,
+    "at-leisure": lambda c: replace(c, plan=c.plan.model_copy(update={"at_leisure": AtLeisure.REBALANCE})),
+    "rebalance": lambda c: replace(
+        c, plan=c.plan.model_copy(update={"at_leisure": AtLeisure.REBALANCE, "evacuating": ()})
+    ),
+    "archive-idle": lambda c: replace(
+        c, plan=c.plan.model_copy(update={"at_leisure": AtLeisure.ARCHIVE_IDLE, "evacuating": ()})
+    ),
 }
 
 

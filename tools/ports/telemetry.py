@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, Protocol, runtime_checkable
 
 from models.signal import HardwareEvent, Signal, SignalHistory, Summaries
@@ -54,6 +54,17 @@ class SummarySource(Protocol):
         recorded: bool = False,
     ) -> Summaries:
         """The stretches that end at `first`, `first + step_seconds` … `last` (unix seconds). Raises as `histories` does."""
+        ...
+
+
+class GuestLoads(Protocol):
+    """Who knows how busy guests were."""
+
+    def busiest_hours(self, within: timedelta) -> Mapping[tuple[str, str], tuple[float, float]]:
+        """(node, guest's libvirt name) → (processors in use in its busiest hour, share of the hours that were seen).
+
+        Raises MetricsUnavailable.
+        """
         ...
 
 

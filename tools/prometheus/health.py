@@ -33,7 +33,7 @@ def read_health(url: str, *, node_label: str, timeout_seconds: float, headers: M
     """Ask `url`. Raises MetricsUnavailable when it does not answer, or not as Prometheus does."""
     up: dict[str, tuple[int, int]] = {}
     down: dict[str, tuple[str, ...]] = {}
-    for labels, value, _ in _instant(url, "up", timeout_seconds, headers):
+    for labels, value, _ in instant(url, "up", timeout_seconds, headers):
         node = node_name(labels.get(node_label, ""))
         answering, total = up.get(node, (0, 0))
         up[node] = (answering + (value == 1), total + 1)
@@ -42,7 +42,7 @@ def read_health(url: str, *, node_label: str, timeout_seconds: float, headers: M
     # Prometheus stamps a sample with its own clock when it scrapes: the difference is the node's clock against its.
     query = "node_time_seconds - timestamp(node_time_seconds)"
     offsets: dict[str, float] = {}
-    for labels, value, ahead in _instant(url, query, timeout_seconds, headers):
+    for labels, value, ahead in instant(url, query, timeout_seconds, headers):
         if math.isfinite(value):
             offsets[node_name(labels.get(node_label, ""))] = value + ahead
     return PrometheusHealth(up, down, offsets)
@@ -71,7 +71,7 @@ class NodeClocks:
             return self._offsets.get(node)
 
 
-def _instant(
+def instant(
     url: str, query: str, timeout_seconds: float, headers: Mapping[str, str]
 ) -> list[tuple[dict[str, str], float, float]]:
     """Labels and value of each series, and how far Prometheus's own clock is ahead of ours, to half of what the answer

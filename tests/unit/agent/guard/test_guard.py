@@ -14,7 +14,7 @@ from agent.guard.rules import RULES
 from agent.plan.solver import plan
 from models.fleet import LearnedObstacle
 from models.past_moves import Mover
-from models.plan import ActionKind, Approval, Plan, PlannedBy
+from models.plan import Action, ActionKind, Approval, Plan, PlannedBy
 from models.policy import Policy
 from models.situation import Situation
 from models.witness import Witness
@@ -479,6 +479,89 @@ def drain_beside_a_balancer() -> Case:
     return scene, scene.plan_of(live("x", "c", "b"), evacuating=("c",))
 
 
+SPREAD = {"rebalance": {"allowed": True}}
+
+
+def crowded(**policy: object) -> Topology:
+    """`a` is three quarters full and the others are empty."""
+    scene = Topology(**(SPREAD | policy)).node("a").node("b").node("c")
+    for name in ("x", "y", "z"):
+        scene.vm(name, on="a", gib=14)
+    return scene
+
+
+def spread(scene: Topology, *moves: Action) -> Case:
+    return scene, scene.plan_of(*moves, at_leisure="rebalance")
+
+
+def rebalance_that_policy_does_not_want() -> Case:
+    return spread(crowded(rebalance={"allowed": False}), live("x", "a", "b"))
+
+
+def rebalance_of_many() -> Case:
+    return spread(crowded(rebalance={"allowed": True, "max_moves": 1}), live("x", "a", "b"), live("y", "a", "c"))
+
+
+def rebalance_by_stopping() -> Case:
+    return spread(crowded(), cold("x", "a", "b"))
+
+
+def rebalance_an_hour_after_an_evacuation() -> Case:
+    return spread(crowded().moved("q", "b", "c", minutes_ago=60), live("x", "a", "b"))
+
+
+def rebalance_that_gains_nothing() -> Case:
+    scene = Topology(**SPREAD).node("a").node("b").node("c").vm("x", on="a")
+    return spread(scene, live("x", "a", "b"))
+
+
+def rebalance_while_a_node_is_dying() -> Case:
+    return spread(crowded().node("d", risk=0.8), live("x", "a", "b"))
+
+
+def rebalance_that_empties_a_node() -> Case:
+    scene = crowded()
+    moves = (live("x", "a", "b"), live("y", "a", "c"), stay("z", "a"))
+    return scene, scene.plan_of(*moves, evacuating=("a",), at_leisure="rebalance")
+
+
+def idle(**fields: object) -> Topology:
+    told = {"priority": "low", "cold_archive_allowed": True, "idle_since": NOW - timedelta(days=31), **fields}
+    policy = {"idle": {"allowed": True}, "archive": {"priorities": ["low", "normal"], "allow_without_label": True}}
+    return Topology(**policy).node("a").node("b").vm("x", on="a", **told)
+
+
+def put_away(scene: Topology) -> Case:
+    return scene, scene.plan_of(archive("x", "a"), at_leisure="archive_idle")
+
+
+def idle_archive_that_policy_does_not_want() -> Case:
+    scene = idle()
+    scene.policy = Policy()
+    return put_away(scene)
+
+
+def idle_archive_of_a_busy_vm() -> Case:
+    return put_away(idle(idle_since=NOW - timedelta(days=29)))
+
+
+def idle_archive_of_a_vm_nobody_watched() -> Case:
+    return put_away(idle(idle_since=None))
+
+
+def idle_archive_without_the_owners_word() -> Case:
+    return put_away(idle(cold_archive_allowed=None))
+
+
+def idle_archive_of_normal_priority() -> Case:
+    return put_away(idle(priority="normal"))
+
+
+def idle_archive_that_moves_a_vm_besides() -> Case:
+    scene = idle().vm("y", on="a")
+    return scene, scene.plan_of(archive("x", "a"), live("y", "a", "b", 1), at_leisure="archive_idle")
+
+
 HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("plan-matches-fleet", wrong_fleet),
     ("fleet-fresh", old_fleet),
@@ -561,6 +644,19 @@ HOSTILE: list[tuple[str, Callable[[], Case]]] = [
     ("day-cap", three_nodes_of_five_were_emptied_today),
     ("day-cap", too_many_guests_in_a_day),
     ("other-movers", drain_beside_a_balancer),
+    ("rebalance", rebalance_that_policy_does_not_want),
+    ("rebalance", rebalance_of_many),
+    ("rebalance", rebalance_by_stopping),
+    ("rebalance", rebalance_an_hour_after_an_evacuation),
+    ("rebalance", rebalance_that_gains_nothing),
+    ("at-leisure", rebalance_while_a_node_is_dying),
+    ("at-leisure", rebalance_that_empties_a_node),
+    ("archive-idle", idle_archive_that_policy_does_not_want),
+    ("archive-idle", idle_archive_of_a_busy_vm),
+    ("archive-idle", idle_archive_of_a_vm_nobody_watched),
+    ("archive-idle", idle_archive_without_the_owners_word),
+    ("archive-idle", idle_archive_of_normal_priority),
+    ("archive-idle", idle_archive_that_moves_a_vm_besides),
 ]
 ACCOMPLICES = {
     # What is refused for one reason may be wrong for another as well.
@@ -702,6 +798,18 @@ def drain_after_one_vm_was_moved_by_hand() -> Case:
 def test_the_brake_lets_pass_what_must_not_wait(case: Callable[[], Case]) -> None:
     scene, made = case()
     assert not judge(made, scene.situation).failures
+
+
+@pytest.mark.parametrize("case", [spread(crowded(), live("x", "a", "b")), put_away(idle())], ids=["rebalance", "idle"])
+def test_what_nothing_forces_passes_where_policy_lets_it_and_a_person_has_to_agree(case: Case) -> None:
+    scene, made = case
+    policy = scene.policy.model_dump(mode="json")
+    policy["approval"] |= {"live_migrate": "auto", "cold_archive": "auto"}
+    scene.policy = Policy.model_validate(policy)
+    verdict = judge(made, scene.situation)
+    assert not verdict.failures
+    assert verdict.approval is Approval.HUMAN
+    assert verdict.approval_why == "nothing forces it"
 
 
 AUTO = {"approval": {"live_migrate": "auto", "cold_migrate": "auto", "cold_archive": "auto"}}
