@@ -21,6 +21,7 @@ from agent.cli.breaker import breaker
 from agent.cli.config import config
 from agent.cli.console import note
 from agent.cli.doctor import app as doctor
+from agent.cli.evals import app as evals
 from agent.cli.explain import app as explain
 from agent.cli.fleet import app as fleet
 from agent.cli.forecast import app as forecast
@@ -69,6 +70,7 @@ for group in (
     status,
     requests,
     explain,
+    evals,
     doctor,
     history,
     forecast,

@@ -93,18 +93,9 @@ def _wish(situation: Situation, *, stops: bool = True, closed: Collection[str] =
 
 def _as_it_is(wished: Situation, situation: Situation, leaving: Sequence[str], asked: Collection[str]) -> Plan | None:
     """The answer to the wish, with losses and order as the real task has them; None: no order carries it out."""
-    made = solver.plan(wished, leaving, asked=asked, optimise=False)
-    decisions = [
-        solver.PlanDecision(
-            vm=action.vm,
-            kind=action.kind,
-            target=action.target,
-            reason=action.reason if action.kind is ActionKind.STAY else None,
-        )
-        for action in made.actions
-    ]
+    decisions = solver.decide(wished, leaving, asked=asked)
     try:
-        return solver.assemble(situation, decisions, leaving, PlannedBy(planner="solver"), asked=asked)
+        return solver.assemble(situation, decisions, leaving, PlannedBy(planner="solver"), asked=asked, outlook=False)
     except NotExecutable:
         return None
 

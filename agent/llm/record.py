@@ -161,10 +161,10 @@ class Recorder:
         exchange = Exchange(request=request, status=response.status_code, response=body, seconds=seconds)
         self.exchanges.append(exchange)
         if self.directory is not None:
-            self.directory.spend(*_tokens(exchange, sent), datetime.now(UTC))
+            self.directory.spend(*tokens_of(exchange), datetime.now(UTC))
 
 
-def _tokens(exchange: Exchange, sent: str) -> tuple[int, int]:
+def tokens_of(exchange: Exchange) -> tuple[int, int]:
     """(prompt, completion), as the server counts them, else guessed from the length; none for a refusal."""
     if exchange.status != 200:
         return 0, 0
@@ -172,7 +172,17 @@ def _tokens(exchange: Exchange, sent: str) -> tuple[int, int]:
         usage = json.loads(exchange.response)["usage"]
         return max(0, int(usage["prompt_tokens"])), max(0, int(usage["completion_tokens"]))
     except (ValueError, KeyError, TypeError):
-        return len(sent) // CHARACTERS_PER_TOKEN, len(exchange.response) // CHARACTERS_PER_TOKEN
+        sent = len(json.dumps(exchange.request))
+        return sent // CHARACTERS_PER_TOKEN, len(exchange.response) // CHARACTERS_PER_TOKEN
+
+
+def tool_calls_of(exchange: Exchange) -> int:
+    """How many tools the answer calls, the plan itself not counted."""
+    try:
+        message = json.loads(exchange.response)["choices"][0]["message"]
+        return sum(call["function"]["name"] != "PlanDraft" for call in message.get("tool_calls") or ())
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return 0
 
 
 class Step(Value):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import openai
 from langchain.agents import create_agent
@@ -20,7 +21,8 @@ from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededE
 from langchain.agents.middleware.tool_call_limit import ToolCallLimitExceededError
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.messages import AIMessage, ToolMessage
-from langchain_core.tools import StructuredTool
+from langchain_core.tools import StructuredTool, create_schema_from_function
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 from langgraph.errors import GraphRecursionError
 from langsmith import tracing_context
@@ -65,7 +67,7 @@ def converse(
 
     Raises NoDraft when the model ends without one, PlannerFailed when a limit is reached, openai's errors.
     """
-    model_type = ChatOpenAI if capabilities.interface is Interface.TOOLS_REQUIRED else _ToolsWhenItWants
+    model_type = _Model if capabilities.interface is Interface.TOOLS_REQUIRED else _ToolsWhenItWants
     model = model_type(
         model=llm.model,
         base_url=llm.base_url,
@@ -99,11 +101,32 @@ def converse(
     return draft
 
 
-class _ToolsWhenItWants(ChatOpenAI):
+class _Model(ChatOpenAI):
+    """Works out what it sends of each tool once, not in every turn."""
+
+    def bind_tools(self, tools: Any, *, tool_choice: Any = None, **kwargs: Any) -> Any:
+        return super().bind_tools([_as_sent(tool) for tool in tools], tool_choice=tool_choice, **kwargs)
+
+
+class _ToolsWhenItWants(_Model):
     """For servers that refuse `tool_choice: required`, which the agent asks for where the answer is a tool call."""
 
     def bind_tools(self, tools: Any, *, tool_choice: Any = None, **kwargs: Any) -> Any:  # noqa: ARG002
         return super().bind_tools(tools, tool_choice="auto", **kwargs)
+
+
+_SENT: dict[tuple[str, type[BaseModel]], dict[str, Any]] = {}
+
+
+def _as_sent(tool: Any) -> Any:
+    """A tool as OpenAI's API has it, remembered by its name and the class of its arguments."""
+    schema = getattr(tool, "args_schema", None)
+    if not isinstance(schema, type) or not issubclass(schema, BaseModel):
+        return tool
+    key = (str(tool.name), schema)
+    if key not in _SENT:
+        _SENT[key] = convert_to_openai_tool(tool)
+    return _SENT[key]
 
 
 def _tool(question: Question) -> StructuredTool:
@@ -111,7 +134,17 @@ def _tool(question: Question) -> StructuredTool:
     def answer(*args: Any, **kwargs: Any) -> str:
         return question(*args, **kwargs).model_dump_json()
 
-    return StructuredTool.from_function(answer)
+    function = getattr(question, "__func__", question)
+    return StructuredTool.from_function(
+        answer, name=question.__name__, description=inspect.getdoc(question), args_schema=_arguments(function)
+    )
+
+
+@functools.cache
+def _arguments(function: Callable[..., BaseModel]) -> type[BaseModel]:
+    """What a tool takes, as a class: made once, which takes longer than the tool itself."""
+    schema = create_schema_from_function(function.__name__, function, filter_args=("self",), parse_docstring=False)
+    return cast("type[BaseModel]", schema)
 
 
 def _patience() -> Callable[[Exception], str]:

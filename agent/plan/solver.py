@@ -60,12 +60,23 @@ def plan(
         room=targets.capacities,
         optimise=optimise,
     )
-    waiting = _waiting(options, situation, leaving)
-    choices = {uuid: price_options(mine, situation, waiting=waiting.get(uuid, 0.0)) for uuid, mine in options.items()}
+    choices = _priced(options, situation, leaving)
     chosen = _choose(choices, options, targets, situation.policy, optimise=optimise)
     made = draft.finish(_decisions(chosen))
     made = _with_room_made(made, chosen, choices, targets, draft) if optimise else made
     return _with_outlook(made, options, targets, situation)
+
+
+def decide(situation: Situation, leaving: Sequence[str], *, asked: Collection[str] = ()) -> list[PlanDecision]:
+    """What the solver's quick answer does with each vm of these nodes; order and losses are `assemble`'s to work out."""
+    targets, options = _options(situation, leaving, asked)
+    choices = _priced(options, situation, leaving)
+    return _decisions(_choose(choices, options, targets, situation.policy, optimise=False))
+
+
+def _priced(options: Mapping[str, Options], situation: Situation, leaving: Sequence[str]) -> Choices:
+    waiting = _waiting(options, situation, leaving)
+    return {uuid: price_options(mine, situation, waiting=waiting.get(uuid, 0.0)) for uuid, mine in options.items()}
 
 
 def _with_outlook(made: Plan, options: Mapping[str, Options], targets: Targets, situation: Situation) -> Plan:
@@ -128,11 +139,13 @@ def assemble(
     planned_by: PlannedBy,
     *,
     asked: Collection[str] = (),
+    outlook: bool = True,
 ) -> Plan:
     """A plan out of somebody else's decisions: order, waves, estimates, losses and the vms they forgot (`stay`) added.
 
-    Judges nothing, that is the guard's part. Raises ValueError for a vm or node that is not in the fleet, for a vm decided
-    twice, and for a move that names no target.
+    `outlook=False` leaves out its bound and the next failure, for plans that are only compared. Judges nothing, that is the
+    guard's part. Raises ValueError for a vm or node that is not in the fleet, for a vm decided twice, and for a move that names
+    no target.
     """
     fleet = situation.fleet
     leaving = _leaving(situation, evacuating) if evacuating else ()
@@ -153,9 +166,19 @@ def assemble(
         for vm in fleet.vms_on(name)
         if vm.uuid not in seen
     ]
-    draft = Draft(situation=situation, leaving=leaving, asked=tuple(asked), planned_by=planned_by, options={})
     targets, options = _options(situation, leaving, asked)
-    return _with_outlook(draft.finish([*decisions, *forgotten]), options, targets, situation)
+    known = set(targets.capacities.names)
+    draft = Draft(
+        situation=situation,
+        leaving=leaving,
+        asked=tuple(asked),
+        planned_by=planned_by,
+        options={},
+        # Where vms of other nodes make room, what goes there has to wait for it.
+        room=targets.capacities if all(d.target is None or d.target in known for d in decisions) else None,
+    )
+    made = draft.finish([*decisions, *forgotten])
+    return _with_outlook(made, options, targets, situation) if outlook else made
 
 
 def _leaving(situation: Situation, named: Collection[str]) -> tuple[str, ...]:
