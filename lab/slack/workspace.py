@@ -244,6 +244,16 @@ class Workspace:
             raise SlackError("channel_not_found")
         return {"channel": {"id": self.channel, "name": "ops", "is_member": self.is_member, "is_archived": False}}
 
+    def _history(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._in_channel(arguments)
+        newest = [each for each in reversed(self.messages.values()) if each.thread_ts is None]
+        return {
+            "messages": [
+                {"type": "message", "ts": each.ts, "text": each.text, "blocks": each.blocks, "bot_id": "B0BOT"}
+                for each in newest[: int(arguments.get("limit") or 100)]
+            ]
+        }
+
     def _user_info(self, arguments: dict[str, Any]) -> dict[str, Any]:
         user = str(arguments.get("user"))
         if user not in self.users:
@@ -251,7 +261,7 @@ class Workspace:
         return {"user": {"id": user, "name": self.users[user], "deleted": False, "is_bot": False}}
 
 
-READ_METHODS = frozenset({"conversations.info", "users.info"})
+READ_METHODS = frozenset({"conversations.history", "conversations.info", "users.info"})
 """take forms and query strings only; Slack does not read a JSON body there"""
 _METHODS: dict[str, Callable[[Workspace, dict[str, Any]], dict[str, Any]]] = {
     "apps.connections.open": Workspace._connections,  # pyright: ignore[reportPrivateUsage]
@@ -261,6 +271,7 @@ _METHODS: dict[str, Callable[[Workspace, dict[str, Any]], dict[str, Any]]] = {
     "chat.update": Workspace._update,  # pyright: ignore[reportPrivateUsage]
     "files.completeUploadExternal": Workspace._complete_upload,  # pyright: ignore[reportPrivateUsage]
     "files.getUploadURLExternal": Workspace._new_upload,  # pyright: ignore[reportPrivateUsage]
+    "conversations.history": Workspace._history,  # pyright: ignore[reportPrivateUsage]
     "conversations.info": Workspace._channel_info,  # pyright: ignore[reportPrivateUsage]
     "users.info": Workspace._user_info,  # pyright: ignore[reportPrivateUsage]
     "views.open": Workspace._open_form,  # pyright: ignore[reportPrivateUsage]

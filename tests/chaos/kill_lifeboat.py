@@ -33,14 +33,16 @@ CHANGES = (
 
 
 class Steps:
-    """Counts durable steps; dies at the wanted one."""
+    """Counts durable steps; dies at the wanted one. With `armed`, those from when that file is there."""
 
-    def __init__(self, die_at: int | None, trace: Path) -> None:
-        self._die_at, self._trace = die_at, trace
+    def __init__(self, die_at: int | None, trace: Path, armed: Path | None = None) -> None:
+        self._die_at, self._trace, self._armed = die_at, trace, armed
         self._mutex = threading.Lock()
         self._count = 0
 
     def step(self, what: str) -> None:
+        if self._armed is not None and not self._armed.exists():
+            return
         with self._mutex:
             self._count += 1
             with self._trace.open("a") as trace:
@@ -53,7 +55,7 @@ class Steps:
 
         @functools.wraps(original)
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            label = f"{name} {arguments[1].kind}" if name == "append" else name
+            label = f"{name} {arguments[1].kind}" if name in ("append", "append_if_newest") else name
             self.step(f"before {label}")
             answer = original(*arguments, **options)
             self.step(f"after {label}")
@@ -99,7 +101,9 @@ class CountingNode(RemoteNode):
         return counted
 
 
-def run_lifeboat(arguments: Sequence[str], address: str, output: Path, *, die_at: int | None = None) -> int:
+def run_lifeboat(
+    arguments: Sequence[str], address: str, output: Path, *, die_at: int | None = None, armed: Path | None = None
+) -> int:
     """Fork a lifeboat; its pid. Call from a process with one thread only."""
     pid = os.fork()
     if pid:
@@ -109,7 +113,10 @@ def run_lifeboat(arguments: Sequence[str], address: str, output: Path, *, die_at
         out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        _simulate(address, Steps(die_at, output.with_suffix(".steps")))
+        steps = Steps(die_at, output.with_suffix(".steps"), armed)
+        _simulate(address, steps)
+        if armed is not None:
+            _count_answers(steps)
         sys.argv = ["lifeboat", *arguments]
         main()
     except SystemExit as error:
@@ -119,6 +126,15 @@ def run_lifeboat(arguments: Sequence[str], address: str, output: Path, *, die_at
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+def _count_answers(steps: Steps) -> None:
+    """Also what is written by compare-and-set, and what is shown in Slack."""
+    from tools.slack.client import SlackChat
+
+    steps.around(tools.journal.sqlite.SqliteJournal, "append_if_newest")
+    for name in ("post", "edit", "attach"):
+        steps.around(SlackChat, name)
 
 
 def _simulate(address: str, steps: Steps) -> None:

@@ -103,6 +103,15 @@ class World:
         self._fleet, self._uuids = fleet, {"whole": uuid}
         self._before = self._files("a")
 
+    def reset_with_one_that_moves(self) -> None:
+        """The same nodes, and one vm that moves live at once."""
+        fleet = SimulatedFleet(FastClock())
+        for name in NODES:
+            fleet.add_node(name)
+        high = Labels(priority=Priority.HIGH)
+        self._fleet = fleet
+        self._uuids = {"web": fleet.add_vm("a", "web", labels=high, shared=True, memory_bytes=1 << 28)}
+
     def remember(self) -> None:
         """What the nodes have now, to come back to."""
         with self._fleet.lock:

@@ -66,6 +66,14 @@ class Chat(Protocol):
 
     def edit(self, place: str, blocks: Blocks, text: str) -> None: ...
 
+    def find(self, mark: str) -> str | None:
+        """Where the newest message of lifeboat's own is that shows `mark`; None: there is none, or it can't be told."""
+        ...
+
+    def hears(self) -> bool:
+        """Whether what people press can arrive just now."""
+        ...
+
     def whisper(self, user: str, text: str) -> None:
         """Only this person sees it."""
         ...

@@ -23,6 +23,8 @@ from tools.slack.payloads import Workspace, command_of, press_of
 SLACK_API: Final = "https://slack.com/api/"
 _TIMEOUT_SECONDS: Final = 10
 _CLOSE_SECONDS: Final = 0.5
+_MOST_SEARCHED: Final = 50
+"""messages of the channel, when one of lifeboat's own is looked for"""
 _HINTS: Final = {
     "not_in_channel": "invite the app to the channel: /invite @lifeboat",
     "channel_not_found": "slack.channel is a channel's id (C…), of this workspace; a private one needs an invitation first",
@@ -123,7 +125,9 @@ class SlackChat:
 
     def listen(self, on_press: Callable[[Press], None], on_command: Callable[[Command], None]) -> None:
         answer = self._ask(self._web.auth_test)
-        self._workspace = Workspace(str(answer.get("team_id") or ""), str(answer.get("enterprise_id") or ""))
+        self._workspace = Workspace(
+            str(answer.get("team_id") or ""), str(answer.get("enterprise_id") or ""), str(answer.get("bot_id") or "")
+        )
         self._on_press, self._on_command = on_press, on_command
         if self._app_token is not None:
             self._connect(self._app_token)
@@ -169,9 +173,23 @@ class SlackChat:
             raise ChatError("an answer was wanted elsewhere than at Slack", reason="foreign_reply")
         return command.reply_to
 
-    @property
-    def connected(self) -> bool:
-        return self._socket is not None and self._socket.client.is_connected()
+    def find(self, mark: str) -> str | None:
+        """Among the newest messages; for that the app needs `channels:history` (`groups:history`), and does without."""
+        try:
+            answer = self._ask(lambda: self._web.conversations_history(channel=self.channel, limit=_MOST_SEARCHED))
+        except ChatError as error:
+            if error.reason in ("missing_scope", "not_allowed_token_type"):
+                return None
+            raise
+        own = self._workspace.bot if self._workspace is not None else ""
+        messages: list[dict[str, Any]] = answer.get("messages") or []
+        return next(
+            (str(each["ts"]) for each in messages if each.get("bot_id") == own and mark in str(each.get("blocks"))),
+            None,
+        )
+
+    def hears(self) -> bool:
+        return self._app_token is None or (self._socket is not None and self._socket.client.is_connected())
 
     def close(self) -> None:
         self._closing = True

@@ -16,6 +16,8 @@ class Workspace:
     team: str
     enterprise: str = ""
     """id of the Enterprise Grid organisation, whose workspaces have different team ids for one message and its press"""
+    bot: str = ""
+    """id under which it posts"""
 
     def why_foreign(self, body: Mapping[str, Any]) -> str:
         """The id of another workspace that this came from; empty: from this one, or from its own organisation."""

@@ -120,6 +120,13 @@ def reject_form(proposal: Proposal, policy: Policy, token: str) -> Block:
     }  # fmt: skip
 
 
+def stuck(proposal: Proposal, head: str) -> tuple[list[Block], str]:
+    """What became of a question whose own message can't be changed any more. `head`: as of `message`."""
+    void = "its message can't be changed any more, and the buttons there do nothing"
+    line = f"{_SIGNS.get(proposal.state, '❔')} {_state(proposal)}; {void}"
+    return [_line(line), _line(f"{proposal.id} · audit log {head}")], fallback(line)
+
+
 def told(head: str, lines: Sequence[str]) -> tuple[list[Block], str]:
     """An answer that one person reads: a line, and under it as many as fit."""
     return [_line(head), *([_fixed(_fitting(list(lines), MOST_TABLE, rest=""))] if lines else [])], fallback(head)
@@ -155,10 +162,6 @@ def without_tokens(blocks: list[Block]) -> list[Block]:
         return {"type": "actions", "elements": [each["action_id"] for each in block["elements"]]}
 
     return [kept(block) if block["type"] == "actions" else block for block in blocks]
-
-
-def without_buttons(blocks: list[Block]) -> list[Block]:
-    return [block for block in blocks if block["type"] != "actions"]
 
 
 def _state(proposal: Proposal) -> str:

@@ -21,8 +21,8 @@ _UPLOADING_SECONDS = 60.0
 """somebody who meant to upload and has not by then is gone"""
 _KEPT = timedelta(days=1)
 """a report that nobody could put there by then is left where it is"""
-_LATER = frozenset({"unreachable", "ratelimited"})
-"""tried again; what else Slack says of a file it will say again"""
+AWAY = frozenset({"unreachable", "ratelimited"})
+"""Slack's words that say nothing of what it was asked to do: it is asked again"""
 _KINDS: tuple[type[Record], ...] = (ReportWritten, ChatFileIntended, ChatFileShown)
 
 
@@ -63,7 +63,7 @@ class ThreadFiles:
         try:
             self._chat.attach(place, content, name=f"{name}.html", title=f"Report of {name}")
         except ChatError as error:
-            if error.reason in _LATER:
+            if error.reason in AWAY:
                 raise
             log.warning("slack", evacuation=name, message=f"the report could not be put into its thread: {error}")
             line = f"the report could not be put here: it is on lifeboat's host, {written.record.path}"

@@ -19,7 +19,7 @@ import structlog
 
 from agent.approve.proposals import answer, read
 from agent.approve.slack import render
-from agent.approve.slack.thread_files import ThreadFiles
+from agent.approve.slack.thread_files import AWAY, ThreadFiles
 from models.base import parse_duration
 from models.errors import AlreadyDecided, BadInput, LifeboatError, NotAnApprover, Refused
 from models.policy import Policy
@@ -44,6 +44,8 @@ _BACK_OFF = (1.0, 60.0)
 _TOKENS_KEPT = timedelta(days=7)
 _GONE = frozenset({"message_not_found"})
 _STUCK = frozenset({"edit_window_closed", "cant_update_message"})
+_DEAF_SECONDS = 60.0
+"""a socket is renewed within seconds, now and then"""
 _REFUSALS_KEPT = 200
 """of one process: who presses wildly must not fill the journal"""
 _KINDS: tuple[type[Record], ...] = (ChatIntended, ChatShown, ChatSettled)
@@ -86,6 +88,8 @@ class SlackView:
         self._failed: set[str] = set()
         """what this one meant to post and could not"""
         self._refusals = 0
+        self._deaf_since: float | None = None
+        self._deaf_said = False
 
     @contextmanager
     def running(self) -> Generator[None]:
@@ -111,14 +115,18 @@ class SlackView:
         with self._lock:
             if time.monotonic() < self._not_before:
                 return
+            failed: ChatError | None = None
             try:
                 if not self._listening:
                     self._chat.listen(self.press, self._on_command)
                     self._listening = True
                 asked = self._journal.unended(ApprovalAsked, ChatSettled, by=Scope.EVACUATION)
                 for name in dict.fromkeys(entry.evacuation for entry in asked if entry.evacuation is not None):
-                    self._show(name)
+                    failed = self._try_to_show(name) or failed
                 self._files.look()
+                if failed is not None:
+                    raise failed
+                self._watch_socket()
             except ChatError as error:
                 self._back_off(error)
             except Exception as error:  # whatever it is, the agent goes on
@@ -127,6 +135,30 @@ class SlackView:
                 if self._failures:
                     log.info("slack", message="it answers again")
                 self._failures, self._said = 0, ""
+
+    def _try_to_show(self, name: str) -> ChatError | None:
+        """What Slack has against this one message keeps no other from being shown. Raises ChatError when it is away."""
+        try:
+            self._show(name)
+        except ChatError as error:
+            if error.reason in AWAY:
+                raise
+            return error
+        return None
+
+    def _watch_socket(self) -> None:
+        """A socket that stays away is said: what people press does not arrive, and each other way works."""
+        if self._chat.hears():
+            if self._deaf_said:
+                log.info("slack", message="what people press arrives again")
+            self._deaf_since, self._deaf_said = None, False
+            return
+        self._deaf_since = self._deaf_since or time.monotonic()
+        if not self._deaf_said and time.monotonic() - self._deaf_since > _DEAF_SECONDS:
+            self._deaf_said = True
+            log.warning(
+                "slack", message="its socket is gone: what people press does not arrive (see `lifeboat doctor`)"
+            )
 
     def press(self, press: Press) -> None:
         """Somebody pressed something. It was acknowledged already; what came of it they read in the message, or alone."""
@@ -209,7 +241,12 @@ class SlackView:
         blocks, text = self._claim(proposal, told)
         if blocks:
             self._failed.add(proposal.id)
-            place = self._chat.post(blocks, text)
+            # whoever meant to post it before may have done so, and not have come to write that down
+            place = self._chat.find(proposal.id) if told.intended is not None else None
+            if place is None:
+                place = self._chat.post(blocks, text)
+            else:
+                self._chat.edit(place, blocks, text)
             self._failed.discard(proposal.id)
             self._write_shown(proposal, place, blocks)
 
@@ -221,17 +258,26 @@ class SlackView:
         try:
             self._chat.edit(place, blocks, text)
         except ChatError as error:
-            if error.reason in _GONE and proposal.state in OPEN:
-                place = self._chat.post(blocks, text)
-            elif error.reason in _GONE | _STUCK:  # its buttons stay, and are void: say beside it what became of it
-                self._chat.post(render.without_buttons(blocks), text, thread=None if error.reason in _GONE else place)
-            else:
+            if error.reason not in _GONE | _STUCK:
                 raise
+            place = self._post_beside(proposal, place, blocks, text, gone=error.reason in _GONE)
         was = told.shown.state if told.shown is not None else None
         if proposal.state is ApprovalState.ESCALATED and was is not ApprovalState.ESCALATED:
             called, line = render.escalation(proposal, self._policy)
             self._chat.post(called, line, thread=place)  # before it counts as shown: rather twice than never
         self._write_shown(proposal, place, blocks)
+
+    def _post_beside(self, proposal: Proposal, place: str, blocks: list[render.Block], text: str, *, gone: bool) -> str:
+        """Slack lets nobody change that message any more. While it can be answered a new one takes its place; else it is said
+        beside it what became of it. Whoever presses a button that it still has is told what was decided."""
+        if proposal.state not in OPEN:
+            self._chat.post(*render.stuck(proposal, self._journal.head()), thread=None if gone else place)
+            return place
+        newer = self._chat.post(blocks, text)
+        if not gone:
+            line = "Slack lets nobody change this message any more, nor its buttons: a newer one asks the same"
+            self._chat.post(*render.told(line, []), thread=place)
+        return newer
 
     def _edit_progress(self, proposal: Proposal, told: _Told) -> None:
         over = len({entry.attempt for entry in self._journal.of(AttemptEnded, evacuation=proposal.id)})
@@ -241,7 +287,11 @@ class SlackView:
             return
         self._progress[proposal.id] = time.monotonic(), progress
         blocks, text = render.message(proposal, self._policy, tokens=None, head=self._journal.head(), progress=progress)
-        self._chat.edit(told.place, blocks, text)
+        try:
+            self._chat.edit(told.place, blocks, text)
+        except ChatError as error:
+            if error.reason not in _GONE | _STUCK:
+                raise
 
     def _claim(self, proposal: Proposal, told: _Told) -> tuple[list[render.Block], str]:
         """What to show, with fresh tokens, once the journal has it that this lifeboat is going to; empty: another was faster."""

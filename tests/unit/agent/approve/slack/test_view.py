@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from scenes.approvals import ALONE, NOON, PEOPLE, ask_about, at, policy
 from scenes.slack_office import Office
+from structlog.testing import capture_logs
 
 from agent.approve.proposals import answer, note, read
 from agent.approve.slack import render
@@ -225,6 +226,101 @@ def test_a_message_that_somebody_deleted_is_posted_again_while_it_matters(office
     assert "terminal:ana agreed" in office.newest.shown
     office.press("UTOM", render.APPROVE)
     office.until(lambda: office.state() is ApprovalState.APPROVED, "not approved")
+
+
+@pytest.mark.parametrize("why", ["edit_window_closed", "cant_update_message", "message_not_found"])
+def test_while_it_can_be_answered_a_message_that_is_stuck_gets_a_successor_with_buttons(
+    office: Office, why: str
+) -> None:
+    view = office.lifeboat(policy())
+    office.ask(under=policy(), archive=True)
+    old = office.newest.ts
+    office.workspace.fail("chat.update", why)
+    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:ana", policy=policy(), clock=at(NOON))
+    view.look()
+    newer = [each for each in office.workspace.messages.values() if each.thread_ts is None][-1]
+    assert newer.ts != old
+    assert "terminal:ana agreed" in newer.shown
+    beside = [each.shown for each in office.workspace.messages.values() if each.thread_ts == old]
+    assert len(beside) == (0 if why == "message_not_found" else 1)
+    assert all("a newer one asks the same" in each for each in beside)
+    office.slack.press("UTOM", old, render.APPROVE)
+    office.until(lambda: bool(office.workspace.whispers), "not told")
+    assert "since you were shown it" in office.workspace.whispers[-1][1]
+    office.slack.press("UTOM", newer.ts, render.APPROVE)
+    office.until(lambda: office.state() is ApprovalState.APPROVED, "not approved")
+
+
+def test_progress_that_cant_be_shown_holds_nothing_up(office: Office) -> None:
+    view = office.lifeboat()
+    office.ask()
+    answer(office.journal, "evac-1", EventKind.AGREE, by="terminal:tom", policy=ALONE, clock=at(NOON))
+    note(office.journal, "evac-1", EventKind.EXECUTE, why="", clock=at(NOON))
+    view.look()
+    office.workspace.fail("chat.update", "edit_window_closed", times=3)
+    view.look()
+    office.ask("evac-2")
+    assert "evac-2" in office.newest.shown
+    assert office.newest.buttons
+
+
+def test_what_slack_has_against_one_message_keeps_no_other_from_being_shown(office: Office) -> None:
+    office.lifeboat()
+    office.workspace.fail("chat.postMessage", "invalid_blocks")
+    ask_about(office.journal, ALONE)
+    office.ask("evac-2")
+    (shown,) = office.workspace.messages.values()
+    assert "evac-2" in shown.shown
+
+
+def test_an_hour_without_slack_loses_nothing_and_shows_how_it_ended(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.approve.slack.view._BACK_OFF", (0.0, 0.0))
+    view = office.lifeboat()
+    office.ask()
+    office.slack.down = True
+    ask_about(office.journal, ALONE, name="evac-2", at=NOON + timedelta(minutes=50))
+    for _ in range(60):
+        office.clock.sleep(60)
+        view.look()
+    office.slack.down = False
+    view.look()
+    first, second = office.workspace.messages.values()
+    assert "expired by time at 2026-11-23 12:15:00 UTC" in first.shown
+    assert not first.buttons
+    assert second.buttons
+    office.slack.press("UANA", second.ts, render.APPROVE)
+    office.until(lambda: office.state("evac-2") is ApprovalState.APPROVED, "not approved")
+
+
+def test_that_nothing_pressed_arrives_is_said_once(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.approve.slack.view._DEAF_SECONDS", -1.0)
+    view = office.lifeboat()
+    monkeypatch.setattr(office.connections[0], "hears", lambda: False, raising=False)
+    with capture_logs() as said:
+        view.look()
+        view.look()
+        monkeypatch.setattr(office.connections[0], "hears", lambda: True)
+        view.look()
+    assert [line["message"][:14] for line in said] == ["its socket is ", "what people pr"]
+
+
+def test_killed_after_it_was_posted_and_before_that_was_written_down_the_message_is_found_again(office: Office) -> None:
+    office.lifeboat()
+    office.ask()
+    shown = office.newest
+    again = Office(office.directory / "restored", office.slack, office.connections)  # a journal that ends there
+    ask_about(again.journal, ALONE)
+    intended = ChatIntended(token_sha256={}, state=ApprovalState.PENDING, uptime=again.clock.uptime())
+    again.journal.append(intended, now=NOON, evacuation="evac-1")
+    again.clock.sleep(31)
+    again.lifeboat()
+    assert list(office.workspace.messages.values()) == [shown]
+    office.slack.press("UANA", shown.ts, render.APPROVE)
+    office.until(lambda: again.state() is ApprovalState.APPROVED, "not approved")
+    office.until(lambda: not shown.buttons, "the buttons stay")
+    again.close()
 
 
 def test_killed_between_meaning_to_post_and_posting_it_is_posted_later(office: Office) -> None:
