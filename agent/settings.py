@@ -220,14 +220,18 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls, path: Path) -> Settings:
         """Read a settings file. Raises BadInput with the file, the field and what was expected."""
-        content = read_yaml_mapping(path, what="settings")
+        return cls.of(read_yaml_mapping(path, what="settings"), f"settings file {path}")
+
+    @classmethod
+    def of(cls, content: dict[str, Any], source: str) -> Settings:
+        """What a settings file of this content means. Raises BadInput with `source`, the field and what was expected."""
         private = next((key for key in content if key.startswith("_")), None)
         if private is not None:  # pydantic-settings would take it for an option of its own
-            raise BadInput(f"settings file {path}: {private[:40]}: not known here", hint="fix the field")
+            raise BadInput(f"{source}: {private[:40]}: not known here", hint="fix the field")
         try:
             return cls(**content)
         except ValidationError as error:
-            raise BadInput(f"settings file {path}: {field_at_fault(error, content)}", hint="fix the field") from error
+            raise BadInput(f"{source}: {field_at_fault(error, content)}", hint="fix the field") from error
         except SettingsError as error:
             raise BadInput(f"settings from the environment: {one_line(error)}", hint="fix the variable") from error
 

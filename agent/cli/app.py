@@ -27,6 +27,7 @@ from agent.cli.fleet import app as fleet
 from agent.cli.forecast import app as forecast
 from agent.cli.hindsight import hindsight
 from agent.cli.history import app as history
+from agent.cli.init import app as init
 from agent.cli.leisure import app as leisure
 from agent.cli.plan import app as plan
 from agent.cli.requests import app as requests
@@ -60,6 +61,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for group in (
+    init,
     assess,
     fleet,
     plan,

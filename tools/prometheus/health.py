@@ -74,8 +74,8 @@ class NodeClocks:
 def instant(
     url: str, query: str, timeout_seconds: float, headers: Mapping[str, str]
 ) -> list[tuple[dict[str, str], float, float]]:
-    """Labels and value of each series, and how far Prometheus's own clock is ahead of ours, to half of what the answer
-    took."""
+    """What an instant query finds now: labels and value of each series, and how far Prometheus's own clock is ahead of ours, to
+    half of what the answer took. Raises MetricsUnavailable when nothing answers, or not as Prometheus does."""
     began = time.time()
     try:
         answer = requests.post(
