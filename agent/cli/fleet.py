@@ -28,6 +28,14 @@ def fleet(
     from_proxmox: Annotated[
         Path | None, typer.Option(metavar="FILE", help="JSON of `pvesh get /cluster/resources`.")
     ] = None,
+    from_openstack: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with the JSON of `openstack hypervisor list --long`, `server list --all-projects --long`, "
+            "`flavor list --all --long`; better with compute services, volumes and server groups.",
+        ),
+    ] = None,
     cpu_overcommit: Annotated[
         float | None,
         typer.Option(metavar="N", min=0.01, help="Vcpus that may share a processor, where the file is silent."),
@@ -41,7 +49,7 @@ def fleet(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a fleet.json out of what libvirt, Ganeti or Proxmox printed. Asks no host and changes nothing.
+    """Make a fleet.json out of what libvirt, Ganeti, Proxmox or OpenStack printed. Asks no host and changes nothing.
 
     What the file does not tell is on standard error. Times are the files' own.
     """
@@ -50,12 +58,13 @@ def fleet(
     from models.errors import BadInput
 
     del as_json
-    given = [each for each in (from_xml, from_hbal, from_proxmox) if each is not None]
+    given = [each for each in (from_xml, from_hbal, from_proxmox, from_openstack) if each is not None]
     if len(given) != 1:
         raise BadInput(
-            f"{len(given)} files to make a fleet of are given", hint="one of --from-xml, --from-hbal, --from-proxmox"
+            f"{len(given)} files to make a fleet of are given",
+            hint="one of --from-xml, --from-hbal, --from-proxmox, --from-openstack",
         )
-    imported = _read(from_xml, from_hbal, from_proxmox, shared or [])
+    imported = _read(from_xml, from_hbal, from_proxmox, from_openstack, shared or [])
     made = imported.fleet
     if cpu_overcommit is not None:
         silent = tuple(
@@ -72,16 +81,25 @@ def fleet(
         note(f"{output}: {len(made.nodes)} nodes, {len(made.vms)} vms")
 
 
-def _read(from_xml: Path | None, from_hbal: Path | None, from_proxmox: Path | None, shared: list[str]) -> Imported:
+def _read(
+    from_xml: Path | None,
+    from_hbal: Path | None,
+    from_proxmox: Path | None,
+    from_openstack: Path | None,
+    shared: list[str],
+) -> Imported:
     from models.errors import BadInput
     from tools.fleet_exports.hbal import read_hbal
     from tools.fleet_exports.libvirt_dump import read_dump
+    from tools.fleet_exports.openstack import read_openstack
     from tools.fleet_exports.proxmox import read_proxmox
     from tools.input_file import read_json
     from tools.ports.shared_storage import SharedStorage
 
     if from_xml is not None:
         return read_dump(from_xml, SharedStorage(tuple(shared)))
+    if from_openstack is not None:
+        return read_openstack(from_openstack)
     path = from_hbal or from_proxmox
     assert path is not None
     try:
