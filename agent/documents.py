@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from models.errors import BadInput, FleetInvalid, PolicyInvalid
 from models.fleet import Fleet
+from models.knowledge import Knowledge
 from models.plan import Plan
 from models.policy import Policy
 from models.risk import Risk
@@ -27,6 +28,7 @@ SCHEMAS: dict[str, type[BaseModel] | TypeAdapter[list[Risk]]] = {
     "risks": Risks,
     "plan": Plan,
     "policy": Policy,
+    "knowledge": Knowledge,
 }
 """The files lifeboat reads and writes, by name."""
 
@@ -73,6 +75,11 @@ def read_policy(path: Path) -> Policy:
     """The policy in a YAML (or JSON) file; an empty file is the default policy. Raises PolicyInvalid."""
     content = read_yaml_mapping(path, what="policy", error=PolicyInvalid)
     return _valid(path, "policy", TypeAdapter(Policy), content, PolicyInvalid)
+
+
+def read_knowledge(path: Path) -> Knowledge:
+    """What is known besides fleet, risks and policy. Raises BadInput."""
+    return _valid(path, "knowledge", TypeAdapter(Knowledge), _mapping(path, "knowledge", BadInput), BadInput)
 
 
 def write_value(path: Path, value: BaseModel | Sequence[BaseModel]) -> None:

@@ -5,6 +5,7 @@ The solver and the guard decide without it. A language model may weigh it; it ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from itertools import pairwise
 
@@ -120,3 +121,18 @@ class Knowledge(Value):
     readings: tuple[Reading, ...] = ()
     events: tuple[HardwareEvent, ...] = ()
     past: tuple[PastEvacuation, ...] = ()
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most `most` of the points, in order: the first, the last, and of each stretch between them the one that lies furthest
+    from the middle of all, so that what stuck out still does."""
+    if len(points) <= most:
+        return list(points)
+    values = sorted(value for _, value in points)
+    middle = values[len(values) // 2]
+    inner, stretches = points[1:-1], most - 2
+    kept = [points[0]]
+    for number in range(stretches):
+        stretch = inner[number * len(inner) // stretches : (number + 1) * len(inner) // stretches]
+        kept.append(max(stretch, key=lambda point: abs(point[1] - middle)))
+    return [*kept, points[-1]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from models.errors import Indeterminate, LifeboatError
 from models.fleet import Fleet
+from models.knowledge import Knowledge
 from models.risk import Risk
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class FleetMonitor:
             self._memory.ring = SummaryRing(settings.state_dir / "ring")
             self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
         self.learned = LearnedModels(settings, self.signals, storage)
+        self.telemetry = Knowledge()
+        """of the last look: readings and events of the likeliest nodes to fail"""
         self._history: HistoryStore | None = None
         self._history_problem = ""
 
@@ -110,6 +113,8 @@ class FleetMonitor:
         Raises MetricsUnavailable when no telemetry could be read at all, and Indeterminate when a vm is seen running on two
         nodes. A signal that is broken (two series for one node, PromQL that Prometheus refuses) is unknown in each risk.
         """
+        from agent.assess.telemetry import telemetry_of
+
         observation = self.observe()
         if observation.duplicate_vms:
             vm, nodes = observation.duplicate_vms[0]
@@ -120,7 +125,9 @@ class FleetMonitor:
         for failed in observation.unread:
             if failed.what == "metrics":
                 raise failed.error
-        return observation.fleet, self.assess(observation)
+        risks = self.assess(observation)
+        self.telemetry = telemetry_of(observation, risks)
+        return observation.fleet, risks
 
     def close(self) -> None:
         """Close the telemetry's connections; the nodes stay the caller's."""
@@ -132,12 +139,18 @@ class FleetMonitor:
 
 def poll_once(settings: Settings) -> tuple[Fleet, list[Risk]]:
     """One look, everything opened for it and closed after it. Raises as `FleetMonitor.poll` does."""
+    return poll_once_with_telemetry(settings)[:2]
+
+
+def poll_once_with_telemetry(settings: Settings) -> tuple[Fleet, list[Risk], Knowledge]:
+    """As `poll_once`, and what the look saw of the likeliest nodes to fail."""
     from tools.libvirt.fleet import connect_nodes
 
     nodes: dict[str, Platform] = dict(connect_nodes(settings))
     monitor = FleetMonitor(settings, nodes)
     try:
-        return monitor.poll()
+        fleet, risks = monitor.poll()
+        return fleet, risks, monitor.telemetry
     finally:
         monitor.close()
         for node in nodes.values():

@@ -104,7 +104,9 @@ def _replayed(plan: Plan, record: ConversationRecord, fleet: Path, risks: Path |
     )
     playback = Playback(record)
     try:
-        made = propose(situation, llm, plan.evacuating, asked=plan.asked, transport=playback)
+        made = propose(
+            situation, llm, plan.evacuating, asked=plan.asked, knowledge=record.knowledge, transport=playback
+        )
     except PlannerFailed as error:
         if playback.differs is not None:
             raise BadInput(f"the conversation can't be replayed: {playback.differs}") from error

@@ -42,7 +42,8 @@ def give_back(
     The vms that lifeboat moved off it and that nobody moved on since; running ones live, stopped ones cold. What was archived
     comes back with `lifeboat archive restore`. Exit code 3 when the guard refuses the plan.
     """
-    from agent.cli.plan import observed_or_read, show_plan
+    from agent.cli.plan import show_plan
+    from agent.cli.situation import observed_or_read
     from agent.documents import write_value
     from agent.guard.judge import judge
     from agent.plan.give_back import plan_return

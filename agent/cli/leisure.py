@@ -40,7 +40,8 @@ def rebalance(
 
     Off unless policy says `rebalance: {allowed: true}`: exit code 3 otherwise, with what it would do.
     """
-    from agent.cli.plan import observed_or_read, show_plan
+    from agent.cli.plan import show_plan
+    from agent.cli.situation import observed_or_read
     from agent.documents import write_value
     from agent.guard.judge import judge
     from agent.plan.rebalance import plan_rebalance
@@ -64,7 +65,8 @@ def archive_idle(
     as_json: bool,
 ) -> None:
     """`lifeboat archive --idle 30d`. `idle` may ask for longer than policy does, never for less."""
-    from agent.cli.plan import observed_or_read, show_plan
+    from agent.cli.plan import show_plan
+    from agent.cli.situation import observed_or_read
     from agent.documents import write_value
     from agent.guard.judge import judge
     from agent.plan.idle import plan_idle_archives

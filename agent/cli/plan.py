@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
+from agent.cli.situation import as_of, planner_for, remarks, seen
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from agent.plan.solver import Planner
-    from models.fleet import Fleet
     from models.plan import Plan, Verdict
     from models.policy import Policy
-    from models.risk import Risk
     from models.simulation import Simulation
     from models.situation import Situation
 
@@ -50,6 +47,10 @@ def plan(
     ] = None,
     now: NowOption = None,
     config: ConfigOption = None,
+    knowledge_file: Annotated[
+        Path | None,
+        typer.Option("--knowledge", metavar="F", help="What a language model is told besides (`schema knowledge`)."),
+    ] = None,
     simulate: Annotated[
         int | None,
         typer.Option(
@@ -71,9 +72,17 @@ def plan(
         raise BadInput("--markdown and --json are both asked for", hint="choose one")
     if planner not in ("solver", "llm"):
         raise BadInput(f"--planner {planner!r} is not known", hint="solver or llm")
-    situation = observed_or_read(fleet_file, risks_file, policy_file, config, now=now)
-    fleet = situation.fleet
-    chosen = _planner(planner, config)
+    found = seen(
+        fleet_file,
+        risks_file,
+        policy_file,
+        config,
+        now=now,
+        knowledge_file=knowledge_file,
+        everything=planner == "llm",
+    )
+    situation, fleet = found.situation, found.situation.fleet
+    chosen = planner_for(planner, config, found.knowledge)
     requested = tuple(dict.fromkeys(nodes or ()))
     for node in requested:
         if node not in fleet.node_by_name:
@@ -85,34 +94,6 @@ def plan(
         write_value(output, proposed)
     futures = _simulated(situation, proposed, simulate)
     show_plan(situation, proposed, verdict, report_file, futures=futures, as_json=as_json, markdown=markdown)
-
-
-def observed_or_read(
-    fleet_file: Path | None,
-    risks_file: Path | None,
-    policy_file: Path | None,
-    config: Path | None,
-    *,
-    now: str | None = None,
-) -> Situation:
-    """What a plan is made from: the nodes as they are, or files as of their own time."""
-    from agent.cli.console import note
-    from agent.documents import read_fleet, read_risks
-    from models.errors import BadInput
-    from models.situation import Situation
-
-    policy = _policy(policy_file, config, live=fleet_file is None)  # a broken one is reported before any node is asked
-    if fleet_file is None:
-        if risks_file is not None or now is not None:
-            raise BadInput("--risks and --now go with --fleet", hint="name the fleet file the risks belong to")
-        fleet, risks, at = _observe(config, policy)
-    else:
-        fleet = read_fleet(fleet_file)
-        risks = [] if risks_file is None else read_risks(risks_file)
-        at = _as_of(now, fleet, risks)
-        for line in _remarks(fleet, risks, risks_given=risks_file is not None):
-            note(f"note: {line}")
-    return Situation(fleet=fleet, risks=risks, policy=policy, now=at)
 
 
 def show_plan(
@@ -178,8 +159,8 @@ def guard(
     fleet = read_fleet(fleet_file)
     plan = read_plan(plan_file, fleet)
     risks = None if risks_file is None else read_risks(risks_file)
-    at = _as_of(now, fleet, risks or [])
-    for line in _remarks(fleet, risks or [], risks_given=True):
+    at = as_of(now, fleet, risks or [])
+    for line in remarks(fleet, risks or [], risks_given=True):
         note(f"note: {line}")
     verdict = judge(plan, Situation(fleet=fleet, risks=risks, policy=policy, now=at))
     if as_json:
@@ -196,7 +177,7 @@ def guard(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(metavar="fleet|risks|plan|policy")],
+    name: Annotated[str, typer.Argument(metavar="fleet|risks|plan|policy|knowledge")],
     as_json: Annotated[bool, typer.Option("--json", help="It always is.")] = True,
 ) -> None:
     """Print the JSON Schema of one kind of file."""
@@ -266,95 +247,6 @@ def _print_approval(verdict: Verdict) -> None:
         console().print(Text(f"\nA human has to agree: {visible(verdict.approval_why, 400)}", style="yellow"))
     else:
         console().print(Text("\nPolicy itself approves it.", style="green"))
-
-
-NOTES_PATIENCE_SECONDS = 20.0
-"""how long a plan that somebody asks for waits until owners' notes are read"""
-
-
-def _observe(config: Path | None, policy: Policy) -> tuple[Fleet, list[Risk], datetime]:
-    from agent.assess.monitor import poll_once
-    from agent.cli.console import note
-    from agent.service.session import note_reader
-    from agent.settings import load_settings
-    from agent.state.refusals import fleet_as_known
-    from models.label_rights import with_label_rights
-    from tools.journal import open_existing_journal
-
-    settings = load_settings(config)
-    fleet, risks = poll_once(settings)
-    fleet, at = with_label_rights(fleet, policy.labels), _as_of(None, fleet, risks)
-    reader = note_reader(settings, policy)
-    if reader is not None:
-        fleet = reader.heeded(fleet, patience_seconds=NOTES_PATIENCE_SECONDS)
-        if reader.problem:
-            note(f"note: owners' notes are not all read, those count as unclear: {reader.problem}")
-    journal = open_existing_journal(settings.state_dir)
-    if journal is not None:
-        fleet = fleet_as_known(fleet, journal, policy, at)
-        journal.close()
-    return fleet, risks, at
-
-
-def _policy(policy_file: Path | None, config: Path | None, *, live: bool) -> Policy:
-    """The policy file given, else (for a live fleet) that of the settings, else the default policy."""
-    from agent.documents import read_policy
-    from models.policy import Policy
-
-    if policy_file is not None:
-        return read_policy(policy_file)
-    if live:
-        from agent.settings import load_settings
-
-        from_settings = load_settings(config).policy_file
-        if from_settings is not None:
-            return read_policy(from_settings)
-    return Policy()
-
-
-def _as_of(now: str | None, fleet: Fleet, risks: list[Risk]) -> datetime:
-    """The time the files are judged at: `--now`, else the newest time in them. `apply` judges again by the clock."""
-    if now is not None:
-        from pydantic import TypeAdapter, ValidationError
-
-        from models.base import UtcTime
-        from models.errors import BadInput
-
-        try:
-            return TypeAdapter(UtcTime).validate_python(now)
-        except ValidationError as error:
-            raise BadInput(f"--now {now!r} is not a time with a zone", hint="such as 2026-11-23T04:00:00Z") from error
-    return max([fleet.observed_at, *(risk.assessed_at for risk in risks if risk.assessed_at)])
-
-
-def _remarks(fleet: Fleet, risks: list[Risk], *, risks_given: bool) -> list[str]:
-    """What a person should know about the files before they believe what follows."""
-    remarks: list[str] = []
-    if not risks_given:
-        remarks.append("no --risks: every node's risk is unknown, so none triggers and none takes a vm")
-    unmatched = [risk.node for risk in risks if risk.node not in fleet.node_by_name]
-    if unmatched:
-        more = f" and {len(unmatched) - 3} more" if unmatched[3:] else ""
-        remarks.append(f"risks for nodes that are not in the fleet are left aside: {', '.join(unmatched[:3])}{more}")
-    return remarks
-
-
-def _planner(name: str, config: Path | None) -> Planner:
-    """The planner of this name; when another one has to stand in, that is on stderr."""
-    from agent.cli.console import note
-    from agent.llm.choose import planner_named
-    from agent.settings import DEFAULT_PATHS, load_settings
-    from models.text import visible
-    from tools.llm.capabilities import LLM_DIRECTORY
-
-    configured = name == "llm" and (config is not None or any(path.exists() for path in DEFAULT_PATHS))
-    settings = load_settings(config) if configured else None
-    return planner_named(
-        name,
-        settings.llm if settings else None,
-        directory=settings.state_dir / LLM_DIRECTORY if settings else None,
-        on_fallback=lambda why: note(f"note: the solver's plan, because {visible(why, 300)}"),
-    )
 
 
 def _simulated(situation: Situation, plan: Plan, runs: int | None) -> Simulation | None:

@@ -14,12 +14,14 @@ from agent.assess.monitor import Look
 from agent.documents import read_policy
 from agent.llm.choose import planner_named
 from agent.plan.solver import Planner
+from agent.service.known import knowledge_of
 from models.errors import BadInput
 from models.fleet import Fleet, Vm
 from models.knowledge import Knowledge
 from models.label_rights import with_label_rights
 from models.policy import Policy
 from models.risk import Risk
+from models.situation import Situation
 from tools.journal import open_journal
 from tools.llm.capabilities import LLM_DIRECTORY
 
@@ -116,11 +118,17 @@ def connect(
             ask_guest=guest_asker(policy.labels.probe_networks),
         )
         monitor = FleetMonitor(settings, nodes, keep_ring=keep_ring, storage=policy.storage)
-        poll = monitor.poll
+        watching = monitor
 
         def look() -> tuple[Fleet, list[Risk]]:
-            fleet, risks = poll()
+            fleet, risks = watching.poll()
             return heeded(with_label_rights(fleet, policy.labels)), risks
+
+        def known(situation: Situation) -> Knowledge:
+            notes = reader.notes(situation.fleet) if reader else ()
+            return knowledge_of(
+                situation, telemetry=watching.telemetry, notes=notes, journal=journal, settings=settings
+            )
 
         reader = note_reader(settings, policy)
         heeded = reader.heeded if reader else _as_it_is
@@ -128,7 +136,7 @@ def connect(
             planner,
             settings.llm,
             directory=settings.state_dir / LLM_DIRECTORY,
-            knowledge=(lambda situation: Knowledge(notes=reader.notes(situation.fleet))) if reader else None,
+            knowledge=known,
         )
         yield Session(settings=settings, hands=hands, policy=policy, look=look, planner=planning)
     finally:

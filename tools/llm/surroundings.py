@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from models.base import Value
-from models.knowledge import Aftermath, Knowledge, NoteWord, Reading
+from models.knowledge import Aftermath, Knowledge, NoteWord, Reading, thinned
 from models.risk_level import RiskLevel
 from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity, Signal
 from models.situation import Situation
@@ -249,18 +249,3 @@ _BAD = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 def _part(node: str, part: str) -> str:
     return f"{node}\0{part}"
-
-
-def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most `most` of the points, in order: the first, the last, and of each stretch between them the one that lies furthest
-    from the middle of all, so that what stuck out still does."""
-    if len(points) <= most:
-        return list(points)
-    values = sorted(value for _, value in points)
-    middle = values[len(values) // 2]
-    inner, stretches = points[1:-1], most - 2
-    kept = [points[0]]
-    for number in range(stretches):
-        stretch = inner[number * len(inner) // stretches : (number + 1) * len(inner) // stretches]
-        kept.append(max(stretch, key=lambda point: abs(point[1] - middle)))
-    return [*kept, points[-1]]

@@ -173,7 +173,7 @@ def test_a_hand_made_plan_of_the_bare_minimum_is_read_and_judged(files: Path) ->
     assert lifeboat("guard", "plan.json", "--fleet", "fleet.json")[0] == 3
 
 
-@pytest.mark.parametrize("name", ["fleet", "risks", "plan", "policy"])
+@pytest.mark.parametrize("name", ["fleet", "risks", "plan", "policy", "knowledge"])
 def test_schemas_describe_the_files_written(name: str, files: Path) -> None:
     code, result = lifeboat("schema", name)
     assert code == 0

@@ -11,11 +11,11 @@ from scenes import evacuations as scene
 from agent.llm.task import PlanTask
 from agent.plan import solver
 from models.fleet import Node
-from models.knowledge import Aftermath, Knowledge, NoteWord, PastEvacuation, PlannedWork, Reading, VmNote
+from models.knowledge import Aftermath, Knowledge, NoteWord, PastEvacuation, PlannedWork, Reading, VmNote, thinned
 from models.risk import Risk
 from models.signal import Component, HardwareEvent, HardwareEventKind, Severity
 from tools.llm.fleet_facts import holds_only_aliases
-from tools.llm.surroundings import POINTS, thinned
+from tools.llm.surroundings import POINTS
 
 NODE_A = "node-1"
 FIRST = scene.fleet().vms[0].uuid
