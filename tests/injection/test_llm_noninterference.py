@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from injection.channels import CHANNELS, HARMLESS
+from injection.minds import InProcess, tool_calls
 from scenes import evacuations as scene
 from scenes import hostile
-from scenes.stub_openai import calls, proposes, says, serving
 
 from agent.llm.planner import propose
 from agent.settings import LlmSettings
 from models.errors import PlannerFailed
 from models.fleet import Fleet
+from models.knowledge import Knowledge, NoteWord, VmNote
 from models.risk import Driver, Risk
+from models.situation import Situation
 
 SIGNALS = ("psu_12v_volts", "fan_rpm")
-ASK_EVERYTHING = calls(
+ASK_EVERYTHING = (
     ("policy_facts", {}),
     *[("node_risk", {"node": f"node-{n}"}) for n in range(1, 4)],
     *[("vms_on_node", {"node": f"node-{n}"}) for n in range(1, 4)],
@@ -74,14 +78,21 @@ def written_by(texts: list[str]) -> tuple[Fleet, list[Risk]]:
     return fleet.model_copy(update={"vms": vms, "nodes": nodes}), risks
 
 
+def asked(situation: Situation, interface: str, knowledge: Knowledge | None = None) -> str:
+    """All that a model is sent of this, in that form."""
+    script = [tool_calls(*ASK_EVERYTHING), tool_calls(("PlanDraft", {"decisions": STAY, "note": ""}))]
+    server = InProcess(
+        lambda body: script[sum(m["role"] == "assistant" for m in body["messages"])] if body.get("tools") else "{}"
+    )
+    llm = LlmSettings.model_validate({"base_url": "http://127.0.0.1:9/v1", "model": "stub", "interface": interface})
+    with pytest.raises(PlannerFailed):
+        propose(situation, llm, ("node-a",), knowledge=knowledge, transport=server)
+    return json.dumps(server.requests)
+
+
 def sent(texts: list[str], interface: str) -> str:
     fleet, risks = written_by(texts)
-    script = [ASK_EVERYTHING, proposes(*STAY)] if interface == "tools_required" else [says("{}")]
-    with serving(*script) as endpoint:
-        llm = LlmSettings.model_validate({"base_url": endpoint.url, "model": "stub", "interface": interface})
-        with pytest.raises(PlannerFailed):
-            propose(scene.situation(fleet, risks), llm, ("node-a",))
-    return json.dumps(endpoint.requests)
+    return asked(scene.situation(fleet, risks), interface)
 
 
 @cache
@@ -95,3 +106,35 @@ def harmless(interface: str) -> str:
 def test_the_bytes_sent_do_not_depend_on_what_outsiders_wrote(interface: str, texts: list[str]) -> None:
     assert '"vm-5' in harmless(interface).replace("\\", ""), "the facts were sent at all"
     assert sent(texts, interface) == harmless(interface)
+
+
+@cache
+def undisturbed(channel: str) -> str:
+    made = CHANNELS[channel](HARMLESS)
+    return asked(made.situation, "json_schema", made.knowledge)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(channel=st.sampled_from(sorted(CHANNELS)), texts=st.lists(TEXTS, min_size=1, max_size=4))
+def test_nor_on_what_comes_by_any_channel_in_its_raw_form(channel: str, texts: list[str]) -> None:
+    made = CHANNELS[channel](texts)
+    assert asked(made.situation, "json_schema", made.knowledge) == undisturbed(channel)
+
+
+def test_of_a_note_that_was_read_its_closed_word_is_sent_and_nothing_else() -> None:
+    made = CHANNELS["notes"](("keep it up until the accounts are closed",))
+    batch = next(vm for vm in made.situation.fleet.vms if vm.name == "batch-1")
+    known = Knowledge(notes=(VmNote(vm=batch.uuid, word=NoteWord.MONTH_END),))
+    said = asked(made.situation, "json_schema", known)
+    assert "accounts" not in said
+    words, rest = without_notes(said)
+    assert words == [{"word": "month-end", "for_seconds": None}]
+    assert rest == without_notes(undisturbed("notes"))[1]
+
+
+def without_notes(requests: str) -> tuple[list[Any], Any]:
+    """The notes on a sheet, and the first request without them."""
+    body = json.loads(json.loads(requests)[0])
+    sheet = json.loads(body["messages"][1]["content"])
+    words = [word for vm in sheet["facts"]["vms"] for word in vm["facts"].pop("notes")]
+    return words, {**body, "messages": [body["messages"][0], sheet]}
