@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import io
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.text import visible
@@ -25,7 +26,27 @@ INK, MUTED, RULE, ACCENT, DANGER, COLD, PAPER = (
 _VARIABLES = {
     INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent", DANGER: "danger", COLD: "cold", PAPER: "paper",
 }  # fmt: skip
-_WIDTH_INCHES = 9.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How a figure is drawn for one width of page: text keeps its size, so that a phone gets fewer words and not smaller ones."""
+
+    narrow: bool
+    inches: float
+    left: float
+    """share of the width before the axes"""
+    right: float
+    """where the axes end; names of lines stand behind it"""
+    name: int
+    """characters of a name"""
+    ticks: int
+    """at most, along a line of time"""
+
+
+WIDE = Size(narrow=False, inches=9.6, left=0.062, right=0.885, name=16, ticks=9)
+NARROW = Size(narrow=True, inches=4.1, left=0.125, right=0.75, name=12, ticks=4)
+"""for 390 pixels"""
 
 
 class Texts:
@@ -42,14 +63,14 @@ class Texts:
         return re.sub(r"@T(\d+)@", lambda stand_in: self._kept[int(stand_in[1])], svg)
 
 
-def new_figure(height_inches: float) -> tuple[Figure, Axes]:
+def new_figure(height_inches: float, size: Size = WIDE) -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), facecolor="none")
+    figure = Figure(figsize=(size.inches, height_inches), facecolor="none")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot(facecolor="none")
-    figure.subplots_adjust(left=0.062, right=0.885, top=0.95, bottom=0.42 / height_inches)
+    figure.subplots_adjust(left=size.left, right=size.right, top=0.95, bottom=0.42 / height_inches)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(RULE)
@@ -58,16 +79,21 @@ def new_figure(height_inches: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def to_svg(figure: Figure, texts: Texts, salt: str, label: str) -> str:
-    """The figure as one `<svg>` element: no header, metadata or addresses, scalable, its colours CSS variables."""
+def to_svg(figure: Figure, texts: Texts, salt: str, label: str, size: Size | None = None) -> str:
+    """The figure as one `<svg>` element: no header, metadata or addresses, scalable, its colours CSS variables.
+
+    size: of a figure that is drawn for each width of page; only the one that fits is shown.
+    """
     from matplotlib import rc_context
 
+    of = "" if size is None else " narrow" if size.narrow else " wide"
+    page = f"{of}-page" if of else ""
     for text in _texts_of(figure):
         text.set_parse_math(False)
         if text.get_fontsize() > 9:
             text.set_fontsize(9)
     out = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"lifeboat-{salt}"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"lifeboat-{salt}{of}"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -80,7 +106,7 @@ def to_svg(figure: Figure, texts: Texts, salt: str, label: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var(--{variable})")
     svg = re.sub(r"font-family: [^;\"]*; ", "", svg)  # the page's own
-    head = f'<svg class="chart" role="img" aria-label="{html.escape(label)}"'
+    head = f'<svg class="chart{page}" role="img" aria-label="{html.escape(label)}"'
     return re.sub(r"\n\s*\n", "\n", texts.fill_in(svg.replace("<svg", head, 1)))
 
 

@@ -49,7 +49,7 @@ def render_terminal(report: Report, console: Console) -> None:
     _print_more(len(stays) - _MAX_ROWS, "vm", console, "that stay")
     if stays:
         console.print()
-    console.print(_risk_table(report))
+    console.print(_risk_table(report, console.width))
     console.print()
     moves = [vm for vm in report.concerned if vm.planned not in (None, ActionKind.STAY)]
     if moves:
@@ -97,6 +97,11 @@ def render_terminal(report: Report, console: Console) -> None:
 _SHOWN = ("planner", "solver stood in because", "forecast", "language model", "plan SHA-256", "audit log head")
 
 
+_WIDE = 110
+"""columns from which there is room for more than the first driver of a risk"""
+_DRIVERS = 3
+
+
 def _print_more(count: int, noun: str, console: Console, rest: str = "") -> None:
     if count > 0:
         console.print(_text(f"  and {counted(count, f'more {noun}')} {rest}".rstrip() + ", in --json", "dim"))
@@ -118,7 +123,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _risk_table(report: Report) -> Table:
+def _risk_table(report: Report, width: int) -> Table:
     relevant = relevant_nodes(report)
     horizons = relevant.horizons
     table = _table("node", *(f">{seconds_in_words(parse_duration(h).total_seconds())}" for h in horizons), "why")
@@ -131,7 +136,8 @@ def _risk_table(report: Report) -> Table:
             _text("unknown" if node.unknown_why or h not in node.probability else percent(node.probability[h]), style)
             for h in horizons
         ]
-        why = node.unknown_why or (node.drivers[0].words if node.drivers else "")
+        told = [driver.words for driver in node.drivers[: _DRIVERS if width >= _WIDE else 1]]
+        why = node.unknown_why or "; ".join(told)
         table.add_row(_text(node.name, style, limit=40), *cells, _text(why, ""))
     for group in relevant.groups:
         cells = [_text(percent(group.probability[h]) if h in group.probability else "–", "dim") for h in horizons]

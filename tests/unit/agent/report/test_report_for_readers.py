@@ -182,6 +182,27 @@ def test_a_wide_terminal_gives_each_move_one_line() -> None:
     assert re.search(r"inference-1 [^\n]*\n {4}most room, no shared rack", narrow)
 
 
+def test_a_wide_terminal_tells_every_driver_of_a_risk() -> None:
+    wide, narrow = on_terminal(dry_run(), 130), on_terminal(dry_run(), 80)
+    assert "PSU1 12 V: 11.52 V" in narrow
+    assert "PSU1 temperature" not in narrow
+    assert re.search(r"node-a .*PSU1 12 V: 11.52 V.*; PSU1 temperature: 58 °C", wide.replace("\n", " "))
+
+
+def test_a_phone_gets_charts_of_its_own_and_healthy_nodes_are_not_named_one_by_one() -> None:
+    page = render_html(dry_run(large_fleet(20), [*scene.risks(), *(sound(f"spare-{n:02d}") for n in range(20))]))
+    charts = re.findall(r'<svg class="chart (wide|narrow)-page".*?</svg>', page, re.DOTALL)
+    assert charts == ["wide", "narrow"] * 2, "each chart twice, and the style sheet shows the one that fits"
+    widths = {
+        kind: float(x) for kind, x in re.findall(r'chart (wide|narrow)-page".*?viewBox="0 0 ([\d.]+)', page, re.DOTALL)
+    }
+    assert widths["narrow"] < 300 < widths["wide"], "points: text is as large on 390 pixels as on a desk"
+    (risk, *_) = re.findall(r'<svg class="chart wide-page".*?</svg>', page, re.DOTALL)
+    assert "node-a" in risk
+    assert "22 others" in risk
+    assert "spare-00" not in risk
+
+
 def test_markdown_is_readable_as_it_is() -> None:
     shown = render_markdown(dry_run())
     assert "| inference-1 | high | live | node-a → node-b | 7.5 s | 150 ms | most room, no shared rack |" in shown
