@@ -156,6 +156,13 @@ class WebhookSettings(Value):
     """name of a key → file with the secret, 32 bytes or more. Who holds it is `webhook:NAME` in policy's approval.people"""
 
 
+class StatusSettings(Value):
+    """The background agent says how it is over HTTP: `/` a page, `/metrics`, `/healthz`, `/readyz`."""
+
+    port: int = Field(ge=1, le=65535)
+    """of 127.0.0.1; read-only. To be seen elsewhere it goes through a proxy of yours that asks who is there"""
+
+
 class Settings(BaseSettings):
     """What `lifeboat.yaml` holds."""
 
@@ -197,6 +204,8 @@ class Settings(BaseSettings):
     """where `lifeboat run` asks people, besides `lifeboat approvals`"""
     webhook: WebhookSettings | None = None
     """where other systems may answer, while `lifeboat run` runs"""
+    status: StatusSettings | None = None
+    """where `lifeboat run` says how it is; None: nowhere"""
     interval: Duration = parse_duration("30s")
     """how often the background agent looks"""
     simulated: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from agent.service.control_loop import PassResult
+    from agent.service.observability.observability import Observability
     from agent.service.session import Session
     from models.situation import Situation
     from tools.slack.client import SlackChat
@@ -56,12 +57,14 @@ def run(
             hindsight=HindsightKeeper(session.hands.journal),
             look_again=settings.interval,
         )
-        with answerable_elsewhere(session, lambda: last.situation):
+        observer = observed(session, lambda: last.situation)
+        with answerable_elsewhere(session, lambda: last.situation), telling_status(session, observer):
             serve(
                 cycle,
                 recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
                 interval=settings.interval,
                 on_pass=lambda result: keep_report(result, session),
+                observer=observer,
                 retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
                 once=once,
             )
@@ -106,6 +109,32 @@ def _open_to_http(session: Session, chat: SlackChat | None) -> AbstractContextMa
         secret = read_signing_secret(secret_file)
         slack = SlackRequests(journal=hands.journal, clock=hands.clock, secret=secret, take=chat.take)
     return serving(webhook, settings.webhook.port, slack=slack)
+
+
+def observed(session: Session, seen: Callable[[], Situation | None]) -> Observability | None:
+    """What is told of the agent, where the settings say so."""
+    if session.settings.status is None:
+        return None
+    from agent.service.observability.observability import Observability
+    from tools.journal import open_lease
+    from tools.llm.capabilities import LLM_DIRECTORY
+
+    settings = session.settings
+    return Observability(
+        journal=session.hands.journal,
+        clock=session.hands.clock,
+        seen=seen,
+        holder=open_lease(settings.state_dir).holder,
+        llm=settings.state_dir / LLM_DIRECTORY,
+        interval_seconds=settings.interval.total_seconds(),
+    )
+
+
+def telling_status(session: Session, observer: Observability | None) -> AbstractContextManager[object]:
+    """For as long as the block runs, metrics, probes and the status page are served. Raises BadInput."""
+    if observer is None or session.settings.status is None:
+        return nullcontext()
+    return observer.serving(session.settings.status.port)
 
 
 def keep_report(result: PassResult, session: Session) -> None:

@@ -69,13 +69,15 @@ def serve(
     recover: Callable[[], tuple[list[Attempt], list[Evacuation]]],
     interval: timedelta,
     on_pass: Callable[[PassResult], None],
+    observer: PassObserver | None = None,
     retraining: Retraining | None = None,
     once: bool = False,
 ) -> None:
     """Recover what a crash cut off, then run a pass now and every `interval`, until SIGTERM or Ctrl-C.
 
-    What another lifeboat (a `lifeboat apply`) left unfinished meanwhile is recovered before the next pass. With `once`,
-    one pass; its LifeboatError is raised instead of logged. `retraining` starts beside the passes and holds none up.
+    What another lifeboat (a `lifeboat apply`) left unfinished meanwhile is recovered before the next pass. With `once`, one
+    pass; its LifeboatError is raised instead of logged. `observer` is told of each pass. `retraining` starts beside them and
+    holds none up.
     """
 
     def recover_and_log() -> None:
@@ -93,14 +95,18 @@ def serve(
         return
 
     passes, stopping, clock = PassLog(), loop.watcher.cancelled, loop.hands.clock
+    observing = observer or PassObserver()
 
     def a_pass() -> None:
+        observing.began()
         try:
             recover_and_log()
             result = loop.run_once()
         except LifeboatError as error:
+            observing.failed(error)
             log.error("pass-failed", code=error.code, message=str(error))
             return
+        observing.ended(result)
         passes.write(result)
         on_pass(result)
 
@@ -112,6 +118,7 @@ def serve(
             except BaseException as error:  # a fault in lifeboat or a library: the next pass may do better
                 if not (isinstance(error, Exception) or is_panic(error)):
                     raise
+                observing.failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
                 log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
             _await_next_pass(loop, began + interval.total_seconds())
 
@@ -152,6 +159,19 @@ def _await_next_pass(loop: ControlLoop, due: float) -> None:
         with suppress(Exception):  # what can't be read now is said by the next pass, which reads it too
             if loop.questions is not None and loop.questions.has_new_answer():
                 return
+
+
+class PassObserver:
+    """Told of each pass as it begins and ends; this one keeps nothing."""
+
+    def began(self) -> None:
+        """A pass begins."""
+
+    def ended(self, result: PassResult) -> None:
+        """It came to something, if only to a refusal."""
+
+    def failed(self, error: Exception) -> None:
+        """It could not look, or broke."""
 
 
 class PassLog:

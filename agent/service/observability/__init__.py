@@ -1,0 +1,1 @@
+"""How the background agent says how it is: metrics, probes and a status page, on loopback and read-only."""

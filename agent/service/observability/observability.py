@@ -1,0 +1,68 @@
+"""What the background agent tells of itself, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from agent.approve.proposals import open_questions
+from agent.llm.record import LlmDirectory
+from agent.service.observability.metrics import AgentMetrics
+from agent.service.observability.page import render_status
+from agent.service.observability.passes import PassHistory
+from agent.service.observability.server import serving_status
+from agent.service.pass_result import PassResult
+from agent.service.scheduler import PassObserver
+from agent.state.requests import unfinished
+from agent.state.status import read_status
+from models.situation import Situation
+from tools.ports.clock import Clock
+from tools.ports.journal import Holder, Journal
+
+
+class Observability(PassObserver):
+    """Keeps what passes came to, and answers who asks. Safe for several threads."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        clock: Clock,
+        seen: Callable[[], Situation | None],
+        holder: Callable[[], Holder | None],
+        llm: Path,
+        interval_seconds: float,
+    ) -> None:
+        """`seen`: the last look; `holder`: the lifeboat that is at work now; `llm`: what language models were told and cost."""
+        self._journal, self._clock, self._seen, self._holder = journal, clock, seen, holder
+        self.passes = PassHistory(clock, interval_seconds=interval_seconds)
+        self.metrics = AgentMetrics(passes=self.passes, journal=journal, clock=clock, seen=seen, llm=LlmDirectory(llm))
+
+    def began(self) -> None:
+        self.passes.began()
+
+    def ended(self, result: PassResult) -> None:
+        self.metrics.ended(result, self.passes.ended(result))
+
+    def failed(self, error: Exception) -> None:
+        self.metrics.failed(error, self.passes.failed(error))
+
+    def why_not_ready(self) -> str | None:
+        """Why nobody should rely on this agent now; None when they may."""
+        moving = self.passes.running_seconds() is not None and bool(unfinished(self._journal))
+        return self.passes.why_not_ready(moving=moving)
+
+    def page(self) -> str:
+        """The status page."""
+        return render_status(
+            status=read_status(self._journal, holder=self._holder()),
+            questions=open_questions(self._journal, self._clock),
+            situation=self._seen(),
+            passes=self.passes.lines,
+            not_ready=self.why_not_ready(),
+        )
+
+    def serving(self, port: int) -> AbstractContextManager[int]:
+        """Answer on 127.0.0.1 for as long as the block runs. Raises BadInput when the port is taken."""
+        return serving_status(port, metrics=self.metrics.text, page=self.page, why_not_ready=self.why_not_ready)

@@ -1,0 +1,96 @@
+"""The status page: what an operator wants to see at 3 a.m., as plain HTML that needs no script and asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from agent.service.observability.passes import PassLine
+from agent.state.status import Status
+from models.base import format_duration
+from models.proposals.states import Proposal
+from models.risk_level import RiskLevel
+from models.situation import Situation
+from models.text import listed, moment, percent, seconds_in_words, visible
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+MOST_NODES = 20
+REFRESH_SECONDS = 15
+_LONGEST = 400
+
+
+def render_status(
+    *,
+    status: Status,
+    questions: Sequence[Proposal],
+    situation: Situation | None,
+    passes: Sequence[PassLine],
+    not_ready: str | None,
+) -> str:
+    """The whole page. Names and reasons from outside stay text."""
+    return _template().render(
+        status=status,
+        questions=[_question(each) for each in questions],
+        nodes=_nodes(situation),
+        more=max(0, len(situation.fleet.nodes) - MOST_NODES) if situation is not None else 0,
+        horizon=format_duration(situation.policy.trigger.horizon) if situation is not None else "",
+        looked_at=situation.now if situation is not None else None,
+        passes=passes,
+        not_ready=not_ready,
+        refresh=REFRESH_SECONDS,
+    )
+
+
+def _nodes(situation: Situation | None) -> list[dict[str, Any]]:
+    """Of the last look, the worst first; unknown counts as worse than calm."""
+    if situation is None:
+        return []
+    seconds = situation.policy.trigger.horizon.total_seconds()
+    vms: dict[str, int] = {}
+    for vm in situation.fleet.vms:
+        vms[vm.node] = vms.get(vm.node, 0) + 1
+    rows: list[dict[str, Any]] = []
+    for name, node in situation.node_risks.items():
+        known = node.usable_risk if node.level is not RiskLevel.UNKNOWN else None
+        chance = known.within(seconds) if known is not None else None
+        rows.append(
+            {
+                "name": name,
+                "level": str(node.level),
+                "chance": percent(chance) if chance is not None else "unknown",
+                "why": known.drivers[0].words if known is not None and known.drivers else node.why,
+                "vms": vms.get(name, 0),
+                "order": 0.5 if chance is None else chance,
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["order"], row["name"]))[:MOST_NODES]
+
+
+def _question(proposal: Proposal) -> dict[str, Any]:
+    plan = proposal.question.plan
+    return {
+        "id": proposal.id,
+        "state": str(proposal.state),
+        "nodes": listed([visible(node, 60) for node in plan.evacuating]),
+        "moves": len(plan.moves),
+        "expires_at": proposal.expires_at,
+    }
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment
+    from markupsafe import escape
+
+    text = (files("agent.service.observability") / "templates/status.html.j2").read_text(encoding="utf-8")
+
+    def shown(value: object) -> object:
+        return escape(visible(value, _LONGEST)) if isinstance(value, str) else value
+
+    environment = Environment(autoescape=True, finalize=shown, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"moment": moment, "seconds": seconds_in_words}
+    return environment.from_string(text)

@@ -1,0 +1,90 @@
+"""Metrics, probes and the status page over HTTP: loopback only, GET only, nothing behind it changes anything."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from models.errors import BadInput
+
+_POLL_SECONDS = 0.05
+"""how soon it ends when told to"""
+_TEXT = "text/plain; charset=utf-8"
+
+Answer = tuple[int, str, bytes]
+"""Status, content type, body."""
+
+
+@contextmanager
+def serving_status(
+    port: int, *, metrics: Callable[[], bytes], page: Callable[[], str], why_not_ready: Callable[[], str | None]
+) -> Generator[int]:
+    """Answer for as long as the block runs; the port it listens on. Raises BadInput when it is taken."""
+
+    def healthz() -> Answer:
+        return 200, _TEXT, b"alive\n"
+
+    def readyz() -> Answer:
+        why = why_not_ready()
+        return (200, _TEXT, b"ready\n") if why is None else (503, _TEXT, f"not ready: {why}\n".encode())
+
+    answers: dict[str, Callable[[], Answer]] = {
+        "/": lambda: (200, "text/html; charset=utf-8", page().encode()),
+        "/metrics": lambda: (200, CONTENT_TYPE_LATEST, metrics()),
+        "/healthz": healthz,
+        "/readyz": readyz,
+    }
+
+    class Handler(_Handler):
+        by_path = answers
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        raise BadInput(f"status.port {port} can't be listened on: {error.strerror}", hint="name another") from error
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="status", daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    by_path: dict[str, Callable[[], Answer]]
+    timeout = 10
+    """seconds for a request to arrive"""
+
+    def do_GET(self) -> None:
+        answer = self.by_path.get(self.path.partition("?")[0])
+        if answer is None:
+            self._send((404, _TEXT, b"/, /metrics, /healthz or /readyz\n"))
+            return
+        try:
+            self._send(answer())
+        except Exception as error:  # a journal that can't be read now: the page says so, the agent goes on
+            self._send((500, _TEXT, f"can't be told now: {type(error).__name__}\n".encode()))
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _send(self, answer: Answer) -> None:
+        status, kind, body = answer
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are nobody's news."""

@@ -1,0 +1,192 @@
+"""What the background agent says of itself over HTTP, from passes over a simulated fleet."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from scenes.hostile import EVERY
+from scenes.simulated_world import POLICY, World
+
+from agent.approve.approvers import DenyingApprover
+from agent.llm.choose import planner_named
+from agent.service.control_loop import ControlLoop
+from agent.service.observability.observability import Observability
+from models.errors import BadInput, LifeboatError, MetricsUnavailable
+from models.fleet import Fleet
+from models.risk import Driver, Risk
+from models.situation import Situation
+from tools.ports.records.brake import BreakerTripped
+
+ROOT = Path(__file__).parents[5]
+INTERVAL = 30.0
+
+
+class Agent:
+    """Passes over a simulated fleet, observed; and what it says over a socket."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.failing: tuple[str, ...] = ()
+        self.error: Exception | None = None
+        self.why = "the power supply flutters"
+        self.seen: Situation | None = None
+        self.loop = ControlLoop(
+            hands=world.hands, policy=POLICY, look=self._look, planner=planner_named("solver", None),
+            approver=DenyingApprover(),
+        )  # fmt: skip
+        self.told = Observability(
+            journal=world.journal, clock=world.fleet.clock, seen=lambda: self.seen, holder=lambda: None,
+            llm=world.directory / "llm", interval_seconds=INTERVAL,
+        )  # fmt: skip
+
+    def _look(self) -> tuple[Fleet, list[Risk]]:
+        if self.error is not None:
+            raise self.error
+        fleet, risks = self.world.snapshot(), self.world.risks(self.failing)
+        driver = Driver(signal="psu_12v_volts", why=self.why)
+        shown = [risk.model_copy(update={"drivers": (driver,)}) for risk in risks]
+        self.seen = Situation(fleet=fleet, risks=shown, policy=POLICY, now=self.world.fleet.clock.now())
+        return fleet, risks
+
+    def passes(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.told.began()
+            try:
+                result = self.loop.run_once()
+            except LifeboatError as error:
+                self.told.failed(error)
+            else:
+                self.told.ended(result)
+
+    def get(self, path: str) -> tuple[int, str]:
+        with self.told.serving(0) as port:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.read().decode()
+
+    def metrics(self) -> dict[str, float]:
+        _, text = self.get("/metrics")
+        return {
+            sample.name + "".join(f" {key}={value}" for key, value in sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    world = World(tmp_path)
+    yield Agent(world)
+    world.journal.close()
+
+
+def test_an_evacuation_and_a_failed_look_are_counted(agent: Agent) -> None:
+    agent.passes()
+    agent.failing = ("a",)
+    agent.passes()
+    agent.error = MetricsUnavailable("Prometheus does not answer")
+    agent.passes(2)
+    told = agent.metrics()
+    assert told["lifeboat_passes_total outcome=quiet"] == 1
+    assert told["lifeboat_passes_total outcome=evacuated"] == 1
+    assert told["lifeboat_pass_failures_total code=metrics-unavailable"] == 2
+    assert told["lifeboat_plans_total verdict=passed"] == 1
+    assert told["lifeboat_attempts_total kind=live_migrate outcome=done"] > 0
+    assert told["lifeboat_attempts_total kind=live_migrate outcome=indeterminate"] == 0
+    assert told["lifeboat_nodes level=risky"] == 1
+    assert told["lifeboat_node_failure_probability horizon=2h node=a"] > 0.5
+    assert told["lifeboat_breaker_tripped"] == told["lifeboat_evacuations_running"] == 0
+
+
+def test_it_is_ready_once_it_has_looked_and_not_when_that_is_long_ago(agent: Agent) -> None:
+    assert agent.get("/readyz")[0] == 503
+    agent.passes()
+    assert agent.get("/readyz") == (200, "ready\n")
+    agent.error = MetricsUnavailable("Prometheus does not answer")
+    agent.passes()
+    assert agent.get("/readyz")[0] == 200, "one look that failed is no reason to send somebody"
+    agent.world.fleet.clock.sleep(6 * INTERVAL)
+    agent.passes()
+    status, why = agent.get("/readyz")
+    assert status == 503
+    assert "Prometheus does not answer" in why
+    assert agent.get("/healthz")[0] == 200
+
+
+def test_the_page_shows_what_an_operator_looks_for(agent: Agent) -> None:
+    agent.failing = ("a",)
+    agent.passes()
+    agent.world.journal.append(
+        BreakerTripped(rule="storm", why="half the fleet looks ill"), now=agent.world.fleet.clock.now()
+    )
+    _, page = agent.get("/")
+    for words in ("The breaker is tripped", "half the fleet looks ill", "the power supply flutters", "evacuated"):
+        assert words in page
+    assert "<script" not in page
+    assert not re.search(r"(?:src|href)=\"(?!/metrics)", page), "the page fetches nothing"
+
+
+@pytest.mark.parametrize("text", EVERY[::3])
+def test_outside_words_stay_text_on_the_page(agent: Agent, text: str) -> None:
+    agent.failing, agent.why = ("a",), text
+    agent.passes()
+    _, page = agent.get("/")
+    assert "<img" not in page
+    assert "<script" not in page
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b]", page)
+
+
+def test_a_journal_that_can_not_be_read_is_said_and_ends_nothing(agent: Agent) -> None:
+    agent.world.journal.close()
+    status, _ = agent.get("/metrics")
+    assert status == 500
+    assert agent.get("/healthz")[0] == 200
+    assert agent.get("/nothing")[0] == 404
+
+
+def test_a_port_that_is_taken_is_one_line(agent: Agent) -> None:
+    with agent.told.serving(0) as port, pytest.raises(BadInput, match=f"status.port {port}"), agent.told.serving(port):
+        pass
+
+
+def test_each_alert_asks_for_series_that_there_are(agent: Agent) -> None:
+    agent.passes()
+    there = {name.split(" ")[0] for name in agent.metrics()} | {"lifeboat_pass_failures_total", "up"}
+    rules = yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())["groups"][0]["rules"]
+    for rule in rules:
+        assert set(re.findall(r"\b(?:lifeboat_\w+)", rule["expr"])) <= there, rule["alert"]
+
+
+def test_the_page_of_metrics_and_the_agent_name_the_same(agent: Agent) -> None:
+    agent.failing = ("a",)
+    agent.passes()
+    page = (ROOT / "docs/observability.md").read_text()
+    named = {name.removesuffix("_total") for name in re.findall(r"`(lifeboat_\w+)", page)}
+    _, text = agent.get("/metrics")
+    assert named == {family.name for family in text_string_to_metric_families(text)} | {"lifeboat_pass_failures"}
+    alerts = {rule["alert"] for rule in yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())["groups"][0]["rules"]}
+    assert alerts == set(re.findall(r"`(Lifeboat\w+)`", page))
+
+
+def test_each_alert_fires_and_none_on_a_healthy_agent(tmp_path: Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("no promtool here: it comes with Debian's package prometheus")
+    shutil.copy(ROOT / "deploy/alerts.yaml", tmp_path)
+    shutil.copy(ROOT / "tests/scenes/alerts_test.yaml", tmp_path)
+    for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        done = subprocess.run(
+            ["promtool", *command], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
