@@ -189,9 +189,15 @@ class Settings(BaseSettings):
     """names of storage pools of which the same holds"""
     state_dir: Path = Path("/var/lib/lifeboat")
     """journal, audit log and signing key"""
-    durable_url: str | None = None
-    """PostgreSQL in which several lifeboats keep what is not over, so that one at a time evacuates, such as
-    `postgresql://lifeboat@db/lifeboat`; None: a SQLite file in state_dir. The journal stays in each one's state_dir"""
+    database_url: str | None = None
+    """PostgreSQL that several lifeboats share, such as `postgresql://lifeboat@db/lifeboat`: journal, lease and all that is not
+    over are there, one of them leads, and another takes over when it is gone (docs/agents.md). None: files in state_dir"""
+    agent: str = Field(default="", max_length=80)
+    """what the other lifeboats call this one; empty: the host's name, and a few letters for its state_dir"""
+    lease: Duration = Field(default=parse_duration("12s"), ge=timedelta(seconds=1), le=timedelta(minutes=5))
+    """after so long without a sign of life of the lifeboat that leads, another takes over"""
+    runs_on: str | None = None
+    """node of the fleet on which this lifeboat itself runs; None: found out by host name, and by uuid where it runs in a vm"""
     policy_file: Path | None = None
     """what lifeboat may do (docs/policy.md); None: the careful defaults"""
     signals_file: Path | None = None
@@ -210,6 +216,13 @@ class Settings(BaseSettings):
     """how often the background agent looks"""
     simulated: bool = False
     """the nodes behind this file are simulated; every report says so"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "durable_url" in content:
+            raise ValueError("durable_url is called database_url now, and the journal is in it too")
+        return content  # pyright: ignore[reportUnknownVariableType]
 
     @model_validator(mode="after")
     def _has_a_port(self) -> Self:

@@ -35,6 +35,8 @@
     │   │   └── MigrationRefused     libvirt or QEMU would not begin, for a reason that does not pass by itself
     │   └── ArchiveFailed
     ├── Indeterminate                exit 4   lifeboat can't tell where a vm runs; it is frozen, a human must look
+    ├── RecordNotWritten             exit 1   the journal took no record: what it was to announce was not done
+    ├── LeadLost                     exit 1   another lifeboat leads by now: what was begun here is its to finish
     ├── PlannerFailed                exit 1   the language model gave no usable plan (the solver takes over)
     ├── AuditBroken                  exit 1   the audit log's hash chain does not hold
     ├── LabError                     exit 1   the test bench could not be brought up, changed or taken down
@@ -258,6 +260,18 @@ class Indeterminate(LifeboatError):
 
     code = "indeterminate"
     exit_code = 4
+
+
+class RecordNotWritten(LifeboatError):
+    """The journal is full, away or another's by now. What the record was to announce was not done."""
+
+    code = "record-not-written"
+
+
+class LeadLost(LifeboatError):
+    """Another lifeboat leads by now, or may. What was begun here it looks at and finishes; nothing more is begun here."""
+
+    code = "lead-lost"
 
 
 class PlannerFailed(LifeboatError):

@@ -126,7 +126,7 @@ def _open(config: Path | None) -> tuple[Journal, Policy, Clock]:
 
     settings = load_settings(config)
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
-    return open_journal(settings.state_dir), policy, SystemClock()
+    return open_journal(settings), policy, SystemClock()
 
 
 def _answer(

@@ -125,12 +125,11 @@ def restore(
     from agent.cli.console import console, note, write_json
     from agent.service.session import connect
     from agent.settings import load_settings
-    from tools.journal import open_lease
 
     settings = load_settings(config)
     with (
         connect(settings, None) as session,
-        open_lease(settings.state_dir).hold(f"the restore of archive {archive_id}"),
+        session.lease.hold(f"the restore of archive {archive_id}"),
     ):
         pins = session.policy.migration.pins
         view = restore_archive(
@@ -167,7 +166,6 @@ def wipe(
     from agent.service.session import connect
     from agent.settings import load_settings
     from models.errors import ApprovalMissing
-    from tools.journal import open_lease
 
     if not yes:
         raise ApprovalMissing(
@@ -175,7 +173,7 @@ def wipe(
             hint="add --yes when you do",
         )
     settings = load_settings(config)
-    with connect(settings, None) as session, open_lease(settings.state_dir).hold(f"the wipe of archive {archive_id}"):
+    with connect(settings, None) as session, session.lease.hold(f"the wipe of archive {archive_id}"):
         record = wipe_archive(
             session.hands,
             archive_id,
@@ -210,7 +208,7 @@ def discard(
     from tools.ports.records.attempts import AttemptEnded, AttemptIntended
 
     settings = load_settings(config)
-    journal = open_journal(settings.state_dir)
+    journal = open_journal(settings)
     if journal.of(AttemptIntended, attempt=archive_id) and not journal.of(AttemptEnded, attempt=archive_id):
         raise PrecheckFailed(
             f"{archive_id} is being written, or was cut off and not recovered yet",

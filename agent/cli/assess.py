@@ -173,7 +173,7 @@ def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) 
 
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()
     tiers = Tiers()
-    journal = open_existing_journal(settings.state_dir)
+    journal = open_existing_journal(settings)
     if journal is not None:
         tiers = Tiers.restored(policy, journal, observation.at)
         journal.close()

@@ -37,7 +37,7 @@ def verify(
     if file is not None:
         count, newest = check_exported(file, expected_head=head)
     else:
-        journal = open_journal(load_settings(config).state_dir)
+        journal = open_journal(load_settings(config))
         try:
             count, newest = journal.verify(expected_head=head), journal.head()
         finally:
@@ -66,7 +66,7 @@ def show(
     from models.text import visible
     from tools.journal import open_journal
 
-    journal = open_journal(load_settings(config).state_dir)
+    journal = open_journal(load_settings(config))
     try:
         found: list[dict[str, Any]] = [
             {
@@ -98,7 +98,7 @@ def export(
     from agent.settings import load_settings
     from tools.journal import export_journal, open_journal
 
-    journal = open_journal(load_settings(config).state_dir)
+    journal = open_journal(load_settings(config))
     try:
         count, head = export_journal(journal, output), journal.head()
     finally:

@@ -31,7 +31,7 @@ def show(context: typer.Context, config: ConfigOption = None, as_json: JsonOptio
     from tools.clock import SystemClock
     from tools.journal import open_existing_journal
 
-    journal = open_existing_journal(load_settings(config).state_dir)
+    journal = open_existing_journal(load_settings(config))
     past = PastMoves()
     if journal is not None:
         past = past_moves(journal, SystemClock().now())
@@ -76,7 +76,7 @@ def reset(
         raise NotAnApprover(
             f"{visible(by, 60)} can't reset the breaker: none of policy's people", hint="nothing was changed"
         )
-    journal = open_journal(settings.state_dir)
+    journal = open_journal(settings)
     try:
         was = reset_breaker(journal, by=by, why=visible(why, 300), now=SystemClock().now())
     finally:

@@ -11,6 +11,7 @@ from agent.cli.options import ConfigOption, JsonOption, PolicyOption
 
 if TYPE_CHECKING:
     from agent.llm.record import ConversationRecord
+    from agent.settings import Settings
     from models.plan import Plan
 
 app = typer.Typer(rich_markup_mode=None)
@@ -39,7 +40,7 @@ def explain(
     from tools.llm.capabilities import LLM_DIRECTORY
 
     settings = load_settings(config)
-    plan = _plan(plan_name, settings.state_dir)
+    plan = _plan(plan_name, settings)
     by = plan.planned_by
     record = None
     if by.conversation_sha256 is not None:
@@ -65,7 +66,7 @@ def explain(
         raise typer.Exit(1)
 
 
-def _plan(name: str, state_dir: Path) -> Plan:
+def _plan(name: str, settings: Settings) -> Plan:
     from agent.documents import read_plan
     from models.errors import BadInput
     from tools.journal import open_existing_journal
@@ -73,7 +74,7 @@ def _plan(name: str, state_dir: Path) -> Plan:
 
     if Path(name).exists():
         return read_plan(Path(name))
-    journal = open_existing_journal(state_dir)
+    journal = open_existing_journal(settings)
     if journal is not None:
         try:
             for entry in journal.of(EvacuationPlanned, evacuation=name):

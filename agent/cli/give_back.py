@@ -77,7 +77,7 @@ def _gone(node: str, emptied_by: Path | None, fleet: Fleet, config: Path | None)
     from tools.journal import open_existing_journal
     from tools.ports.records.attempts import AttemptEnded
 
-    journal = open_existing_journal(load_settings(config).state_dir)
+    journal = open_existing_journal(load_settings(config))
     if journal is None:
         return {}
     try:

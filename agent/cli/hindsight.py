@@ -61,7 +61,7 @@ def show(
     except ValueError as error:
         raise BadInput(f"--since: {error}", hint="such as 30d") from error
     told, work = _told(settings, incidents or settings.forecast.incidents)
-    journal = open_existing_journal(settings.state_dir)
+    journal = open_existing_journal(settings)
     if journal is None:
         raise BadInput(f"{settings.state_dir} has no journal yet", hint="`lifeboat run` and `apply` write it")
     try:
@@ -110,7 +110,7 @@ def correct(
 
     if came not in list(Hindsight):
         raise BadInput(f"{came!r} is none of {', '.join(Hindsight)}", hint="choose one")
-    journal = open_journal(load_settings(config).state_dir)
+    journal = open_journal(load_settings(config))
     try:
         by = terminal_identity()
         found = correct_decision(

@@ -34,13 +34,23 @@ def main() -> None:
         _leave_stdout()
         sys.exit(1)
     except Exception as error:
-        fail(_unexpected(error))
+        fail(_known(error) or _unexpected(error))
     except BaseException as error:
         from tools.parquet import is_panic
 
         if not is_panic(error):  # SystemExit, and whatever else means to end the process
             raise
         fail(_unexpected(error))
+
+
+def _known(error: Exception) -> LifeboatError | None:
+    """What is no error of lifeboat's own, so that nothing goes on in spite of it, and still no fault."""
+    from models.errors import RecordNotWritten
+    from tools.ports.journal import NotWritten
+
+    if not isinstance(error, NotWritten):
+        return None
+    return RecordNotWritten(str(error), hint="what it was to announce was not done")
 
 
 def _unexpected(error: BaseException) -> LifeboatError:

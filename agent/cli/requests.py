@@ -84,10 +84,10 @@ def _record(request: Request, evacuation: str, config: Path | None) -> tuple[Set
     from agent.settings import load_settings
     from agent.state.requests import Request, ask
     from tools.clock import SystemClock
-    from tools.journal import open_journal, open_lease
+    from tools.journal import lease_holder, open_journal
 
     settings = load_settings(config)
-    journal = open_journal(settings.state_dir)
+    journal = open_journal(settings)
     by, clock = terminal_identity(), SystemClock()
     try:
         if request is Request.RESUME:
@@ -95,7 +95,7 @@ def _record(request: Request, evacuation: str, config: Path | None) -> tuple[Set
         evacuation_id = ask(journal, request, evacuation, by=by, now=clock.now())
     finally:
         journal.close()
-    return settings, evacuation_id, open_lease(settings.state_dir).holder()
+    return settings, evacuation_id, lease_holder(settings)
 
 
 def _require_approver(journal: Journal, settings: Settings, evacuation: str, by: str, clock: Clock) -> None:
@@ -135,7 +135,7 @@ def _finish(
 
 
 def _name(running: Holder | None) -> str:
-    return f"lifeboat (pid {running.pid})" if running else "another lifeboat"
+    return running.name if running else "another lifeboat"
 
 
 def _print_state(evacuation: str, state: str, detail: str, as_json: bool) -> None:

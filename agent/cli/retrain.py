@@ -30,7 +30,7 @@ def retrain(
     from tools.journal import open_journal
 
     settings = load_settings(config)
-    journal = open_journal(settings.state_dir)
+    journal = open_journal(settings)
     try:
         training = TrainingSettings(jobs=jobs)
         record = challenge(settings, journal, now=SystemClock().now(), training=training, keep=not dry_run)

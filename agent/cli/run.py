@@ -35,6 +35,7 @@ def run(
     from agent.approve.approvers import DenyingApprover
     from agent.service.control_loop import ControlLoop
     from agent.service.hindsight import HindsightKeeper
+    from agent.service.leading import Leading
     from agent.service.questions import Questions
     from agent.service.retraining import Retraining
     from agent.service.scheduler import log_watcher, serve
@@ -45,6 +46,9 @@ def run(
     settings = load_settings(config)
     with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
         last = LastLook(look_now=session.look, policy=session.policy, clock=session.hands.clock)
+        leading = None
+        if session.leadership is not None:
+            leading = Leading(leadership=session.leadership, whereabouts=session.whereabouts)
         cycle = ControlLoop(
             hands=session.hands,
             policy=session.policy,
@@ -57,6 +61,8 @@ def run(
             hindsight=HindsightKeeper(session.hands.journal),
             look_again=settings.interval,
         )
+        if leading is not None:
+            cycle.hand_over = leading.hand_over
         observer = observed(session, lambda: last.situation)
         with answerable_elsewhere(session, lambda: last.situation), telling_status(session, observer):
             serve(
@@ -66,6 +72,7 @@ def run(
                 on_pass=lambda result: keep_report(result, session),
                 observer=observer,
                 retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
+                leading=leading,
                 once=once,
             )
 
@@ -84,9 +91,9 @@ def answerable_elsewhere(session: Session, seen: Callable[[], Situation | None])
             from agent.approve.slack.view import SlackView
             from agent.service.slash_commands import SlashCommands
 
-            chat, hands, policy = open_slack(settings.slack), session.hands, session.policy
-            commands = SlashCommands(chat=chat, journal=hands.journal, policy=policy, clock=hands.clock, seen=seen)
-            view = SlackView(chat, hands.journal, policy, hands.clock, on_command=commands.take)
+            chat, clock, policy = open_slack(settings.slack), session.hands.clock, session.policy
+            commands = SlashCommands(chat=chat, journal=session.unled, policy=policy, clock=clock, seen=seen)
+            view = SlackView(chat, session.unled, policy, clock, on_command=commands.take)
             stack.enter_context(view.running())
         if settings.webhook is not None:
             stack.enter_context(_open_to_http(session, chat))
@@ -99,15 +106,15 @@ def _open_to_http(session: Session, chat: SlackChat | None) -> AbstractContextMa
     from agent.approve.webhook import Webhook
     from agent.service.webhook_server import read_secrets, serving
 
-    hands, settings = session.hands, session.settings
+    clock, settings = session.hands.clock, session.settings
     assert settings.webhook is not None
     secrets = read_secrets(settings.webhook)
-    webhook = Webhook(journal=hands.journal, policy=session.policy, clock=hands.clock, secrets=secrets)
+    webhook = Webhook(journal=session.unled, policy=session.policy, clock=clock, secrets=secrets)
     secret_file = settings.slack.signing_secret_file if settings.slack is not None else None
     slack: SlackRequests | None = None
     if chat is not None and secret_file is not None:
         secret = read_signing_secret(secret_file)
-        slack = SlackRequests(journal=hands.journal, clock=hands.clock, secret=secret, take=chat.take)
+        slack = SlackRequests(journal=session.unled, clock=clock, secret=secret, take=chat.take)
     return serving(webhook, settings.webhook.port, slack=slack)
 
 

@@ -93,7 +93,7 @@ def _observe(config: Path | None, policy: Policy, *, everything: bool) -> Seen:
         fleet = reader.heeded(fleet, patience_seconds=NOTES_PATIENCE_SECONDS)
         if reader.problem:
             note(f"note: owners' notes are not all read, those count as unclear: {reader.problem}")
-    journal = open_existing_journal(settings.state_dir)
+    journal = open_existing_journal(settings)
     try:
         if journal is not None:
             fleet = fleet_as_known(fleet, journal, policy, at)

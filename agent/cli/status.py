@@ -22,11 +22,11 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from agent.cli.console import console, write_json
     from agent.settings import load_settings
     from agent.state.status import read_status
-    from tools.journal import open_journal, open_lease
+    from tools.journal import lease_holder, open_journal
 
     settings = load_settings(config)
-    journal = open_journal(settings.state_dir)
-    status_now = read_status(journal, holder=open_lease(settings.state_dir).holder())
+    journal = open_journal(settings)
+    status_now = read_status(journal, holder=lease_holder(settings))
     journal.close()
     if as_json:
         write_json(status_now)

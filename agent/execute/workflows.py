@@ -8,10 +8,8 @@ from its beginning at any time: an attempt that is over answers how it ended, on
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import socket
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,73 +25,75 @@ from agent.execute.evacuation import Run, Watcher
 from agent.execute.recovery import why_not_continue
 from agent.state.requests import read_requests, unfinished
 from models.approval import ApprovedPlan
-from models.errors import BadInput, Busy
+from models.errors import BadInput, Busy, LeadLost
 from models.evacuation import Attempt, Evacuation
 from models.policy import Policy
-from tools.journal import open_lease
+from models.text import without_credentials
+from tools.journal import local_lease, sqlalchemy_url
+from tools.ports.journal import Leadership, Lease, LeaseLost
 from tools.ports.records.attempts import AttemptEnded
 
 WORKFLOWS_VERSION = "1"
 """Pinned, so that an upgrade of lifeboat goes on with what the old one began. Raise it only when the workflows below
 start other children, or start them in another order, and keep the old ones until their evacuations are over."""
 _FILE = "durable.sqlite"
-_ADVISORY_KEY = 0x6C696665626F6174
-"""of PostgreSQL's lock around `is anybody else evacuating? then I start`"""
 
 _runs: dict[str, Run] = {}
-"""the evacuations that this process carries out: DBOS knows workflows by name and id only, and has one instance a process"""
+"""by workflow, the evacuations that this process carries out: DBOS knows workflows by name and id only, and has one instance a
+process"""
 
 
 @DBOS.workflow(name="evacuation", max_recovery_attempts=None)
 def _evacuation() -> str:
-    run = _run_of(_workflow_id())
+    itself = _workflow_id()
+    run = _run_of(itself)
     lanes = run.lanes
     if len(lanes) < 2:
-        return run.finish([attempt for lane in lanes for attempt in _walked(run, lane)]).model_dump_json()
-    ended = run.gather([_start_lane(run, number) for number in range(len(lanes))])
+        return run.finish([attempt for lane in lanes for attempt in _walked(run, itself, lane)]).model_dump_json()
+    ended = run.gather([_start_lane(run, itself, number) for number in range(len(lanes))])
     attempts = [Attempt.model_validate_json(attempt) for lane in ended for attempt in lane]
     return run.finish(attempts).model_dump_json()
 
 
 @DBOS.workflow(name="lane", max_recovery_attempts=None)
-def _lane(evacuation: str, number: int) -> list[str]:
-    run = _run_of(evacuation)
-    return [attempt.model_dump_json() for attempt in _walked(run, run.lanes[number])]
+def _lane(workflow: str, number: int) -> list[str]:
+    run = _run_of(workflow)
+    return [attempt.model_dump_json() for attempt in _walked(run, workflow, run.lanes[number])]
 
 
-def _walked(run: Run, waves: Sequence[Sequence[int]]) -> list[Attempt]:
+def _walked(run: Run, workflow: str, waves: Sequence[Sequence[int]]) -> list[Attempt]:
     """The attempts of one lane, wave by wave."""
     attempts: list[Attempt] = []
     for wave in waves:
         run.expect(wave)
-        ended = run.gather([_start(run, number) for number in wave])
+        ended = run.gather([_start(run, workflow, number) for number in wave])
         attempts += [Attempt.model_validate_json(attempt) for attempt in ended]
     return attempts
 
 
 @DBOS.workflow(name="action", max_recovery_attempts=None)
-def _action(evacuation: str, number: int) -> str:
-    return _run_of(evacuation).attempt(number).model_dump_json()
+def _action(workflow: str, number: int) -> str:
+    return _run_of(workflow).attempt(number).model_dump_json()
 
 
-def _run_of(evacuation: str) -> Run:
+def _run_of(workflow: str) -> Run:
     """Bound to this process; or one that the journal knows to be over, of which DBOS had not heard before a crash."""
-    if evacuation not in _runs:
+    if workflow not in _runs:
         (known,) = {id(run.hands): run.hands for run in _runs.values()}.values()
-        return Run.from_journal(known, evacuation)
-    return _runs[evacuation]
+        return Run.from_journal(known, workflow)
+    return _runs[workflow]
 
 
-def _start(run: Run, number: int) -> Callable[[], str]:
+def _start(run: Run, workflow: str, number: int) -> Callable[[], str]:
     """Always all actions of a wave in the plan's order, as DBOS needs to find them again; the queue holds them back."""
-    with SetWorkflowID(run.attempt_id(number)):
-        return DBOS.start_workflow(_action, run.id, number).get_result
+    with SetWorkflowID(run.attempt_id(number) + workflow.removeprefix(run.id)):
+        return DBOS.start_workflow(_action, workflow, number).get_result
 
 
-def _start_lane(run: Run, number: int) -> Callable[[], list[str]]:
+def _start_lane(run: Run, workflow: str, number: int) -> Callable[[], list[str]]:
     """A workflow of its own: within one, only the order of its own waves is the same each time."""
-    with SetWorkflowID(f"{run.id}-lane-{number}"):
-        return DBOS.start_workflow(_lane, run.id, number).get_result
+    with SetWorkflowID(f"{run.id}-lane-{number}{workflow.removeprefix(run.id)}"):
+        return DBOS.start_workflow(_lane, workflow, number).get_result
 
 
 def _workflow_id() -> str:
@@ -105,21 +105,19 @@ def _workflow_id() -> str:
 class Durable:
     """Carries out evacuations so that they survive the process, and finishes those that a crash cut off."""
 
-    def __init__(self, state_dir: Path, url: str | None = None) -> None:
-        """`url`: a PostgreSQL database that several lifeboats share; None: a SQLite file in `state_dir`. Raises BadInput."""
+    def __init__(self, state_dir: Path, url: str | None = None, leadership: Leadership | None = None) -> None:
+        """`url` and `leadership`: of a PostgreSQL that several lifeboats share; None: a SQLite file in `state_dir`. Raises
+        BadInput."""
         self._state_dir = state_dir.absolute()
-        self._lease = open_lease(self._state_dir)
-        self._url = _checked(url) if url else f"sqlite:///{self._state_dir / _FILE}"
-        self._executor = "lifeboat"
-        if url:
-            itself = f"{socket.gethostname()}:{self._state_dir}"
-            self._executor = hashlib.sha256(itself.encode()).hexdigest()[:16]
+        self._leadership = leadership
+        self._lease: Lease = leadership or local_lease(self._state_dir)
+        self._url = sqlalchemy_url(url) if url else f"sqlite:///{self._state_dir / _FILE}"
 
     def execute(
         self, approved: ApprovedPlan, hands: Resources, *, evacuation: str, watcher: Watcher | None = None
     ) -> Evacuation:
         """As `agent.execute.evacuation.execute`. Raises Busy when another lifeboat is at work, or one was and did not finish."""
-        with self._lease.hold(evacuation):
+        with self._to_its_end(), self._lease.hold(evacuation):
             cut_off = unfinished(hands.journal)
             if cut_off:
                 raise Busy(
@@ -128,10 +126,9 @@ class Durable:
                 )
             run = Run(approved, hands, evacuation, watcher)
             with self._launched([run]):
-                with self._nobody_else():
-                    run.begin()
-                    with SetWorkflowID(run.id):
-                        handle = DBOS.start_workflow(_evacuation)
+                run.begin()
+                with SetWorkflowID(self._workflow_of(run)):
+                    handle = DBOS.start_workflow(_evacuation)
                 (ended,) = run.gather([handle.get_result])
         return Evacuation.model_validate_json(ended)
 
@@ -145,7 +142,7 @@ class Durable:
         rest waits for `lifeboat resume` or `lifeboat cancel`.
         """
         watcher = watcher or Watcher()
-        with ExitStack() as stack:
+        with self._to_its_end(), ExitStack() as stack:
             try:
                 stack.enter_context(self._lease.hold("recovery"))
             except Busy:
@@ -172,12 +169,13 @@ class Durable:
 
     def _finish(self, run: Run) -> Evacuation:
         """DBOS has begun to recover it, unless it never got so far as to know it, or gave it up over an error."""
-        status = DBOS.get_workflow_status(run.id)
+        workflow = self._workflow_of(run)
+        status = DBOS.get_workflow_status(workflow)
         if status is None or status.status in ("PENDING", "ENQUEUED"):
             if status is None:
-                with self._nobody_else(), SetWorkflowID(run.id):
+                with SetWorkflowID(workflow):
                     DBOS.start_workflow(_evacuation)
-            handle = DBOS.retrieve_workflow(run.id)
+            handle = DBOS.retrieve_workflow(workflow)
             (ended,) = run.gather([lambda: str(handle.get_result(polling_interval_sec=0.1))])
             return Evacuation.model_validate_json(ended)
         return run.run_lanes()
@@ -195,9 +193,9 @@ class Durable:
         config: DBOSConfig = {
             "name": "lifeboat",
             "system_database_url": self._url,
-            "executor_id": self._executor,
-            # what is started again goes through a queue that all of one version read: of one each, of its own journal
-            "application_version": f"{WORKFLOWS_VERSION} {self._executor}",
+            "executor_id": f"lifeboat{self._term()}",
+            # what is started again goes through a queue that all of one version read: of one each, of its own lease
+            "application_version": f"{WORKFLOWS_VERSION} lifeboat{self._term()}",
             "log_level": "CRITICAL",
             "enable_otlp": False,
             "notification_listener_polling_interval_sec": 0.2,  # also how long closing it takes
@@ -205,15 +203,17 @@ class Durable:
         }
         if self._url.startswith("sqlite"):
             _make_private(self._state_dir / _FILE)
-        _runs.update((run.id, run) for run in runs)
+        workflows = {self._workflow_of(run): run for run in runs}
+        _runs.update(workflows)
         DBOS(config=config)
         try:
             try:
                 DBOS.launch()
+                self._take_over()
             except sqlalchemy.exc.SQLAlchemyError as error:
                 raise BadInput(
-                    f"the database of durable runs can't be opened: {' '.join(str(error).split())[:300]}",
-                    hint="check `durable_url` (or state_dir) in the settings; nothing was changed",
+                    f"the database of durable runs can't be opened: {without_credentials(_in_one_line(error))}",
+                    hint="check `database_url` (or state_dir) in the settings; nothing was changed",
                 ) from error
             with ExitStack() as steered:
                 for run in runs:
@@ -221,26 +221,43 @@ class Durable:
                 yield
         finally:
             DBOS.destroy()
-            for run in runs:
-                _runs.pop(run.id, None)
+            for workflow in workflows:
+                _runs.pop(workflow, None)
+
+    def _term(self) -> str:
+        """Of whoever leads, among those that share a database: a workflow is of one lease. One that was led before and only
+        stood still goes on with its own, and nothing that it says of them is taken for what the leader's came to."""
+        return "" if self._leadership is None else f"@{self._leadership.epoch()}"
+
+    def _workflow_of(self, run: Run) -> str:
+        return f"{run.id}{self._term()}"
+
+    def _take_over(self) -> None:
+        """What other executors began is this one's now: DBOS starts again only what its own did. The journal says what is not
+        over; the workflows of before are closed, so that none of them is started again elsewhere."""
+        if self._leadership is None:
+            return
+        for workflow in DBOS.list_workflows(status=["PENDING", "ENQUEUED"]):
+            if not workflow.workflow_id.endswith(self._term()):
+                DBOS.cancel_workflow(workflow.workflow_id)
 
     @contextmanager
-    def _nobody_else(self) -> Generator[None]:
-        """Between lifeboats that share a PostgreSQL: start only while none of the others has an evacuation open."""
-        if self._url.startswith("sqlite"):
-            yield  # the lease on the state directory has seen to it
-            return
-        engine = sqlalchemy.create_engine(self._url, poolclass=sqlalchemy.NullPool)
-        with engine.begin() as connection:
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
-            going_on = DBOS.list_workflows(name="evacuation", status=["PENDING", "ENQUEUED"])
-            others = [workflow for workflow in going_on if workflow.executor_id != self._executor]
-            if others:
-                raise Busy(
-                    f"evacuation {others[0].workflow_id} of another lifeboat is not over; nothing was changed",
-                    hint="a plan is judged for a fleet that nobody else changes: wait for it, or finish it where it runs",
-                )
+    def _to_its_end(self) -> Generator[None]:
+        """Raises LeadLost for whatever went wrong once another lifeboat led: that one has taken the work over."""
+        try:
             yield
+        except Exception as error:
+            if self._leadership is None:
+                raise
+            try:
+                self._leadership.require()
+            except LeaseLost as lost:
+                raise LeadLost(str(lost), hint="what was begun is looked at and finished by whoever leads") from error
+            raise
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _make_private(file: Path) -> None:
@@ -251,16 +268,3 @@ def _make_private(file: Path) -> None:
         raise BadInput(
             f"{file} can't be opened: {error.strerror}", hint="check state_dir in the settings; nothing was changed"
         ) from error
-
-
-def _checked(url: str) -> str:
-    try:
-        made = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise BadInput(f"durable_url is not a database URL: {error}", hint="postgresql://user@host/database") from error
-    if made.get_backend_name() != "postgresql":
-        raise BadInput(
-            f"durable_url: {made.get_backend_name()} is not supported",
-            hint="postgresql://user@host/database, or leave it out for a file in state_dir",
-        )
-    return made.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)

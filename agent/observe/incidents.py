@@ -31,7 +31,7 @@ def known_incidents(settings: Settings, incidents: Path | None) -> KnownIncident
     """What the journal, if there is one yet, and the CSV `incidents` tell. Raises BadInput where that can't be read."""
     reported, planned = read_incidents(incidents) if incidents is not None else ([], [])
     evacuated: list[tuple[str, float]] = []
-    journal = open_existing_journal(settings.state_dir)
+    journal = open_existing_journal(settings)
     if journal is not None:
         evacuated = evacuations(journal)
         journal.close()

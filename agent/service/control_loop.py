@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -20,13 +20,7 @@ from agent.service.follow_up import ROUNDS, covered_by, follow_up_plan, still_wa
 from agent.service.hindsight import HindsightKeeper
 from agent.service.leave_alone import NOBODY_AGREED, why_leave_alone
 from agent.service.migration_blockers import ask_migration_blockers
-from agent.service.pass_result import (
-    PassOutcome,
-    PassResult,
-    gone_silent,
-    joined_results,
-    what_it_came_to,
-)
+from agent.service.pass_result import PassOutcome, PassResult, gone_silent, joined_results, what_it_came_to
 from agent.service.questions import Questions, Review, asked_line, planning_policy, waiting_line
 from agent.service.shadow import note_only
 from agent.service.witnesses import Unheard, without_asking
@@ -79,6 +73,8 @@ class ControlLoop:
     """writes down what decisions are looked back on by, and what came of them; None: nobody does"""
     look_again: timedelta | None = None
     """how often to look while an evacuation runs, to withdraw what is not wanted any more; None: never"""
+    hand_over: Callable[[Fleet, Collection[str]], str | None] = lambda _fleet, _nodes: None
+    """told which nodes are about to be left: what another lifeboat does instead of this one; None: this one goes on"""
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
     _others: OtherMovers = field(default_factory=OtherMovers)
     _tiers: Tiers | None = None
@@ -86,6 +82,10 @@ class ControlLoop:
     _unheard: Unheard = field(default_factory=Unheard)
     _idle: tuple[object, ...] | None = None
     """what the last plan came to, where it moved nothing or the guard refused it"""
+
+    def forget(self) -> None:
+        """What was remembered between passes: another lifeboat has acted since, and the journal knows better."""
+        self._tiers, self._idle, self._cordoned, self._others = None, None, frozenset(), OtherMovers()
 
     def observe(self) -> tuple[Fleet, list[Risk]]:
         """A look, with what the journal remembers of earlier tries and moves. Raises as `look`."""
@@ -123,6 +123,8 @@ class ControlLoop:
         going_on = unfinished(self.hands.journal)
         shadow = self.policy.autonomy is Autonomy.SHADOW
         review = self.questions.review(fleet, judged) if self.questions is not None and not shadow else Review()
+        if handed := self.hand_over(fleet, review.to_leave(judged)):
+            return replace(so_far, outcome=PassOutcome.WAITING, why=handed)
         if not going_on:
             for proposal in review.approved:
                 result = self._carry_out_approved(proposal, situation, judged, started_at)
@@ -280,8 +282,7 @@ class ControlLoop:
             self.watcher.shielded().on_message(f"nothing else was tried, the fleet could not be looked at: {error}")
             return None
         now = self.hands.clock.now()
-        fleet = with_unschedulable(fleet, self._cordoned)
-        situation = replace(before.situation, fleet=fleet, risks=risks, now=now)
+        situation = replace(before.situation, fleet=with_unschedulable(fleet, self._cordoned), risks=risks, now=now)
         following = follow_up_plan(plan, replace(situation, policy=policy), waiting)
         if not following.moves:
             return None
@@ -345,8 +346,7 @@ class ControlLoop:
         )
 
     def _fleet_after(self) -> Fleet | None:
-        """None when it can't be told: the evacuation is over, and how it ended must not be hidden by a Prometheus that is
-        gone now."""
+        """None when it can't be told: how the evacuation ended must not be hidden by a Prometheus that is gone now."""
         try:
             return self.observe()[0]
         except LifeboatError as error:

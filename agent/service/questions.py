@@ -37,6 +37,11 @@ class Review:
     void: tuple[Proposal, ...] = ()
     """closed by this look: their nodes may be planned for anew at once"""
 
+    def to_leave(self, judged: Mapping[str, TierChange]) -> frozenset[str]:
+        """Nodes that are about to be left: for their tier, or by a plan that people have agreed to."""
+        agreed = {node for each in self.approved for node in each.question.plan.evacuating}
+        return frozenset(agreed) | {node for node, one in judged.items() if one.act in (Tier.DRAIN, Tier.EVACUATE)}
+
     @property
     def nodes(self) -> frozenset[str]:
         """Nodes that a question is open about."""

@@ -66,7 +66,7 @@ class Retraining:
         from agent.assess.retraining import last_retraining
         from tools.journal import open_existing_journal
 
-        journal = open_existing_journal(self._settings.state_dir)
+        journal = open_existing_journal(self._settings)
         if journal is None:
             return None
         try:
@@ -88,7 +88,7 @@ def _retrain(settings: Settings) -> None:
     from tools.journal import open_journal
 
     os.nice(10)
-    journal = open_journal(settings.state_dir)
+    journal = open_journal(settings)
     try:
         record = retrain(settings, journal, now=SystemClock().now())
     except LifeboatError as error:

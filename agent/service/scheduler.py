@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from itertools import chain, repeat
 
@@ -18,11 +18,13 @@ from agent.actions.runner import needs_recovery
 from agent.execute.evacuation import Watcher
 from agent.execute.periodic import meanwhile
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
+from agent.service.leading import Leading
 from agent.service.retraining import CHECK_EVERY, Retraining
-from models.errors import LifeboatError
+from models.errors import LifeboatError, RecordNotWritten
 from models.evacuation import Attempt, Evacuation
 from tools.parquet import is_panic
 from tools.ports.clock import Clock
+from tools.ports.journal import NotWritten
 
 log = structlog.get_logger("lifeboat")
 
@@ -71,13 +73,15 @@ def serve(
     on_pass: Callable[[PassResult], None],
     observer: PassObserver | None = None,
     retraining: Retraining | None = None,
+    leading: Leading | None = None,
     once: bool = False,
 ) -> None:
     """Recover what a crash cut off, then run a pass now and every `interval`, until SIGTERM or Ctrl-C.
 
     What another lifeboat (a `lifeboat apply`) left unfinished meanwhile is recovered before the next pass. With `once`, one
     pass; its LifeboatError is raised instead of logged. `observer` is told of each pass. `retraining` starts beside them and
-    holds none up.
+    holds none up. `leading`: where several lifeboats share a database, only the one that leads acts; the others look, and take
+    over.
     """
 
     def recover_and_log() -> None:
@@ -89,7 +93,15 @@ def serve(
         for evacuation in evacuations:
             log.warning("finished-after-crash", evacuation=evacuation.id, outcome=evacuation.outcome)
 
+    def leads() -> bool:
+        if leading is None or leading.lead(loop):
+            return True
+        leading.look(loop)
+        return False
+
     if once:
+        if not leads():
+            return
         recover_and_log()
         on_pass(loop.run_once())
         return
@@ -100,11 +112,16 @@ def serve(
     def a_pass() -> None:
         observing.began()
         try:
+            if not leads():
+                return
             recover_and_log()
             result = loop.run_once()
         except LifeboatError as error:
             observing.failed(error)
             log.error("pass-failed", code=error.code, message=str(error))
+            return
+        except NotWritten as error:
+            log.error("pass-failed", code=RecordNotWritten.code, message=str(error))
             return
         observing.ended(result)
         passes.write(result)
@@ -120,7 +137,7 @@ def serve(
                     raise
                 observing.failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
                 log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
-            _await_next_pass(loop, began + interval.total_seconds())
+            _await_next_pass(loop, leading, began + interval.total_seconds())
 
     asked_to_stop: list[int] = []
 
@@ -131,7 +148,8 @@ def serve(
     signal.signal(signal.SIGINT, stop)
     log.info("watching", interval_seconds=interval.total_seconds(), nodes=sorted(loop.hands.nodes))
     passes_thread = threading.Thread(target=pass_after_pass, name="passes")
-    with _retraining_meanwhile(retraining, clock):
+    standing_by = leading.standing_by() if leading is not None else nullcontext()
+    with standing_by, _retraining_meanwhile(retraining, clock):
         passes_thread.start()
         while passes_thread.is_alive():  # told to stop: what runs is seen to its end, with the journal still open
             passes_thread.join(_SIGNAL_SECONDS)
@@ -152,10 +170,13 @@ def _retraining_meanwhile(retraining: Retraining | None, clock: Clock) -> Genera
         yield
 
 
-def _await_next_pass(loop: ControlLoop, due: float) -> None:
-    """Until `due`, by monotonic time; earlier when somebody approved something, or when told to stop."""
+def _await_next_pass(loop: ControlLoop, leading: Leading | None, due: float) -> None:
+    """Until `due`, by monotonic time; earlier when somebody approved something, when it falls to this lifeboat to lead, or when
+    told to stop."""
     clock = loop.hands.clock
     while (left := due - clock.monotonic()) > 0 and not clock.wait(loop.watcher.cancelled, min(left, _ANSWER_SECONDS)):
+        if leading is not None and leading.is_free():
+            return
         with suppress(Exception):  # what can't be read now is said by the next pass, which reads it too
             if loop.questions is not None and loop.questions.has_new_answer():
                 return

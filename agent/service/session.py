@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING
 
+from agent.actions.guarded_node import guarded
 from agent.actions.resources import BlackoutMeter, Resources
+from agent.actions.runner import needs_recovery
 from agent.assess.monitor import Look
 from agent.documents import read_policy
 from agent.llm.choose import planner_named
 from agent.plan.solver import Planner
 from agent.service.known import knowledge_of
+from agent.state.whereabouts import Whereabouts
 from models.errors import BadInput
 from models.fleet import Fleet, Vm
 from models.knowledge import Knowledge
@@ -22,7 +27,7 @@ from models.label_rights import with_label_rights
 from models.policy import Policy
 from models.risk import Risk
 from models.situation import Situation
-from tools.journal import open_journal
+from tools.journal import local_journal, local_lease, open_journal, open_leadership
 from tools.llm.capabilities import LLM_DIRECTORY
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from tools.ports.archives import ArchiveStore
     from tools.ports.hypervisor import Hypervisor
+    from tools.ports.journal import Journal, Leadership, Lease
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +48,19 @@ class Session:
     policy: Policy
     look: Look
     planner: Planner
+    lease: Lease
+    unled: Journal
+    """as `hands.journal`, and written to whoever leads: what people decide"""
+    leadership: Leadership | None = None
+    """where several lifeboats share a database: the same as `lease`"""
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
     @cached_property
     def durable(self) -> Durable:
         """Carries out what survives a crash. Loads DBOS (about a second), so only for who needs it."""
         from agent.execute.workflows import Durable
 
-        return Durable(self.settings.state_dir, self.settings.durable_url)
+        return Durable(self.settings.state_dir, self.settings.database_url, self.leadership)
 
 
 def open_archives(settings: Settings) -> ArchiveStore:
@@ -101,15 +113,22 @@ def connect(
 
     policy_path = policy_file or settings.policy_file
     policy = read_policy(policy_path) if policy_path is not None else Policy()
-    journal = open_journal(settings.state_dir)
+    leadership = _leadership(settings)
+    whereabouts = Whereabouts.here(settings.runs_on)
+    journal = open_journal(settings, under=leadership)
+    unled = open_journal(settings) if leadership is not None else journal
     nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=node_clocks(settings)))
     monitor: FleetMonitor | None = None
     try:
         archives = open_archives(settings) if settings.archive_url else None
         clock = SystemClock()
-        pins = Pins(settings.state_dir / "pins.json", journal, clock)
+        pins = Pins(settings.state_dir / "pins.json", unled, clock)
+        require_lead = leadership.require if leadership is not None else _always
         hands = Resources(
-            nodes=nodes,
+            nodes={
+                name: guarded(node, require_lead=require_lead, own_vm=whereabouts.machine_uuid)
+                for name, node in nodes.items()
+            },
             clock=clock,
             journal=journal,
             archives=archives,
@@ -138,10 +157,47 @@ def connect(
             directory=settings.state_dir / LLM_DIRECTORY,
             knowledge=known,
         )
-        yield Session(settings=settings, hands=hands, policy=policy, look=look, planner=planning)
+        yield Session(
+            settings=settings,
+            hands=hands,
+            policy=policy,
+            look=look,
+            planner=planning,
+            lease=leadership or local_lease(settings.state_dir),
+            unled=unled,
+            leadership=leadership,
+            whereabouts=whereabouts,
+        )
     finally:
         if monitor is not None:
             monitor.close()
         for node in nodes.values():
             node.close()
         journal.close()
+        unled.close()
+        if leadership is not None:
+            leadership.close()
+
+
+def _always() -> None:
+    """The only lifeboat there is: nobody else can lead."""
+
+
+def _leadership(settings: Settings) -> Leadership | None:
+    """Of the lifeboats that share a database; None: this is the only one. Raises BadInput, also where a lifeboat has left work
+    unfinished in `state_dir` before it shared one: nobody would finish that."""
+    if settings.database_url is None:
+        return None
+    local = local_journal(settings.state_dir)
+    if local is not None:
+        try:
+            if needs_recovery(local):
+                raise BadInput(
+                    f"{local.name} holds work that is not finished, and with database_url nobody finishes it",
+                    hint="run `lifeboat resume` with settings that leave database_url out, then try again",
+                )
+        finally:
+            local.close()
+    where = f"{settings.state_dir.absolute()}"
+    name = settings.agent or f"{gethostname()}-{sha256(where.encode()).hexdigest()[:6]}"
+    return open_leadership(settings.database_url, agent=name, lease_seconds=settings.lease.total_seconds())

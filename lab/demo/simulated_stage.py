@@ -31,7 +31,7 @@ from models.signal import HardwareEvent, Signal, SignalHistory
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.domain.labels import Labels
-from tools.journal import open_journal
+from tools.journal import local_lease, open_journal
 from tools.ports.clock import Clock
 from tools.signals import load_catalogue
 from tools.simulated.fleet import SimulatedFleet
@@ -133,7 +133,7 @@ class SimulatedStage:
         hands = Resources(
             nodes=self.fleet.hypervisors(),
             clock=clock,
-            journal=open_journal(settings.state_dir),
+            journal=open_journal(settings),
             archives=FsspecArchiveStore(
                 settings.archive_url, key_file=settings.state_dir / "archive-signing.key", clock=clock
             ),
@@ -145,6 +145,8 @@ class SimulatedStage:
             policy=read_policy(DEMO_POLICY),
             look=self._look,
             planner=planner_named("solver", settings.llm),
+            lease=local_lease(settings.state_dir),
+            unled=hands.journal,
         )
         self._watches: Mapping[str, _SimulatedWatch] = {
             vm.name: _SimulatedWatch(self, vm.uuid) for node in self.fleet.hypervisors().values() for vm in node.vms()

@@ -63,10 +63,25 @@ class Truth:
     stray_images: list[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hand:
+    """Somebody's on a guest; or on a node, for what is of no guest's."""
+
+    about: str
+    agent: str
+    epoch: int
+    call: str
+    late: bool
+    """somebody who led later had a hand on it already"""
+
+
 class World:
     """Lives in the server process: one node to leave, a vm for every kind of move, and two nodes to go to."""
 
+    _hands: list[Hand]
+
     def reset(self) -> None:
+        self._hands = []
         fleet = SimulatedFleet(FastClock())
         for name in NODES:
             fleet.add_node(name)
@@ -159,6 +174,27 @@ class World:
         answer = getattr(self._fleet.node(node), method)(*arguments, **options)
         return list(answer) if method == "read_disk" else answer
 
+    def call_as(
+        self,
+        agent: str,
+        epoch: int | None,
+        node: str,
+        method: str,
+        arguments: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> Any:
+        """A call that may change something, and who makes it under which lease."""
+        about = next((vm for vm, uuid in self._uuids.items() if arguments and uuid == arguments[0]), node)
+        with self._fleet.lock:
+            newest = max((hand.epoch for hand in self._hands if hand.about == about), default=0)
+            hand = Hand(about=about, agent=agent, epoch=epoch or 0, call=method, late=(epoch or 0) < newest)
+            self._hands.append(hand)
+        return self.call(node, method, arguments, options)
+
+    def hands(self) -> list[Hand]:
+        """Every such call, in the order they came."""
+        return list(self._hands)
+
     def kill_at(self, vm: str, phase: Phase, pid: int) -> None:
         """SIGKILL that process when a migration of the vm reaches the phase."""
 
@@ -224,9 +260,9 @@ def remote_nodes(address: str) -> dict[str, RemoteNode]:
     return {name: RemoteNode(server.world(), name) for name in NODES}  # type: ignore[attr-defined]
 
 
-def look(nodes: dict[str, RemoteNode]) -> tuple[Fleet, list[Risk]]:
-    """Observe the nodes; `a` is about to fail."""
-    now = FastClock().now()
+def look(nodes: dict[str, RemoteNode], now: datetime | None = None) -> tuple[Fleet, list[Risk]]:
+    """Observe the nodes; `a` is about to fail. `now`: by a clock that may be wrong."""
+    now = now or FastClock().now()
     fleet = Fleet(
         observed_at=now,
         nodes=tuple(node.node() for node in nodes.values()),

@@ -62,11 +62,18 @@ def journal(opened: Opener) -> Journal:
     return opened()
 
 
-@pytest.fixture(params=["file"])
-def leases(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Lease]:
+@pytest.fixture(params=["file", pytest.param("row", marks=pytest.mark.postgres)])
+def leases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Lease]]:
     """The lease as each of several lifeboats has it."""
-    openers: dict[str, Callable[[], Lease]] = {"file": lambda: FileLease(tmp_path)}
-    return openers[request.param]
+    with ExitStack() as stack:
+        if request.param == "row":
+            from tools.journal.row_lease import RowLease
+
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            url, names = server.forget(), iter("abcdef")
+            yield lambda: stack.enter_context(closing(RowLease(url, agent=next(names), seconds=1.0)))
+        else:
+            yield lambda: FileLease(tmp_path)
 
 
 def ended(outcome: AttemptOutcome = AttemptOutcome.DONE) -> AttemptEnded:

@@ -1,30 +1,86 @@
-"""Opens the journal and the lease that a state directory holds. Everything else speaks to `tools.ports.journal`."""
+"""Opens the journal and the lease that some settings name. Everything else speaks to `tools.ports.journal`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from tools.journal.chain import check_file, export
 from tools.journal.file_lease import FileLease
 from tools.journal.sqlite import SqliteJournal
-from tools.ports.journal import Journal, Lease
+from tools.ports.journal import Holder, Journal, Leadership, Lease
 
 _FILE = "journal.sqlite"
 
 
-def open_journal(state_dir: Path) -> Journal:
-    """The journal of the lifeboat that keeps its state there, begun when there is none yet. Raises BadInput."""
-    return SqliteJournal(state_dir / _FILE)
+class JournalPlace(Protocol):
+    """Where they are: `Settings`."""
+
+    @property
+    def state_dir(self) -> Path: ...
+    @property
+    def database_url(self) -> str | None:
+        """A PostgreSQL that several lifeboats share; None: files in `state_dir`."""
+        ...
 
 
-def open_existing_journal(state_dir: Path) -> Journal | None:
+def open_journal(place: JournalPlace | Path, *, under: Leadership | None = None) -> Journal:
+    """The journal, begun when there is none yet. Raises BadInput.
+
+    `place`: settings, or the directory of a lifeboat that shares no database. `under`: while it leads, nothing is written from
+    here once another does; None: whoever leads, as for what people decide.
+    """
+    if isinstance(place, Path):
+        return SqliteJournal(place / _FILE)
+    if place.database_url is None:
+        return SqliteJournal(place.state_dir / _FILE)
+    from tools.journal.postgres import PostgresJournal
+
+    if under is None:
+        return PostgresJournal(place.database_url)
+    return PostgresJournal(place.database_url, epoch=under.epoch)
+
+
+def open_existing_journal(place: JournalPlace) -> Journal | None:
     """As `open_journal`; None when there is none yet, and nothing is made then."""
-    return open_journal(state_dir) if (state_dir / _FILE).exists() else None
+    return open_journal(place) if place.database_url is not None else local_journal(place.state_dir)
 
 
-def open_lease(state_dir: Path) -> Lease:
+def local_journal(state_dir: Path) -> Journal | None:
+    """What a lifeboat without a database has written there; None when none has. Raises BadInput."""
+    return SqliteJournal(state_dir / _FILE) if (state_dir / _FILE).exists() else None
+
+
+def local_lease(state_dir: Path) -> Lease:
     """The lease of the lifeboats that keep their state there. Opens nothing yet."""
     return FileLease(state_dir)
+
+
+def open_leadership(url: str, *, agent: str, lease_seconds: float) -> Leadership:
+    """The lease of the lifeboats that share a PostgreSQL, for the one that the others call `agent`. Opens nothing yet. Raises
+    BadInput when it is no URL of one."""
+    from tools.journal.row_lease import RowLease
+
+    return RowLease(url, agent=agent, seconds=lease_seconds)
+
+
+def lease_holder(place: JournalPlace) -> Holder | None:
+    """Who is at work now; None when nobody is. Raises BadInput."""
+    if place.database_url is None:
+        return local_lease(place.state_dir).holder()
+    leadership = open_leadership(place.database_url, agent="", lease_seconds=0.0)
+    try:
+        return leadership.holder()
+    finally:
+        leadership.close()
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same PostgreSQL as SQLAlchemy names it. Raises BadInput when it is no URL of one."""
+    from tools.journal.postgres_connection import for_sqlalchemy, parsed
+
+    parsed(url)
+    return for_sqlalchemy(url)
 
 
 def export_journal(journal: Journal, path: Path) -> int:

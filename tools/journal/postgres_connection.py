@@ -44,6 +44,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """Opens nothing yet. Raises BadInput when it is no URL of a PostgreSQL."""
+        self.url = url
         self._parameters, self.name = parsed(url)
         self._mutex = threading.RLock()
         self._connection: _BoundedConnection | None = None
@@ -95,7 +96,7 @@ def parsed(url: str) -> tuple[dict[str, Any], str]:
     BadInput."""
     if not url.startswith(("postgresql://", "postgres://")):
         raise BadInput(
-            f"database_url: {without_credentials(url).partition(':')[0][:40]!r} is not supported",
+            f"database_url: {without_credentials(url).partition(':')[0][:40]} is not supported",
             hint="postgresql://USER@HOST/DATABASE, or leave it out for files in state_dir",
         )
     try:

@@ -28,9 +28,9 @@ CREATE TRIGGER records_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON lifeboat.reco
 CREATE TABLE lifeboat.locks (vm text COLLATE "C" PRIMARY KEY, attempt text NOT NULL, since text NOT NULL);
 CREATE TABLE lifeboat.lease (
     id integer PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, beat bigint NOT NULL, agent text, pid integer NOT NULL,
-    what text NOT NULL, seconds double precision NOT NULL, avoids text NOT NULL
+    what text NOT NULL, seconds double precision NOT NULL, avoids text NOT NULL, shown timestamptz NOT NULL
 );
-INSERT INTO lifeboat.lease VALUES (1, 0, 0, NULL, 0, '', 0, '');
+INSERT INTO lifeboat.lease VALUES (1, 0, 0, NULL, 0, '', 0, '', clock_timestamp());
 CREATE TABLE lifeboat.agents (agent text PRIMARY KEY, pid integer NOT NULL, node text NOT NULL, beat bigint NOT NULL);
 """,
 )

@@ -205,6 +205,22 @@ class Holder:
     pid: int
     what: str
     """the evacuation, or `recovery`"""
+    agent: str = ""
+    """its name among those that share a database; empty: it runs on this host"""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"lifeboat {self.agent} (pid {self.pid})" if self.agent else f"lifeboat (pid {self.pid})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """Another lifeboat that shares the database."""
+
+    name: str
+    node: str
+    """of the fleet, on which it runs itself; empty: on none"""
 
 
 class Lease(Protocol):
@@ -217,3 +233,46 @@ class Lease(Protocol):
     def holder(self) -> Holder | None:
         """Who holds the lease now; None when nobody does."""
         ...
+
+
+class Leadership(Lease, Protocol):
+    """One of several lifeboats leads: it alone plans, asks and carries out. The others stand by."""
+
+    @property
+    def agent(self) -> str:
+        """What the others call this one."""
+        ...
+
+    node: str
+    """of the fleet, on which it runs itself, as far as it knows; empty: on none of them. Whoever finds out sets it"""
+
+    def epoch(self) -> int | None:
+        """Under which a journal is written while this one leads, and until what it began under a lease that it lost is over."""
+        ...
+
+    def lead(self) -> bool:
+        """Be the leader, or stay it, where no other is; whether it leads now. Never waits. Raises BadInput where that can't be
+        told."""
+        ...
+
+    def leader(self) -> str:
+        """Who leads, be it alive or not; empty: nobody. Raises BadInput."""
+        ...
+
+    def require(self) -> None:
+        """Raises LeaseLost unless this one leads for certain now, so that it may begin something."""
+        ...
+
+    def resign(self, *, avoiding: str = "") -> None:
+        """Let another lead, at once; with `avoiding` not one that runs on that node, as long as there are others."""
+        ...
+
+    def others(self) -> Sequence[Agent]:
+        """Those that were heard of lately, while this one was `standing_by`."""
+        ...
+
+    def standing_by(self) -> AbstractContextManager[None]:
+        """For as long as the block runs, the others hear of this one. It resigns at its end."""
+        ...
+
+    def close(self) -> None: ...
