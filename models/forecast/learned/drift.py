@@ -30,7 +30,7 @@ from models.forecast.learned.descriptions import parted, spaced
 from models.forecast.learned.features import Builder, Matrix
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.reference import AGE, Ask, Question, Reference
-from models.forecast.learned.yearly import last_year, off_by_more
+from models.forecast.learned.yearly import came_of, last_year, off_by_more, since_training
 
 FALSE_ALARMS = 0.01
 """Of fleets that are as training was, this share at most is said to have drifted; for each of the two measures."""
@@ -157,23 +157,17 @@ def outcome_shifts(model: Forecast, builder: Builder, time: int) -> tuple[Shift,
     """Failures seen against failures forecast over the last weeks and the last year before `time`; empty: as forecast, or too
     few to say.
 
-    Only moments since the end of training count. A dataset without failures says nothing.
+    Only what came since the end of training counts, from a quarter of a horizon on. A dataset without failures says nothing.
     """
 
-    dataset, horizon = builder.dataset, model.horizons[-1]
-    trained = np.datetime64(str(model.about.get("data_until", "")).removesuffix("Z") or "NaT", "us")
-    if dataset.failures is None or np.isnat(trained):
+    stretches = [] if builder.dataset.failures is None else since_training(model, time, LOOK_BACK)
+    if not stretches:
         return ()
-    moments = time - horizon * np.arange(max(LOOK_BACK // horizon, 1), 0, -1)
-    moments = moments[moments >= int(trained.astype(np.int64))]
-    if not moments.size:
-        return ()
-    pairs = labels.at_risk(dataset, moments)
-    probability = model.curve(builder.build(pairs.unit, pairs.time))[:, -1]
-    outcome = labels.outcomes(dataset, pairs, horizon, known_until=time)
-    expected = float(probability.sum())
-    seen, unknown = int((outcome == 1).sum()), int((outcome == labels.UNKNOWN).sum())
-    found = compare_outcomes(seen, unknown, expected, f"in the last {span_name(horizon * moments.size)}")
+    came = [came_of(model, builder, stretch, time) for stretch in stretches]
+    expected = sum(float(one.probability.sum()) for one in came)
+    seen = sum(int((one.outcome == 1).sum()) for one in came)
+    unknown = sum(int((one.outcome == labels.UNKNOWN).sum()) for one in came)
+    found = compare_outcomes(seen, unknown, expected, f"in the last {span_name(time - stretches[0].start)}")
     of_year = [Shift("", why, 1.0 + abs(one.off)) for one, why in off_by_more(last_year(model, builder, time))]
     return (*found, *of_year)
 

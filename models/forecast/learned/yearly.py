@@ -16,7 +16,7 @@ from scipy.stats import poisson
 
 from models.forecast.data import labels
 from models.forecast.data.as_of import span_name
-from models.forecast.data.dataset import DAY, Dataset
+from models.forecast.data.dataset import DAY, Dataset, Floats, Ints
 from models.forecast.learned.concentration import finest_category
 from models.forecast.learned.features import Builder
 from models.forecast.learned.predict import Forecast
@@ -61,34 +61,68 @@ class YearOutcome:
         return f"{self.seen} failures{of} within {span_name(self.span)}{left}, forecast were {self.expected:.3g}"
 
 
-def last_year(model: Forecast, builder: Builder, time: int) -> list[YearOutcome]:
-    """The fleet's outcome first, then those of its kinds; empty: no moment since training has a known outcome at `time`."""
-    dataset, horizon = builder.dataset, model.horizons[-1]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A moment at which the model spoke, and how long after it outcomes are counted (microseconds, one horizon at most)."""
+
+    start: int
+    length: int
+
+
+def since_training(model: Forecast, time: int, look_back: int) -> list[Stretch]:
+    """The time before `time`, a horizon at a stretch, `look_back` far but not past the end of training (microseconds).
+
+    What is left between training and the first whole horizon counts too, from a quarter of one on: a forecast that is far off
+    is told before its first horizon is over. Empty: nothing is known since training.
+    """
+    horizon = model.horizons[-1]
     trained = np.datetime64(str(model.about.get("data_until", "")).removesuffix("Z") or "NaT", "us")
-    if dataset.failures is None or np.isnat(trained):
+    if np.isnat(trained):
         return []
-    count = YEAR // horizon
-    moments = time - horizon * np.arange(count, 0, -1)
-    moments = moments[moments >= int(trained.astype(np.int64))]
-    if not moments.size:
+    begun, count = int(trained.astype(np.int64)), max(look_back // horizon, 1)
+    whole = [start for start in range(time - count * horizon, time, horizon) if start >= begun]
+    left = (whole[0] if whole else time) - begun
+    first = [Stretch(start=begun, length=left)] if len(whole) < count and left >= horizon // 4 else []
+    return [*first, *(Stretch(start=start, length=horizon) for start in whole)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Came:
+    """Of the units at risk at the start of a stretch: who they are, P(fails within it) of each, and what came of them."""
+
+    unit: Ints
+    probability: Floats
+    outcome: labels.Outcomes
+
+
+def came_of(model: Forecast, builder: Builder, stretch: Stretch, time: int) -> Came:
+    """Forecast and outcome as known at `time`. Part of a horizon is forecast at a constant hazard over it."""
+    pairs = labels.at_risk(builder.dataset, np.array([stretch.start]))
+    whole = model.curve(builder.build(pairs.unit, pairs.time))[:, -1] if len(pairs) else np.zeros(0)
+    part = -np.expm1(np.log1p(-np.minimum(whole, 1.0 - 1e-12)) * (stretch.length / model.horizons[-1]))
+    outcome = labels.outcomes(builder.dataset, pairs, stretch.length, known_until=time)
+    return Came(unit=pairs.unit, probability=part, outcome=outcome)
+
+
+def last_year(model: Forecast, builder: Builder, time: int) -> list[YearOutcome]:
+    """The fleet's outcome first, then those of its kinds; empty: nothing since training has a known outcome at `time`."""
+    dataset = builder.dataset
+    stretches = [] if dataset.failures is None else since_training(model, time, YEAR)
+    if not stretches:
         return []
-    span = time - int(moments[0])
-    if moments.size > MOST_MOMENTS:
-        moments = moments[np.linspace(0, moments.size - 1, MOST_MOMENTS).round().astype(int)]
+    span = time - stretches[0].start
+    if len(stretches) > MOST_MOMENTS:
+        stretches = [stretches[k] for k in np.linspace(0, len(stretches) - 1, MOST_MOMENTS).round().astype(int)]
     category = finest_category(dataset)
     kinds, code = _kinds(dataset, category)
     expected = np.zeros(len(kinds))
     seen, unknown = np.zeros(len(kinds), np.int64), np.zeros(len(kinds), np.int64)
-    for moment in moments:  # one at a time: a year of a large fleet would not fit into memory
-        pairs = labels.at_risk(dataset, np.array([moment]))
-        if not len(pairs):
-            continue
-        probability = model.curve(builder.build(pairs.unit, pairs.time))[:, -1]
-        outcome = labels.outcomes(dataset, pairs, horizon, known_until=time)
-        of = code[pairs.unit]
-        expected += np.bincount(of, probability, len(kinds))
-        seen += np.bincount(of[outcome == 1], minlength=len(kinds))
-        unknown += np.bincount(of[outcome == labels.UNKNOWN], minlength=len(kinds))
+    for stretch in stretches:  # one at a time: a year of a large fleet would not fit into memory
+        came = came_of(model, builder, stretch, time)
+        of = code[came.unit]
+        expected += np.bincount(of, came.probability, len(kinds))
+        seen += np.bincount(of[came.outcome == 1], minlength=len(kinds))
+        unknown += np.bincount(of[came.outcome == labels.UNKNOWN], minlength=len(kinds))
     found = [
         YearOutcome(
             kind="", expected=float(expected.sum()), seen=int(seen.sum()), unknown=int(unknown.sum()), span=span

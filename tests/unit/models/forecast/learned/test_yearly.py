@@ -12,7 +12,7 @@ from models.forecast.data.dataset import DAY, Dataset, build
 from models.forecast.learned import drift
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.train import train
-from models.forecast.learned.yearly import YearOutcome, last_year, off_by_more
+from models.forecast.learned.yearly import YEAR, YearOutcome, last_year, off_by_more, since_training
 
 WEEK = 7 * DAY
 
@@ -80,3 +80,22 @@ def test_a_model_that_promises_a_multiple_does_not_fit(fleet: Dataset, model: Fo
     everyone = replace(step, members=(), calibration=replace(step.calibration, slope=1.0, intercept=1.0))
     loud = replace(model, steps=(everyone,))
     assert "forecast were" in drift.fit_at(loud, loud.builder(fleet), CUT + 5 * WEEK).misfit
+
+
+def test_a_promise_that_is_far_off_is_told_before_its_first_horizon_is_over(fleet: Dataset, model: Forecast) -> None:
+    (step,) = model.steps
+    everyone = replace(step, members=(), calibration=replace(step.calibration, slope=1.0, intercept=1.0))
+    loud = replace(model, steps=(everyone,))
+    soon, later = CUT + WEEK // 8, CUT + WEEK // 2
+    assert drift.outcome_shifts(loud, loud.builder(fleet), soon) == (), "nothing has come of it yet"
+    (first, *_) = drift.outcome_shifts(loud, loud.builder(fleet), later)
+    assert "in the last 3.5d, forecast were" in first.why
+    assert not drift.outcome_shifts(model, model.builder(fleet), later), "what was meant is left alone"
+
+
+def test_stretches_lie_end_to_end_from_training_to_now(model: Forecast) -> None:
+    now = CUT + 2 * WEEK + 3 * DAY
+    found = since_training(model, now, YEAR)
+    assert [one.length for one in found] == [3 * DAY, WEEK, WEEK]
+    assert [one.start for one in found] == [CUT, CUT + 3 * DAY, CUT + 3 * DAY + WEEK]
+    assert [one.length for one in since_training(model, now, WEEK)] == [WEEK], "no further back than asked"
