@@ -83,7 +83,7 @@ def dataset(world: Path) -> None:
         "failures": pl.DataFrame({"unit": failed, "failed_at": [begin + timedelta(days=lasts[unit]) for unit in failed]}),
     }  # fmt: skip
     write_dataset(world / "dataset", tables)
-    quick = TrainingSettings(trees=4, leaf=5, event_leaf=5, fewest_healthy=300, jobs=1)
+    quick = TrainingSettings(trees=4, leaf=5, event_leaf=5, rounds=10, fewest_healthy=300, jobs=1)
     save_model(world / "own.lifeboat", train(read_dataset(world / "dataset"), [7 * DAY], settings=quick))
 
 

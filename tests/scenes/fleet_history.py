@@ -13,7 +13,7 @@ from models.forecast.learned.train import TrainingSettings
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 120
 CUT = int(START.timestamp() * 1_000_000) + 80 * DAY
-QUICK = TrainingSettings(trees=8, leaf=5, event_leaf=5, fewest_healthy=800)
+QUICK = TrainingSettings(trees=8, leaf=5, event_leaf=5, rounds=10, fewest_healthy=800)
 """Enough to learn this fleet in a second or two."""
 
 

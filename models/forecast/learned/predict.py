@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from models.errors import BadInput, ModelInvalid
 from models.forecast.data.as_of import span_name
 from models.forecast.data.dataset import Dataset, Floats, Ints
-from models.forecast.learned.calibrate import Calibration, logit
+from models.forecast.learned.calibrate import Calibration, logit, sigmoid
 from models.forecast.learned.features import Builder, FeatureSpec, Matrix
 from models.forecast.learned.reference import Reference
 
@@ -37,16 +37,17 @@ class Member:
     """One fitted classifier of an ensemble, and the feature columns it looks at.
 
     missing: what stands for NaN in each column; None where the classifier takes NaN as it is.
-    logged: it sees sign(x) × log(1 + |x|) of each feature.
+    logged: it sees sign(x) × log(1 + |x|) of each feature. weight: how much it counts in the ensemble's mean.
     """
 
     classifier: Classifier
     columns: Ints
     missing: Matrix | None = None
     logged: bool = False
+    weight: float = 1.0
 
-    def score(self, features: Matrix) -> Floats:
-        """Its logit of failing."""
+    def probability(self, features: Matrix) -> Floats:
+        """Its probability of failing, uncalibrated."""
         seen = self.inputs(features)
         if isinstance(self.classifier, LogisticRegression):
             # Column by column: a matrix product's rounding depends on how many rows are asked for at once.
@@ -54,8 +55,8 @@ class Member:
             total = np.full(len(seen), float(fitted.intercept_[0]))
             for place, coefficient in enumerate(fitted.coef_[0]):
                 total += coefficient * seen[:, place].astype(np.float64)
-            return total
-        return logit(self.classifier.predict_proba(seen)[:, 1])
+            return sigmoid(total)
+        return self.classifier.predict_proba(seen)[:, 1]
 
     def inputs(self, features: Matrix) -> Matrix:
         """What the classifier sees of `features`."""
@@ -74,11 +75,16 @@ class HorizonStep:
     calibration: Calibration
 
     def score(self, features: Matrix) -> Floats:
+        """The logit of the members' mean probability."""
         if not self.members:
             return np.zeros(len(features))
         # One core: what there is to do is too little to share, and threads that wait for each other spin.
         with threadpool_limits(1):
-            return np.mean([member.score(features) for member in self.members], axis=0)
+            total, weights = np.zeros(len(features)), 0.0
+            for member in self.members:
+                total += member.weight * member.probability(features)
+                weights += member.weight
+        return logit(total / weights)
 
     def failure_probability(self, features: Matrix) -> Floats:
         return self.calibration.apply(self.score(features))

@@ -33,7 +33,7 @@ from models.forecast.learned.predict import Forecast, HorizonStep, Member
 from models.forecast.learned.reference import reference_from_json
 from models.forecast.learned.tree_bounds import require_in_bounds
 
-FORMAT = 2
+FORMAT = 3
 MAGIC = b"lifeboat-model "
 ABOUT, PARTS = "about.json", "model.skops"
 TRUSTED = [
@@ -76,6 +76,7 @@ def dumps(model: Model, key: Ed25519PrivateKey | None = None) -> bytes:
                         "columns": m.columns.tolist(),
                         "missing": None if m.missing is None else m.missing.tolist(),
                         "logged": m.logged,
+                        "weight": m.weight,
                     }
                     for m in step.members
                 ],
@@ -141,8 +142,11 @@ def _member(about: Mapping[str, Any], classifier: Any, features: int) -> Member:
         raise ValueError("a member looks at features that the model does not have")
     if missing is not None and missing.shape != columns.shape:
         raise ValueError("a member has stand-ins for other features than it looks at")
+    weight = float(about["weight"])
+    if not 0.0 < weight < np.inf:
+        raise ValueError("a member counts for nothing, or for everything")
     require_in_bounds(classifier, columns.size)
-    return Member(classifier, columns, missing, bool(about["logged"]))
+    return Member(classifier, columns, missing, bool(about["logged"]), weight)
 
 
 def describe(data: bytes) -> Mapping[str, Any]:

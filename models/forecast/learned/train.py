@@ -220,7 +220,8 @@ def _fit_step(
     say(f"{name}: {len(sides) + 1} fits, on each half of the units to calibrate on the other, and on all")
     # All at once: where there are more cores than members, none waits.
     parts = [*((features[rows], drawn.failed[rows]) for rows in sides), (features, drawn.failed)]
-    *folds, members = fit_ensembles(parts, builder.names, builder.spec, settings)
+    few = _spacing(past, begin, end, horizon, settings) < horizon
+    *folds, members = fit_ensembles(parts, builder.names, builder.spec, settings, few=few)
     for rows, fold in zip(sides, folds, strict=True):
         step = HorizonStep(horizon, fold, Calibration(1.0, 0.0, 0, 0))
         other = half[slice_pairs.unit] != half[drawn.pairs.unit[rows][0]]
