@@ -145,7 +145,7 @@ def compare(
 
     new = of(challenger)
     old = np.full(failed.size, base_rate(horizon / MICROSECONDS)) if champion is None else of(champion)
-    gain = _bits(new, failed) - _bits(old, failed)
+    gain = bits(new, failed) - bits(old, failed)
     low, high = _interval(gain, pairs.unit, int(failed.sum()))
     return Comparison(
         since=since,
@@ -159,7 +159,8 @@ def compare(
     )
 
 
-def _bits(probability: Floats, failed: Bools) -> Floats:
+def bits(probability: Floats, failed: Bools) -> Floats:
+    """The logarithmic score of each forecast: log2 of the probability it gave to what came."""
     inside = np.clip(probability, CLIP, 1.0 - CLIP)
     return np.log2(np.where(failed, inside, 1.0 - inside))
 
