@@ -123,15 +123,14 @@ def observed(session: Session, seen: Callable[[], Situation | None]) -> Observab
     if session.settings.status is None:
         return None
     from agent.service.observability.observability import Observability
-    from tools.journal import open_lease
     from tools.llm.capabilities import LLM_DIRECTORY
 
     settings = session.settings
     return Observability(
-        journal=session.hands.journal,
+        journal=session.unled,
         clock=session.hands.clock,
         seen=seen,
-        holder=open_lease(settings.state_dir).holder,
+        holder=session.lease.holder,
         llm=settings.state_dir / LLM_DIRECTORY,
         interval_seconds=settings.interval.total_seconds(),
     )

@@ -121,6 +121,7 @@ def serve(
             log.error("pass-failed", code=error.code, message=str(error))
             return
         except NotWritten as error:
+            observing.failed(error)
             log.error("pass-failed", code=RecordNotWritten.code, message=str(error))
             return
         observing.ended(result)
