@@ -23,8 +23,8 @@ from models.placement import holds_room
 from models.schedule import Move, Shares, sends, timing_of
 from models.situation import Situation
 
-ROUNDS = 150
-MOST_WORK = 6_000_000
+ROUNDS = 300
+MOST_WORK = 12_000_000
 """ways × steps of the grid × rounds: large plans get a coarser grid and fewer rounds"""
 
 

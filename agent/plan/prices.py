@@ -23,6 +23,10 @@ _BEND = 1.7
 _FINE = 6
 """points of the last, exact evaluation for each one of the grid"""
 _HALVINGS = 10
+_TURN = 1.5
+"""how far a step turns away from the one before where the two oppose each other (Camerini, Fratta and Maffioli, 1975)"""
+_PATIENCE, _SLOWER = 10, 0.7
+"""after so many rounds without a better bound the steps get so much shorter"""
 _NEVER = 1e7
 """seconds that stand for a migration that never ends"""
 
@@ -91,6 +95,7 @@ class Market:
     caps: Caps
     steps: int = 100
     _grid: Floats = field(init=False)
+    _heading: Floats | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._job = np.array([way.job for way in self.ways])
@@ -127,8 +132,8 @@ class Market:
                 best, best_prices, stalled = value, prices, 0
             else:
                 stalled += 1
-                if stalled >= 5:
-                    pace, stalled = pace * 0.6, 0
+                if stalled >= _PATIENCE:
+                    pace, stalled = pace * _SLOWER, 0
             if reach - best < 1e-4 * reach or pace < 1e-3:
                 break
             stepped = self._stepped(prices, usage, pace * max(reach - value, 0.0))
@@ -237,7 +242,9 @@ class Market:
         What is stepped is how far each price falls from one step to the next, so that none ever rises.
         """
         scale = max(self.caps.room, 1.0) / max(float(self._grid[-1]), 1e-9)  # a byte is much smaller than a second
-        falls, slopes, norm = [], [], 0.0
+        falls: list[Floats] = []
+        slopes: list[Floats] = []
+        norm = 0.0
         for name in ("link", "slot", "archive", "fleet"):
             price, used = getattr(prices, name), getattr(usage, name)
             fall = price - np.concatenate([price[:, 1:], np.zeros((len(price), 1))], axis=1)
@@ -252,6 +259,16 @@ class Market:
         norm += room_slope**2
         if norm <= 0:
             return None
+        flat: Floats = np.concatenate([*(one.ravel() for one in slopes), [room_slope]])
+        if self._heading is not None and (turn := float(flat @ self._heading)) < 0:
+            flat = flat - _TURN * turn / float(self._heading @ self._heading) * self._heading
+            norm = float(flat @ flat)
+        self._heading = flat
+        at = 0
+        for n, one in enumerate(slopes):
+            slopes[n] = flat[at : at + one.size].reshape(one.shape)
+            at += one.size
+        room_slope = float(flat[-1])
         changed = [
             np.cumsum(np.maximum(fall + length / norm * slope, 0.0)[:, ::-1], axis=1)[:, ::-1]
             for fall, slope in zip(falls, slopes, strict=True)
