@@ -141,6 +141,10 @@ class Vm(_FromOutside):
     """paused by an error of its disks: it moves live only where policy lets it"""
     idle_since: UtcTime | None = None
     """since when its processors did next to nothing; None: nobody told, which is not idle"""
+    load_by_hour: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
+        default=None, min_length=24, max_length=24
+    )
+    """its processor time in each hour of the day (UTC) over the last week, as a share of its busiest; None: not known"""
     incarnation: str = ""
     """another one whenever the vm is started anew or its devices change: what was learned of it then counts no more; empty
     when not told"""
@@ -206,6 +210,14 @@ class Fleet(_FromOutside):
 
     @cached_property
     def _digest(self) -> str:
-        of_vms = {"dirty_bytes_per_second", "disk_bytes", "idle_since", "incarnation", "learned_obstacles", "note"}
+        of_vms = {
+            "dirty_bytes_per_second",
+            "disk_bytes",
+            "idle_since",
+            "incarnation",
+            "learned_obstacles",
+            "load_by_hour",
+            "note",
+        }
         passing: dict[str, Any] = {"observed_at": True, "past_moves": True, "vms": {"__all__": of_vms}}
         return hashlib.sha256(self.model_dump_json(exclude=passing).encode()).hexdigest()

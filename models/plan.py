@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
@@ -41,6 +42,8 @@ class Action(Value):
     """actions of one wave may run together; a wave starts when every action of the wave before is over, in its lane"""
     lane: int = Field(default=0, ge=0)
     """lanes run side by side and do not wait for each other"""
+    not_before: UtcTime | None = None
+    """it waits for a better time: until then it is not begun; None: as soon as its turn has come"""
     estimated_start_seconds: float = Field(default=0.0, ge=0)
     """from the start of the evacuation"""
     estimated_seconds: float = Field(default=0.0, ge=0)
@@ -49,6 +52,20 @@ class Action(Value):
     """how long the vm does not answer; for cold_archive, from its stop on"""
     risk_before_safe: float = Field(default=0.0, ge=0, le=1)
     """P(the source fails before this action is done)"""
+
+    def put_off(self) -> Action:
+        """The same vm left where it is, for now."""
+        when = f"until {self.not_before:%Y-%m-%d %H:%M} UTC" if self.not_before is not None else "for its turn"
+        return self.model_copy(
+            update={
+                "kind": ActionKind.STAY,
+                "target": None,
+                "reason": f"waits {when}: {self.reason}",
+                "estimated_start_seconds": 0.0,
+                "estimated_seconds": 0.0,
+                "estimated_downtime_seconds": 0.0,
+            }
+        )
 
     @model_validator(mode="after")
     def _target_fits(self) -> Self:
@@ -168,6 +185,35 @@ class Plan(Value):
     def moves(self) -> tuple[Action, ...]:
         """Every action but `stay`."""
         return tuple(action for action in self.actions if action.kind is not ActionKind.STAY)
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """When its first move may begin; None: now, or it moves nothing."""
+        starts = [action.not_before for action in self.moves]
+        told = [at for at in starts if at is not None]
+        return min(told) if told and len(told) == len(starts) else None
+
+    def parts(self, now: datetime) -> tuple[Plan, ...]:
+        """What is due now, and what begins together later, soonest first: a plan each, in which everything else stays for the
+        time being. The plan itself where it is all of a piece."""
+        by_start: dict[datetime, set[str]] = {}
+        for action in self.moves:
+            by_start.setdefault(max(action.not_before or now, now), set()).add(action.vm)
+        if len(by_start) < 2:
+            return (self,)
+        return tuple(self._only(vms) for _, vms in sorted(by_start.items()))
+
+    def _only(self, vms: set[str]) -> Plan:
+        since = min(action.estimated_start_seconds for action in self.moves if action.vm in vms)
+        actions = (
+            action.put_off()
+            if action.kind is not ActionKind.STAY and action.vm not in vms
+            else action.model_copy(update={"estimated_start_seconds": action.estimated_start_seconds - since})
+            if action.vm in vms
+            else action
+            for action in self.actions
+        )
+        return self.model_copy(update={"actions": tuple(actions)})
 
 
 class RuleResult(Value):

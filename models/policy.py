@@ -15,6 +15,7 @@ from models.fleet import Priority
 from models.ladder import DEFAULT_LADDER, Rung
 from models.leisure_policy import IdlePolicy, RebalancePolicy
 from models.storage_layout import StoragePolicy
+from models.wait_policy import WaitPolicy
 
 
 class TriggerPolicy(Value):
@@ -369,7 +370,6 @@ class Policy(Value):
 
     autonomy: Autonomy = Autonomy.ACT
     """`shadow`: the background agent moves nothing. What a person applies is carried out all the same"""
-
     trigger: TriggerPolicy = TriggerPolicy()
     drain: DrainPolicy = DrainPolicy()
     tiers: TierPolicy = TierPolicy()
@@ -389,6 +389,7 @@ class Policy(Value):
     rebalance: RebalancePolicy = RebalancePolicy()
     idle: IdlePolicy = IdlePolicy()
     retry: RetryPolicy = RetryPolicy()
+    wait: WaitPolicy = WaitPolicy()
     labels: LabelPolicy = LabelPolicy()
     language_model: LanguageModelPolicy = LanguageModelPolicy()
     weights: Weights = Weights()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import datetime
+from datetime import datetime, timedelta
 
+NIGHT_BEGINS, NIGHT_ENDS = 18, 6
+"""hours that people call the night"""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
 _SECRET_IN_QUERY = re.compile(
@@ -97,3 +99,15 @@ def listed(items: list[str], *, limit: int = 4) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """`1 vm`, `5 vms`."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def when_in_words(at: datetime, now: datetime) -> str:
+    """`now`, `today 14:00`, `tonight 02:10`, `tomorrow 14:00` or `2026-11-29 02:10`, all UTC and said so where it is not now."""
+    if at <= now:
+        return "now"
+    days = (at.date() - now.date()).days
+    night = at.hour >= NIGHT_BEGINS or at.hour < NIGHT_ENDS
+    if night and at - now < timedelta(hours=24) and (days == 0 or at.hour < NIGHT_ENDS or now.hour >= NIGHT_BEGINS):
+        return f"tonight {at:%H:%M} UTC"
+    day = {0: "today", 1: "tomorrow"}.get(days, f"{at:%Y-%m-%d}")
+    return f"{day} {at:%H:%M} UTC"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from agent.actions.reconcile import NodeView
 from agent.state.certificate_pins import Pins
 from models.errors import BadInput, NodeUnreachable
 from models.evacuation import ObservedState
-from models.fleet import Vm
+from models.fleet import Fleet, Vm
 from tools.ports.archives import ArchiveStore
 from tools.ports.clock import Clock
 from tools.ports.hypervisor import Hypervisor
@@ -41,6 +41,13 @@ class Resources:
     """whose certificates are known; None: CA, name and dates alone decide"""
     ask_guest: Callable[[str], bool | None] | None = None
     """asks a guest's probe once; None when nobody asks over the network"""
+
+    tell_loads: Callable[[Fleet, Collection[str]], Fleet] | None = None
+    """adds at which hours the guests of some nodes are at work; None where nobody knows"""
+
+    def with_loads(self, fleet: Fleet, nodes: Collection[str]) -> Fleet:
+        """The fleet with the load of these nodes' guests, where it can be told."""
+        return fleet if self.tell_loads is None else self.tell_loads(fleet, nodes)
 
     def node(self, name: str) -> Hypervisor:
         """Raises BadInput for a node that the settings do not name."""

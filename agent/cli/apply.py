@@ -10,8 +10,11 @@ import typer
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from agent.service.session import Session
     from models.plan import Plan, Verdict
+    from models.proposals.states import Proposal
     from models.situation import Situation
 
 app = typer.Typer(rich_markup_mode=None)
@@ -73,6 +76,7 @@ def apply(
         verdict = judge(plan, situation)
         if propose:
             _propose(session, plan, verdict, situation, as_json)
+        _require_due(plan, now)
         require_own_approval(verdict, session.policy)
         approver = PreapprovedBy(approve_as) if approve_as else TerminalApprover()
         cycle = ControlLoop(
@@ -92,6 +96,22 @@ def apply(
     conclude(report, result.evacuation, report_file, as_json, verification=result.verification)
 
 
+def _require_due(plan: Plan, now: datetime) -> None:
+    """Raises Refused where nothing of the plan is due yet; says what of it has to wait."""
+    from agent.cli.console import note
+    from agent.service.put_off import is_early, waiting_for_its_time
+    from models.errors import Refused
+
+    parts = plan.parts(now)
+    if is_early(parts[0], now):
+        raise Refused(
+            f"nothing of the plan is due: {waiting_for_its_time(parts[0], now)}",
+            hint="`lifeboat apply PLAN --propose`: `lifeboat run` carries it out at its time; or plan with --at-once",
+        )
+    for later in parts[1:]:
+        note(f"note: {waiting_for_its_time(later, now)}; plan again then, or --propose the plan to `lifeboat run`")
+
+
 def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situation, as_json: bool) -> NoReturn:
     """Ask the approvers in the name of whoever is logged in here. Ends the command."""
     from agent.approve.approval import bind_to_fleet, require_passed
@@ -99,21 +119,29 @@ def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situatio
     from agent.approve.identity import terminal_identity
     from agent.cli.console import console, write_json
     from agent.execute.evacuation import new_evacuation_id
+    from agent.guard.judge import judge
     from agent.service.questions import Questions, asked_line
     from models.approvers import Occasion
     from tools.ports.records.evacuations import EvacuationPlanned
 
     require_passed(plan, verdict)
-    plan, verdict = bind_to_fleet(plan, verdict, situation.fleet)
-    evacuation, now = new_evacuation_id(session.hands), session.hands.clock.now()
-    session.hands.journal.append(EvacuationPlanned.of(plan, verdict, situation.risks), now=now, evacuation=evacuation)
     at = {vm.uuid: vm.node for vm in situation.fleet.vms}
-    nodes = (*plan.evacuating, *(action.source or at[action.vm] for action in plan.moves))
-    asked = Questions(hands=session.hands, policy=session.policy).ask(
-        plan, verdict, situation, evacuation, dict.fromkeys(nodes, Occasion.ASKED), requested_by=terminal_identity()
-    )
+    asked: list[Proposal] = []
+    for part in plan.parts(situation.now):  # what begins at another time is a question of its own
+        bound, judged = bind_to_fleet(part, verdict if part is plan else judge(part, situation), situation.fleet)
+        require_passed(bound, judged)
+        evacuation, now = new_evacuation_id(session.hands), session.hands.clock.now()
+        session.hands.journal.append(
+            EvacuationPlanned.of(bound, judged, situation.risks), now=now, evacuation=evacuation
+        )
+        nodes = (*bound.evacuating, *(action.source or at[action.vm] for action in bound.moves))
+        occasions = dict.fromkeys(nodes, Occasion.ASKED)
+        questions = Questions(hands=session.hands, policy=session.policy)
+        asked.append(questions.ask(bound, judged, situation, evacuation, occasions, requested_by=terminal_identity()))
     if as_json:
-        write_json(facts(asked, session.policy))
+        told = [facts(one, session.policy) for one in asked]
+        write_json(told[0] if len(told) == 1 else told)
     else:
-        console().print(asked_line(asked, session.policy), markup=False, soft_wrap=True)
+        for one in asked:
+            console().print(asked_line(one, session.policy), markup=False, soft_wrap=True)
     raise SystemExit(0)

@@ -57,6 +57,9 @@ def plan(
             metavar="RUNS", min=1, max=100_000, help="Play it in so many imagined futures, beside other ways."
         ),
     ] = None,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="Put nothing off to a maintenance window or a quiet hour.")
+    ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the report as Markdown, for a ticket.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,6 +67,7 @@ def plan(
 
     With --fleet (and --risks) it works from files alone, as of their own time. Exit code 3 when the guard refuses the plan.
     """
+    from agent.cli.when import with_better_times
     from agent.documents import write_value
     from agent.guard.judge import judge
     from models.errors import BadInput
@@ -81,7 +85,8 @@ def plan(
         knowledge_file=knowledge_file,
         everything=planner == "llm",
     )
-    situation, fleet = found.situation, found.situation.fleet
+    situation = with_better_times(found.situation, nodes or (), config, at_once=at_once, live=fleet_file is None)
+    fleet = situation.fleet
     chosen = planner_for(planner, config, found.knowledge)
     requested = tuple(dict.fromkeys(nodes or ()))
     for node in requested:

@@ -265,6 +265,8 @@ class Run:
         limit = self.approved.policy.limits.evacuation_timeout
         if limit is not None and self._seconds() >= limit.total_seconds():
             return f"the evacuation had already taken the {format_duration(limit)} that policy gives it"
+        if action.not_before is not None and self.hands.clock.now() < action.not_before:
+            return f"it is not to begin before {action.not_before:%Y-%m-%d %H:%M} UTC"
         return self.watcher.should_withdraw(action)
 
     def _seconds(self) -> float:

@@ -81,6 +81,15 @@ def busiest_wave(limit: Limit) -> Callable[[PlanFacts], str]:
     return describe
 
 
+def put_off_longest(facts: PlanFacts) -> str:
+    """How far anything is put off."""
+    told = [action.not_before for action, _ in facts.moves if action.not_before is not None]
+    if not told:
+        return "nothing is put off"
+    hours = max(0.0, (max(told) - facts.now).total_seconds()) / 3600
+    return f"{len(told)} moves wait, the last {hours:.1f} h, policy allows {facts.policy.wait.longest.total_seconds() / 3600:g} h"
+
+
 def nodes_at_trigger(facts: PlanFacts) -> str:
     """How much of the fleet looks risky."""
     count = sum(node.level is RiskLevel.TRIGGERED for node in (facts.node_risks or {}).values())

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from agent.guard.facts import PlanFacts, Violation
 from agent.guard.margins import (
     fleet_age,
+    put_off_longest,
     room_made,
 )
 from agent.guard.registry import named, risk_rule, rule
@@ -15,7 +16,9 @@ from models.fleet import NodeState, VmState
 from models.placement import is_protected, memory_room
 from models.plan import ActionKind
 from models.risk_level import CLOCK_SKEW_SECONDS, NodeRisk, RiskLevel
+from models.schedule import Shares, timing_of
 from models.tier import Tier, assess_tier
+from models.waiting import why_not_put_off
 
 
 @rule("plan-matches-fleet", "the plan was made for this fleet", invariant=6, needs_snapshot=True)
@@ -178,3 +181,20 @@ def protected(facts: PlanFacts) -> Iterator[Violation]:
     for action, move in facts.moves:
         if is_protected(move.vm, facts.policy):
             yield Violation(f"{named(action)} is protected by policy", action.vm)
+
+
+@rule(
+    "put-off",
+    put_off_longest,
+    policy=("wait.price", "wait.stop_price", "wait.longest"),
+)
+def put_off(facts: PlanFacts) -> Iterator[Violation]:
+    """A move waits for a better time only while the risk until then costs less than moving it at a bad one, and never on a node
+    at the trigger or unknown."""
+    for action, move in facts.moves:
+        if action.not_before is None or action.not_before <= facts.now:
+            continue
+        seconds = timing_of(move, Shares(), facts.fleet, facts.policy)[0]
+        why = why_not_put_off(move.vm, move.kind, move.source, action.not_before, seconds, facts.situation)
+        if why is not None:
+            yield Violation(f"{named(action)}: {why}", action.vm)

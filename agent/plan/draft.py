@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from agent.plan.capacity import Capacities
 from agent.plan.explanations import MoveReason, describe_move, describe_stay, notes
@@ -13,8 +14,10 @@ from agent.plan.options import Options
 from agent.plan.waves import best_waves, schedule
 from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.policy import Policy
-from models.schedule import Move, Timing
+from models.schedule import Move, Timing, wave_timings
 from models.situation import Situation
+from models.text import when_in_words
+from models.waiting import Wait, best_wait
 
 WORTH_LANES = 1e-3
 """waves, which are easier to follow, are kept where lanes spare less than this share"""
@@ -65,7 +68,10 @@ class Draft:
             move.source: situation.failure_probability(move.source, situation.horizon_seconds) for move in moves
         }
         ranks = {d.vm: d.rank for d in decisions if d.rank is not None}
-        moves, timings = self._timed(moves, risk_by_source, ranks)
+        waits = self._waits(moves) if not ranks else {}
+        moves, timings = (
+            self._put_off(moves, waits, risk_by_source) if waits else self._timed(moves, risk_by_source, ranks)
+        )
         expected, expected_if_nothing_is_done = self._losses(timings)
         remarks = [self.planned_by.notes, *notes(situation, self.leaving)]
         return Plan(
@@ -74,7 +80,7 @@ class Draft:
             evacuating=self.leaving,
             asked=self.asked,
             actions=(
-                *self._moves(moves, timings, {d.vm: d.reason for d in decisions}),
+                *self._moves(moves, timings, {d.vm: d.reason for d in decisions}, waits),
                 *self._stays(
                     [d for d in decisions if d.kind is ActionKind.STAY],
                     moves,
@@ -122,6 +128,38 @@ class Draft:
             return in_lanes.moves, side_by_side
         return moves, timings
 
+    def _waits(self, moves: Sequence[Move]) -> dict[str, Wait]:
+        """Which moves are better begun later, by vm uuid. Where room has to be made first everything is one piece: none."""
+        if any(move.source not in self.leaving for move in moves):
+            return {}
+        situation = self.situation
+        found: dict[str, Wait] = {}
+        for move in moves:
+            seconds = wave_timings([move], situation.fleet, situation.policy)[0][0]
+            if math.isfinite(seconds):
+                wait = best_wait(move.vm, move.kind, move.source, seconds, situation)
+                if wait is not None:
+                    found[move.vm.uuid] = wait
+        return found
+
+    def _put_off(
+        self, moves: Sequence[Move], waits: Mapping[str, Wait], risk_by_source: Mapping[str, float]
+    ) -> tuple[Sequence[Move], dict[str, Timing]]:
+        """What begins now, and after it what begins at each later time; in waves, since none of it is in a hurry."""
+        situation = self.situation
+        timings: dict[str, Timing] = {}
+        starts: list[datetime | None] = [None, *sorted({wait.until for wait in waits.values()})]
+        for at in starts:
+            some = [m for m in moves if (waits[m.vm.uuid].until if m.vm.uuid in waits else None) == at]
+            waves = best_waves(
+                some, situation.fleet, situation.policy, risk_by_source, lambda told: self._losses(told)[0]
+            )
+            earliest = (at - situation.now).total_seconds() if at is not None else 0.0
+            before = max((timing.wave + 1 for timing in timings.values()), default=0)
+            for uuid, timing in schedule(waves, situation.fleet, situation.policy).items():
+                timings[uuid] = replace(timing, wave=timing.wave + before, start=timing.start + earliest)
+        return moves, timings
+
     @staticmethod
     def _any_never_ends(timings: Mapping[str, Timing]) -> bool:
         return any(timing.live is not None and not timing.live.converges for timing in timings.values())
@@ -141,7 +179,11 @@ class Draft:
         return sorted(names, key=lambda name: (bool(domain) and nodes[name].failure_domain == domain, name))
 
     def _moves(
-        self, moves: Sequence[Move], timings: Mapping[str, Timing], reasons: Mapping[str, str | None]
+        self,
+        moves: Sequence[Move],
+        timings: Mapping[str, Timing],
+        reasons: Mapping[str, str | None],
+        waits: Mapping[str, Wait],
     ) -> list[Action]:
         situation = self.situation
         fleet, policy = situation.fleet, situation.policy
@@ -172,6 +214,9 @@ class Draft:
                     move, [other for other in moves if timings[other.vm.uuid].wave > timing.wave]
                 ),
             )
+            reason = reasons[move.vm.uuid] or describe_move(facts, self.options.get(move.vm.uuid))
+            if wait := waits.get(move.vm.uuid):
+                reason += f"; waits until {when_in_words(wait.until, situation.now)}: {wait.why}"
             actions.append(
                 Action(
                     kind=move.kind,
@@ -179,9 +224,10 @@ class Draft:
                     vm_name=move.vm.name,
                     source=move.source,
                     target=move.target,
-                    reason=reasons[move.vm.uuid] or describe_move(facts, self.options.get(move.vm.uuid)),
+                    reason=reason,
                     wave=timing.wave,
                     lane=timing.lane,
+                    not_before=wait.until if wait is not None else None,
                     estimated_start_seconds=round(timing.start, 1),
                     estimated_seconds=round(seconds, 1),
                     estimated_downtime_seconds=round(_finite(timing.downtime, policy), 3),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from agent.report.report import Fate, Report, ReportKind, VmRow
 from models.plan import ActionKind
-from models.text import seconds_in_words, visible
+from models.text import seconds_in_words, visible, when_in_words
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -40,9 +41,11 @@ def print_moves(report: Report, moves: Sequence[VmRow], console: Console) -> Non
     """Every move: who, how and where to, how long, how long silent, and why."""
     dry = report.kind is ReportKind.DRY_RUN
     several = len({vm.node_before for vm in moves}) > 1
-    heads = ["vm", "prio", "how", *(() if dry else ("outcome",)), ">takes" if dry else ">took", ">silent"]
-    rows = [_cells(vm, dry=dry, several=several) for vm in moves]
-    styles = ["bold", "", "", *(() if dry else ("",)), "", ""]
+    waits = dry and any(vm.not_before for vm in moves)
+    extra = ("when",) if waits else () if dry else ("outcome",)
+    heads = ["vm", "prio", "how", *extra, ">takes" if dry else ">took", ">silent"]
+    rows = [_cells(vm, dry=dry, several=several, now=report.generated_at if waits else None) for vm in moves]
+    styles = ["bold", "", "", *("" for _ in extra), "", ""]
     widths = [max(len(head.lstrip(">")), *(_width(row[n]) for row in rows)) for n, head in enumerate(heads)]
     fixed = sum(widths) + _GAP * len(widths)
     whys = [vm.reason if dry or not vm.message else vm.message for vm in moves]
@@ -54,7 +57,7 @@ def print_moves(report: Report, moves: Sequence[VmRow], console: Console) -> Non
         _paragraphs(rows, whys, moves, console, dry=dry)
 
 
-def _cells(vm: VmRow, *, dry: bool, several: bool) -> list[str]:
+def _cells(vm: VmRow, *, dry: bool, several: bool, now: datetime | None) -> list[str]:
     how = _HOW[vm.planned] if vm.planned else ""
     way = f"{how} → {vm.target}" if vm.target else how
     took = vm.estimated_seconds if dry else vm.measured.seconds
@@ -62,6 +65,7 @@ def _cells(vm: VmRow, *, dry: bool, several: bool) -> list[str]:
         visible(vm.name, _LONGEST_NAME),
         vm.priority.value,
         visible(f"{vm.node_before}: {way}" if several else way, 80),
+        *((when_in_words(vm.not_before or now, now),) if now is not None else ()),
         *(() if dry else (vm.fate.value.replace("_", " "),)),
         _took(took, None if dry else vm.measured.estimated_seconds),
         _silence(vm, dry),

@@ -45,6 +45,7 @@ def vm_row(
         target=action.target if action else None,
         reason=action.reason if action else "",
         wave=action.wave if action else 0,
+        not_before=action.not_before if action else None,
         estimated_start_seconds=action.estimated_start_seconds if action else 0.0,
         estimated_seconds=action.estimated_seconds if action else 0.0,
         estimated_downtime_seconds=action.estimated_downtime_seconds if action else 0.0,

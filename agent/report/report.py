@@ -102,6 +102,8 @@ class VmRow(Value):
     target: str | None
     reason: str
     wave: int
+    not_before: UtcTime | None = None
+    """it waits for a better time"""
     estimated_start_seconds: float
     estimated_seconds: float
     estimated_downtime_seconds: float

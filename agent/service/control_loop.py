@@ -20,7 +20,15 @@ from agent.service.follow_up import ROUNDS, covered_by, follow_up_plan, still_wa
 from agent.service.hindsight import HindsightKeeper
 from agent.service.leave_alone import NOBODY_AGREED, why_leave_alone
 from agent.service.migration_blockers import ask_migration_blockers
-from agent.service.pass_result import PassOutcome, PassResult, gone_silent, joined_results, what_it_came_to
+from agent.service.pass_result import (
+    PassOutcome,
+    PassResult,
+    gone_silent,
+    joined_results,
+    nothing_begun,
+    what_it_came_to,
+)
+from agent.service.put_off import first_part
 from agent.service.questions import Questions, Review, asked_line, planning_policy, waiting_line
 from agent.service.shadow import note_only
 from agent.service.witnesses import Unheard, without_asking
@@ -154,7 +162,8 @@ class ControlLoop:
         self._cordoned = unschedulable(fleet, judged) - set(wanted)
         if self._cordoned:
             situation = replace(situation, fleet=with_unschedulable(fleet, self._cordoned))
-        situation = replace(situation, fleet=ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy))
+        asked = ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy)
+        situation = replace(situation, fleet=self.hands.with_loads(asked, wanted))
         plan = self._plan(replace(situation, policy=policy), wanted)
         verdict = judge(plan, situation)
         if shadow:
@@ -165,6 +174,7 @@ class ControlLoop:
             at_once = without_asking(situation, wanted)
             plan, verdict, planning = at_once or (plan, verdict, policy)
         trip_if_due(verdict, self.hands.journal, self.policy, now)
+        plan, verdict = first_part(plan, verdict, situation)
         if self.questions is not None and plan.moves and verdict.passed and verdict.approval is Approval.HUMAN:
             before = next((each for each in review.void if set(each.question.plan.evacuating) & set(wanted)), None)
             self._tiers.acted(wanted, now)
@@ -245,8 +255,8 @@ class ControlLoop:
         `tiers`: withdraw what has not begun when a node recovers that the plan leaves for its risk; None: never for that.
         `planning`: the policy that it was planned by, where that is not the loop's own.
         """
-        plan, verdict = bind_to_fleet(plan, verdict, situation.fleet)
-        idle = what_it_came_to(plan, verdict)
+        plan, verdict = bind_to_fleet(*first_part(plan, verdict, situation), situation.fleet)
+        idle = what_it_came_to(plan, verdict, self.hands.clock.now())
         repeated = idle is not None and idle == self._idle
         self._idle = idle
         evacuation = new_evacuation_id(self.hands)
@@ -315,16 +325,9 @@ class ControlLoop:
         """`agreement`: what people answered to the question of that id; `covered`: what they agreed to before, which covers this
         plan; None: the approver is asked now."""
         fleet = situation.fleet
-        so_far = PassResult(
-            outcome=PassOutcome.NOTHING_TO_MOVE,
-            why=f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be",
-            started_at=started_at,
-            situation=situation,
-            plan=plan,
-            verdict=verdict,
-            repeated=repeated,
-        )
-        if not plan.moves:
+        now = self.hands.clock.now()
+        so_far = nothing_begun(plan, verdict, situation, started_at, now, repeated=repeated)
+        if not plan.moves or so_far.outcome is PassOutcome.WAITING:
             return so_far
         try:
             done = self._carry_out(plan, verdict, situation, evacuation, tiers, agreement, covered)

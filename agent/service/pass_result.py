@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from agent.assess.tiers import TierChange
 from agent.service.follow_up import joined
+from agent.service.put_off import is_early, waiting_for_its_time
 from models.errors import Refused
 from models.evacuation import Evacuation, NodeLoss, count_outcomes
 from models.fleet import Fleet, NodeState
@@ -20,7 +21,8 @@ class PassOutcome(StrEnum):
     IDLE = "quiet"
     """no node has to be evacuated"""
     WAITING = "waiting"
-    """a node should be evacuated, and an evacuation that is not over has to end first, or a person has not answered yet"""
+    """a node should be evacuated, and an evacuation that is not over has to end first, a person has not answered yet, or what is
+    to move waits for a better time"""
     ASKED = "asked"
     """people were asked whether to carry a plan out; their answer is waited for by nobody, and acted on when it is there"""
     REFUSED = "refused"
@@ -55,9 +57,27 @@ class PassResult:
     """it came to the same as the pass before, which the journal has"""
 
 
-def what_it_came_to(plan: Plan, verdict: Verdict) -> tuple[object, ...] | None:
-    """Of a plan that moves nothing or that the guard refuses, what tells it from another such; None for any other."""
-    if plan.moves and verdict.passed:
+def nothing_begun(
+    plan: Plan, verdict: Verdict, situation: Situation, started_at: datetime, now: datetime, *, repeated: bool
+) -> PassResult:
+    """How it stands before anything of the plan begins: nothing is to move, or all of it waits for its time."""
+    early = is_early(plan, now)
+    nothing = f"nothing on {', '.join(plan.evacuating) or 'any node'} can be moved, or has to be"
+    return PassResult(
+        outcome=PassOutcome.WAITING if early else PassOutcome.NOTHING_TO_MOVE,
+        why=waiting_for_its_time(plan, now) if early else nothing,
+        started_at=started_at,
+        situation=situation,
+        plan=plan,
+        verdict=verdict,
+        repeated=repeated,
+    )
+
+
+def what_it_came_to(plan: Plan, verdict: Verdict, now: datetime) -> tuple[object, ...] | None:
+    """Of a plan that moves nothing, or nothing yet, or that the guard refuses, what tells it from another such; None for any
+    other."""
+    if plan.moves and verdict.passed and not is_early(plan, now):
         return None
     actions = tuple((action.kind, action.vm, action.target) for action in plan.actions)
     return plan.evacuating, actions, tuple(result.rule for result in verdict.failures)

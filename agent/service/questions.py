@@ -10,6 +10,7 @@ from agent.actions.resources import Resources
 from agent.approve.proposals import ask, note, open_questions, policy_digest, read, write_due
 from agent.assess.tiers import TierChange, drain_only_policy, unschedulable, with_unschedulable
 from agent.guard.judge import judge
+from agent.service.put_off import at_its_time, begins_later
 from agent.state.requests import unfinished
 from models.approval import ApprovalRecord
 from models.approvers import Occasion
@@ -19,7 +20,7 @@ from models.plan import AtLeisure, Plan, Verdict
 from models.policy import Policy
 from models.proposals.drift import plan_changes, touched_by, why_void
 from models.proposals.rights import needed, why_nobody_can, why_not_enough, why_silence_is_no
-from models.proposals.states import OPEN, ApprovalState, EventKind, Proposal, Question, described
+from models.proposals.states import LIVE, ApprovalState, EventKind, Proposal, Question, described
 from models.situation import Situation
 from models.text import counted, moment, visible
 from models.tier import Tier
@@ -119,17 +120,17 @@ class Questions:
                     void.append(note(journal, each.id, kind, why=why, clock=clock))
                 except Refused:  # a person was faster; the next look sees it
                     continue
-            elif proposal.state in OPEN:
-                waiting.append(proposal)
-            elif proposal.state is ApprovalState.APPROVED:
+            elif proposal.state is ApprovalState.APPROVED and not begins_later(proposal, clock.now()):
                 approved.append(proposal)
+            elif proposal.state in LIVE:
+                waiting.append(proposal)
         return Review(waiting=tuple(waiting), approved=tuple(approved), void=tuple(void))
 
     def agreed(self, proposal: Proposal, situation: Situation, judged: Mapping[str, TierChange]) -> Agreed | None:
         """What to carry out now; None when it may not be any more: then the question is void, and why is in the journal."""
         fleet = _still_idle(proposal, _as_planned(proposal, situation.fleet, judged))
         now_situation = replace(situation, fleet=fleet)
-        plan = proposal.question.plan.model_copy(update={"fleet_sha256": fleet.digest()})
+        plan = at_its_time(proposal.question.plan, fleet).model_copy(update={"fleet_sha256": fleet.digest()})
         verdict = judge(plan, now_situation)
         why = why_not_enough(proposal, self.policy)
         if why is None and not verdict.passed:
@@ -167,7 +168,9 @@ class Questions:
         """Whether something was approved that no pass was made for yet, and nothing else is going on. Cheap."""
         journal = self.hands.journal
         approved = {
-            each.id for each in open_questions(journal, self.hands.clock) if each.state is ApprovalState.APPROVED
+            each.id
+            for each in open_questions(journal, self.hands.clock)
+            if each.state is ApprovalState.APPROVED and not begins_later(each, self.hands.clock.now())
         }
         new = approved - self._hurried
         if not new or unfinished(journal):
@@ -205,8 +208,10 @@ def asked_line(proposal: Proposal, policy: Policy) -> str:
 
 
 def waiting_line(proposal: Proposal) -> str:
-    """One line for who waits for the answer."""
-    return f"{proposal.id} is {described(proposal)}, until {moment(proposal.expires_at)}"
+    """One line for who waits for the answer, or for the time at which it begins."""
+    starts = proposal.question.plan.starts_at
+    begins = f"; it begins at {moment(starts)}" if starts is not None else ""
+    return f"{proposal.id} is {described(proposal)}, until {moment(proposal.expires_at)}{begins}"
 
 
 def _still_idle(proposal: Proposal, fleet: Fleet) -> Fleet:

@@ -105,6 +105,7 @@ def connect(
     Raises BadInput when the settings or the policy can't be used. A node that does not answer is no error here.
     """
     from agent.assess.monitor import FleetMonitor
+    from agent.observe.quiet_hours import loads_from
     from agent.observe.sources import node_clocks
     from agent.state.certificate_pins import Pins
     from tools.clock import SystemClock
@@ -135,6 +136,7 @@ def connect(
             watch=watch,
             pins=pins,
             ask_guest=guest_asker(policy.labels.probe_networks),
+            tell_loads=loads_from(settings.prometheus, clock.now) if policy.wait.quiet_hours else None,
         )
         monitor = FleetMonitor(settings, nodes, keep_ring=keep_ring, storage=policy.storage)
         watching = monitor

@@ -10,14 +10,17 @@ from models.text import visible
 
 
 def touched_by(plan: Plan, fleet: Fleet) -> Fleet:
-    """The nodes that the plan leaves or fills, with all their vms."""
+    """The nodes that the plan leaves or fills, with all their vms.
+
+    Of a plan for later only the vms that move: the rest of the nodes may well change until then, and is judged at its start.
+    """
     names = {*plan.evacuating, *(name for action in plan.moves for name in (action.source, action.target) if name)}
     moved = {action.vm for action in plan.moves}
     names |= {vm.node for vm in fleet.vms if vm.uuid in moved}
     return fleet.model_copy(
         update={
             "nodes": tuple(node for node in fleet.nodes if node.name in names),
-            "vms": tuple(vm for vm in fleet.vms if vm.node in names),
+            "vms": tuple(vm for vm in fleet.vms if vm.node in names and (plan.starts_at is None or vm.uuid in moved)),
         }
     )
 
@@ -44,7 +47,9 @@ def fleet_changes(before: Fleet, after: Fleet) -> list[str]:
     for uuid in sorted(before.vm_by_uuid.keys() | after.vm_by_uuid.keys()):
         old, new = before.vm_by_uuid.get(uuid), after.vm_by_uuid.get(uuid)
         name = (new or old).name if (new or old) is not None else uuid  # type: ignore[union-attr]
-        lines += _differences(f"vm {visible(name, 60)}", old, new, frozenset({"dirty_bytes_per_second", "disk_bytes"}))
+        lines += _differences(
+            f"vm {visible(name, 60)}", old, new, frozenset({"dirty_bytes_per_second", "disk_bytes", "load_by_hour"})
+        )
     return lines
 
 

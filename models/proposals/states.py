@@ -161,6 +161,10 @@ class Question(Value):
     changes: tuple[str, ...] = ()
     """what is different from that one, a line each"""
 
+    def open_until(self, opened_at: datetime) -> datetime:
+        """Until when it may be answered: what begins later may be answered until then."""
+        return max(opened_at + self.time_to_live, self.plan.starts_at or opened_at)
+
     def digest(self) -> str:
         """SHA-256 that an answer is bound to: over plan (and in it the fleet's), the facts it touches, and policy."""
         bound = (self.id, self.plan.digest(), self.touched.digest(), self.policy_sha256)
@@ -189,7 +193,7 @@ class Proposal(Value):
     @classmethod
     def asked(cls, question: Question) -> Proposal:
         at = question.asked_at
-        return cls(question=question, since=at, opened_at=at, expires_at=at + question.time_to_live, seen_at=at)
+        return cls(question=question, since=at, opened_at=at, expires_at=question.open_until(at), seen_at=at)
 
     @property
     def id(self) -> str:
@@ -270,6 +274,7 @@ def advance(proposal: Proposal, event: ApprovalEvent) -> Proposal:
         )
     changed: dict[str, object] = {"state": target, "since": event.at, "last": event, "snoozed_until": None}
     ttl = proposal.question.time_to_live
+    begins = max(event.at, proposal.question.plan.starts_at or event.at)
     match event.kind:
         case EventKind.AGREE:
             if any(one.person == event.person for one in proposal.agreements):
@@ -281,17 +286,17 @@ def advance(proposal: Proposal, event: ApprovalEvent) -> Proposal:
             after = proposal.model_copy(update={"agreements": (*proposal.agreements, yes)})
             if after.missing:
                 return after.model_copy(update={"last": event})
-            changed |= {"agreements": after.agreements, "expires_at": event.at + ttl}
+            changed |= {"agreements": after.agreements, "expires_at": begins + ttl}
         case EventKind.PROCEED:
             if not proposal.goes_ahead_unanswered:
                 raise Refused(f"silence is no for {proposal.id}", hint="nothing was changed")
-            changed |= {"expires_at": event.at + ttl}
+            changed |= {"expires_at": begins + ttl}
         case EventKind.SNOOZE:
             if event.until is None or event.until <= event.at:
                 raise Refused("a snooze needs a time that is still to come")
             changed |= {"snoozed_until": event.until, "expires_at": event.until + ttl, "agreements": ()}
         case EventKind.WAKE:
-            changed |= {"opened_at": event.at, "expires_at": event.at + ttl}
+            changed |= {"opened_at": event.at, "expires_at": proposal.question.open_until(event.at)}
         case _:
             pass
     return proposal.model_copy(update=changed)

@@ -227,6 +227,7 @@ BREAKS: dict[str, Break] = {
     "archive-idle": lambda c: replace(
         c, plan=c.plan.model_copy(update={"at_leisure": AtLeisure.ARCHIVE_IDLE, "evacuating": ()})
     ),
+    "put-off": lambda c: replace(c, plan=with_action(c, not_before=NOW + timedelta(hours=1))),
 }
 
 

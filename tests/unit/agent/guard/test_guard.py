@@ -562,7 +562,21 @@ def idle_archive_that_moves_a_vm_besides() -> Case:
     return scene, scene.plan_of(archive("x", "a"), live("y", "a", "b", 1), at_leisure="archive_idle")
 
 
+def put_off_on_a_dying_node() -> Case:
+    scene = one_vm()
+    late = live("x", "a", "b", not_before=NOW + timedelta(minutes=5))
+    return scene, scene.plan_of(late, evacuating=("a",))
+
+
+def put_off_for_days() -> Case:
+    scene = Topology().node("a").node("b").vm("x", on="a")
+    late = live("x", "a", "b", not_before=NOW + timedelta(days=3))
+    return scene, scene.plan_of(late, evacuating=("a",), asked=("a",))
+
+
 HOSTILE: list[tuple[str, Callable[[], Case]]] = [
+    ("put-off", put_off_on_a_dying_node),
+    ("put-off", put_off_for_days),
     ("plan-matches-fleet", wrong_fleet),
     ("fleet-fresh", old_fleet),
     ("fleet-fresh", fleet_from_the_future),

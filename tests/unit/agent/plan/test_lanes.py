@@ -12,6 +12,7 @@ from scenes.topology import Topology, archive, live
 from agent.guard.judge import judge
 from agent.plan.solver import plan
 from agent.plan.waves import best_waves, schedule
+from models.plan import ActionKind
 from models.schedule import Move
 
 
@@ -101,6 +102,6 @@ def test_archives_have_a_lane_beside_what_moves_live() -> None:
         scene.vm(f"low{number}", on="a", priority="low", cold_archive_allowed=True)
     made = plan(scene.situation)
     lanes = {move.kind: {m.lane for m in made.moves if m.kind == move.kind} for move in made.moves}
-    assert lanes["live_migrate"].isdisjoint(lanes["cold_archive"])
+    assert lanes[ActionKind.LIVE_MIGRATE].isdisjoint(lanes[ActionKind.COLD_ARCHIVE])
     assert broken_on_the_way(made, scene.fleet, scene.policy) == []
     assert archive("low0", "a").lane == 0, "a hand-made plan has one lane"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from agent.approve.approvers import DenyingApprover
 from agent.approve.proposals import answer, open_questions, read, recent_questions
 from agent.guard.judge import judge
 from agent.llm.choose import planner_named
+from agent.plan.solver import plan as solve
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.questions import Questions
 from agent.state.status import read_status
@@ -26,6 +27,7 @@ from models.policy import ApprovalMode, ApprovalPolicy, Policy
 from models.proposals.states import ApprovalState, EventKind, Proposal
 from models.risk import Risk
 from models.situation import Situation
+from models.wait_policy import WaitPolicy
 from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted
 
 MINUTE = timedelta(minutes=1)
@@ -347,6 +349,56 @@ def test_a_plan_that_a_person_proposed_is_carried_out_whatever_its_nodes_risk(ag
         agent.answer(EventKind.AGREE, "slack:UTOM")
     agent.answer(EventKind.AGREE)
     assert agent.run().outcome is PassOutcome.EVACUATED
+
+
+def _ask_for_later(agent: Agent) -> datetime:
+    """A person proposes to empty `a` at ten; returns when that begins."""
+    agent.failing = ()
+    agent.policy = agent.policy.model_copy(update={"wait": WaitPolicy(windows=("10:00-14:00",))})
+    agent.restart()
+    clock = agent.world.fleet.clock
+    situation = Situation(
+        fleet=agent.world.snapshot(), risks=agent.world.risks(()), policy=agent.policy, now=clock.now()
+    )
+    whole = solve(situation, asked=("a",))
+    questions = agent.loop.questions
+    assert questions is not None
+    (part,) = whole.parts(clock.now())
+    assert part.starts_at is not None
+    verdict = judge(part, situation)
+    assert verdict.passed, verdict.failures
+    agent.world.journal.append(EvacuationPlanned(plan=part, verdict=verdict), now=clock.now(), evacuation="evac-1")
+    questions.ask(part, verdict, situation, "evac-1", {"a": Occasion.ASKED}, requested_by="terminal:tom")
+    return part.starts_at
+
+
+def test_what_people_agreed_to_for_later_begins_then_whatever_restarts_meanwhile(agent: Agent) -> None:
+    begins = _ask_for_later(agent)
+    agent.wait(timedelta(hours=2))
+    assert agent.run().outcome is PassOutcome.WAITING, "it may be answered until it begins"
+    agent.answer(EventKind.AGREE)
+    waiting = agent.run()
+    assert waiting.outcome is PassOutcome.WAITING
+    assert "it begins at" in waiting.why
+    agent.restart()
+    agent.wait(begins - agent.world.fleet.clock.now() - MINUTE)
+    assert agent.run().outcome is PassOutcome.WAITING
+    assert not agent.moved()
+    agent.restart()
+    agent.wait(2 * MINUTE)
+    assert agent.run().outcome is PassOutcome.EVACUATED
+    assert agent.moved()
+
+
+def test_a_guest_that_changed_before_its_time_voids_the_answer_and_a_new_neighbour_does_not(agent: Agent) -> None:
+    begins = _ask_for_later(agent)
+    agent.answer(EventKind.AGREE)
+    agent.world.fleet.add_vm("b", "late-comer")
+    assert agent.run().outcome is PassOutcome.WAITING
+    agent.world.fleet.node("a").power_off(agent.world.db)
+    agent.wait(begins - agent.world.fleet.clock.now() + MINUTE)
+    agent.run()
+    assert agent.state_of("evac-1") is ApprovalState.SUPERSEDED
 
 
 def test_an_approval_makes_the_next_pass_come_at_once_and_only_once(agent: Agent) -> None:
