@@ -1,0 +1,17 @@
+"""A sample of `python -m tests.injection.hostile_model`: the worst plan that passes is allowed, and loses little more."""
+
+from __future__ import annotations
+
+import pytest
+from injection.hostile_model import AIMS, attack
+
+from models.policy import Policy
+
+
+@pytest.mark.parametrize("aim", sorted(AIMS))
+def test_the_worst_that_a_hostile_model_gets_through_is_bounded(aim: str) -> None:
+    found = attack(1, aim, tries=5, futures=20)
+    assert found is not None
+    assert found.taken, "its plan came out: it was no fallback that kept the bound"
+    assert found.harmful == ()
+    assert found.ratio <= Policy().language_model.max_loss_ratio + 1e-6
