@@ -95,7 +95,9 @@ def _as_it_is(wished: Situation, situation: Situation, leaving: Sequence[str], a
     """The answer to the wish, with losses and order as the real task has them; None: no order carries it out."""
     decisions = solver.decide(wished, leaving, asked=asked)
     try:
-        return solver.assemble(situation, decisions, leaving, PlannedBy(planner="solver"), asked=asked, outlook=False)
+        return solver.assemble(
+            situation, decisions, leaving, PlannedBy(planner="solver"), asked=asked, compared_only=True
+        )
     except NotExecutable:
         return None
 

@@ -71,6 +71,7 @@ class PlanTask:
         self._situation = situation
         self._by_solver = by_solver
         self._asked = asked
+        self._made: dict[object, Plan] = {}
         self.facts = facts_for(situation, by_solver.evacuating, self.knowledge, asked)
         self.surroundings = Surroundings(situation, self.knowledge, self.facts, _catalogue())
 
@@ -164,10 +165,21 @@ class PlanTask:
         return [*decided, *rest]
 
     def _plan(self, decided: Sequence[solver.PlanDecision], by: PlannedBy) -> Plan:
-        try:
-            return solver.assemble(self._situation, decided, self._by_solver.evacuating, by, asked=self._asked)
-        except NotExecutable:
-            raise ValueError("no order of its moves carries the plan out") from None
+        """Made once for the same decisions: what was tried is mostly what is answered in the end."""
+        key = tuple((one.vm, one.kind, one.target, one.rank) for one in decided)
+        if key not in self._made:
+            try:
+                made = solver.assemble(
+                    self._situation, decided, self._by_solver.evacuating, PlannedBy(planner="llm"), asked=self._asked
+                )
+            except NotExecutable:
+                raise ValueError("no order of its moves carries the plan out") from None
+            self._made[key] = made
+        made = self._made[key]
+        reasons = {one.vm: one.reason for one in decided if one.reason}
+        actions = tuple(a.model_copy(update={"reason": reasons.get(a.vm, a.reason)}) for a in made.actions)
+        notes = "; ".join(one for one in (by.notes, made.planned_by.notes) if one)
+        return made.model_copy(update={"actions": actions, "planned_by": by.model_copy(update={"notes": notes})})
 
     def _tried(self, decisions: list[DraftDecision], start_from: AlternativeName | None) -> Plan:
         """The plan that a tool looks at. Raises UnknownAlias, with words that hold no real name."""

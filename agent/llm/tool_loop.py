@@ -16,6 +16,7 @@ from langchain.agents.middleware import (
     ModelRetryMiddleware,
     ToolCallLimitMiddleware,
     ToolErrorMiddleware,
+    hook_config,
 )
 from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError
 from langchain.agents.middleware.tool_call_limit import ToolCallLimitExceededError
@@ -162,7 +163,7 @@ def _patience() -> Callable[[Exception], str]:
 
 
 def _middleware(deadline: float, words: frozenset[str]) -> list[AgentMiddleware[Any, Any, Any]]:
-    """In this order: own budget, call limits, one retry, tool errors, and the check of what tools answer."""
+    """In this order: own budget, call limits, one retry, tool errors, broken calls, and the check of what tools answer."""
     return [
         _Budget(deadline),
         ModelCallLimitMiddleware(run_limit=MAX_MODEL_CALLS, exit_behavior="error"),
@@ -171,6 +172,7 @@ def _middleware(deadline: float, words: frozenset[str]) -> list[AgentMiddleware[
             max_retries=1, retry_on=_worth_retrying, on_failure="error", initial_delay=0.2, jitter=False
         ),
         ToolErrorMiddleware(_describe_tool_error),
+        _BrokenCalls(),
         _OnlyAliases(words),
     ]
 
@@ -192,6 +194,25 @@ class _Budget(AgentMiddleware[Any, Any, Any]):
         )
         if used > MAX_TOKENS:
             raise PlannerFailed(f"the language model used {used} tokens, allowed {MAX_TOKENS}")
+
+
+class _BrokenCalls(AgentMiddleware[Any, Any, Any]):
+    """Calls whose arguments are no JSON, such as those that broke off, are told so: left alone they would end it all."""
+
+    @hook_config(can_jump_to=["model"])
+    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:  # noqa: ARG002 -- the interface's arguments
+        last = state["messages"][-1]
+        if not isinstance(last, AIMessage) or last.tool_calls or not last.invalid_tool_calls:
+            return None
+        told = [
+            ToolMessage(
+                content="these arguments are no JSON: make the call again",
+                tool_call_id=call["id"] or "",
+                status="error",
+            )
+            for call in last.invalid_tool_calls
+        ]
+        return {"messages": told, "jump_to": "model"}
 
 
 class _OnlyAliases(AgentMiddleware[Any, Any, Any]):

@@ -51,6 +51,8 @@ class Draft:
     """what the targets take before anything moves; None for decisions made elsewhere"""
     optimise: bool = True
     """whether a better order is searched for"""
+    compared_only: bool = False
+    """the first good order will do: the plan is shown beside others, and made anew when it is chosen"""
 
     def finish(self, decisions: Sequence[PlanDecision]) -> Plan:
         """Order, waves, estimates, reasons and losses.
@@ -110,9 +112,10 @@ class Draft:
             making_room=making_room,
             room=self.room,
             ranks=ranks,
+            search=not self.compared_only,
         )
         timings = schedule(waves, fleet, policy)
-        if making_room or ranks or len(moves) < 2 or self._any_never_ends(timings):
+        if self.compared_only or making_room or ranks or len(moves) < 2 or self._any_never_ends(timings):
             return moves, timings
         in_lanes = best_lanes(
             moves,

@@ -139,11 +139,11 @@ def assemble(
     planned_by: PlannedBy,
     *,
     asked: Collection[str] = (),
-    outlook: bool = True,
+    compared_only: bool = False,
 ) -> Plan:
     """A plan out of somebody else's decisions: order, waves, estimates, losses and the vms they forgot (`stay`) added.
 
-    `outlook=False` leaves out its bound and the next failure, for plans that are only compared. Judges nothing, that is the
+    `compared_only`: the first good order will do, and its bound and the next failure are left out. Judges nothing, that is the
     guard's part. Raises ValueError for a vm or node that is not in the fleet, for a vm decided twice, and for a move that names
     no target.
     """
@@ -176,9 +176,10 @@ def assemble(
         options={},
         # Where vms of other nodes make room, what goes there has to wait for it.
         room=targets.capacities if all(d.target is None or d.target in known for d in decisions) else None,
+        compared_only=compared_only,
     )
     made = draft.finish([*decisions, *forgotten])
-    return _with_outlook(made, options, targets, situation) if outlook else made
+    return made if compared_only else _with_outlook(made, options, targets, situation)
 
 
 def _leaving(situation: Situation, named: Collection[str]) -> tuple[str, ...]:

@@ -157,13 +157,15 @@ def best_waves(
     making_room: Sequence[Move] = (),
     room: Capacities | None = None,
     ranks: Mapping[str, int] | None = None,
+    search: bool = True,
 ) -> list[list[Move]]:
     """The waves that lose least, of several ways to fill them; for few moves, after trying each move earlier as well.
 
     `loss` prices a schedule. No exact search: against every order of six moves it came within 1 % on average (bench/plan.py).
     `making_room` are moves off other nodes, without which some of `moves` have no room in `room`. They go first, or right
     before the first move that needs them, whichever loses less. Raises NotExecutable when no order carries them out.
-    `ranks`, by vm uuid, is somebody else's order: lower goes first, who has none comes last, by urgency.
+    `ranks`, by vm uuid, is somebody else's order: lower goes first, who has none comes last, by urgency. `search=False`: the
+    order of urgency, filled in two ways, is good enough.
     """
     waiting_for_room = (
         room if making_room else None
@@ -191,11 +193,13 @@ def best_waves(
         cleared = {move.source for move in making_room}
         needed = next((n for n, move in enumerate(urgent) if move.target in cleared), 0)
         orders.append([*urgent[:needed], *making_room, *urgent[needed:]])
-    trials = [(*priced(one, share), share, one) for one in orders for share in (*GROWTH_SHARES, None)]
+    trials = [
+        (*priced(one, share), share, one) for one in orders for share in (*GROWTH_SHARES[: 4 if search else 1], None)
+    ]
     best, waves, share, ordered = min(trials, key=lambda trial: trial[0])
     if math.isinf(best):
         raise NotExecutable
-    if ranks or len(ordered) > FEW_MOVES:
+    if ranks or not search or len(ordered) > FEW_MOVES:
         return waves
     index = 1
     for _ in range(MOST_TRIALS):

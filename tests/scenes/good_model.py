@@ -22,6 +22,14 @@ JUMP_SHARES = 3.0
 CALLS = 24
 
 
+def _json(text: str) -> Json | None:
+    """None for what is none: a tool's error is told in words."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
 @dataclass
 class Heard:
     """What the messages hold."""
@@ -38,13 +46,10 @@ class Heard:
         asked: dict[str, tuple[str, Json]] = {}
         for message in messages:
             for call in message.get("tool_calls") or ():
-                asked[call["id"]] = (call["function"]["name"], json.loads(call["function"]["arguments"]))
+                asked[call["id"]] = (call["function"]["name"], _json(call["function"]["arguments"]) or {})
             heard.turns += message["role"] == "assistant"
-            if message["role"] == "tool" and message["tool_call_id"] in asked:
-                try:
-                    told = json.loads(message["content"])
-                except ValueError:
-                    told = {"error": message["content"]}
+            told = _json(message["content"]) if message["role"] == "tool" else None
+            if told is not None and message["tool_call_id"] in asked:
                 heard.answers.append((*asked[message["tool_call_id"]], told))
         return heard
 

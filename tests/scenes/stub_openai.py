@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = dict[str, Any] | int | tuple[int, str]
-"""the assistant's message, or an HTTP status that is no success, with what the server says to it"""
+Answer = dict[str, Any] | int | tuple[int, str] | bytes
+"""the assistant's message, or an HTTP status that is no success, with what the server says to it, or a body that breaks off"""
 Step = Callable[[dict[str, Any]], Answer]
 """from a request's body"""
 
@@ -64,6 +64,14 @@ def serving(*script: Step) -> Iterator[Endpoint]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
             answer = endpoint.answer(body)
+            if isinstance(answer, bytes):
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer) + 100))
+                self.end_headers()
+                self.wfile.write(answer)
+                self.close_connection = True
+                return
             if isinstance(answer, dict):
                 status, message = 200, answer
             else:
