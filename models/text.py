@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 NIGHT_BEGINS, NIGHT_ENDS = 18, 6
 """hours that people call the night"""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+@")
+_USER_IN_URL = re.compile(r"(?<=://)(?:[^/@\s]+|[^/@\s:]*:[^@\s'\"]+)@")
+"""also with a password that has a slash in it, as keys of S3 do"""
 _SECRET_IN_QUERY = re.compile(
     r"([?&][^=&\s]*(?:passw|secret|token|key|sig|credential)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
+)
+_SECRET_IN_HEADER = re.compile(
+    r"(\b(?:basic|bearer)\s+)[\w+/=.~-]{16,}"
+    r"|((?:authorization|cookie|api[-_]?key|auth[-_]?token|access[-_]?token|password|secret)['\"]?\s*[:=]\s*b?['\"]?)"
+    r"(?!(?:basic|bearer)\s)[^\s'\",;})\]]{6,}",
+    re.IGNORECASE,
+)
+"""what a server that says back a request's headers says"""
+_PLAIN_HEADERS = frozenset(
+    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 )
 
 
@@ -43,8 +55,19 @@ def visible_lines(text: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """`text` with what logs in cut out of its URLs: `s3://…@host/path`, `https://host/path?token=…`."""
-    return _SECRET_IN_QUERY.sub(r"\1…", _USER_IN_URL.sub("…@", text))
+    """`text` with what logs in cut out of its URLs and headers: `s3://…@host/path`, `https://host/path?token=…`, `Bearer …`."""
+    text = _SECRET_IN_QUERY.sub(r"\1…", _USER_IN_URL.sub("…@", text))
+    return _SECRET_IN_HEADER.sub(lambda found: f"{found[1] or found[2]}…", text)
+
+
+def without_sent(text: str, headers: Mapping[str, str | bytes]) -> str:
+    """What a server said, without what it was sent in `headers`, and without credentials of any other kind."""
+    for name, sent in headers.items():
+        value = sent.decode(errors="replace") if isinstance(sent, bytes) else sent
+        for part in (value, *value.split()[-1:]):
+            if name.lower() not in _PLAIN_HEADERS and len(part) > 5:
+                text = text.replace(part, "…")
+    return without_credentials(text)
 
 
 def percent(probability: float) -> str:

@@ -131,8 +131,8 @@ def _without_key(text: str, llm: LlmSettings) -> str:
     try:
         key = api_key(llm)
     except PlannerFailed:
-        return text
-    return text.replace(key, "…") if len(key) > 5 else text
+        key = ""
+    return without_credentials(text.replace(key, "…") if len(key) > 5 else text)
 
 
 def _cause(error: BaseException | None, kind: type[NotTheApi]) -> NotTheApi | None:

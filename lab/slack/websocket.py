@@ -36,16 +36,16 @@ class WebSocket:
         while True:
             try:
                 frame = self._read()
+                if frame[0] == PING:
+                    self._frame(PONG, frame[1])
+                    continue
             except (OSError, EOFError):
                 frame = None
             if frame is None or frame[0] == CLOSE:
                 self.close()
                 return None
-            kind, payload = frame
-            if kind == PING:
-                self._frame(PONG, payload)
-            elif kind == TEXT:
-                return payload.decode()
+            if frame[0] == TEXT:
+                return frame[1].decode()
 
     def close(self) -> None:
         """Once; the other end learns of it if it is still there."""

@@ -13,6 +13,7 @@ import requests
 
 from models.errors import BadInput, HardwareLogUnavailable
 from models.signal import HardwareEvent
+from models.text import without_sent
 from tools.logs.doubts import Counts, LineSpan, log_doubts
 from tools.logs.event_store import EventStore
 from tools.logs.files import split_line
@@ -92,7 +93,8 @@ class LokiLog:
         except (requests.RequestException, ValueError) as error:
             raise self._silent(f"is unreachable or answers no JSON ({type(error).__name__})") from error
         if body is None:
-            raise self._silent(f"answered HTTP {answer.status_code}: {' '.join(answer.text.split())[:200]}")
+            said = without_sent(" ".join(answer.text.split()), answer.request.headers)
+            raise self._silent(f"answered HTTP {answer.status_code}: {said[:200]}")
         try:
             if body["status"] != "success" or body["data"]["resultType"] != "streams":
                 raise self._silent("gave no log lines: is the query a log query?")

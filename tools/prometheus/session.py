@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from models.errors import BadInput, MetricsRefused
 from models.signal import Signal
+from models.text import without_sent
 from tools.prometheus.matrix import Matrix, split_answer
 
 
@@ -87,12 +88,14 @@ class CheckedSession(requests.Session):
         if not isinstance(body, dict):
             raise RefusalError("JSON that is not an object", kind="not-json", status=response.status_code)
         if response.status_code != 200 or body.get("status") != "success":
-            message = " ".join(str(body.get("error") or f"HTTP {response.status_code}").split())[:300]
+            said = " ".join(str(body.get("error") or f"HTTP {response.status_code}").split())
+            message = without_sent(said, response.request.headers)[:300]
             raise RefusalError(message, kind=str(body.get("errorType", "")), status=response.status_code)
         # Prometheus 2.50 to 2.5x mixes remarks on the query into the warnings; those do not make data partial.
         warnings = [str(w) for w in body.get("warnings") or () if not str(w).startswith("PromQL info")]
         if warnings:
-            raise RefusalError(f"it answered only in part ({' '.join(warnings[0].split())[:300]})", kind="partial")
+            said = without_sent(" ".join(warnings[0].split()), response.request.headers)
+            raise RefusalError(f"it answered only in part ({said[:300]})", kind="partial")
         if body.get("isPartial"):  # VictoriaMetrics: a storage node did not answer
             raise RefusalError("it answered only in part (isPartial)", kind="partial")
         data = body.get("data")

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.text import bytes_in_words, listed, percent, seconds_in_words, visible, visible_lines
+from models.text import (
+    bytes_in_words,
+    listed,
+    percent,
+    seconds_in_words,
+    visible,
+    visible_lines,
+    without_credentials,
+    without_sent,
+)
 
 
 @settings(deadline=None)
@@ -73,3 +82,27 @@ def test_listed() -> None:
 
 def test_a_line_with_much_that_does_not_show_keeps_its_end() -> None:
     assert visible_lines("\x06" * 50 + " [bad-input]").endswith(" [bad-input]")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://ana:s3cr3t@host/path", "https://…@host/path"),
+        ("s3://key:with/a+slash@bucket/x is away", "s3://…@bucket/x is away"),
+        ("http://host:9090/api/v1 is away", "http://host:9090/api/v1 is away"),
+        ("https://host/x?token=abc&a=1", "https://host/x?token=…&a=1"),
+        ("{'Authorization': 'Basic bGlmZWJvYXQ6c2VjcmV0'}", "{'Authorization': 'Basic …'}"),
+        ("Incorrect header Authorization: Bearer sk-0123456789abcdef.", "Incorrect header Authorization: Bearer …"),
+        ('{"X-Api-Key": "0123456789"}', '{"X-Api-Key": "…"}'),
+        ("basic authentication is off; the password: no", "basic authentication is off; the password: no"),
+        ("slack.signing_secret_file /etc/x can't be read", "slack.signing_secret_file /etc/x can't be read"),
+    ],
+)
+def test_credentials_are_cut_out_and_nothing_else(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+
+
+def test_what_was_sent_is_not_said_back() -> None:
+    sent = {"X-Tenant": "Zq81hhTk", "Accept": "application/json", "Authorization": b"Bearer short7"}
+    said = "refused: Zq81hhTk, application/json, short7"
+    assert without_sent(said, sent) == "refused: …, application/json, …"
