@@ -173,6 +173,12 @@ class AlreadyDecided(Refused):
     code = "already-decided"
 
 
+class Halted(Refused):
+    """The kill switch is on: nothing is begun until somebody takes it away."""
+
+    code = "halted"
+
+
 class Busy(Refused):
     """Another lifeboat is at work, or one was and did not finish: a plan is judged for a fleet nobody else changes."""
 

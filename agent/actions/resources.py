@@ -6,17 +6,21 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from agent.actions.reconcile import NodeView
 from agent.state.certificate_pins import Pins
-from models.errors import BadInput, NodeUnreachable
+from models.errors import BadInput, Halted, NodeUnreachable
 from models.evacuation import ObservedState
 from models.fleet import Fleet, Vm
 from tools.ports.archives import ArchiveStore
 from tools.ports.clock import Clock
 from tools.ports.hypervisor import Hypervisor
 from tools.ports.journal import Journal, Timed
+
+KILL_SWITCH = "STOP"
+"""file in the state folder that, whatever it holds, keeps everything from being begun"""
 
 
 class BlackoutMeter(Protocol):
@@ -41,6 +45,25 @@ class Resources:
     """whose certificates are known; None: CA, name and dates alone decide"""
     ask_guest: Callable[[str], bool | None] | None = None
     """asks a guest's probe once; None when nobody asks over the network"""
+    kill_switch: Path | None = None
+    """while something is there, nothing is begun; None: there is no such switch"""
+
+    def why_halted(self) -> str | None:
+        """Why nothing may be begun now; None when it may. Needs no database, and a place that can't be looked at counts as on."""
+        if self.kill_switch is None:
+            return None
+        try:
+            self.kill_switch.lstat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"whether the kill switch {self.kill_switch} is on can't be told: {error.strerror or error}"
+        return f"the kill switch {self.kill_switch} is on"
+
+    def require_not_halted(self) -> None:
+        """Raises Halted when nothing may be begun now."""
+        if why := self.why_halted():
+            raise Halted(f"{why}; nothing was changed", hint="what moves is seen to its end; remove the file to go on")
 
     tell_loads: Callable[[Fleet, Collection[str]], Fleet] | None = None
     """adds at which hours the guests of some nodes are at work; None where nobody knows"""

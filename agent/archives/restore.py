@@ -43,6 +43,7 @@ def restore(
     """
     if hands.archives is None:
         raise BadInput("no archive store is configured", hint="set `archive_url` in the settings")
+    hands.require_not_halted()
     store, target = hands.archives, hands.node(node)
     _require_pinned(hands, target, pins)
     tell("verifying the archive")

@@ -78,6 +78,7 @@ def wipe(
     """
     if hands.archives is None:
         raise BadInput("no archive store is configured", hint="set `archive_url` in the settings")
+    hands.require_not_halted()
     store = hands.archives
     tell("verifying the archive")
     entry = store.verify(archive_id)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from agent.configuration.fields import ConfiguredField
-    from agent.settings import Settings
 
 config = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Check the settings and the policy, and show them."
@@ -27,40 +23,19 @@ def check(config: ConfigOption = None, policy_file: PolicyOption = None, as_json
     Exit code 2 with a line for each thing that is wrong.
     """
     from agent.cli.console import console, note, write_json
-    from agent.documents import read_policy
+    from agent.configuration.check import check_files
     from agent.settings import Settings, settings_path
-    from models.errors import BadInput
-    from tools.signals import load_catalogue
 
     path = settings_path(config)
-    settings = Settings.load(path)
-    policy_path = policy_file or settings.policy_file
-    wrong: list[str] = []
-    right = [f"settings {path}"]
-    signals = settings.signals_file
-    checks: list[tuple[str, Callable[[], object]]] = [
-        (f"policy {policy_path or '(the defaults)'}", lambda: read_policy(policy_path) if policy_path else None),
-        (f"signals {signals or '(as shipped)'}", lambda: load_catalogue(signals)),
-    ]
-    for what, read in checks:
-        try:
-            read()
-            right.append(what)
-        except BadInput as error:
-            wrong.append(str(error))
-    for name, file in named_files(settings):
-        if why := why_unusable(file):
-            wrong.append(f"settings file {path}: {name}: {file}: {why}")
-        else:
-            right.append(f"{name} {file}")
+    found = check_files(Settings.load(path), path, policy_file)
     if as_json:
-        write_json({"right": right, "wrong": wrong})
+        write_json({"right": found.right, "wrong": found.wrong})
     else:
-        for line in right:
+        for line in found.right:
             console().print(f"ok  {line}", markup=False, soft_wrap=True)
-        for line in wrong:
+        for line in found.wrong:
             note(f"lifeboat: {line}")
-    if wrong:
+    if found.wrong:
         raise typer.Exit(2)
 
 
@@ -108,29 +83,3 @@ def show(
             value = field.value if isinstance(field.value, str) else json.dumps(field.value, ensure_ascii=False)
             source = f"   # {field.where or 'default'}" if origin else ""
             out.print(f"  {field.name}: {value}{source}", markup=False, soft_wrap=True)
-
-
-def named_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """The files that the settings name and that have to be there, each with the field that names it."""
-    from pathlib import Path
-
-    from agent.configuration.fields import leaves
-
-    made_by_us_or_a_folder = ("state_dir", "hardware_logs", "model")
-    for name, value in leaves(settings):
-        if name.rpartition(".")[2] in made_by_us_or_a_folder:
-            continue
-        files = cast("dict[str, object]", value) if isinstance(value, dict) else {"": value}
-        for key, file in files.items():
-            if isinstance(file, Path) and name not in ("policy_file", "signals_file"):  # read and judged as a whole
-                yield f"{name}.{key}" if key else name, file
-
-
-def why_unusable(file: Path) -> str | None:
-    """Why a file can't be read; None when it can."""
-    try:
-        with file.open("rb") as opened:
-            opened.read(1)
-    except OSError as error:
-        return error.strerror or str(error)
-    return None

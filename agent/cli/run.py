@@ -11,10 +11,13 @@ from agent.cli.options import ConfigOption, PolicyOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from pathlib import Path
 
     from agent.service.control_loop import PassResult
     from agent.service.observability.observability import Observability
+    from agent.service.scheduler import Ended
     from agent.service.session import Session
+    from agent.settings import Settings
     from models.situation import Situation
     from tools.slack.client import SlackChat
 
@@ -30,9 +33,21 @@ def run(
 ) -> None:
     """Run the background agent: observe, plan and act as far as policy allows, pass after pass.
 
-    What a person has to agree to it asks (`lifeboat approvals`), and carries out once they have.
+    What a person has to agree to it asks (`lifeboat approvals`), and carries out once they have. SIGHUP has it read its files
+    anew between two passes. While there is a file STOP in state_dir nothing is begun.
     """
+    from agent.service.scheduler import Ended
+    from agent.settings import Settings, settings_path
+
+    path = settings_path(config)
+    while _serve(Settings.load(path), path, policy_file, planner=planner, once=once) is Ended.RELOADING:
+        pass
+
+
+def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner: str, once: bool) -> Ended:
+    """The background agent with these settings, read from `path`, until it ends or they are to be read anew."""
     from agent.approve.approvers import DenyingApprover
+    from agent.configuration.check import require_reloadable
     from agent.service.control_loop import ControlLoop
     from agent.service.hindsight import HindsightKeeper
     from agent.service.leading import Leading
@@ -41,9 +56,7 @@ def run(
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect
     from agent.service.slash_commands import LastLook
-    from agent.settings import load_settings
 
-    settings = load_settings(config)
     with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
         last = LastLook(look_now=session.look, policy=session.policy, clock=session.hands.clock)
         leading = None
@@ -65,7 +78,7 @@ def run(
             cycle.hand_over = leading.hand_over
         observer = observed(session, lambda: last.situation)
         with answerable_elsewhere(session, lambda: last.situation), telling_status(session, observer):
-            serve(
+            return serve(
                 cycle,
                 recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
                 interval=settings.interval,
@@ -73,6 +86,7 @@ def run(
                 observer=observer,
                 retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
                 leading=leading,
+                require_reloadable=lambda: require_reloadable(settings, path, policy_file),
                 once=once,
             )
 

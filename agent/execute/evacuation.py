@@ -267,7 +267,7 @@ class Run:
             return f"the evacuation had already taken the {format_duration(limit)} that policy gives it"
         if action.not_before is not None and self.hands.clock.now() < action.not_before:
             return f"it is not to begin before {action.not_before:%Y-%m-%d %H:%M} UTC"
-        return self.watcher.should_withdraw(action)
+        return self.hands.why_halted() or self.watcher.should_withdraw(action)
 
     def _seconds(self) -> float:
         """Since it was started, by this lifeboat or one before it."""

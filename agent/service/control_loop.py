@@ -133,6 +133,8 @@ class ControlLoop:
         review = self.questions.review(fleet, judged) if self.questions is not None and not shadow else Review()
         if handed := self.hand_over(fleet, review.to_leave(judged)):
             return replace(so_far, outcome=PassOutcome.WAITING, why=handed)
+        if (halted := self.hands.why_halted()) is not None:
+            return replace(so_far, outcome=PassOutcome.HALTED, why=f"{halted}: nothing is begun until it is removed")
         if not going_on:
             for proposal in review.approved:
                 result = self._carry_out_approved(proposal, situation, judged, started_at)
@@ -366,6 +368,7 @@ class ControlLoop:
         answered: ApprovalRecord | None,
         covered: ApprovalRecord | None,
     ) -> Evacuation:
+        self.hands.require_not_halted()
         clock, fleet = self.hands.clock, situation.fleet
         agreement = (
             answered

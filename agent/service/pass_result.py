@@ -27,6 +27,8 @@ class PassOutcome(StrEnum):
     """people were asked whether to carry a plan out; their answer is waited for by nobody, and acted on when it is there"""
     REFUSED = "refused"
     """the guard or the approver said no; nothing was changed"""
+    HALTED = "halted"
+    """the kill switch is on: nothing is begun"""
     NOTHING_TO_MOVE = "nothing-to-move"
     """a node is at risk and holds no vm that could be moved"""
     SHADOW = "shadow"

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
+from enum import StrEnum
 from itertools import chain, repeat
 
 import structlog
@@ -20,7 +21,7 @@ from agent.execute.periodic import meanwhile
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.leading import Leading
 from agent.service.retraining import CHECK_EVERY, Retraining
-from models.errors import LifeboatError, RecordNotWritten
+from models.errors import BadInput, LifeboatError, RecordNotWritten
 from models.evacuation import Attempt, Evacuation
 from tools.parquet import is_panic
 from tools.ports.clock import Clock
@@ -74,14 +75,15 @@ def serve(
     observer: PassObserver | None = None,
     retraining: Retraining | None = None,
     leading: Leading | None = None,
+    require_reloadable: Callable[[], None] | None = None,
     once: bool = False,
-) -> None:
-    """Recover what a crash cut off, then run a pass now and every `interval`, until SIGTERM or Ctrl-C.
+) -> Ended:
+    """Recover what a crash cut off, then run a pass now and every `interval`, until SIGTERM, Ctrl-C or SIGHUP.
 
     What another lifeboat (a `lifeboat apply`) left unfinished meanwhile is recovered before the next pass. With `once`, one
     pass; its LifeboatError is raised instead of logged. `observer` is told of each pass. `retraining` starts beside them and
     holds none up. `leading`: where several lifeboats share a database, only the one that leads acts; the others look, and take
-    over.
+    over. `require_reloadable`: asked at SIGHUP; while it raises BadInput the agent goes on as it is.
     """
 
     def recover_and_log() -> None:
@@ -100,19 +102,19 @@ def serve(
         return False
 
     if once:
-        if not leads():
-            return
-        recover_and_log()
-        on_pass(loop.run_once())
-        return
+        if leads():
+            recover_and_log()
+            on_pass(loop.run_once())
+        return Ended.STOPPED
 
-    passes, stopping, clock = PassLog(), loop.watcher.cancelled, loop.hands.clock
+    passes, stopping, reloading, clock = PassLog(), loop.watcher.cancelled, threading.Event(), loop.hands.clock
     observing = observer or PassObserver()
 
     def a_pass() -> None:
         observing.began()
         try:
             if not leads():
+                observing.stood_by()
                 return
             recover_and_log()
             result = loop.run_once()
@@ -121,7 +123,7 @@ def serve(
             log.error("pass-failed", code=error.code, message=str(error))
             return
         except NotWritten as error:
-            observing.failed(error)
+            observing.failed(RecordNotWritten(str(error)))
             log.error("pass-failed", code=RecordNotWritten.code, message=str(error))
             return
         observing.ended(result)
@@ -129,7 +131,7 @@ def serve(
         on_pass(result)
 
     def pass_after_pass() -> None:
-        while not stopping.is_set():
+        while not (stopping.is_set() or reloading.is_set()):
             began = clock.monotonic()  # not the wall clock, which somebody may set back by an hour
             try:
                 a_pass()
@@ -138,15 +140,28 @@ def serve(
                     raise
                 observing.failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
                 log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
-            _await_next_pass(loop, leading, began + interval.total_seconds())
+            _await_next_pass(loop, leading, reloading, began + interval.total_seconds())
 
-    asked_to_stop: list[int] = []
+    asked: list[int] = []
 
-    def stop(number: int, _: object) -> None:
-        asked_to_stop.append(number)  # no more than that: whatever this thread holds just now can't be waited for here
+    def take(number: int, _: object) -> None:
+        asked.append(number)  # no more than that: whatever this thread holds just now can't be waited for here
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    def heed(number: int) -> None:
+        if number != signal.SIGHUP:
+            log.info("stopping", signal=signal.Signals(number).name)
+            stopping.set()
+        elif require_reloadable is not None:
+            try:
+                require_reloadable()
+            except BadInput as error:
+                log.error("reload-refused", message=str(error))
+            else:
+                log.info("reloading", after="the pass that runs now, if one does")
+                reloading.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, take)
     log.info("watching", interval_seconds=interval.total_seconds(), nodes=sorted(loop.hands.nodes))
     passes_thread = threading.Thread(target=pass_after_pass, name="passes")
     standing_by = leading.standing_by() if leading is not None else nullcontext()
@@ -154,10 +169,12 @@ def serve(
         passes_thread.start()
         while passes_thread.is_alive():  # told to stop: what runs is seen to its end, with the journal still open
             passes_thread.join(_SIGNAL_SECONDS)
-            if asked_to_stop and not stopping.is_set():
-                log.info("stopping", signal=signal.Signals(asked_to_stop[0]).name)
-                stopping.set()
-    log.info("stopped")
+            while asked and not stopping.is_set():
+                heed(asked.pop(0))
+    if stopping.is_set() or asked:
+        log.info("stopped")
+        return Ended.STOPPED
+    return Ended.RELOADING
 
 
 @contextmanager
@@ -171,16 +188,25 @@ def _retraining_meanwhile(retraining: Retraining | None, clock: Clock) -> Genera
         yield
 
 
-def _await_next_pass(loop: ControlLoop, leading: Leading | None, due: float) -> None:
+def _await_next_pass(loop: ControlLoop, leading: Leading | None, reloading: threading.Event, due: float) -> None:
     """Until `due`, by monotonic time; earlier when somebody approved something, when it falls to this lifeboat to lead, or when
-    told to stop."""
+    told to stop or to reload."""
     clock = loop.hands.clock
     while (left := due - clock.monotonic()) > 0 and not clock.wait(loop.watcher.cancelled, min(left, _ANSWER_SECONDS)):
-        if leading is not None and leading.is_free():
+        if reloading.is_set() or (leading is not None and leading.is_free()):
             return
         with suppress(Exception):  # what can't be read now is said by the next pass, which reads it too
             if loop.questions is not None and loop.questions.has_new_answer():
                 return
+
+
+class Ended(StrEnum):
+    """Why passes ended."""
+
+    STOPPED = "stopped"
+    """for good"""
+    RELOADING = "reloading"
+    """settings, policy and signals are to be read anew; the files were found right"""
 
 
 class PassObserver:
@@ -194,6 +220,9 @@ class PassObserver:
 
     def failed(self, error: Exception) -> None:
         """It could not look, or broke."""
+
+    def stood_by(self) -> None:
+        """Another lifeboat leads: it looked, no more."""
 
 
 class PassLog:
@@ -209,6 +238,7 @@ class PassLog:
         this = result.outcome, result.why
         settled = (
             PassOutcome.WAITING,
+            PassOutcome.HALTED,
             PassOutcome.REFUSED,
             PassOutcome.ASKED,
             PassOutcome.NOTHING_TO_MOVE,

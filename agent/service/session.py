@@ -12,7 +12,7 @@ from socket import gethostname
 from typing import TYPE_CHECKING
 
 from agent.actions.guarded_node import guarded
-from agent.actions.resources import BlackoutMeter, Resources
+from agent.actions.resources import KILL_SWITCH, BlackoutMeter, Resources
 from agent.actions.runner import needs_recovery
 from agent.assess.monitor import Look
 from agent.documents import read_policy
@@ -137,6 +137,7 @@ def connect(
             pins=pins,
             ask_guest=guest_asker(policy.labels.probe_networks),
             tell_loads=loads_from(settings.prometheus, clock.now) if policy.wait.quiet_hours else None,
+            kill_switch=settings.state_dir / KILL_SWITCH,
         )
         monitor = FleetMonitor(settings, nodes, keep_ring=keep_ring, storage=policy.storage)
         watching = monitor

@@ -91,6 +91,10 @@ class AgentMetrics:
             if attempt.measured.downtime_seconds is not None:
                 self._pauses.observe(attempt.measured.downtime_seconds)
 
+    def stood_by(self, line: PassLine) -> None:
+        """Count a pass in which another lifeboat led."""
+        self._passes.labels(line.outcome).inc()
+
     def failed(self, error: Exception, line: PassLine) -> None:
         """Count a pass that could not look, or broke."""
         self._passes.labels(line.outcome).inc()

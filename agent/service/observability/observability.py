@@ -48,6 +48,9 @@ class Observability(PassObserver):
     def failed(self, error: Exception) -> None:
         self.metrics.failed(error, self.passes.failed(error))
 
+    def stood_by(self) -> None:
+        self.metrics.stood_by(self.passes.stood_by())
+
     def why_not_ready(self) -> str | None:
         """Why nobody should rely on this agent now; None when they may."""
         moving = self.passes.running_seconds() is not None and bool(unfinished(self._journal))

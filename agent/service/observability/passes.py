@@ -25,7 +25,7 @@ class PassLine:
     ended_at: datetime
     seconds: float
     outcome: str
-    """a PassOutcome, or `failed`"""
+    """a PassOutcome, `failed`, or `standing-by`"""
     why: str
 
 
@@ -54,6 +54,10 @@ class PassHistory:
         """The pass could not look, or broke."""
         known = isinstance(error, LifeboatError)
         return self._end("failed", str(error) if known else f"a fault in lifeboat: {error!r}", worked=False)
+
+    def stood_by(self) -> PassLine:
+        """Another lifeboat leads; this one looked."""
+        return self._end("standing-by", "another lifeboat leads", worked=True)
 
     def _end(self, outcome: str, why: str, *, worked: bool) -> PassLine:
         with self._lock:

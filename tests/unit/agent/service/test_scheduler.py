@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +15,8 @@ from scenes.simulated_world import POLICY, World
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassResult
-from agent.service.scheduler import serve
-from models.errors import MetricsUnavailable
+from agent.service.scheduler import Ended, serve
+from models.errors import BadInput, MetricsUnavailable
 from models.fleet import Fleet
 from models.risk import Risk
 from tools.clock import VirtualClock
@@ -34,7 +34,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -48,6 +48,7 @@ class Watched:
         assert isinstance(world.fleet.clock, VirtualClock)
         self.clock = world.fleet.clock
         self.looks: list[float] = []
+        self.ends: Callable[[], bool] = lambda: len(self.looks) >= ENOUGH
         self.failing: dict[int, Exception] = {}
         """number of a look, from 1 → what it raises"""
         self.loop = ControlLoop(
@@ -57,7 +58,7 @@ class Watched:
 
     def look(self) -> tuple[Fleet, list[Risk]]:
         self.looks.append(self.clock.monotonic())
-        if len(self.looks) >= ENOUGH:
+        if self.ends():
             os.kill(os.getpid(), signal.SIGTERM)
         if len(self.looks) in self.failing:
             raise self.failing[len(self.looks)]
@@ -96,3 +97,30 @@ def test_told_to_stop_it_ends_the_pass_and_begins_no_other(world: World) -> None
     assert watched.loop.watcher.cancelled.is_set()
     world.fleet.clock.sleep(10 * INTERVAL.total_seconds())
     assert len(watched.looks) == seen
+
+
+@pytest.mark.parametrize("usable", [True, False], ids=["files-are-right", "files-are-wrong"])
+def test_told_to_reload_it_ends_between_passes_or_goes_on_as_it_was(world: World, usable: bool) -> None:
+    watched = Watched(world)
+    asked: list[int] = []
+    watched.ends = lambda: not usable and bool(asked) and len(watched.looks) > asked[0] + 1
+
+    def require_reloadable() -> None:
+        asked.append(len(watched.looks))
+        if not usable:
+            raise BadInput("policy.yaml: triger: not known here")
+
+    def on_pass(_: PassResult) -> None:
+        if len(watched.looks) == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    ended = serve(
+        watched.loop,
+        recover=lambda: ([], []),
+        interval=INTERVAL,
+        on_pass=on_pass,
+        require_reloadable=require_reloadable,
+    )
+    assert len(asked) == 1
+    assert ended is (Ended.RELOADING if usable else Ended.STOPPED)
+    assert watched.loop.watcher.cancelled.is_set() is not usable

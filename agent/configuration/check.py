@@ -1,0 +1,78 @@
+"""Whether settings, policy, signals and the files they name are right, without connecting to anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from agent.configuration.fields import leaves
+from agent.documents import read_policy
+from agent.settings import Settings
+from models.errors import BadInput
+from tools.signals import load_catalogue
+
+_MADE_BY_US_OR_A_FOLDER = ("state_dir", "hardware_logs", "model")
+_JUDGED_AS_A_WHOLE = ("policy_file", "signals_file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What was found."""
+
+    right: tuple[str, ...]
+    wrong: tuple[str, ...]
+    """a line each"""
+
+
+def check_files(settings: Settings, path: Path, policy_file: Path | None = None) -> Checked:
+    """Look at everything that the settings at `path` name; `policy_file`: in place of theirs."""
+    policy, signals = policy_file or settings.policy_file, settings.signals_file
+    right, wrong = [f"settings {path}"], list[str]()
+    checks: list[tuple[str, Callable[[], object]]] = [
+        (f"policy {policy or '(the defaults)'}", lambda: read_policy(policy) if policy else None),
+        (f"signals {signals or '(as shipped)'}", lambda: load_catalogue(signals)),
+    ]
+    for what, read in checks:
+        try:
+            read()
+            right.append(what)
+        except BadInput as error:
+            wrong.append(str(error))
+    for name, file in _named_files(settings):
+        if why := _why_unusable(file):
+            wrong.append(f"settings file {path}: {name}: {file}: {why}")
+        else:
+            right.append(f"{name} {file}")
+    return Checked(right=tuple(right), wrong=tuple(wrong))
+
+
+def require_reloadable(before: Settings, path: Path, policy_file: Path | None) -> None:
+    """Raises BadInput, naming all that is wrong, when a running agent can't go on with what the files say now."""
+    now = Settings.load(path)
+    wrong = list(check_files(now, path, policy_file).wrong)
+    if now.state_dir != before.state_dir:
+        wrong.append(f"settings file {path}: state_dir: takes effect at a restart alone")
+    if wrong:
+        raise BadInput("; ".join(wrong), hint="the agent goes on as it was; fix the files, then reload again")
+
+
+def _named_files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """The files that have to be there, each with the field that names it."""
+    for name, value in leaves(settings):
+        if name.rpartition(".")[2] in _MADE_BY_US_OR_A_FOLDER or name in _JUDGED_AS_A_WHOLE:
+            continue
+        files = cast("dict[str, object]", value) if isinstance(value, dict) else {"": value}
+        for key, file in files.items():
+            if isinstance(file, Path):
+                yield f"{name}.{key}" if key else name, file
+
+
+def _why_unusable(file: Path) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            opened.read(1)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
