@@ -14,6 +14,9 @@ from models.schedule import Move
 from models.text import counted
 from models.witness import Witness
 
+FIELD = "stopping.witnesses"
+"""of policy"""
+
 
 def witnesses_against(node_risk: NodeRisk, policy: Policy) -> tuple[Witness, ...] | None:
     """Those of whom each alone would keep vms away from the node: by its word P(fails within the trigger's horizon) is over

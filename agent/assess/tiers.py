@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from models.corroboration import why_uncorroborated
 from models.fleet import Fleet, NodeState
 from models.policy import ColdMigratePolicy, Policy
 from models.proposals.states import EventKind
@@ -29,6 +30,8 @@ class TierChange:
     """what is worth doing at once; None: nothing, or the node cools down"""
     is_sound: bool
     """its risk alone would let it take vms"""
+    uncorroborated: str | None = None
+    """why no guest of it is stopped without a person; None: enough speaks against it"""
 
     @property
     def changed(self) -> bool:
@@ -82,6 +85,7 @@ class Tiers:
                 warranted=warranted,
                 act=worth_acting(warranted, self.acted_at.get(node.name), policy, now),
                 is_sound=node_risk.level is RiskLevel.ACCEPTABLE,
+                uncorroborated=why_uncorroborated(node_risk, policy),
             )
         return judged
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from agent.guard.facts import PlanFacts
 from agent.guard.rule import Rule
 from agent.guard.rules import RULES
-from models.corroboration import stops, why_uncorroborated
+from models.corroboration import FIELD, stops, why_uncorroborated
 from models.plan import ActionKind, Approval, Plan, RuleResult, Verdict
 from models.policy import ApprovalMode
 from models.situation import Situation
@@ -55,7 +55,7 @@ def _stopped_on_one_word(facts: PlanFacts) -> Iterator[str]:
     for node, count in stopped.items():
         there = None if facts.node_risks is None else facts.node_risks.get(node)
         if there is not None and node not in facts.plan.asked and (why := why_uncorroborated(there, facts.policy)):
-            yield f"{counted(count, 'guest')} would be stopped, and {why} (stopping.witnesses)"
+            yield f"{counted(count, 'guest')} would be stopped, and {why} ({FIELD})"
 
 
 def reasons_for_a_human(facts: PlanFacts, results: Iterable[RuleResult]) -> list[str]:

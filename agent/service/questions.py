@@ -14,6 +14,7 @@ from agent.service.put_off import at_its_time, begins_later
 from agent.state.requests import unfinished
 from models.approval import ApprovalRecord
 from models.approvers import Occasion
+from models.corroboration import FIELD
 from models.errors import Refused
 from models.fleet import Fleet
 from models.plan import AtLeisure, Plan, Verdict
@@ -192,6 +193,10 @@ class Questions:
                 return EventKind.WITHDRAW, f"node {node} has recovered: {one.now.why}"
             if occasion is Occasion.DRAIN and one.warranted.known and one.warranted.tier is Tier.EVACUATE:
                 return EventKind.SUPERSEDE, f"node {node} has to be evacuated now: {one.warranted.why}"
+        if FIELD in question.verdict.approval_why and all(
+            judged[node].uncorroborated is None for node in question.occasions
+        ):
+            return EventKind.SUPERSEDE, "more speaks against it now than when people were asked"
         tolerated = self.policy.approval.tolerated_drift
         why = why_void(question, _as_planned(proposal, fleet, judged), policy_digest(self.policy), tolerated)
         return (EventKind.SUPERSEDE, why) if why is not None else None

@@ -45,7 +45,10 @@ def configured(two: TwoLibvirtds, tmp_path: Path) -> Iterator[Path]:
     """The settings file of a lifeboat whose node a is about to fail, and whose policy lets it act by itself."""
     (tmp_path / "a.log").write_text(failing_memory())
     (tmp_path / "b.log").write_text("")
-    policy = {"approval": dict.fromkeys(("live_migrate", "cold_migrate", "cold_archive"), "auto")}
+    policy = {
+        "approval": dict.fromkeys(("live_migrate", "cold_migrate", "cold_archive"), "auto"),
+        "stopping": {"witnesses": 1},  # the kernel's log is all there is
+    }
     (tmp_path / "policy.yaml").write_text(json.dumps(policy))
     with stub_prometheus(telemetry) as stub:
         settings = {

@@ -11,6 +11,7 @@ from scenes.simulated_world import POLICY, World
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome
+from agent.service.questions import Questions
 from models.fleet import Fleet, Vm
 from models.risk import Risk
 from models.witness import Witness
@@ -75,6 +76,17 @@ def test_a_second_word_ends_the_wait_at_once(world: World) -> None:
     assert watched.loop.run_once().outcome is PassOutcome.EVACUATED
     assert world.fleet.running_on(world.db) not in ([], ["a"])
     world.check_nothing_lost_or_doubled()
+
+
+def test_a_question_about_the_word_of_one_is_void_once_a_second_speaks(world: World) -> None:
+    watched = Watched(world, {"a": ONE})
+    watched.loop.questions = Questions(hands=world.hands, policy=POLICY)
+    watched.loop.run_once()
+    assert watched.loop.run_once().outcome is PassOutcome.ASKED
+    assert watched.loop.run_once().outcome is PassOutcome.WAITING
+    watched.said["a"] = TWO
+    assert watched.loop.run_once().outcome is PassOutcome.EVACUATED
+    assert world.fleet.running_on(world.db) not in ([], ["a"])
 
 
 def test_a_lie_about_one_node_does_not_hold_up_another(world: World) -> None:
