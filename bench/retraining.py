@@ -26,7 +26,7 @@ from models.forecast.learned import evaluate
 from models.forecast.learned.drift import fit_at
 from models.forecast.learned.predict import Forecast, score
 from models.forecast.learned.train import TrainingSettings, train
-from models.forecast.trials.champion import bits, challenge
+from models.forecast.trials.champion import challenge
 
 FIRST: dict[str, str] = {"drives_30d": "2014-04-01", "nodes_7d": "2001-07-01"}
 """When the first model is trained."""
@@ -85,11 +85,10 @@ def _measured(told: list[Told], first: list[Told]) -> dict[str, Any]:
     told, first = told[1:], first[1:]
     failed = np.concatenate([one.failed for one in told])
     scores = np.concatenate([one.scores for one in told])
-    gain = bits(scores, failed) - bits(np.concatenate([one.scores for one in first]), failed)
-    _, place = np.unique(np.concatenate([one.unit for one in told]), return_inverse=True)
-    of_unit, random = np.bincount(place, gain), np.random.default_rng(0)
-    drawn = [of_unit[random.integers(0, of_unit.size, of_unit.size)].sum() for _ in range(1000)]
-    low, high = (float(q) / failed.sum() for q in np.quantile(drawn, (0.05, 0.95)))
+    gain = evaluate.bits(failed, scores) - evaluate.bits(failed, np.concatenate([one.scores for one in first]))
+    low, high = (
+        total / int(failed.sum()) for total in evaluate.total_by_unit(gain, np.concatenate([o.unit for o in told]))
+    )
     return {
         "average_precision": float(np.mean([evaluate.average_precision(o.failed, o.scores) for o in told])),
         "forecast": float(scores.sum()),

@@ -106,6 +106,12 @@ def score(
         Path | None, typer.Option("--trusted-key", help="Ed25519 public key (PEM): refuse a model it did not sign.")
     ] = None,
     drivers: Annotated[int, typer.Option("--drivers", help="Explain the N highest scores of the last time.")] = 0,
+    recent_level: Annotated[
+        bool,
+        typer.Option(
+            "--recent-level", help="Move the level by what came since training, where that has proved better on it."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score every unit under observation at each time, from what was known at that time and nothing later.
@@ -122,6 +128,7 @@ def score(
     from models.forecast.learned.anomaly import AnomalyModel, score_anomaly
     from models.forecast.learned.drift import fit_at
     from models.forecast.learned.explain import drivers_of
+    from models.forecast.learned.level import curve_at_recent_level
     from tools.forecast.datasets import write_scores
     from tools.forecast.model_files import load_model
 
@@ -138,14 +145,18 @@ def score(
         "time": pairs.time,
     }
     explained: list[dict[str, object]] = []
-    misfit = ""
+    misfit = level = ""
     if isinstance(loaded, AnomalyModel):
         values = score_anomaly(loaded, data, pairs.unit, pairs.time, baseline_until=first)
         columns["probability"] = values
     else:
         place = loaded.place(None if horizon is None else _micros(horizon))
         builder = loaded.builder(data)
-        curve = loaded.curve(builder.build(pairs.unit, pairs.time))
+        if recent_level:
+            curve, moved = curve_at_recent_level(loaded, builder, pairs.unit, pairs.time)
+            level = "as in training: nothing else has proved better" if moved is None else moved.why
+        else:
+            curve = loaded.curve(builder.build(pairs.unit, pairs.time))
         values = curve[:, place]
         columns["probability"] = values
         if len(loaded.horizons) > 1:
@@ -158,10 +169,13 @@ def score(
     write_scores(output, columns)
     if as_json:
         units = len(np.unique(pairs.unit))
-        write_json({"scores": str(output), "rows": len(pairs), "units": units, "misfit": misfit, "drivers": explained})
+        said = {"misfit": misfit, "level": level, "drivers": explained}
+        write_json({"scores": str(output), "rows": len(pairs), "units": units, **said})
         return
     if misfit:
         note(f"lifeboat: the model does not fit this dataset: {misfit}")
+    if level:
+        note(f"lifeboat: level at the last time: {level}")
     screen = console()
     screen.print(f"wrote {output}: {len(pairs)} scores of {len(np.unique(pairs.unit))} units", soft_wrap=True)
     for entry in explained:

@@ -30,7 +30,7 @@ from models.forecast.learned.descriptions import parted, spaced
 from models.forecast.learned.features import Builder, Matrix
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.reference import AGE, Ask, Question, Reference
-from models.forecast.learned.yearly import came_of, last_year, off_by_more, since_training
+from models.forecast.learned.yearly import Year, came_of, last_year, off_by_more, since_training, year_before
 
 FALSE_ALARMS = 0.01
 """Of fleets that are as training was, this share at most is said to have drifted; for each of the two measures."""
@@ -104,7 +104,8 @@ def fit_at(model: Forecast, builder: Builder, time: int) -> Fit:
     """Both measures on the units of the builder's dataset at `time` (microseconds), from what was known then."""
 
     unit = labels.at_risk(builder.dataset, np.array([time])).unit
-    return fit(model, builder.build(unit, np.full(unit.size, time)), outcome_shifts(model, builder, time))
+    outcomes = outcome_shifts(model, builder, time, year_before(model, builder, time))
+    return fit(model, builder.build(unit, np.full(unit.size, time)), outcomes)
 
 
 def input_shifts(
@@ -153,9 +154,9 @@ def _by_chance(count: int, many: int, said: Ints, before: Ints, *, up: bool) -> 
     return float(np.max(test.cdf(count, many + before, count + said, many)))
 
 
-def outcome_shifts(model: Forecast, builder: Builder, time: int) -> tuple[Shift, ...]:
+def outcome_shifts(model: Forecast, builder: Builder, time: int, year: Year | None) -> tuple[Shift, ...]:
     """Failures seen against failures forecast over the last weeks and the last year before `time`; empty: as forecast, or too
-    few to say.
+    few to say. year: `year_before(model, builder, time)`.
 
     Only what came since the end of training counts, from a quarter of a horizon on. A dataset without failures says nothing.
     """
@@ -168,7 +169,7 @@ def outcome_shifts(model: Forecast, builder: Builder, time: int) -> tuple[Shift,
     seen = sum(int((one.outcome == 1).sum()) for one in came)
     unknown = sum(int((one.outcome == labels.UNKNOWN).sum()) for one in came)
     found = compare_outcomes(seen, unknown, expected, f"in the last {span_name(time - stretches[0].start)}")
-    of_year = [Shift("", why, 1.0 + abs(one.off)) for one, why in off_by_more(last_year(model, builder, time))]
+    of_year = [Shift("", why, 1.0 + abs(one.off)) for one, why in off_by_more(last_year(year))]
     return (*found, *of_year)
 
 

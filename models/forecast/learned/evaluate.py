@@ -112,6 +112,26 @@ def headline(failed: Bools, probability: Floats) -> dict[str, object]:
     }
 
 
+CLIP = 1e-6
+"""A forecast of none counts as this probability: one surprise must not outweigh every other forecast."""
+
+
+def bits(failed: Bools, probability: Floats) -> Floats:
+    """The logarithmic score of each forecast: log2 of the probability that it gave to what came."""
+    inside = np.clip(probability, CLIP, 1.0 - CLIP)
+    return np.log2(np.where(failed, inside, 1.0 - inside))
+
+
+def total_by_unit(gain: Floats, unit: Ints, rounds: int = 1000) -> tuple[float, float]:
+    """90 % interval of the sum of `gain`, units drawn with replacement."""
+    _, place = np.unique(unit, return_inverse=True)
+    of_unit = np.bincount(place, gain)
+    random = np.random.default_rng(0)
+    drawn = np.array([of_unit[random.integers(0, of_unit.size, of_unit.size)].sum() for _ in range(rounds)])
+    low, high = np.quantile(drawn, (0.05, 0.95))
+    return float(low), float(high)
+
+
 def by_unit(
     measure: Callable[[Ints], float], unit: Ints, *, rounds: int = 200, seed: int = 0, level: float = 0.9
 ) -> tuple[float, float]:

@@ -7,7 +7,7 @@ stands in for it and what lives on it (`models.forecast.limits.array_loss`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from models.forecast.history.lives import SILENCE, History, Life, part_tables, t
 from models.forecast.learned.drift import misfit, outcome_shifts
 from models.forecast.learned.explain import drivers_of
 from models.forecast.learned.features import Builder
+from models.forecast.learned.level import recent_level
 from models.forecast.learned.predict import Forecast
+from models.forecast.learned.yearly import year_before
 from models.forecast.limits.array_loss import ArrayRisk, node_risk
 from models.forecast.limits.combine import ModelForecast, at_horizons, base_rate, pulled, weight
 from models.forecast.limits.part import HORIZON_SECONDS, elapsed
@@ -76,13 +78,17 @@ def of_nodes(
     time = np.full(unit.size, round(history.until * MICROSECONDS), np.int64)
     builder = model.builder(data)
     features = builder.build(unit, time)
-    unfit = misfit(model, features, outcome_shifts(model, builder, int(time[0])))
+    year = year_before(model, builder, int(time[0]))
+    unfit = misfit(model, features, outcome_shifts(model, builder, int(time[0]), year))
     failures = int(str(model.about.get("failures", 0)))
+    if (level := recent_level(year)) is not None:
+        model = replace(model, factor=level.fleet)
     curves = [_curve(model, row, failures) for row in model.curve(features)]
     worst = sorted(range(len(speaking)), key=lambda k: -curves[k][-1])[:EXPLAINED]
     told = _explained(model, builder, unit, time, [k for k in worst if _is_worth(curves[k])], failures)
     basis = (
         f"this fleet's own {_trained_on(model, name)}, which counts {percent(weight(failures))}, the base rate the rest"
+        f"{f'; {level.why}' if level is not None else ''}"
     )
     for k, node in enumerate(speaking):
         said.opinions[node] = ModelForecast(curves[k], name, basis, told.get(k, ()), unfit, is_base=True)

@@ -102,6 +102,8 @@ class Forecast:
     about: Mapping[str, object] = field(default_factory=dict[str, object])
     reference: Reference | None = None
     """What training saw of the features; None: an older model file, of which nobody can tell whether it fits."""
+    factor: float = 1.0
+    """What every hazard is multiplied by (`models.forecast.learned.level`); no part of the file"""
 
     @property
     def horizons(self) -> tuple[int, ...]:
@@ -112,7 +114,7 @@ class Forecast:
         survival = np.ones(len(features))
         columns: list[Floats] = []
         for step in self.steps:
-            survival = survival * (1.0 - step.failure_probability(features))
+            survival = survival * (1.0 - step.failure_probability(features)) ** self.factor
             columns.append(1.0 - survival)
         return np.stack(columns, axis=1)
 

@@ -104,22 +104,46 @@ def came_of(model: Forecast, builder: Builder, stretch: Stretch, time: int) -> C
     return Came(unit=pairs.unit, probability=part, outcome=outcome)
 
 
-def last_year(model: Forecast, builder: Builder, time: int) -> list[YearOutcome]:
-    """The fleet's outcome first, then those of its kinds; empty: nothing since training has a known outcome at `time`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Year:
+    """What came of a model's forecasts over the last year, or since training."""
+
+    span: int
+    """how far back it goes, microseconds"""
+    category: str | None
+    """the static category that tells kinds of unit apart; None: there is none"""
+    kinds: list[str]
+    code: Ints
+    """of each unit of the dataset: the number of its kind"""
+    came: list[Came]
+    """in order of time"""
+
+
+def year_before(model: Forecast, builder: Builder, time: int) -> Year | None:
+    """The year before `time`, as known then; None: nothing since training has a known outcome."""
     dataset = builder.dataset
     stretches = [] if dataset.failures is None else since_training(model, time, YEAR)
     if not stretches:
-        return []
+        return None
     span = time - stretches[0].start
     if len(stretches) > MOST_MOMENTS:
         stretches = [stretches[k] for k in np.linspace(0, len(stretches) - 1, MOST_MOMENTS).round().astype(int)]
     category = finest_category(dataset)
     kinds, code = _kinds(dataset, category)
+    # One stretch at a time: the features of a year of a large fleet would not fit into memory.
+    came = [came_of(model, builder, stretch, time) for stretch in stretches]
+    return Year(span=span, category=category, kinds=kinds, code=code, came=came)
+
+
+def last_year(year: Year | None) -> list[YearOutcome]:
+    """The fleet's outcome first, then those of its kinds; empty: nothing is known."""
+    if year is None:
+        return []
+    kinds, category, span = year.kinds, year.category, year.span
     expected = np.zeros(len(kinds))
     seen, unknown = np.zeros(len(kinds), np.int64), np.zeros(len(kinds), np.int64)
-    for stretch in stretches:  # one at a time: a year of a large fleet would not fit into memory
-        came = came_of(model, builder, stretch, time)
-        of = code[came.unit]
+    for came in year.came:
+        of = year.code[came.unit]
         expected += np.bincount(of, came.probability, len(kinds))
         seen += np.bincount(of[came.outcome == 1], minlength=len(kinds))
         unknown += np.bincount(of[came.outcome == labels.UNKNOWN], minlength=len(kinds))

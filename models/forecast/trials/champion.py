@@ -17,8 +17,8 @@ import numpy as np
 
 from models.errors import BadInput
 from models.forecast.data import labels
-from models.forecast.data.dataset import MICROSECONDS, Dataset, Floats, Ints, known_at
-from models.forecast.learned.evaluate import Bools, average_precision
+from models.forecast.data.dataset import MICROSECONDS, Dataset, Floats, known_at
+from models.forecast.learned.evaluate import average_precision, bits, total_by_unit
 from models.forecast.learned.predict import Forecast, score
 from models.forecast.limits.combine import base_rate
 
@@ -26,9 +26,6 @@ ENOUGH = 10
 """Failures that a comparison needs: with fewer a single unit decides it."""
 LEAST_SPANS = 3
 """Horizons of time that a comparison needs at least."""
-CLIP = 1e-6
-"""A forecast of none counts as this probability: one surprise must not outweigh every other forecast."""
-
 Fit = Callable[[Dataset, tuple[int, ...], int], Forecast]
 """Fits a model: dataset, horizons, and the moment up to which it is known (microseconds). Raises BadInput."""
 
@@ -145,8 +142,8 @@ def compare(
 
     new = of(challenger)
     old = np.full(failed.size, base_rate(horizon / MICROSECONDS)) if champion is None else of(champion)
-    gain = bits(new, failed) - bits(old, failed)
-    low, high = _interval(gain, pairs.unit, int(failed.sum()))
+    gain = bits(failed, new) - bits(failed, old)
+    low, high = (total / int(failed.sum()) for total in total_by_unit(gain, pairs.unit))
     return Comparison(
         since=since,
         until=now,
@@ -157,19 +154,3 @@ def compare(
         champion_precision=average_precision(failed, old),
         challenger_precision=average_precision(failed, new),
     )
-
-
-def bits(probability: Floats, failed: Bools) -> Floats:
-    """The logarithmic score of each forecast: log2 of the probability it gave to what came."""
-    inside = np.clip(probability, CLIP, 1.0 - CLIP)
-    return np.log2(np.where(failed, inside, 1.0 - inside))
-
-
-def _interval(gain: Floats, unit: Ints, failures: int, rounds: int = 1000) -> tuple[float, float]:
-    """90 % interval of the gain per failure, units drawn with replacement."""
-    _, place = np.unique(unit, return_inverse=True)
-    of_unit = np.bincount(place, gain)
-    random = np.random.default_rng(0)
-    drawn = np.array([of_unit[random.integers(0, of_unit.size, of_unit.size)].sum() for _ in range(rounds)])
-    low, high = np.quantile(drawn / failures, (0.05, 0.95))
-    return float(low), float(high)

@@ -12,7 +12,7 @@ from models.forecast.data.dataset import DAY, Dataset, build
 from models.forecast.learned import drift
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.train import train
-from models.forecast.learned.yearly import YEAR, YearOutcome, last_year, off_by_more, since_training
+from models.forecast.learned.yearly import YEAR, YearOutcome, last_year, off_by_more, since_training, year_before
 
 WEEK = 7 * DAY
 
@@ -67,12 +67,12 @@ def model(fleet: Dataset) -> Forecast:
 
 def test_it_counts_what_came_since_training_and_no_more(fleet: Dataset, model: Forecast) -> None:
     now = CUT + 4 * WEEK
-    (every, *_) = last_year(model, model.builder(fleet), now)
+    (every, *_) = last_year(year_before(model, model.builder(fleet), now))
     assert fleet.failures is not None
     came = int(((fleet.failures.start > CUT) & (fleet.failures.start <= now)).sum())
     assert every.seen == came > 0
     assert every.span == 4 * WEEK
-    assert last_year(model, model.builder(fleet), CUT + DAY) == []
+    assert last_year(year_before(model, model.builder(fleet), CUT + DAY)) == []
 
 
 def test_a_model_that_promises_a_multiple_does_not_fit(fleet: Dataset, model: Forecast) -> None:
@@ -87,10 +87,10 @@ def test_a_promise_that_is_far_off_is_told_before_its_first_horizon_is_over(flee
     everyone = replace(step, members=(), calibration=replace(step.calibration, slope=1.0, intercept=1.0))
     loud = replace(model, steps=(everyone,))
     soon, later = CUT + WEEK // 8, CUT + WEEK // 2
-    assert drift.outcome_shifts(loud, loud.builder(fleet), soon) == (), "nothing has come of it yet"
-    (first, *_) = drift.outcome_shifts(loud, loud.builder(fleet), later)
+    assert _shifts(loud, fleet, soon) == (), "nothing has come of it yet"
+    (first, *_) = _shifts(loud, fleet, later)
     assert "in the last 3.5d, forecast were" in first.why
-    assert not drift.outcome_shifts(model, model.builder(fleet), later), "what was meant is left alone"
+    assert not _shifts(model, fleet, later), "what was meant is left alone"
 
 
 def test_stretches_lie_end_to_end_from_training_to_now(model: Forecast) -> None:
@@ -99,3 +99,8 @@ def test_stretches_lie_end_to_end_from_training_to_now(model: Forecast) -> None:
     assert [one.length for one in found] == [3 * DAY, WEEK, WEEK]
     assert [one.start for one in found] == [CUT, CUT + 3 * DAY, CUT + 3 * DAY + WEEK]
     assert [one.length for one in since_training(model, now, WEEK)] == [WEEK], "no further back than asked"
+
+
+def _shifts(model: Forecast, fleet: Dataset, now: int) -> tuple[drift.Shift, ...]:
+    builder = model.builder(fleet)
+    return drift.outcome_shifts(model, builder, now, year_before(model, builder, now))

@@ -10,6 +10,7 @@ from scenes.fleet_history import CUT, QUICK, frames
 
 from models.errors import BadInput
 from models.forecast.data.dataset import DAY, Dataset, build
+from models.forecast.learned.evaluate import total_by_unit
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.train import train
 from models.forecast.trials.champion import (
@@ -143,8 +144,6 @@ def test_what_a_comparison_means(bits: float, low: float, misfit: str, replaced:
 
 def test_a_lucky_month_is_no_win() -> None:
     """Interval by unit: one unit that fails ten times is one unit."""
-    from models.forecast.trials.champion import _interval  # pyright: ignore[reportPrivateUsage]
-
     gain = np.array([5.0] * 10 + [-0.1] * 100)
-    low, _ = _interval(gain, np.array([0] * 10 + list(range(1, 101))), 10)
+    low, _ = total_by_unit(gain, np.array([0] * 10 + list(range(1, 101))))
     assert low < 0.0
