@@ -13,6 +13,7 @@ from models.base import Duration, Value, parse_duration
 from models.brake_policy import ChurnPolicy, StormPolicy
 from models.fleet import Priority
 from models.ladder import DEFAULT_LADDER, Rung
+from models.language_model_policy import LanguageModelPolicy
 from models.leisure_policy import IdlePolicy, RebalancePolicy
 from models.storage_layout import StoragePolicy
 from models.wait_policy import WaitPolicy
@@ -344,16 +345,6 @@ class StoppingPolicy(Value):
     witnesses: int = Field(default=2, ge=1, le=4)
     """ways by which word of the fault comes (BMC's metrics, host's metrics, SEL, host's log) that each speak against the node;
     with fewer a person agrees first, and what can move live goes meanwhile. 1: whatever empties the node stops guests, too"""
-
-
-class LanguageModelPolicy(Value):
-    """How far a language model that plans is followed."""
-
-    max_loss_ratio: float = Field(default=1.25, ge=1.0, le=10.0)
-    """its plan may be expected to lose this many times what the solver's loses; beyond, the solver's is taken"""
-    read_notes: bool = False
-    """let a model bring owners' notes to one closed word each; such a word takes away consent to a cold archive, and gives
-    nothing"""
 
 
 class Autonomy(StrEnum):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tools.history.summary_ring import SummaryRing
     from tools.ports.platform import Platform
 
+STRANGE_LINES = 20
+"""kinds of lines of one log"""
 Look = Callable[[], tuple[Fleet, list[Risk]]]
 """Observe and assess, as `FleetMonitor.poll` does; raises SourceError when it can't."""
 
@@ -128,6 +130,16 @@ class FleetMonitor:
         risks = self.assess(observation)
         self.telemetry = telemetry_of(observation, risks)
         return observation.fleet, risks
+
+    def strange_lines(self) -> Mapping[str, list[str]]:
+        """Node → kinds of log lines that no pattern names, as far as its logs count them."""
+        from tools.ports.telemetry import PuzzlingLog
+
+        found = {
+            node: [line for log in logs if isinstance(log, PuzzlingLog) for line in log.strange_lines(STRANGE_LINES)]
+            for node, logs in self._logs.items()
+        }
+        return {node: lines for node, lines in found.items() if lines}
 
     def close(self) -> None:
         """Close the telemetry's connections; the nodes stay the caller's."""

@@ -32,7 +32,7 @@ from tools.llm.capabilities import LLM_DIRECTORY
 
 if TYPE_CHECKING:
     from agent.execute.workflows import Durable
-    from agent.llm.reader import NoteReader
+    from agent.llm.reader import LogLineReader, NoteReader
     from agent.settings import Settings
     from tools.ports.archives import ArchiveStore
     from tools.ports.hypervisor import Hypervisor
@@ -85,6 +85,16 @@ def note_reader(settings: Settings, policy: Policy) -> NoteReader | None:
     from agent.llm.record import LlmDirectory
 
     return NoteReader(llm=settings.llm, directory=LlmDirectory(settings.state_dir / LLM_DIRECTORY))
+
+
+def log_line_reader(settings: Settings, policy: Policy) -> LogLineReader | None:
+    """Who reads log lines that no pattern names; None as for `note_reader`."""
+    if not policy.language_model.read_log_lines or settings.llm is None:
+        return None
+    from agent.llm.reader import LogLineReader
+    from agent.llm.record import LlmDirectory
+
+    return LogLineReader(llm=settings.llm, directory=LlmDirectory(settings.state_dir / LLM_DIRECTORY))
 
 
 def _as_it_is(fleet: Fleet) -> Fleet:
@@ -144,15 +154,26 @@ def connect(
 
         def look() -> tuple[Fleet, list[Risk]]:
             fleet, risks = watching.poll()
-            return heeded(with_label_rights(fleet, policy.labels)), risks
+            return heeded(with_label_rights(fleet, policy.labels)), lines_told(risks)
+
+        def lines_told(risks: list[Risk]) -> list[Risk]:
+            if lines is None:
+                return risks
+            from agent.llm.reader import with_troubles_told
+
+            return with_troubles_told(risks, lines.troubles(watching.strange_lines()))
 
         def known(situation: Situation) -> Knowledge:
             notes = reader.notes(situation.fleet) if reader else ()
-            return knowledge_of(
-                situation, telemetry=watching.telemetry, notes=notes, journal=journal, settings=settings
-            )
+            telemetry = watching.telemetry
+            if lines is not None:
+                from agent.llm.reader import as_events
 
-        reader = note_reader(settings, policy)
+                read = as_events(lines.troubles(watching.strange_lines()), situation.now)
+                telemetry = telemetry.model_copy(update={"events": (*telemetry.events, *read)})
+            return knowledge_of(situation, telemetry=telemetry, notes=notes, journal=journal, settings=settings)
+
+        reader, lines = note_reader(settings, policy), log_line_reader(settings, policy)
         heeded = reader.heeded if reader else _as_it_is
         planning = planner_named(
             planner,

@@ -173,6 +173,10 @@ class LogFiles:
         except (EOFError, gzip.BadGzipFile):
             del self._places[key]  # still being written
 
+    def strange_lines(self, most: int) -> list[str]:
+        """Kinds of lines that no pattern names, the most frequent first."""
+        return [template for template, _ in self.templates.top(most)]
+
     def _take_block(self, block: bytes) -> None:
         """Whole lines. Only those that may be events are looked at one by one."""
         lines = block.count(b"\n")

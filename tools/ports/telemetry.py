@@ -89,6 +89,15 @@ class DoubtfulLog(Protocol):
 
 
 @runtime_checkable
+class PuzzlingLog(Protocol):
+    """A hardware log that counts what no pattern names."""
+
+    def strange_lines(self, most: int) -> list[str]:
+        """Kinds of such lines, what varies in them as `*`, the most frequent first. Outsiders' words: for people and readers."""
+        ...
+
+
+@runtime_checkable
 class SpokenLog(Protocol):
     """A hardware log that is made of messages."""
 

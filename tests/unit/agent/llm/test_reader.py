@@ -14,7 +14,7 @@ from scenes import evacuations as scene
 from scenes.stub_openai import Answer, Endpoint, serving
 
 from agent.guard.judge import judge
-from agent.llm.reader import WORDS, NoteReader
+from agent.llm.reader import WORDS, LogLineReader, NoteReader, as_events, with_troubles_told
 from agent.llm.record import LlmDirectory
 from agent.plan import solver
 from agent.settings import LlmSettings
@@ -22,6 +22,7 @@ from models.fleet import Fleet
 from models.knowledge import NoteWord, VmNote
 from models.notes import CAREFUL, with_notes_heeded
 from models.plan import ActionKind, Plan
+from models.signal import Component
 
 PATIENCE = 30.0
 MONTH_END = "Accounts are closed until Friday, keep it up"
@@ -139,6 +140,38 @@ def test_whatever_the_words_nobody_is_stopped_who_was_not_before(said: list[tupl
     assert stopped(solver.plan(scene.situation(heeded), ("node-a",), optimise=False)) <= stopped(
         solver.plan(scene.situation(fleet), ("node-a",), optimise=False)
     )
+
+
+LINES = {"node-a": ["kernel mlx5 * port module error event cable", "systemd Started session *"], "node-b": []}
+
+
+def test_a_line_that_no_pattern_names_is_told_to_people_and_to_the_model_and_is_in_no_risk(tmp_path: Path) -> None:
+    def word(body: dict[str, Any]) -> Answer:
+        line = json.loads(body["messages"][1]["content"])["line"]
+        return {"role": "assistant", "content": json.dumps({"word": "network" if "cable" in line else "harmless"})}
+
+    with serving(word) as endpoint:
+        llm = LlmSettings(base_url=endpoint.url, model="m")
+        reader = LogLineReader(llm=llm, directory=LlmDirectory(tmp_path))
+        assert reader.troubles({"node-b": []}) == {}
+        troubles = reader.troubles(LINES, patience_seconds=PATIENCE)
+        assert troubles == {"node-a": {Component.NETWORK: 1}}
+        assert all("tools" not in request for request in endpoint.requests)
+    before = scene.risks()
+    after = with_troubles_told(before, troubles)
+    assert "1 kind of line" in after[0].unknown[-1]
+    assert "trouble of network" in after[0].unknown[-1]
+    assert [risk.model_copy(update={"unknown": ()}) for risk in after] == [
+        risk.model_copy(update={"unknown": ()}) for risk in before
+    ]
+    (event,) = as_events(troubles, scene.at(0))
+    assert (event.node, event.component, event.kind) == ("node-a", Component.NETWORK, "other")
+
+
+def test_a_line_that_was_not_read_or_says_anything_else_is_no_trouble(tmp_path: Path) -> None:
+    with serving(lambda _: {"role": "assistant", "content": '{"word": "evacuate"}'}) as endpoint:
+        reader = LogLineReader(llm=LlmSettings(base_url=endpoint.url, model="m"), directory=LlmDirectory(tmp_path))
+        assert reader.troubles(LINES, patience_seconds=PATIENCE) == {}
 
 
 def test_it_may_use_no_word_that_allows_more() -> None:

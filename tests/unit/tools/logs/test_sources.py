@@ -275,6 +275,7 @@ def test_unknown_lines_are_counted_by_template_and_known_ones_are_not(tmp_path: 
     log = LogFiles("node-a", [tmp_path])
     log.events(since=SINCE)
     assert log.templates.top() == [("kernel hrtimer interrupt took * ns", 20), (r"kernel a \x1b * b", 1)]
+    assert log.strange_lines(1) == ["kernel hrtimer interrupt took * ns"]
 
 
 @given(st.lists(st.text(max_size=60), max_size=40))
