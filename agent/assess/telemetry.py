@@ -41,11 +41,11 @@ def _readings(observation: Observation, node: str, drivers: Sequence[str]) -> It
     mine = [history for history in observation.histories if history.node == node]
     parts = {history.signal.component for history in mine if history.signal.name in drivers}
 
-    def rank(history: SignalHistory) -> tuple[bool, bool, bool, str, str]:
+    def rank(history: SignalHistory) -> tuple[bool, bool, bool, str, tuple[float, ...]]:
+        """By what it read, never by the part's name: that is text of others, and a model must not be told by an order."""
         signal = history.signal
-        return (
-            signal.name not in drivers, not signal.own_word, signal.component not in parts, signal.name, history.part,
-        )  # fmt: skip
+        first = signal.name not in drivers, not signal.own_word, signal.component not in parts
+        return (*first, signal.name, tuple(history.values[np.isfinite(history.values)].tolist()))
 
     watched = [history for history in mine if history.signal.is_watched or history.signal.name in drivers]
     for history in sorted(watched, key=rank)[:READINGS_PER_NODE]:

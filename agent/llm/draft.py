@@ -29,6 +29,12 @@ class DraftDecision(BaseModel):
     urgency: int | None = Field(
         default=None, ge=1, le=1000, description="order: 1 starts first; null leaves the order to lifeboat"
     )
+    begin_in_seconds: int | None = Field(
+        default=None,
+        ge=0,
+        le=7 * 86_400,
+        description="not before so many seconds from now, off a node that is not at the trigger; null: lifeboat chooses",
+    )
 
 
 class PlanDraft(BaseModel):

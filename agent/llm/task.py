@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -150,7 +151,7 @@ class PlanTask:
 
     def _decided(self, draft: PlanDraft) -> list[solver.PlanDecision]:
         """The draft's decisions in real names; where it starts from another plan, that plan's for the vms it leaves out."""
-        decided = _decisions(draft.decisions, self.facts)
+        decided = _decisions(draft.decisions, self.facts, self._situation.now)
         if draft.start_from is None:
             return decided
         offered = {each.name: each.plan for each in self.alternatives}
@@ -166,7 +167,7 @@ class PlanTask:
 
     def _plan(self, decided: Sequence[solver.PlanDecision], by: PlannedBy) -> Plan:
         """Made once for the same decisions: what was tried is mostly what is answered in the end."""
-        key = tuple((one.vm, one.kind, one.target, one.rank) for one in decided)
+        key = tuple((one.vm, one.kind, one.target, one.rank, one.not_before) for one in decided)
         if key not in self._made:
             try:
                 made = solver.assemble(
@@ -308,7 +309,7 @@ def _components() -> dict[str, Component]:
     return {signal.name: signal.component for signal in _catalogue()}
 
 
-def _decisions(decisions: Sequence[DraftDecision], facts: FleetFacts) -> list[solver.PlanDecision]:
+def _decisions(decisions: Sequence[DraftDecision], facts: FleetFacts, now: datetime) -> list[solver.PlanDecision]:
     """The decisions in real names. Raises UnknownAlias (a ValueError) for a vm or node the model made up."""
     return [
         solver.PlanDecision(
@@ -318,6 +319,7 @@ def _decisions(decisions: Sequence[DraftDecision], facts: FleetFacts) -> list[so
             reason=_in_real_names(decision.reason, facts, REASON_CHARACTERS)
             or ("the language model leaves it and does not say why" if decision.action == "stay" else None),
             rank=decision.urgency,
+            not_before=now + timedelta(seconds=decision.begin_in_seconds) if decision.begin_in_seconds else None,
         )
         for decision in decisions
     ]

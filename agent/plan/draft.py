@@ -35,6 +35,8 @@ class PlanDecision:
     """None: lifeboat writes one"""
     rank: int | None = None
     """lower starts first; None: after those that have one, by urgency"""
+    not_before: datetime | None = None
+    """it waits so long, whatever the figures say for a better time; None: lifeboat chooses"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +73,14 @@ class Draft:
         }
         ranks = {d.vm: d.rank for d in decisions if d.rank is not None}
         waits = self._waits(moves) if not ranks else {}
+        moved = {move.vm.uuid for move in moves}
+        waits |= {
+            d.vm: Wait(until=d.not_before, why="whoever planned it wants it then")
+            for d in decisions
+            if d.not_before is not None and d.not_before > situation.now and d.vm in moved
+        }
         moves, timings = (
-            self._put_off(moves, waits, risk_by_source) if waits else self._timed(moves, risk_by_source, ranks)
+            self._put_off(moves, waits, risk_by_source, ranks) if waits else self._timed(moves, risk_by_source, ranks)
         )
         expected, expected_if_nothing_is_done = self._losses(timings)
         remarks = [self.planned_by.notes, *notes(situation, self.leaving)]
@@ -146,7 +154,11 @@ class Draft:
         return found
 
     def _put_off(
-        self, moves: Sequence[Move], waits: Mapping[str, Wait], risk_by_source: Mapping[str, float]
+        self,
+        moves: Sequence[Move],
+        waits: Mapping[str, Wait],
+        risk_by_source: Mapping[str, float],
+        ranks: Mapping[str, int],
     ) -> tuple[Sequence[Move], dict[str, Timing]]:
         """What begins now, and after it what begins at each later time; in waves, since none of it is in a hurry."""
         situation = self.situation
@@ -155,7 +167,7 @@ class Draft:
         for at in starts:
             some = [m for m in moves if (waits[m.vm.uuid].until if m.vm.uuid in waits else None) == at]
             waves = best_waves(
-                some, situation.fleet, situation.policy, risk_by_source, lambda told: self._losses(told)[0]
+                some, situation.fleet, situation.policy, risk_by_source, lambda told: self._losses(told)[0], ranks=ranks
             )
             earliest = (at - situation.now).total_seconds() if at is not None else 0.0
             before = max((timing.wave + 1 for timing in timings.values()), default=0)

@@ -6,11 +6,22 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = dict[str, Any] | int | tuple[int, str] | bytes
-"""the assistant's message, or an HTTP status that is no success, with what the server says to it, or a body that breaks off"""
+
+@dataclass(frozen=True)
+class Recorded:
+    """What some server really sent, byte for byte."""
+
+    status: int
+    body: str
+
+
+Answer = dict[str, Any] | int | tuple[int, str] | bytes | Recorded
+"""the assistant's message, or an HTTP status that is no success, with what the server says to it, or a body that breaks off, or
+one that was recorded"""
 Step = Callable[[dict[str, Any]], Answer]
 """from a request's body"""
 
@@ -64,13 +75,14 @@ def serving(*script: Step) -> Iterator[Endpoint]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
             answer = endpoint.answer(body)
-            if isinstance(answer, bytes):
-                self.send_response(200)
+            if isinstance(answer, bytes | Recorded):
+                whole = answer.body.encode() if isinstance(answer, Recorded) else answer
+                self.send_response(answer.status if isinstance(answer, Recorded) else 200)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer) + 100))
+                self.send_header("Content-Length", str(len(whole) + (0 if isinstance(answer, Recorded) else 100)))
                 self.end_headers()
-                self.wfile.write(answer)
-                self.close_connection = True
+                self.wfile.write(whole)
+                self.close_connection = not isinstance(answer, Recorded)
                 return
             if isinstance(answer, dict):
                 status, message = 200, answer

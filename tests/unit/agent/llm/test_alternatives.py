@@ -18,6 +18,7 @@ from agent.report.markdown import render_markdown
 from models.fleet import Fleet
 from models.knowledge import Knowledge, PlannedWork
 from models.plan import ActionKind, PlannedBy
+from models.risk import Risk
 
 WORK_ON_B = Knowledge(planned_work=(PlannedWork(node="node-b", start=scene.at(1800), end=scene.at(9000)),))
 
@@ -85,6 +86,22 @@ def test_urgency_is_the_order_in_which_moves_start() -> None:
     assert wave["batch-2"] < wave["inference-1"]
     assert wave["batch-2"] <= wave["batch-1"] <= wave["web-1"] <= wave["inference-2"] <= wave["inference-1"]
     assert judge(plan, scene.situation(scene.fleet())).passed
+
+
+def test_it_may_have_a_move_wait_where_policy_lets_moves_wait() -> None:
+    later = [DraftDecision(vm="vm-1", action="live_migrate", target="node-2", begin_in_seconds=3600)]
+    refused = task().judge_plan(later, AlternativeName.SOLVER)
+    assert not refused.passes, "its node is at the trigger"
+    sound = [risk for risk in scene.risks() if risk.node != "node-a"]
+    quiet = Risk(node="node-a", probability={"2h": 0.0, "7d": 0.001}, data_age_seconds=1.0, assessed_at=scene.at(0))
+    situation = scene.situation(scene.fleet(), [*sound, quiet])
+    asked = PlanTask(situation, solver.plan(situation, asked=("node-a",)), ("node-a",))
+    draft = PlanDraft(start_from=AlternativeName.SOLVER, decisions=later)
+    plan = asked.assemble(draft, PlannedBy(planner="llm"))
+    waits = {action.vm_name: action.not_before for action in plan.moves}
+    assert waits["inference-1"] == scene.at(3600)
+    assert waits["inference-2"] is None
+    assert judge(plan, situation).passed
 
 
 def test_it_may_ask_what_would_come_of_a_draft() -> None:

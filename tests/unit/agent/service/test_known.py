@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from models.errors import BadInput
 from models.hindsight.look_back import Decision, Guest, Hindsight
 from models.knowledge import MOST_POINTS, Aftermath, Knowledge, NoteWord, VmNote
 from models.risk import Driver, Risk
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity
+from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, SignalHistory
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.hindsight import DecisionCorrected, DecisionScored
 
@@ -68,6 +69,21 @@ def test_a_look_keeps_what_drives_the_risk_of_the_likeliest_nodes() -> None:
     assert 10 < len(first.points) <= MOST_POINTS
     assert first.points[-1][1] < first.points[0][1] - 0.2
     assert [event.node for event in told.events] == ["node-a"]
+
+
+def test_the_order_of_readings_says_nothing_of_what_parts_are_called() -> None:
+    one = seen("psu_12v_volts", steady(12.1), 3600, part="a")
+    other = seen("psu_12v_volts", steady(11.5), 3600, part="z")
+
+    def told(first: str, second: str) -> list[float]:
+        named = [
+            SignalHistory(each.signal, each.node, part, each.times, each.values)
+            for each, part in ((one, first), (other, second))
+        ]
+        looked = replace(observed(), histories=tuple(named))
+        return [r.points[-1][1] for r in telemetry_of(looked, [risk("node-a", 0.8, "psu_12v_volts")]).readings]
+
+    assert told("a", "z") == told("z", "a")
 
 
 @pytest.fixture
