@@ -63,10 +63,10 @@ def message(
         for driver in risk.drivers[:3]
     ]
     if drivers:
-        blocks.append(_fixed(_fitting(drivers, MOST_LINES)))
+        blocks.append(_line(_fitting(drivers, MOST_LINES)))
     if question.changes:
         lines = [f"since {question.supersedes}:", *(visible(change, 200) for change in question.changes)]
-        blocks.append(_fixed(_fitting(lines, MOST_LINES)))
+        blocks.append(_line(_fitting(lines, MOST_LINES)))
     blocks.append(_fixed(_fitting(rows(plan.moves), MOST_TABLE)))
     needs = (
         f" · takes {question.needs.people} different people: {question.needs.why}" if question.needs.people > 1 else ""
@@ -133,7 +133,7 @@ def told(head: str, lines: Sequence[str]) -> tuple[list[Block], str]:
 
 
 def rows(actions: tuple[Action, ...], *, reasons: bool = False) -> list[str]:
-    """A line a guest: those that stop first, then in the order they start."""
+    """A heading, and a line a guest: those that stop first, then in the order they start. Narrow enough for a phone."""
     ordered = sorted(
         actions, key=lambda one: one.kind is not ActionKind.COLD_ARCHIVE and one.kind is not ActionKind.COLD_MIGRATE
     )
@@ -141,13 +141,24 @@ def rows(actions: tuple[Action, ...], *, reasons: bool = False) -> list[str]:
         ActionKind.LIVE_MIGRATE: "live", ActionKind.COLD_MIGRATE: "cold", ActionKind.COLD_ARCHIVE: "archive",
         ActionKind.STAY: "stays",
     }  # fmt: skip
-    lines: list[str] = []
+    table = [("guest", "how", "pause", "to", "")]
     for one in ordered:
-        where = f"→ {visible(one.target, 24)}" if one.target else ""
-        pause = f"pause {seconds_in_words(one.estimated_downtime_seconds)}" if one.kind is not ActionKind.STAY else ""
-        why = f"  {visible(one.reason, 120)}" if reasons or one.kind is ActionKind.COLD_ARCHIVE else ""
-        lines.append(f"{visible(one.vm_name or one.vm, 28):<18} {words[one.kind]:<7} {where:<12} {pause}{why}".rstrip())
-    return lines
+        pause = seconds_in_words(one.estimated_downtime_seconds) if one.kind is not ActionKind.STAY else ""
+        why = visible(one.reason, 120) if reasons or one.kind is ActionKind.COLD_ARCHIVE else ""
+        table.append(
+            (
+                visible(one.vm_name or one.vm, 28),
+                words[one.kind],
+                pause,
+                f"→ {visible(one.target, 24)}" if one.target else "",
+                why,
+            )
+        )
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    return [
+        " ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]).rstrip()
+        for row in table
+    ]
 
 
 def fallback(text: str) -> str:

@@ -13,6 +13,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.socket_mode import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
+from slack_sdk.webhook import WebhookClient
 
 from lab.slack.server import NotAcknowledged, SlackStandIn, slack_stand_in
 
@@ -177,6 +178,72 @@ def test_too_many_calls_are_told_when_to_come_back(slack: SlackStandIn) -> None:
     answer = refused(web.chat_postMessage, channel=slack.workspace.channel, text="x").response
     assert (answer.status_code, answer["error"], answer.headers["Retry-After"]) == (429, "ratelimited", "7")
     assert web.chat_postMessage(channel=slack.workspace.channel, text="x")["ok"]
+
+
+def test_a_channel_takes_about_a_message_a_second(slack: SlackStandIn) -> None:
+    web = WebClient(token=slack.workspace.bot_token, base_url=slack.api_url)
+    slack.workspace.posts_a_second = 1
+    try:
+        assert web.chat_postMessage(channel=slack.workspace.channel, text="one")["ok"]
+        answer = refused(web.chat_postMessage, channel=slack.workspace.channel, text="two").response
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+    finally:
+        slack.workspace.posts_a_second = None
+
+
+def test_a_command_is_typed_anywhere_and_answered_five_times_at_most(slack: SlackStandIn, app: App) -> None:
+    answers = slack.command("UEVE", "status", channel="C0ELSEWHERE")
+    app.wait()
+    (request,) = app.seen
+    assert request.type == "slash_commands"
+    form = request.payload
+    assert (form["command"], form["text"], form["user_id"], form["team_id"]) == ("/lifeboat", "status", "UEVE", "T0LAB")
+    reply = WebhookClient(form["response_url"])
+    said = [reply.send(text=f"answer {number}", response_type="ephemeral") for number in range(6)]
+    assert [each.status_code for each in said] == [200] * 5 + [404]
+    assert said[-1].body == "used_url"
+    assert answers.texts == [f"answer {number}" for number in range(5)]
+    assert WebhookClient(f"{slack.page}response/guessed").send(text="x").status_code == 404
+
+
+def test_a_file_goes_into_a_thread_in_three_steps(slack: SlackStandIn) -> None:
+    web = WebClient(token=slack.workspace.bot_token, base_url=slack.api_url)
+    channel = slack.workspace.channel
+    ts = web.chat_postMessage(channel=channel, text="the question")["ts"]
+    web.files_upload_v2(
+        content=b"<!doctype html>", filename="report.html", title="Report", channel=channel, thread_ts=ts
+    )
+    (upload,) = slack.workspace.uploads.values()
+    assert (upload.content, upload.thread_ts, upload.name) == (b"<!doctype html>", ts, "report.html")
+    announced = web.files_getUploadURLExternal(filename="x", length=5)
+    error = refused(web.files_completeUploadExternal, files=[{"id": announced["file_id"]}], channel_id=channel)
+    assert error.response["error"] == "file_not_found", "it was never sent"
+
+
+def test_what_was_posted_can_be_found(slack: SlackStandIn) -> None:
+    web = WebClient(token=slack.workspace.bot_token, base_url=slack.api_url)
+    ts = web.chat_postMessage(channel=slack.workspace.channel, blocks=MESSAGE, text="hello")["ts"]
+    newest = web.conversations_history(channel=slack.workspace.channel, limit=1)["messages"]
+    assert [(each["ts"], each["bot_id"]) for each in newest] == [(ts, "B0BOT")]
+    assert newest[0]["blocks"][0]["text"]["text"] == "hello"
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("chat.postMessage", "token_revoked"), ("chat.postMessage", "is_archived"), ("chat.postMessage", "not_in_channel"),
+        ("chat.postMessage", "msg_blocks_too_long"), ("chat.update", "edit_window_closed"),
+        ("chat.update", "cant_update_message"),
+        ("views.open", "expired_trigger_id"), ("apps.connections.open", "invalid_auth"),
+        ("files.getUploadURLExternal", "missing_scope"),
+    ],
+)  # fmt: skip
+def test_it_can_be_told_to_refuse_in_slacks_words(slack: SlackStandIn, method: str, error: str) -> None:
+    web = WebClient(token=slack.workspace.bot_token, base_url=slack.api_url)
+    slack.workspace.fail(method, error)
+    with pytest.raises(SlackApiError) as raised:
+        web.api_call(method)
+    assert raised.value.response["error"] == error
 
 
 def test_the_page_shows_texts_as_texts(slack: SlackStandIn) -> None:

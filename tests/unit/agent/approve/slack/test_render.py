@@ -49,7 +49,8 @@ def test_it_says_what_why_until_when_and_what_if_nobody_answers() -> None:
     said = shown(asked())
     for told in (
         "node-a: 93 % to fail within 2h", "PSU1 12 V: 11.52 V, falling 0.04 V/h, limit 11.40 V", "web", "→ node-b",
-        "pause 150 ms", "expected loss 1.86 with it, 197 if nothing is done", "until 2026-11-23 12:15:00 UTC, then it is a no",
+        "guest how     pause  to", "web   live    150 ms → node-b", "expected loss 1.86 with it, 197 if nothing is done",
+        "until 2026-11-23 12:15:00 UTC, then it is a no",
         "takes 2 different people: it stops 1 guest", "lifeboat show evac-1", HEAD,
     ):  # fmt: skip
         assert told in said, said
