@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 
 from models.brake import held_vms
+from models.failure_domains import DomainEvent, domain_events, with_domain_events
 from models.fleet import Fleet, NodeState
 from models.policy import Policy
 from models.risk import Risk
@@ -26,7 +27,18 @@ class Situation:
 
     @cached_property
     def node_risks(self) -> Mapping[str, NodeRisk]:
-        """The risk level of every node of the fleet, in its order. Raises ValueError when two risks speak of one node."""
+        """The risk level of every node of the fleet, in its order; of a failure domain that looks like failing as one no node is
+        sound. Raises ValueError when two risks speak of one node."""
+        events = self.domain_events
+        return with_domain_events(self.fleet.nodes, self._own_risks, events) if events else self._own_risks
+
+    @cached_property
+    def domain_events(self) -> tuple[DomainEvent, ...]:
+        """Racks or feeds that look like failing as one."""
+        return domain_events(self.fleet.nodes, self._own_risks)
+
+    @cached_property
+    def _own_risks(self) -> Mapping[str, NodeRisk]:
         return node_risks((node.name for node in self.fleet.nodes), self.risks or (), self.policy, self.now)
 
     @cached_property

@@ -129,7 +129,8 @@ class FleetMonitor:
                 raise failed.error
         risks = self.assess(observation)
         self.telemetry = telemetry_of(observation, risks)
-        return observation.fleet, risks
+        fleet = observation.fleet
+        return (fleet if self._settings.archive_url else without_archive_store(fleet)), risks
 
     def strange_lines(self) -> Mapping[str, list[str]]:
         """Node → kinds of log lines that no pattern names, as far as its logs count them."""
@@ -147,6 +148,20 @@ class FleetMonitor:
             self._metrics.close()
         if self._memory.ring is not None:
             self._memory.ring.close()
+
+
+NO_STORE = "no archive store is configured (`archive_url` in the settings)"
+
+
+def without_archive_store(fleet: Fleet) -> Fleet:
+    """The fleet in which no vm can be archived, and says why: there is nowhere to."""
+    return fleet.model_copy(
+        update={
+            "vms": tuple(
+                vm.model_copy(update={"archive_obstacle": vm.archive_obstacle or NO_STORE}) for vm in fleet.vms
+            )
+        }
+    )
 
 
 def poll_once(settings: Settings) -> tuple[Fleet, list[Risk]]:

@@ -34,6 +34,8 @@ class TargetChanges:
     """sources that need not be left any more, each with why"""
     unfit: Mapping[str, str] = field(default_factory=dict[str, str])
     """targets that must take no vm now, each with why"""
+    urgent: Mapping[str, str] = field(default_factory=dict[str, str])
+    """sources that were left at leisure and have to be evacuated now, each with why"""
 
 
 def changes_since(
@@ -43,9 +45,10 @@ def changes_since(
     *,
     by_risk: Collection[str],
     targets: Iterable[str],
+    at_leisure: Collection[str] = (),
 ) -> TargetChanges:
     """What one look says. `by_risk`: the sources that may recover, being left for their risk and not because a person
-    named them. Unknown is no recovery, and no target."""
+    named them; `at_leisure`: those of them that were below the trigger. Unknown is no recovery, and no target."""
     recovered = {
         node: tiers[node].why
         for node in by_risk
@@ -58,7 +61,8 @@ def changes_since(
             unfit[name] = "it is not in the fleet any more" if node is None else f"it is {node.state}"
         elif node_risks[name].level is not RiskLevel.ACCEPTABLE:
             unfit[name] = node_risks[name].why
-    return TargetChanges(recovered, unfit)
+    urgent = {node: tiers[node].why for node in at_leisure if tiers[node].tier is Tier.EVACUATE}
+    return TargetChanges(recovered, unfit, urgent)
 
 
 def after_failed_look(seen: TargetChanges) -> TargetChanges:
@@ -72,6 +76,10 @@ def why_withdraw(action: Action, seen: TargetChanges, *, evacuating: Collection[
         return f"nothing needs the room any more that it makes on {action.source}"
     if action.source in seen.recovered:
         return f"node {action.source} has recovered ({seen.recovered[action.source]})"
+    if action.source in seen.urgent:
+        return (
+            f"node {action.source} has to be evacuated now ({seen.urgent[action.source]}): what is left is planned anew"
+        )
     if action.target is not None and action.target in seen.unfit:
         return f"target {action.target} must take no vm now: {seen.unfit[action.target]}"
     return None
@@ -98,6 +106,11 @@ class WithdrawalWatch:
         self._targets = sorted({action.target for action in plan.moves if action.target})
         self._evacuating = frozenset(plan.evacuating)
         self._by_risk = frozenset(plan.evacuating) - set(plan.asked) if tiers is not None else frozenset[str]()
+        self._at_leisure = frozenset(
+            node
+            for node in self._by_risk
+            if node in situation.node_risks and situation.node_risks[node].level is not RiskLevel.TRIGGERED
+        )
         self._seen = TargetChanges()
         self._poll_failed = ""
 
@@ -151,16 +164,27 @@ class WithdrawalWatch:
             judged = self._tiers.judge(at_start)
             record_changes(judged.values(), self._hands.journal, now)
             tiers = {node: one.now for node, one in judged.items()}
-        self._update(changes_since(fleet, at_start.node_risks, tiers, by_risk=self._by_risk, targets=self._targets))
+        self._update(
+            changes_since(
+                fleet,
+                at_start.node_risks,
+                tiers,
+                by_risk=self._by_risk,
+                targets=self._targets,
+                at_leisure=self._at_leisure,
+            )
+        )
         if self._poll_failed:
             self._on_message("the fleet was looked at again")
         self._poll_failed = ""
 
     def _update(self, seen: TargetChanges) -> None:
         before, self._seen = self._seen, seen
-        if (before.recovered.keys(), before.unfit.keys()) == (seen.recovered.keys(), seen.unfit.keys()):
+        if all(getattr(before, what).keys() == getattr(seen, what).keys() for what in ("recovered", "unfit", "urgent")):
             return
-        self._record(TargetsChanged(recovered=dict(seen.recovered), unfit=dict(seen.unfit)))
+        self._record(TargetsChanged(recovered=dict(seen.recovered), unfit=dict(seen.unfit), urgent=dict(seen.urgent)))
+        for node in seen.urgent.keys() - before.urgent.keys():
+            self._on_message(f"node {node} has to be evacuated now ({seen.urgent[node]}): what is left is planned anew")
         for node in seen.recovered.keys() - before.recovered.keys():
             self._on_message(f"node {node} has recovered ({seen.recovered[node]}): what has not begun is withdrawn")
         for node in seen.unfit.keys() - before.unfit.keys():

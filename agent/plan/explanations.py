@@ -107,6 +107,7 @@ def notes(situation: Situation, leaving: Sequence[str]) -> list[str]:
         ],
     }
     told = [f"{concern}: {_some(names)}" for concern, names in concerns.items() if names]
+    told += [f"{event.why}, so no node of it is a target" for event in situation.domain_events]
     others = other_movers(situation.fleet, situation.policy, situation.now)
     return [*told, others] if others is not None else told
 

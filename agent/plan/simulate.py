@@ -39,7 +39,11 @@ def simulate(situation: Situation, plan: Plan, *, runs: int, seed: int = 1) -> S
         for a in plan.moves
     ]
     chance = np.random.default_rng(seed)
-    fails = {name: _failure_times(name, situation, chance.random(runs)) for name in plan.evacuating}
+    draws = {name: chance.random(runs) for name in plan.evacuating}
+    for event in situation.domain_events:  # what takes them along is one event: each has its own time, one luck decides
+        together = [name for name in event.nodes if name in draws]
+        draws.update(dict.fromkeys(together, draws[together[0]]) if together else {})
+    fails = {name: _failure_times(name, situation, draws[name]) for name in plan.evacuating}
     # By vm, so that a vm meets the same luck in every strategy.
     speed = {m.vm.uuid: np.exp(chance.normal(0.0, THROUGHPUT_SIGMA, runs)) for m in moves}
     stalls = {m.vm.uuid: chance.random(runs) < STALL_SHARE for m in moves}

@@ -16,7 +16,7 @@ from agent.execute.withdrawal import WithdrawalWatch
 from agent.guard.judge import judge
 from agent.plan.solver import Planner
 from agent.plan.solver import plan as solve
-from agent.service.follow_up import ROUNDS, covered_by, follow_up_plan, still_waiting
+from agent.service.follow_up import ROUNDS
 from agent.service.hindsight import HindsightKeeper
 from agent.service.leave_alone import NOBODY_AGREED, why_leave_alone
 from agent.service.migration_blockers import ask_migration_blockers
@@ -30,11 +30,12 @@ from agent.service.pass_result import (
 )
 from agent.service.put_off import first_part
 from agent.service.questions import Questions, Review, asked_line, planning_policy, waiting_line
+from agent.service.replan import left_to_try, replanned
 from agent.service.shadow import note_only
 from agent.service.witnesses import Unheard, without_asking
 from agent.state.brake import OtherMovers, trip_if_due
 from agent.state.refusals import fleet_as_known
-from agent.state.requests import read_requests, unfinished
+from agent.state.requests import unfinished
 from agent.verify import verify
 from models.approval import ApprovalRecord, ApprovedPlan
 from models.approvers import Occasion
@@ -50,7 +51,6 @@ from models.text import listed, visible
 from models.tier import Tier
 from tools.ports.approval import Approver
 from tools.ports.journal import Record
-from tools.ports.records.attempts import MoveRefused
 from tools.ports.records.evacuations import (
     EvacuationApproved,
     EvacuationPlanned,
@@ -271,21 +271,16 @@ class ControlLoop:
         """What could not be done in the way that was planned, done in another. `policy`: the one it is planned by."""
         last = result
         for _ in range(ROUNDS):
-            following = self._follow_up(last, tiers, policy)
-            if following is None:
+            if (following := self._follow_up(last, tiers, policy)) is None:
                 break
             result, last = joined_results(result, following), following
         return result
 
     def _follow_up(self, before: PassResult, tiers: Tiers | None, policy: Policy) -> PassResult | None:
-        """Another try at what the plan before could not do; None when there is nothing to try, or people have to be asked
-        first, which a later pass does."""
-        done, plan = before.evacuation, before.plan
-        if done is None or plan is None or self.watcher.cancelled.is_set():
-            return None
-        refused = {entry.record.vm for entry in self.hands.journal.of(MoveRefused, evacuation=done.id)}
-        waiting = still_waiting(done, refused)
-        if not waiting or read_requests(self.hands.journal, done.id).cancelled_by is not None:
+        """Another try at what the plan before could not do; None when there is nothing to try. What goes past what was agreed to
+        is put to people, and acted on by a later pass."""
+        done = before.evacuation
+        if done is None or self.watcher.cancelled.is_set() or not left_to_try(done, self.hands.journal):
             return None
         started_at = self.hands.clock.now()
         try:
@@ -293,23 +288,22 @@ class ControlLoop:
         except LifeboatError as error:
             self.watcher.shielded().on_message(f"nothing else was tried, the fleet could not be looked at: {error}")
             return None
-        now = self.hands.clock.now()
-        situation = replace(before.situation, fleet=with_unschedulable(fleet, self._cordoned), risks=risks, now=now)
-        following = follow_up_plan(plan, replace(situation, policy=policy), waiting)
-        if not following.moves:
+        known = with_unschedulable(fleet, self._cordoned)
+        situation = replace(before.situation, fleet=known, risks=risks, now=self.hands.clock.now())
+        following = replanned(before, situation, policy, self.hands)
+        if following is None:
             return None
-        verdict = judge(following, situation)
-        agreement: ApprovalRecord | None = None
-        (approved,) = self.hands.journal.of(EvacuationApproved, evacuation=done.id)[:1]
-        if verdict.passed and verdict.approval is Approval.HUMAN:
-            agreement = covered_by(ApprovalRecord(**dict(approved.record)), plan, following)
-            if agreement is None and self.questions is not None:
-                return None
+        plan, verdict = following.plan, following.verdict
+        if following.past_agreement and self.questions is not None:
+            by_risk = Occasion.EVACUATE if policy is self.policy else Occasion.DRAIN
+            so_far = replace(before, evacuation=None, verification=None, fleet_after=None)
+            occasion, first = Occasion.ASKED if plan.asked else by_risk, following.first_question
+            return self._ask(self.questions, plan, verdict, situation, so_far, occasion, first)
         evacuation = new_evacuation_id(self.hands)
-        self._record(EvacuationPlanned.of(following, verdict, risks, cools_down=False), evacuation)
-        names = listed([visible(action.vm_name, 60) for action in following.moves])
-        self.watcher.shielded().on_message(f"a move of {names} was refused for good: another is tried")
-        return self._run(following, verdict, situation, started_at, evacuation, tiers, covered=agreement)
+        self._record(EvacuationPlanned.of(plan, verdict, risks, cools_down=False), evacuation)
+        names = listed([visible(action.vm_name, 60) for action in plan.moves])
+        self.watcher.shielded().on_message(f"a move of {names} came to nothing: another is tried")
+        return self._run(plan, verdict, situation, started_at, evacuation, tiers, covered=following.agreement)
 
     def _run(
         self,

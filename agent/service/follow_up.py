@@ -1,4 +1,4 @@
-"""What an evacuation goes on with when moves of it were refused for good: another kind or target for the same vms. Pure.
+"""What an evacuation goes on with when moves of it came to nothing: another kind or target for the same vms. Pure.
 
 It is a plan of its own, made on the fleet as it is then, judged in full, and agreed to: by policy where policy lets it be, by
 the agreement to the first plan where it stops no vm more than that did, by being asked anew otherwise.
@@ -32,16 +32,27 @@ def still_waiting(evacuation: Evacuation, refused: Collection[str]) -> frozenset
     )
 
 
-def follow_up_plan(first: Plan, situation: Situation, vms: Collection[str]) -> Plan:
-    """What the solver would do with these vms now, and with nobody else; the others stay."""
+def follow_up_plan(
+    first: Plan,
+    situation: Situation,
+    vms: Collection[str],
+    *,
+    but: Collection[tuple[str, ActionKind, str | None]] = (),
+) -> Plan:
+    """What the solver would do with these vms now, and with nobody else; the others stay, and so does what would only be tried
+    again as it was (`but`: vm, kind and target)."""
     fleet = situation.fleet
     leaving = [node for node in first.evacuating if node in fleet.node_by_name]
     asked = [node for node in first.asked if node in fleet.node_by_name]
     whole = plan(situation, leaving, asked=asked)
     decisions = [
         PlanDecision(action.vm, action.kind, action.target, action.reason)
-        if action.vm in vms
-        else PlanDecision(action.vm, ActionKind.STAY, reason="dealt with by the plan before")
+        if action.vm in vms and (action.vm, action.kind, action.target) not in but
+        else PlanDecision(
+            action.vm,
+            ActionKind.STAY,
+            reason="the same came to nothing a moment ago" if action.vm in vms else "dealt with by the plan before",
+        )
         for action in whole.actions
     ]
     return assemble(situation, decisions, leaving, whole.planned_by, asked=asked)

@@ -90,7 +90,8 @@ def joined_results(first: PassResult, following: PassResult) -> PassResult:
     done, fleet = first.evacuation, first.situation.fleet
     assert done is not None
     if following.evacuation is None:
-        why = f"{following.why}: what was refused was not tried in another way"
+        asked = following.outcome is PassOutcome.ASKED
+        why = following.why if asked else f"{following.why}: what was refused was not tried in another way"
         return replace(first, evacuation=done.model_copy(update={"notes": (*done.notes, why)}))
     whole = joined(done, following.evacuation, fleet)
     return replace(

@@ -15,7 +15,7 @@ from agent.state.requests import unfinished
 from models.approval import ApprovalRecord
 from models.approvers import Occasion
 from models.corroboration import FIELD
-from models.errors import Refused
+from models.errors import BadInput, Refused
 from models.fleet import Fleet
 from models.plan import AtLeisure, Plan, Verdict
 from models.policy import Policy
@@ -202,6 +202,14 @@ class Questions:
         return (EventKind.SUPERSEDE, why) if why is not None else None
 
 
+def agreed_question(hands: Resources, evacuation: str) -> Proposal | None:
+    """The question that an evacuation was agreed to by; None: policy, or somebody at a terminal, agreed."""
+    try:
+        return read(hands.journal, evacuation, hands.clock)
+    except BadInput:
+        return None
+
+
 def asked_line(proposal: Proposal, policy: Policy) -> str:
     """One line for whoever is to answer."""
     question = proposal.question
@@ -240,7 +248,15 @@ def _as_planned(proposal: Proposal, fleet: Fleet, judged: Mapping[str, TierChang
 
 def _changes(before: Proposal, plan: Plan) -> tuple[str, ...]:
     why = before.last.why if before.last is not None else ""
-    lines = plan_changes(before.question.plan, plan) or ["every vm is dealt with as in the plan before"]
+    first = before.question.plan
+    if before.state not in LIVE and before.begun:  # it was carried out: only what it left to do is asked about
+        mine = {action.vm for action in plan.moves}
+        first, plan = (
+            each.model_copy(update={"actions": tuple(a for a in each.actions if a.vm in mine)})
+            for each in (first, plan)
+        )
+        why = why or f"{before.id} left it where it was"
+    lines = plan_changes(first, plan) or ["every vm is dealt with as in the plan before"]
     return tuple([why, *lines] if why else lines)
 
 

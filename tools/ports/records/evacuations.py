@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydantic import Field
+
 from models.approval import ApprovalRecord, ApprovedPlan
 from models.base import UtcTime
 from models.evacuation import EvacuationOutcome
@@ -126,3 +128,5 @@ class TargetsChanged(Record):
     """source → why it need not be left any more"""
     unfit: dict[str, str]
     """target → why it must take no vm now"""
+    urgent: dict[str, str] = Field(default={})
+    """source that was left at leisure → why it has to be evacuated now"""

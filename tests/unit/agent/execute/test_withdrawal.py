@@ -20,7 +20,7 @@ from models.errors import MetricsUnavailable
 from models.evacuation import Attempt, AttemptOutcome, EvacuationOutcome
 from models.fleet import Fleet, Node, NodeState
 from models.plan import Action, ActionKind
-from models.policy import LimitPolicy, TierPolicy
+from models.policy import DrainPolicy, LimitPolicy, TierPolicy
 from models.risk import Risk
 from models.risk_level import NodeRisk, RiskLevel
 from models.situation import Situation
@@ -133,6 +133,10 @@ class Agent:
         for vm in (world.web, world.db):
             world.fleet.when(vm, Phase.COPYING, self.turn)
 
+    def situation(self) -> Situation:
+        fleet, risks = self.cycle.look()
+        return Situation(fleet=fleet, risks=risks, policy=ONE_BY_ONE, now=self.world.fleet.clock.now())
+
     def turn(self) -> None:
         self.turned = True
 
@@ -175,6 +179,53 @@ def test_a_target_that_looks_risky_takes_nothing_more(world: World) -> None:
     assert (ActionKind.COLD_ARCHIVE, AttemptOutcome.DONE) in moves, "the store is as good as before"
     (called_off,) = [a.message for a in agent.ended if a.outcome is AttemptOutcome.CANCELLED]
     assert "must take no vm now: P(fails) 0.95 reaches 0.5" in called_off
+
+
+def test_a_vm_whose_target_sinks_goes_to_another_in_the_same_pass(world: World) -> None:
+    sunk = ""
+
+    def then() -> list[Risk]:
+        now = world.fleet.clock.now()
+        return [
+            risk
+            if risk.node != sunk
+            else Risk(node=sunk, probability={"2h": 0.3}, data_age_seconds=1.0, assessed_at=now)
+            for risk in world.risks()
+        ]
+
+    agent = Agent(world, then)
+    first, second = [action for action in solve(agent.situation()).moves if action.kind is ActionKind.LIVE_MIGRATE][:2]
+    sunk = second.target or ""
+    assert sunk != first.target
+    result = agent.cycle.run_once()
+    agent.outcomes(result)
+    tries = [attempt for attempt in agent.ended if attempt.action.vm == second.vm]
+    assert [attempt.outcome for attempt in tries] == [AttemptOutcome.CANCELLED, AttemptOutcome.DONE]
+    assert tries[1].action.target not in (sunk, "a")
+    assert world.fleet.running_on(second.vm) == [tries[1].action.target]
+    assert result.evacuation is not None
+    assert result.evacuation.outcome is EvacuationOutcome.DONE
+
+
+def test_a_drain_gives_way_when_its_node_has_to_be_evacuated(world: World) -> None:
+    def day(worse: bool) -> list[Risk]:
+        now = world.fleet.clock.now()
+        curve = {"2h": 0.9, "24h": 0.95} if worse else {"2h": 0.05, "24h": 0.9}
+        risks = [risk for risk in world.risks(()) if risk.node != "a"]
+        return [*risks, Risk(node="a", probability=curve, data_age_seconds=1.0, assessed_at=now)]
+
+    agent = Agent(world, lambda: day(worse=True))
+    agent.cycle.look = lambda: (world.snapshot(), day(worse=agent.turned))
+    agent.cycle.policy = ONE_BY_ONE.model_copy(update={"drain": DrainPolicy(act=True)})
+    agent.outcomes(agent.cycle.run_once())
+    drained = len(agent.ended)
+    assert agent.ended[0].outcome is AttemptOutcome.DONE
+    assert {attempt.outcome for attempt in agent.ended[1:]} == {AttemptOutcome.CANCELLED}
+    assert "node a has to be evacuated now" in agent.ended[-1].message
+    agent.outcomes(agent.cycle.run_once())
+    kinds = {attempt.action.kind for attempt in agent.ended[drained:]}
+    assert kinds == {ActionKind.LIVE_MIGRATE, ActionKind.COLD_ARCHIVE}, "an evacuation may stop guests, a drain may not"
+    assert all(world.fleet.running_on(vm) != ["a"] for vm in (world.web, world.db, world.batch))
 
 
 def test_what_was_approved_goes_on_when_nobody_can_look(world: World) -> None:

@@ -23,12 +23,13 @@ from agent.state.status import read_status
 from models.approvers import ApproverRule, Occasion, TwoPeoplePolicy, UnansweredRule
 from models.errors import AlreadyDecided, NotAnApprover
 from models.fleet import Fleet
-from models.policy import ApprovalMode, ApprovalPolicy, Policy
+from models.policy import ApprovalMode, ApprovalPolicy, LimitPolicy, Policy
 from models.proposals.states import ApprovalState, EventKind, Proposal
 from models.risk import Risk
 from models.situation import Situation
 from models.wait_policy import WaitPolicy
 from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted
+from tools.simulated.migration import Phase
 
 MINUTE = timedelta(minutes=1)
 POLICY = Policy(
@@ -349,6 +350,33 @@ def test_a_plan_that_a_person_proposed_is_carried_out_whatever_its_nodes_risk(ag
         agent.answer(EventKind.AGREE, "slack:UTOM")
     agent.answer(EventKind.AGREE)
     assert agent.run().outcome is PassOutcome.EVACUATED
+
+
+def test_what_is_left_and_would_stop_a_guest_is_asked_about_anew_with_the_difference(agent: Agent) -> None:
+    agent.policy = agent.policy.model_copy(update={"limits": LimitPolicy(per_fleet=1)})
+    agent.restart()
+    agent.run()
+    first = agent.question
+    order = [action.vm for action in first.question.plan.moves]
+    web, db = sorted((agent.world.web, agent.world.db), key=order.index)
+
+    def grow_a_snapshot() -> None:
+        agent.world.fleet.machines["a"].domains[db].snapshots = 1
+
+    agent.world.fleet.when(web, Phase.COPYING, grow_a_snapshot)
+    agent.answer(EventKind.AGREE)
+    result = agent.run()
+    assert result.outcome is PassOutcome.EVACUATED
+    assert agent.world.fleet.running_on(db) == ["a"], "nobody agreed to stop it"
+    second = agent.question
+    assert second.question.supersedes == first.id
+    assert [action.vm for action in second.question.plan.moves] == [db]
+    assert any("live" in line and "cold" in line for line in second.question.changes), second.question.changes
+    assert result.evacuation is not None
+    assert any(second.id in note for note in result.evacuation.notes)
+    agent.answer(EventKind.AGREE)
+    assert agent.run().outcome is PassOutcome.EVACUATED
+    assert agent.world.fleet.running_on(db) != ["a"]
 
 
 def _ask_for_later(agent: Agent) -> datetime:
