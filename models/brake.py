@@ -79,10 +79,10 @@ def moves_since(fleet: Fleet, since: datetime) -> list[PastMove]:
 
 
 def counted_moves(fleet: Fleet, now: datetime) -> list[PastMove]:
-    """lifeboat's own that count towards the caps of the day."""
+    """lifeboat's own that count towards the caps of the day: what a person asked for does not."""
     reset = fleet.past_moves.counted_from if fleet.past_moves is not None else None
     since = now - DAY if reset is None else max(reset, now - DAY)
-    return [move for move in moves_since(fleet, since) if move.by is Mover.LIFEBOAT]
+    return [move for move in moves_since(fleet, since) if move.by is Mover.LIFEBOAT and not move.asked]
 
 
 def other_movers(fleet: Fleet, policy: Policy, now: datetime) -> str | None:

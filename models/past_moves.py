@@ -35,6 +35,8 @@ class PastMove(_Remembered):
     by: Mover = Mover.LIFEBOAT
     emptied: bool = True
     """the source was being emptied, as opposed to making room or giving back"""
+    asked: bool = False
+    """a person asked for it: it cools the vm down, and counts towards no cap of the day"""
 
 
 class Tripped(_Remembered):

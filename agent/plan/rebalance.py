@@ -14,7 +14,7 @@ from agent.plan.capacity import Capacities
 from agent.plan.draft import Draft, PlanDecision
 from agent.plan.next_failure import next_failure
 from agent.plan.options import live_options, possible_targets, target_classes
-from models.balance import Held, add, failure_risk, gain, held, imbalance
+from models.balance import Held, add, failure_risk, gain, held
 from models.fleet import NodeState, Vm
 from models.plan import ActionKind, AtLeisure, Plan, PlannedBy
 from models.schedule import Move
@@ -82,7 +82,10 @@ def _best(situation: Situation, left: Capacities, now_held: dict[str, Held], mov
     takers = {name for name in left.names if name in loads}
     targets = _first(takers, lambda name: loads[name]) | _first(takers, lambda name: risks[name])
     mean, margin = sum(loads.values()) / len(loads), policy.rebalance.margin
-    now = imbalance(loads.values(), margin)
+
+    def crowding(load: float) -> float:
+        return policy.rebalance.crowding * max(0.0, abs(load - mean) - margin) ** 2
+
     best: _Candidate | None = None
     for source in sorted(sources):
         classes = target_classes([fleet.node_by_name[name] for name in sorted(targets) if name != source])
@@ -92,8 +95,10 @@ def _best(situation: Situation, left: Capacities, now_held: dict[str, Held], mov
             if vm.uuid in moved or vm.uuid in situation.held:
                 continue
             weight = policy.weights.of(vm.priority)
-            most = weight * risks[source] + policy.rebalance.crowding * now
-            if most <= policy.rebalance.price * weight or (best is not None and most <= best.net):
+            cost = policy.rebalance.price * weight
+            relieved = crowding(loads[source]) - crowding(_load(now_held[source], vm, source, situation, -1))
+            most = weight * risks[source] + relieved + max(crowding(loads[name]) for name in targets) - cost
+            if most <= 1e-9 or (best is not None and most <= best.net):
                 continue
             names = sorted(
                 name
@@ -102,25 +107,27 @@ def _best(situation: Situation, left: Capacities, now_held: dict[str, Held], mov
                 for name in option.targets.names
             )
             for target in names:
-                if not left.takes(vm, target):
-                    continue
-                trial = dict(loads)
-                for node, sign in ((source, -1), (target, +1)):
-                    one = Held(now_held[node].memory, now_held[node].vcpus)
-                    add(one, vm, fleet, node, policy, sign)
-                    trial[node] = one.load
                 spared = weight * (risks[source] - risks[target])
-                load = policy.rebalance.crowding * (now - imbalance(trial.values(), margin))
-                net = spared + load - policy.rebalance.price * weight
-                if net > 1e-9 and (best is None or net > best.net + 1e-9):
-                    why = (
-                        f"{source} is {percent(loads[source])} full, {target} {percent(loads[target])}, the mean {percent(mean)}"
-                        if load >= spared
-                        else f"{source} is likelier to fail ({percent(risks[source])}) than {target} ({percent(risks[target])})"
-                    )
-                    move = Move(vm=vm, kind=ActionKind.LIVE_MIGRATE, source=source, target=target)
-                    best = _Candidate(move=move, net=net, why=why)
+                # with the mean as it is: a move changes it only between nodes of different size
+                filled = crowding(loads[target]) - crowding(_load(now_held[target], vm, target, situation, +1))
+                net = spared + relieved + filled - cost
+                if net <= 1e-9 or (best is not None and net <= best.net + 1e-9) or not left.takes(vm, target):
+                    continue
+                why = (
+                    f"{source} is {percent(loads[source])} full, {target} {percent(loads[target])}, the mean {percent(mean)}"
+                    if relieved + filled >= spared
+                    else f"{source} is likelier to fail ({percent(risks[source])}) than {target} ({percent(risks[target])})"
+                )
+                move = Move(vm=vm, kind=ActionKind.LIVE_MIGRATE, source=source, target=target)
+                best = _Candidate(move=move, net=net, why=why)
     return best
+
+
+def _load(one: Held, vm: Vm, node: str, situation: Situation, sign: int) -> float:
+    """A node's load once the vm has come or left."""
+    after = Held(one.memory, one.vcpus)
+    add(after, vm, situation.fleet, node, situation.policy, sign)
+    return after.load
 
 
 def _first(names: Iterable[str], key: Callable[[str], float]) -> set[str]:

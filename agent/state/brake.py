@@ -10,7 +10,7 @@ from models.errors import BadInput
 from models.evacuation import AttemptOutcome
 from models.fleet import Fleet
 from models.past_moves import Mover, PastMove, PastMoves, Tripped
-from models.plan import RuleResult, Verdict
+from models.plan import Action, Plan, RuleResult, Verdict
 from models.policy import Policy
 from models.text import listed, visible
 from tools.ports.journal import Journal
@@ -29,7 +29,7 @@ def past_moves(journal: Journal, now: datetime) -> PastMoves:
         for entry in journal.of(AttemptEnded, since=now - DAY)
         if entry.record.attempt.outcome is AttemptOutcome.DONE
     ]
-    emptied = {name: _emptied(journal, name) for name in {entry.evacuation for entry in done} if name is not None}
+    plans = {name: _plan(journal, name) for name in {entry.evacuation for entry in done} if name is not None}
     moves = [
         PastMove(
             at=entry.at,
@@ -37,10 +37,11 @@ def past_moves(journal: Journal, now: datetime) -> PastMoves:
             vm_name=action.vm_name,
             source=action.source,
             target=action.target,
-            emptied=action.source in emptied.get(entry.evacuation or "", ()),
+            emptied=plan is not None and action.source in plan.evacuating,
+            asked=plan is not None and _asked(plan, action),
         )
         for entry in done
-        for action in [entry.record.attempt.action]
+        for action, plan in [(entry.record.attempt.action, plans.get(entry.evacuation or ""))]
     ]
     moves += [
         PastMove(at=entry.at, by=Mover.OTHERS, emptied=False, **dict(entry.record))
@@ -59,9 +60,14 @@ def with_past_moves(fleet: Fleet, journal: Journal | None, now: datetime) -> Fle
     return fleet if journal is None else fleet.model_copy(update={"past_moves": past_moves(journal, now)})
 
 
-def _emptied(journal: Journal, evacuation: str) -> tuple[str, ...]:
+def _plan(journal: Journal, evacuation: str) -> Plan | None:
     planned = journal.of(EvacuationPlanned, evacuation=evacuation)
-    return planned[-1].record.plan.evacuating if planned else ()
+    return planned[-1].record.plan if planned else None
+
+
+def _asked(plan: Plan, action: Action) -> bool:
+    """Whether it is a person who wanted this, and not a risk."""
+    return action.source in plan.asked or action.target in plan.returning or plan.at_leisure is not None
 
 
 def tripped(journal: Journal) -> Tripped | None:

@@ -11,15 +11,19 @@ import pytest
 from scenes.command_line import lifeboat
 from scenes.simulated_world import POLICY, World
 
-from agent.approve.approvers import DenyingApprover
+from agent.approve.approvers import DenyingApprover, PreapprovedBy
 from agent.execute.evacuation import Watcher
+from agent.guard.judge import judge
 from agent.llm.choose import planner_named
+from agent.plan.solver import plan as solve
 from agent.service.control_loop import ControlLoop, PassOutcome
 from agent.state.brake import past_moves
+from models.brake import emptied_today
 from models.fleet import Fleet
 from models.past_moves import Mover
 from models.policy import DrainPolicy, Policy
 from models.risk import Risk
+from models.situation import Situation
 from tools.ports.records.brake import BreakerReset, BreakerTripped
 
 
@@ -183,6 +187,22 @@ def test_beside_a_balancer_a_drain_waits_and_says_so(world: World) -> None:
 
 def replace_field(policy: Policy, **fields: object) -> object:
     return policy.churn.model_copy(update=fields)
+
+
+def test_what_a_person_asked_for_counts_towards_no_cap_and_still_cools_the_vms_down(world: World) -> None:
+    """Two of three nodes are emptied for a repair by hand; the third may still be left when it fails."""
+    quiet = agent(world)
+    now = world.fleet.clock.now()
+    situation = Situation(fleet=world.snapshot(), risks=world.risks(()), policy=POLICY, now=now)
+    made = solve(situation, asked=("a",))
+    quiet.approver = PreapprovedBy("ana")
+    assert quiet.execute_plan(made, judge(made, situation), situation, now).outcome is PassOutcome.EVACUATED
+    past = past_moves(world.journal, now)
+    assert past.moves
+    assert all(move.asked and move.emptied for move in past.moves)
+    fleet = world.snapshot().model_copy(update={"past_moves": past})
+    assert emptied_today(fleet, world.fleet.clock.now()) == set()
+    assert Situation(fleet=fleet, risks=[], policy=POLICY, now=world.fleet.clock.now()).held
 
 
 def test_yesterdays_moves_are_forgotten(world: World) -> None:
