@@ -11,6 +11,14 @@ from scenes.odd_servers import Reply, answering, refusal
 
 from agent.llm.choose import planner_named
 from agent.settings import LlmSettings
+from models.situation import Situation
+
+
+def one_guest() -> Situation:
+    """The scene with a single guest on the failing node: nothing here depends on more."""
+    fleet = scene.fleet()
+    return scene.situation(fleet.model_copy(update={"vms": fleet.vms[:1]}))
+
 
 KEY = "sk-0123456789abcdef"
 TALK = {"role": "assistant", "content": "Let me think about that at length, for ever and"}
@@ -51,7 +59,7 @@ def test_each_is_one_line_with_what_to_do_and_the_solver_plans(
     (tmp_path / "key").write_text(KEY)
     with answering(reply) as server:
         llm = LlmSettings(base_url=server.url, model="m", api_key_file=tmp_path / "key")
-        plan = planner_named("llm", llm)(scene.situation(scene.fleet()), ("node-a",))
+        plan = planner_named("llm", llm)(one_guest(), ("node-a",))
     why = str(plan.planned_by.fallback_reason)
     assert plan.planned_by.planner == "solver"
     assert plan.moves
@@ -62,7 +70,7 @@ def test_each_is_one_line_with_what_to_do_and_the_solver_plans(
 
 
 def test_an_answer_that_never_ends_is_cut_at_the_time_and_at_the_size() -> None:
-    situation = scene.situation(scene.fleet())
+    situation = one_guest()
     with answering(Reply(body=" ", endless=True)) as dripping:
         slow = LlmSettings(base_url=dripping.url, model="m", timeout_seconds=0.5)
         why = str(planner_named("llm", slow)(situation, ("node-a",)).planned_by.fallback_reason)
@@ -75,7 +83,5 @@ def test_an_answer_that_never_ends_is_cut_at_the_time_and_at_the_size() -> None:
 
 def test_without_a_key_it_says_that_none_is_configured() -> None:
     with answering(refusal(401, "You didn't provide an API key.")) as server:
-        plan = planner_named("llm", LlmSettings(base_url=server.url, model="m"))(
-            scene.situation(scene.fleet()), ("node-a",)
-        )
+        plan = planner_named("llm", LlmSettings(base_url=server.url, model="m"))(one_guest(), ("node-a",))
     assert "asks for a key and none is configured" in str(plan.planned_by.fallback_reason)

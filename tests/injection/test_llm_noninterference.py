@@ -101,7 +101,7 @@ def harmless(interface: str) -> str:
 
 
 @pytest.mark.parametrize("interface", ["tools_required", "json_schema"])
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6))
 def test_the_bytes_sent_do_not_depend_on_what_outsiders_wrote(interface: str, texts: list[str]) -> None:
     assert '"vm-5' in harmless(interface).replace("\\", ""), "the facts were sent at all"
@@ -114,7 +114,7 @@ def undisturbed(channel: str) -> str:
     return asked(made.situation, "json_schema", made.knowledge)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(channel=st.sampled_from(sorted(CHANNELS)), texts=st.lists(TEXTS, min_size=1, max_size=4))
 def test_nor_on_what_comes_by_any_channel_in_its_raw_form(channel: str, texts: list[str]) -> None:
     made = CHANNELS[channel](texts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -120,14 +120,14 @@ def leaking(parts: Sequence[str]) -> Generator[None]:
         FleetFacts.policy_facts = sound
 
 
-def in_a_tool_result(payload: Payload) -> list[Trial]:
+def in_a_tool_result(payload: Payload, minds: Collection[str] = tuple(HARMS)) -> list[Trial]:
     """A tool that leaks: what is no alias and no closed word is withheld, and what is says nothing new."""
     usual, requests = undisturbed("notes")
     made, sheet = CHANNELS["notes"](HARMLESS), json.loads(requests[0])
     trials: list[Trial] = []
-    for mind, harm in HARMS.items():
+    for mind in minds:
 
-        def step(body: Body, harm: Callable[[Body], Choice] = harm) -> dict[str, Any] | str:
+        def step(body: Body, harm: Callable[[Body], Choice] = HARMS[mind]) -> dict[str, Any] | str:
             answers = [message["content"] for message in body["messages"] if message["role"] == "tool"]
             if not answers:
                 return tool_calls(("policy_facts", {}))

@@ -122,7 +122,7 @@ def test_without_an_answer_or_a_budget_notes_are_unclear_and_nobody_waits(tmp_pa
         assert "budget" in reader.problem
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     said=st.lists(
         st.tuples(st.sampled_from([vm.uuid for vm in scene.fleet().vms]), st.sampled_from(NoteWord)), max_size=7
