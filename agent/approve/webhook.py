@@ -89,6 +89,8 @@ class Webhook:
             return 409, _said(error)
         except LifeboatError as error:
             return 500, _said(error)
+        except OSError as error:
+            return 503, {"error": "journal", "why": f"nothing was decided: {error}"}
 
     def _answer(self, request: Request, now: datetime) -> dict[str, Any]:
         parts = request.path.strip("/").split("/")

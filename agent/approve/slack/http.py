@@ -65,9 +65,13 @@ class SlackRequests:
             self._free.release()
             self._record_refusal(error.message, now)
             return 401
-        except BaseException:
+        except (
+            LifeboatError,
+            OSError,
+        ) as error:  # the journal is not there: Slack tells the person that it did not work
             self._free.release()
-            raise
+            log.warning("slack", message=str(error))
+            return 503
         threading.Thread(target=self._settle, args=(content,), name="slack-request", daemon=True).start()
         return 200
 

@@ -173,6 +173,11 @@ class SlackView:
         except LifeboatError as error:
             self._tell(press.user, f"that did not work: {error.message}")
             self._say(str(error))
+        except (
+            Exception
+        ) as error:  # the journal can't be written, or a fault of lifeboat's: never a press that is just lost
+            self._tell(press.user, "that did not work, and nothing was decided: see lifeboat's log, or use a terminal")
+            self._say(repr(error))
         else:
             self.look()
 

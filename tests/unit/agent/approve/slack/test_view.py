@@ -294,6 +294,25 @@ def test_an_hour_without_slack_loses_nothing_and_shows_how_it_ended(
     office.until(lambda: office.state("evac-2") is ApprovalState.APPROVED, "not approved")
 
 
+def test_a_journal_that_is_away_at_the_moment_of_a_press_decides_nothing_and_the_person_is_told(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.lifeboat()
+    office.ask()
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError("journal can't be written: database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr("tools.journal.sqlite.SqliteJournal.append_if_newest", away)
+        office.press("UANA", render.APPROVE)
+        office.until(lambda: bool(office.workspace.whispers), "not told")
+    assert "nothing was decided" in office.workspace.whispers[-1][1]
+    assert office.state() is ApprovalState.PENDING
+    office.press("UANA", render.APPROVE)
+    office.until(lambda: office.state() is ApprovalState.APPROVED, "the same button again")
+
+
 def test_that_nothing_pressed_arrives_is_said_once(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.approve.slack.view._DEAF_SECONDS", -1.0)
     view = office.lifeboat()
