@@ -206,9 +206,9 @@ def _print(found: Sequence[Scored], came: Calibration, same: Agreement, out: Con
         f"moves: {_ratio(came.seconds)}",
         f"pauses: {_ratio(came.downtime)}",
         f"expected loss {came.expected_loss:.3g}, lost {came.lost:.3g} (weight of vms, where it can be judged)",
-        f"a language model did as the solver: {_share(same.model_and_solver)} vms",
-        f"people agreed: {_share(same.people_approved)} plans; did in shadow mode what lifeboat would have: "
-        f"{_share(same.people_did_the_same)} moves",
+        f"a language model did as the solver: {_share(same.model_and_solver, 'vms')}",
+        f"people agreed: {_share(same.people_approved, 'plans')}",
+        f"in shadow mode people did what lifeboat would have: {_share(same.people_did_the_same, 'moves')}",
     ]
     out.print()
     for line in lines:
@@ -239,8 +239,9 @@ def _counts(counts: Counts) -> str:
     return ", ".join(f"{number} {what}" for what, number in counts)
 
 
-def _share(of: Share) -> str:
-    return "none yet" if of.share is None else f"{of.count} of {of.of} ({of.low:.0%} to {of.high:.0%})"
+def _share(of: Share, what: str = "") -> str:
+    named = f" {what}" if what else ""
+    return "none yet" if of.share is None else f"{of.count} of {of.of}{named} ({of.low:.0%} to {of.high:.0%})"
 
 
 def _ratio(ratio: Ratio) -> str:

@@ -9,8 +9,9 @@ from functools import partial
 
 from agent.doctor.examine import CheckContext, Finding, Health, finding
 from agent.settings import LlmSettings
+from agent.state.brake import tripped
 from models.errors import LifeboatError
-from models.text import visible, without_credentials
+from models.text import moment, visible, without_credentials
 from tools.bounded_call import BoundedCall
 from tools.llm.capabilities import Capabilities
 
@@ -42,6 +43,12 @@ def check_journal(context: CheckContext) -> Iterator[Finding]:
     count = context.journal.verify()
     what = f"{count} record{'' if count == 1 else 's'}, the chain holds ({context.journal.name})"
     yield finding("journal", "audit log", Health.OK, what)
+    standing = tripped(context.journal)
+    if standing is not None:
+        what = f"tripped at {moment(standing.at)} by {standing.rule}: {visible(standing.why, 200)}; nothing moves"
+        yield finding(
+            "journal", "breaker", Health.FAIL, what, "look at the fleet, then `lifeboat breaker reset --why TEXT`"
+        )
     recorded, known = context.pins.recorded(), context.pins.known()
     for node in sorted({*recorded, *known}):
         sha256, pin = recorded.get(node), known.get(node)

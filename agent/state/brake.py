@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
+
 from models.brake import DAY
 from models.errors import BadInput
 from models.evacuation import AttemptOutcome
@@ -17,6 +19,8 @@ from tools.ports.journal import Journal
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended
 from tools.ports.records.brake import BreakerReset, BreakerTripped, StormSeen, VmMovedByOthers
 from tools.ports.records.evacuations import EvacuationPlanned
+
+log = structlog.get_logger("lifeboat")
 
 STORM_MEMORY = timedelta(hours=1)
 """a storm that comes back within this is the same one"""
@@ -106,6 +110,7 @@ def trip_if_due(verdict: Verdict, journal: Journal, policy: Policy, now: datetim
 
 def _trip(result: RuleResult, journal: Journal, now: datetime) -> Tripped:
     journal.append(BreakerTripped(rule=result.rule, why=result.why), now=now)
+    log.error("breaker-tripped", rule=result.rule, why=result.why, next="look, then `lifeboat breaker reset`")
     return Tripped(at=now, rule=result.rule, why=result.why)
 
 

@@ -16,6 +16,7 @@ from agent.settings import ForecastSettings, NodeSettings, Settings
 from agent.state.certificate_pins import Pins, PinState
 from models.policy import MigrationPolicy, PinRule, Policy
 from tools.journal.sqlite import SqliteJournal
+from tools.ports.records.brake import BreakerTripped
 from tools.simulated.fleet import SimulatedFleet
 
 
@@ -190,3 +191,19 @@ def test_a_check_that_hangs_or_breaks_stops_no_other_and_a_node_that_hangs_fails
         ("journal", "ok"),
         ("node hangs", "fail"),
     ]
+
+
+def test_a_tripped_breaker_is_a_fault_with_what_to_do(ward: Ward) -> None:
+    ward.journal.append(BreakerTripped(rule="storm", why="3 of 4 nodes"), now=ward.fleet.clock.now())
+    context = CheckContext(
+        settings=Settings(nodes=()),
+        policy=Policy(),
+        nodes={},
+        journal=ward.journal,
+        pins=ward.pins,
+        clock=ward.fleet.clock,
+    )
+    (found,) = [each for each in check_journal(context) if each.subject == "breaker"]
+    assert found.health.value == "fail"
+    assert "by storm: 3 of 4 nodes" in found.what
+    assert "lifeboat breaker reset" in found.fix
