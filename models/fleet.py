@@ -141,6 +141,8 @@ class Vm(_FromOutside):
     """paused by an error of its disks: it moves live only where policy lets it"""
     idle_since: UtcTime | None = None
     """since when its processors did next to nothing; None: nobody told, which is not idle"""
+    stop_seconds: float | None = Field(default=None, ge=0)
+    """how long it takes to stop, by earlier stops of it or of others; None: never seen, policy's limit counts"""
     load_by_hour: tuple[Annotated[float, Field(ge=0, le=1)], ...] | None = Field(
         default=None, min_length=24, max_length=24
     )
@@ -218,6 +220,7 @@ class Fleet(_FromOutside):
             "learned_obstacles",
             "load_by_hour",
             "note",
+            "stop_seconds",
         }
         passing: dict[str, Any] = {"observed_at": True, "past_moves": True, "vms": {"__all__": of_vms}}
         return hashlib.sha256(self.model_dump_json(exclude=passing).encode()).hexdigest()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agent.state.brake import with_past_moves
+from agent.state.stop_times import with_stop_times
 from models.errors import NodeCannotTell, NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet, LearnedObstacle, Vm, VmState
@@ -84,7 +85,8 @@ def fleet_as_known(fleet: Fleet, journal: Journal | None, policy: Policy, now: d
     """The fleet as seen, with what the journal remembers of it; `journal` None: nothing yet."""
     if journal is None:
         return fleet
-    return with_past_moves(with_refusals(fleet, standing_refusals(journal, policy, now)), journal, now)
+    known = with_refusals(with_stop_times(fleet, journal, now), standing_refusals(journal, policy, now))
+    return with_past_moves(known, journal, now)
 
 
 def _with(vm: Vm, refusals: Iterable[StandingRefusal]) -> Vm:

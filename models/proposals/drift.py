@@ -48,7 +48,10 @@ def fleet_changes(before: Fleet, after: Fleet) -> list[str]:
         old, new = before.vm_by_uuid.get(uuid), after.vm_by_uuid.get(uuid)
         name = (new or old).name if (new or old) is not None else uuid  # type: ignore[union-attr]
         lines += _differences(
-            f"vm {visible(name, 60)}", old, new, frozenset({"dirty_bytes_per_second", "disk_bytes", "load_by_hour"})
+            f"vm {visible(name, 60)}",
+            old,
+            new,
+            frozenset({"dirty_bytes_per_second", "disk_bytes", "load_by_hour", "stop_seconds"}),
         )
     return lines
 
