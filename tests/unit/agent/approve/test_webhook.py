@@ -169,3 +169,20 @@ def test_a_secret_has_to_be_one(tmp_path: Path) -> None:
     for path, said in ((tmp_path / "short", "32 bytes or more, found 3"), (tmp_path / "none", "can't be read")):
         with pytest.raises(BadInput, match=said):
             read_secrets(WebhookSettings(port=1, keys={"pager": path}))
+
+
+def test_a_journal_that_is_away_decides_nothing_and_the_same_answer_counts_afterwards(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"question_sha256": caller.shown}
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError("journal can't be written: database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr("tools.journal.sqlite.SqliteJournal.append", away)
+        status, told = caller.ask("POST", "/approvals/evac-1/approve", content)
+    assert (status, told["error"]) == (503, "journal")
+    assert "nothing was decided" in told["why"]
+    assert caller.decided() == []
+    assert caller.ask("POST", "/approvals/evac-1/approve", content)[0] == 200
