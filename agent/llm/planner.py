@@ -42,7 +42,8 @@ def propose(
     risk. `knowledge` is what is known besides; None: nothing. `directory` is where it is kept what endpoints can, what was said
     and what it cost; None: nowhere. `transport` stands in for the network.
     Raises PlannerFailed, with why in one line, whenever there is no plan that passes the guard and loses no more than
-    policy's `language_model.max_loss_ratio` times what the solver's plan loses; NoProposal once the model was asked.
+    policy's `language_model.max_loss_ratio` times what the solver's plan loses (about as much where nothing is known that the
+    figures do not hold: `agent.llm.grounds`); NoProposal once the model was asked.
     Raises ValueError as `agent.plan.solver.plan` does.
     """
     by_solver = solver.plan(situation, evacuating, asked=asked)
@@ -61,7 +62,7 @@ def propose(
     )
     try:
         plan = task.assemble(outcome.draft, by)
-        _accept(plan, by_solver, situation)
+        _accept(plan, by_solver, situation, task.most_loss_ratio(plan))
     except ValueError as error:
         why = f"the language model's plan can't be used: {visible(str(error))}"
         raise NoProposal(why, conversation_sha256=outcome.conversation_sha256) from error
@@ -70,15 +71,17 @@ def propose(
     return plan
 
 
-def _accept(plan: Plan, by_solver: Plan, situation: Situation) -> None:
-    """Raise PlannerFailed unless the guard passes the plan and it loses little more than the solver's."""
+def _accept(plan: Plan, by_solver: Plan, situation: Situation, most: float) -> None:
+    """Raise PlannerFailed unless the guard passes the plan and it loses at most so many times what the solver's loses."""
     verdict = judge(plan, situation)
     if not verdict.passed:
         first = verdict.failures[0]
         raise PlannerFailed(f"the guard refused the language model's plan: {first.rule}: {visible(first.why)}")
-    most = situation.policy.language_model.max_loss_ratio
     if plan.expected_loss > by_solver.expected_loss * most + 1e-6:
+        bound = f"policy takes {most:g} times as much at most (language_model.max_loss_ratio)"
+        if most < situation.policy.language_model.max_loss_ratio:
+            bound = "nothing is known besides the figures that speaks for it"
         raise PlannerFailed(
             f"the language model's plan is expected to lose {plan.expected_loss:.3g}, the solver's "
-            f"{by_solver.expected_loss:.3g}: policy takes {most:g} times as much at most (language_model.max_loss_ratio)"
+            f"{by_solver.expected_loss:.3g}: {bound}"
         )

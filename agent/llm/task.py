@@ -13,6 +13,7 @@ from typing import Any
 from agent.guard.judge import judge
 from agent.llm.alternatives import Alternative, AlternativeName, alternatives
 from agent.llm.draft import DraftDecision, PlanDraft
+from agent.llm.grounds import most_loss_ratio
 from agent.llm.obstacles import obstacles_of
 from agent.plan import solver
 from agent.plan.capacity import free_capacity
@@ -122,14 +123,24 @@ class PlanTask:
         first message that decides for the vms which have no decision here."""
         plan = self._tried(decisions, start_from)
         verdict = judge(plan, self._situation)
-        own = self._by_solver.expected_loss
         return DraftVerdict(
             passes=verdict.passed,
             broken_rules=tuple(failure.rule for failure in verdict.failures),
             expected_loss=round(plan.expected_loss, 4),
-            solver_expected_loss=round(own, 4),
-            most_expected_loss=round(own * self._situation.policy.language_model.max_loss_ratio, 4),
+            solver_expected_loss=round(self._by_solver.expected_loss, 4),
+            most_expected_loss=round(self._by_solver.expected_loss * self.most_loss_ratio(plan), 4),
         )
+
+    def most_loss_ratio(self, plan: Plan) -> float:
+        """How many times the solver's expected loss this plan may come to."""
+        shared = {
+            self.facts.nodes.name(each.node)
+            for name in self._by_solver.evacuating
+            for each in self.surroundings.failing_together(self.facts.nodes.alias(name)).nodes
+            if each.shared_parts
+        }
+        compared = _compared(plan, self._by_solver)
+        return most_loss_ratio(plan, compared, self._situation, self.knowledge, shared)
 
     def simulate_plan(
         self, decisions: list[DraftDecision], start_from: AlternativeName | None = None

@@ -26,6 +26,8 @@ from agent.plan import solver
 from agent.settings import LlmSettings
 
 SCENES = int(os.environ.get("LIFEBOAT_LLM_SCENES", "5"))
+THREADS = str(max(1, (os.cpu_count() or 2) - 1))
+"""one core is left to others: threads that wait for one another on a busy machine are slower than one alone"""
 SECONDS = 300.0
 """for one conversation: on two busy cores it takes one to four minutes"""
 pytestmark = [pytest.mark.llm, pytest.mark.timeout(60 + (SCENES + 1) * SECONDS)]
@@ -47,7 +49,7 @@ def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlmSettings]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(gguf), "--model_alias", "smollm2"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "8192", "--n_threads", "2"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "8192", "--n_threads", THREADS]
     log = tmp_path_factory.mktemp("llm") / "server.log"
     with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as server:
         url = f"http://127.0.0.1:{port}/v1"
