@@ -1,12 +1,16 @@
-"""A node on which nothing is changed unless this lifeboat leads, and which never stops the vm that lifeboat itself runs in."""
+"""Nodes and an archive store on which nothing is changed unless this lifeboat leads; and none stops the vm that lifeboat runs in.
+
+What takes long is asked about all the way: whoever copies, and led when the copy began, may lead no longer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any, cast
 
 from models.errors import DeviceBound
+from tools.ports.archives import ArchiveEntry, ArchiveStore
 from tools.ports.hypervisor import Hypervisor
 
 LOOKS = frozenset({
@@ -31,6 +35,18 @@ class _GuardedNode:
     def __init__(self, node: Hypervisor, require_lead: Callable[[], None], own_vm: str) -> None:
         self._node, self._require_lead, self._own_vm = node, require_lead, own_vm
 
+    def write_disk(self, path: str, chunks: Iterator[bytes], **options: Any) -> int:
+        """As the port says; of each chunk it is asked whether it may still be written."""
+
+        def asked() -> Iterator[bytes]:
+            for chunk in chunks:
+                self._require_lead()
+                yield chunk
+            self._require_lead()
+
+        self._require_lead()
+        return self._node.write_disk(path, asked(), **options)
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._node, name)
         if name in LOOKS or not callable(found):
@@ -47,3 +63,32 @@ class _GuardedNode:
             return found(*arguments, **options)
 
         return call
+
+
+def guarded_store(store: ArchiveStore, *, require_lead: Callable[[], None]) -> ArchiveStore:
+    """As `guarded`, for what writes, discards or signs."""
+    return cast("ArchiveStore", _GuardedStore(store, require_lead))
+
+
+class _GuardedStore:
+    def __init__(self, store: ArchiveStore, require_lead: Callable[[], None]) -> None:
+        self._store, self._require_lead = store, require_lead
+
+    def write(self, *, on_progress: Callable[[int, int], None], **what: Any) -> ArchiveEntry:
+        def asked(done: int, total: int) -> None:
+            self._require_lead()
+            on_progress(done, total)
+
+        self._require_lead()
+        return self._store.write(on_progress=asked, **what)
+
+    def discard(self, archive_id: str) -> None:
+        self._require_lead()
+        self._store.discard(archive_id)
+
+    def write_record(self, archive_id: str, name: str, record: Mapping[str, Any]) -> str:
+        self._require_lead()
+        return self._store.write_record(archive_id, name, record)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)

@@ -24,6 +24,7 @@ from models.migration.convergence import (
     next_step,
     smoothed,
 )
+from tools.ports.journal import NotWritten
 from tools.ports.migration import MigrationOptions
 from tools.ports.records.migration import (
     AbortIntended,
@@ -187,7 +188,7 @@ def start_and_monitor(
         call: Future[None] = pool.submit(source.migrate_live, ctx.vm.uuid, ctx.target, options)
         call.add_done_callback(lambda _: over.set())
         while not clock.wait(over, POLL_SECONDS):
-            with suppress(LifeboatError):
+            with suppress(LifeboatError, NotWritten):  # a step that can't be written down is not done, and tried again
                 monitor.poll(clock.monotonic() - started)
         error = call.exception()
     # Answered, not by the loss of the connection or of patience: then libvirt has ended the job.

@@ -26,7 +26,7 @@ from models.evacuation import Attempt, AttemptOutcome, ObservedState
 from models.fleet import Vm
 from models.plan import ActionKind
 from models.policy import Policy
-from tools.ports.journal import Entry, Journal, Scope
+from tools.ports.journal import Entry, Journal, NotWritten, Scope
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended, MoveRefused, RecoveryBegun
 from tools.ports.vms import VmObservation
 
@@ -62,6 +62,8 @@ def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], Attem
         ending = _after_error(ctx, str(error), error.code, nothing_begun)
         if error.lasting is not None:
             ending = replace(ending, refusal=error)
+    except NotWritten:
+        raise  # nobody can say how it ended, or may: it stays open, and whoever comes next looks first
     except Exception as error:
         # Not one of ours, so a fault in lifeboat: the vm may be half-way, and only looking can tell.
         ending = _after_error(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from agent.doctor import host, nodes, telemetry
 from agent.doctor.approval import check_approvers, check_slack
+from agent.doctor.database import check_database
 from agent.doctor.examine import FleetCheck, NodeCheck
 from agent.doctor.forecast import check_forecast
 
 FLEET_CHECKS: list[FleetCheck] = [
     host.check_settings,
     host.check_journal,
+    check_database,
     host.check_archives,
     host.check_language_model,
     check_approvers,

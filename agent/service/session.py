@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING
 
-from agent.actions.guarded_node import guarded
+from agent.actions.guarded_node import guarded, guarded_store
 from agent.actions.resources import KILL_SWITCH, BlackoutMeter, Resources
 from agent.actions.runner import needs_recovery
 from agent.assess.monitor import Look
@@ -27,7 +27,7 @@ from models.label_rights import with_label_rights
 from models.policy import Policy
 from models.risk import Risk
 from models.situation import Situation
-from tools.journal import local_journal, local_lease, open_journal, open_leadership
+from tools.journal import AWAY_SECONDS, local_journal, local_lease, open_journal, open_leadership
 from tools.llm.capabilities import LLM_DIRECTORY
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def connect(
         archives = open_archives(settings) if settings.archive_url else None
         clock = SystemClock()
         pins = Pins(settings.state_dir / "pins.json", unled, clock)
-        require_lead = leadership.require if leadership is not None else _always
+        require_lead = partial(leadership.require, patience_seconds=AWAY_SECONDS) if leadership is not None else _always
         hands = Resources(
             nodes={
                 name: guarded(node, require_lead=require_lead, own_vm=whereabouts.machine_uuid)
@@ -142,7 +142,7 @@ def connect(
             },
             clock=clock,
             journal=journal,
-            archives=archives,
+            archives=guarded_store(archives, require_lead=require_lead) if archives is not None else None,
             watch=watch,
             pins=pins,
             ask_guest=guest_asker(policy.labels.probe_networks),

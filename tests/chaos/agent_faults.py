@@ -45,7 +45,9 @@ from tools.ports.records.attempts import AttemptEnded
 NAMES = ("one", "two", "three")
 LEASE_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
+_QUIET_SECONDS = 4.0
+"""several passes"""
 _IMPORTED_ONCE = (
     "agent.cli.app", "agent.service.session", "agent.execute.workflows", "agent.report", "agent.service.leading",
     "agent.service.questions", "agent.service.retraining", "agent.service.scheduler", "rich.console", "tools.guest_probe",
@@ -87,6 +89,9 @@ class Found:
     lost: list[str] = field(default_factory=list[str])
     left_over: list[str] = field(default_factory=list[str])
     wrong: list[str] = field(default_factory=list[str])
+    hands_of: list[str] = field(default_factory=list[str])
+    """agents that had one on a guest"""
+    """agents that had one on a guest"""
     leaders: int = 0
     """leases that were taken"""
     take_over_seconds: float | None = None
@@ -208,7 +213,10 @@ class Play:
                 clock_off=timedelta(hours=hours),
             )
         self._stopped: set[str] = set()
+        self._heard_first = any(runs_on)
+        """the first one leads, and all have heard of each other, before anything fails"""
         self._mend: list[tuple[float, Any]] = []
+        self._quiet: tuple[tuple[str, int], float] | None = None
         self.struck: float | None = None
         self.struck_agent = ""
 
@@ -244,15 +252,26 @@ class Play:
         found = self._found = Found(
             schedule=self._schedule.number, faults=[str(each) for each in self._schedule.faults]
         )
-        for name in NAMES:
-            self.start(name)
+        if self._heard_first:
+            self._world.fails(False)
+            self.start(NAMES[0])
+            self._wait(lambda: self.leader() == NAMES[0], "nobody leads")
+            for name in NAMES[1:]:
+                self.start(name)
+            self._wait(
+                lambda: len(self._query("SELECT 1 FROM lifeboat.agents WHERE beat > 3")) == 3, "not all stand by"
+            )
+            self._world.fails(True)
+        else:
+            for name in NAMES:
+                self.start(name)
         self._wait(lambda: bool(self._world.hands()), "nobody begins")
         began = time.monotonic()
         for fault in self._schedule.faults:
             self._until(began + fault.after_seconds)
             self.strike(fault)
-        while self._mend:
-            self._until(self._mend[0][0])
+        while self._mend and not (self._mend[0][0] - began > _PATIENCE_SECONDS and self._is_over()):
+            self._until(min(self._mend[0][0], time.monotonic() + _LOOK_SECONDS))
         over = self._wait(self._is_over, "it is never over", found)
         found.seconds = round(time.monotonic() - began, 2)
         self._end(found)
@@ -337,20 +356,25 @@ class Play:
             os.kill(self._pids[name], signal.SIGCONT)
 
     def _is_over(self) -> bool:
-        """The node is empty, and nothing is open."""
+        """Nothing is open, and nothing more is done: the node is empty, or what is left on it may not be moved again now."""
         truth: Truth = self._world.truth()
-        if any("a" in where for where in truth.running_on.values()):
-            return False
+        empty = not any("a" in where for where in truth.running_on.values())
         try:
             journal = PostgresJournal(self._server.url(self._database))
         except LifeboatError:
             return False
         try:
-            return not unfinished(journal) and not needs_recovery(journal)
+            state = (journal.head(), len(self._world.hands()))
+            if unfinished(journal) or needs_recovery(journal):
+                self._quiet = None
+                return False
         except LifeboatError:
             return False
         finally:
             journal.close()
+        if self._quiet is None or self._quiet[0] != state:
+            self._quiet = state, time.monotonic()
+        return time.monotonic() - self._quiet[1] > (0.3 if empty else _QUIET_SECONDS)
 
     def _end(self, found: Found) -> None:
         for name, pid in list(self._pids.items()):
@@ -370,6 +394,8 @@ class Play:
     def _judge(self, found: Found) -> None:
         truth: Truth = self._world.truth()
         hands = self._world.hands()
+        found.hands_of = sorted({hand.agent for hand in hands})
+        found.hands_of = sorted({hand.agent for hand in hands})
         found.two_hands += [
             f"{hand.agent} under epoch {hand.epoch} called {hand.call} on {hand.about}" for hand in hands if hand.late
         ]

@@ -85,6 +85,7 @@ def start_agent(agent: Agent, settings: Path, address: str) -> int:
         out = os.open(agent.state / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(out, 1)
         os.dup2(out, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
         _simulate(agent, address)
         sys.argv = ["lifeboat", "run", "--config", str(settings)]
         main()
@@ -122,7 +123,7 @@ def _simulate(agent_: Agent, address: str) -> None:
         def __init__(self, *_: object, **__: object) -> None: ...
 
         def poll(self) -> Any:
-            return look(nodes, WrongClock().now())
+            return look(nodes, WrongClock().now(), failing=nodes["a"]._world.failing())
 
         def close(self) -> None: ...
 

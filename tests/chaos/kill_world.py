@@ -79,9 +79,10 @@ class World:
     """Lives in the server process: one node to leave, a vm for every kind of move, and two nodes to go to."""
 
     _hands: list[Hand]
+    _failing: bool
 
     def reset(self) -> None:
-        self._hands = []
+        self._hands, self._failing = [], True
         fleet = SimulatedFleet(FastClock())
         for name in NODES:
             fleet.add_node(name)
@@ -191,6 +192,13 @@ class World:
             self._hands.append(hand)
         return self.call(node, method, arguments, options)
 
+    def fails(self, failing: bool) -> None:
+        """Whether node `a` is about to fail, from now on."""
+        self._failing = failing
+
+    def failing(self) -> bool:
+        return self._failing
+
     def hands(self) -> list[Hand]:
         """Every such call, in the order they came."""
         return list(self._hands)
@@ -260,15 +268,17 @@ def remote_nodes(address: str) -> dict[str, RemoteNode]:
     return {name: RemoteNode(server.world(), name) for name in NODES}  # type: ignore[attr-defined]
 
 
-def look(nodes: dict[str, RemoteNode], now: datetime | None = None) -> tuple[Fleet, list[Risk]]:
-    """Observe the nodes; `a` is about to fail. `now`: by a clock that may be wrong."""
+def look(
+    nodes: dict[str, RemoteNode], now: datetime | None = None, *, failing: bool = True
+) -> tuple[Fleet, list[Risk]]:
+    """Observe the nodes; `a` is about to fail, if it is `failing`. `now`: by a clock that may be wrong."""
     now = now or FastClock().now()
     fleet = Fleet(
         observed_at=now,
         nodes=tuple(node.node() for node in nodes.values()),
-        vms=tuple(vm for node in nodes.values() for vm in node.vms()),
+        vms=tuple({vm.uuid: vm for node in nodes.values() for vm in node.vms()}.values()),  # two while one moves
     )
-    chance = {"a": 0.95, "b": 0.001, "c": 0.001}
+    chance = {"a": 0.95 if failing else 0.001, "b": 0.001, "c": 0.001}
     return fleet, [
         Risk(node=name, probability={"2h": chance[name]}, data_age_seconds=1.0, assessed_at=now) for name in nodes
     ]

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +80,10 @@ class PostgresServer:
         )
         pids = [postmaster, *map(int, children.stdout.split())]
         try:
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+            _signal(pids, signal.SIGSTOP)
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            _signal(pids, signal.SIGCONT)
 
     def url(self, database: str = "postgres") -> str:
         """Over its socket, where no password is asked for."""
@@ -131,6 +129,12 @@ class PostgresServer:
             if done.returncode:
                 output.seek(0)
                 raise RuntimeError(f"{program}: {output.read()}")
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from typing import Protocol
 from tools.journal.chain import check_file, export
 from tools.journal.file_lease import FileLease
 from tools.journal.sqlite import SqliteJournal
-from tools.ports.journal import Holder, Journal, Leadership, Lease
+from tools.ports.journal import DatabaseFacts, Holder, Journal, Leadership, Lease
 
+AWAY_SECONDS = 20.0
+"""how long a shared database may be away, as for a restart, without anything failing for it"""
 _FILE = "journal.sqlite"
 
 
@@ -37,8 +39,8 @@ def open_journal(place: JournalPlace | Path, *, under: Leadership | None = None)
     from tools.journal.postgres import PostgresJournal
 
     if under is None:
-        return PostgresJournal(place.database_url)
-    return PostgresJournal(place.database_url, epoch=under.epoch)
+        return PostgresJournal(place.database_url, patience_seconds=AWAY_SECONDS)
+    return PostgresJournal(place.database_url, epoch=under.epoch, patience_seconds=AWAY_SECONDS)
 
 
 def open_existing_journal(place: JournalPlace) -> Journal | None:
@@ -73,6 +75,13 @@ def lease_holder(place: JournalPlace) -> Holder | None:
         return leadership.holder()
     finally:
         leadership.close()
+
+
+def read_database_facts(url: str) -> DatabaseFacts:
+    """What a database that lifeboats share is like now. Raises BadInput, in one line, where no lifeboat could lead with it."""
+    from tools.journal.postgres_facts import read_facts
+
+    return read_facts(url)
 
 
 def sqlalchemy_url(url: str) -> str:

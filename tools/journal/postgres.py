@@ -25,8 +25,6 @@ from tools.ports.journal import Entry, LeaseLost, NotWritten, R, Record, Scope, 
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 20.0
-"""how long a restart of the database may take without anybody noticing"""
 _BATCH = 5_000
 _STORED = "seq, time, kind, evacuation, attempt, data, previous, sha256"
 _FIELDS = ("seq", "time", "kind", "evacuation", "attempt", "text", "previous", "sha256")
@@ -60,7 +58,7 @@ class PostgresJournal:
         url: str,
         *,
         epoch: Callable[[], int | None] = lambda: None,
-        patience_seconds: float = PATIENCE_SECONDS,
+        patience_seconds: float = 5.0,
     ) -> None:
         """`epoch`: that of the lease under which everything is written from here; None: under none, as what people decide is.
 

@@ -21,6 +21,8 @@ ANSWER_SECONDS = 5.0
 _CONNECT_SECONDS = 3
 _SESSION = "-c statement_timeout=4s -c idle_in_transaction_session_timeout=5s"
 """the server gives up before its client does, and ends by itself a transaction whose client was stopped in the middle"""
+_ON_DISK = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+"""whatever the server's own setting: what was written is on disk when it says so. Stricter ones are left"""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 0.5
 _DRIVER = "postgresql+psycopg"
 
@@ -83,6 +85,7 @@ class Database:
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = _BoundedConnection.connect(**self._parameters, autocommit=True)
+            self._connection.execute(_ON_DISK)
         return self._connection
 
     def _drop(self) -> None:

@@ -105,8 +105,10 @@ class RowLease:
         """Under which everything is written now; that of a lease which was lost, too, until what it was for is over."""
         return self._epoch
 
-    def require(self) -> None:
-        """Raises LeaseLost unless this lifeboat leads for certain now: it began to, and nobody can have taken over."""
+    def require(self, *, patience_seconds: float = 0.0) -> None:
+        deadline = uptime() + patience_seconds
+        while self._epoch is not None and not self._lost and uptime() >= self._until and uptime() < deadline:
+            time.sleep(_LOOK_SECONDS)
         if self._epoch is None:
             raise LeaseLost(f"{self.agent} does not lead: nothing is begun here")
         if self._lost:

@@ -6,7 +6,7 @@ its kind's name and JSON, so that journals of older and of newer versions read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -235,6 +235,23 @@ class Lease(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class DatabaseFacts:
+    """What a database that lifeboats share is like."""
+
+    name: str
+    """as messages name it"""
+    version: str
+    """the server's"""
+    keeps_what_it_took: bool
+    """also when its host fails"""
+    leader: str
+    """empty: nobody"""
+    leader_silent_seconds: float
+    agents: Mapping[str, str]
+    """those that said they stand by, and did not say that they end → the node each runs on, empty for none"""
+
+
 class Leadership(Lease, Protocol):
     """One of several lifeboats leads: it alone plans, asks and carries out. The others stand by."""
 
@@ -259,8 +276,9 @@ class Leadership(Lease, Protocol):
         """Who leads, be it alive or not; empty: nobody. Raises BadInput."""
         ...
 
-    def require(self) -> None:
-        """Raises LeaseLost unless this one leads for certain now, so that it may begin something."""
+    def require(self, *, patience_seconds: float = 0.0) -> None:
+        """Raises LeaseLost unless this one leads for certain now, so that it may begin something: it began to lead, and nobody
+        can have taken over. While that can't be told, as when the database is away, it is waited for so long."""
         ...
 
     def resign(self, *, avoiding: str = "") -> None:
