@@ -44,10 +44,18 @@ CONTEXT = (400, "This model's maximum context length is 4096 tokens. However, yo
     "steps",
     [
         pytest.param([good_model.step, lambda _: 429, good_model.step], id="busy-for-a-moment"),
-        pytest.param([good_model.step, lambda _: 500, good_model.step], id="an-error-for-a-moment"),
-        pytest.param([calls(("delete_vm", {"vm": "vm-1"})), good_model.step], id="a-tool-that-is-none"),
+        pytest.param(
+            [good_model.step, lambda _: 500, good_model.step], id="an-error-for-a-moment", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            [calls(("delete_vm", {"vm": "vm-1"})), good_model.step], id="a-tool-that-is-none", marks=pytest.mark.slow
+        ),
         pytest.param([calls(("vms_on_node", '{"node": ')), good_model.step], id="arguments-that-break-off"),
-        pytest.param([calls(("estimate_move", {"vm": "vm-77", "action": "fly"})), good_model.step], id="made-up"),
+        pytest.param(
+            [calls(("estimate_move", {"vm": "vm-77", "action": "fly"})), good_model.step],
+            id="made-up",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             [calls(("judge_plan", {"decisions": [{"vm": "vm-1", "action": "live_migrate"}]})), good_model.step],
             id="a-draft-that-does-not-fit-together",
@@ -65,13 +73,23 @@ def test_a_stumble_is_survived(month_end: Scene, steps: list[Step]) -> None:
 @pytest.mark.parametrize(
     ("steps", "said", "most"),
     [
-        pytest.param([good_model.step, lambda _: 429], "429", 3, id="busy-for-good"),
-        pytest.param([good_model.step, lambda _: 500], "HTTP 500", 3, id="broken-for-good"),
+        pytest.param([good_model.step, lambda _: 429], "429", 3, id="busy-for-good", marks=pytest.mark.slow),
+        pytest.param([good_model.step, lambda _: 500], "HTTP 500", 3, id="broken-for-good", marks=pytest.mark.slow),
         pytest.param([good_model.step, lambda _: CONTEXT], "context is too small", 2, id="context-too-small"),
         pytest.param([good_model.step, breaks_off], "language model", 3, id="an-answer-that-breaks-off"),
-        pytest.param([calls(("policy_facts", {}))], "no plan within 8 calls", tool_loop.MAX_MODEL_CALLS, id="loops"),
         pytest.param(
-            [calls(*[("planned_work", {})] * 9)], "and 24 tool calls", tool_loop.MAX_MODEL_CALLS, id="loops-by-tools"
+            [calls(("policy_facts", {}))],
+            "no plan within 8 calls",
+            tool_loop.MAX_MODEL_CALLS,
+            id="loops",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [calls(*[("planned_work", {})] * 9)],
+            "and 24 tool calls",
+            tool_loop.MAX_MODEL_CALLS,
+            id="loops-by-tools",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -84,6 +102,7 @@ def test_what_lasts_is_the_solvers_business(month_end: Scene, steps: list[Step],
     assert asked <= most
 
 
+@pytest.mark.slow
 def test_a_model_that_falls_silent_costs_its_time_and_no_more(month_end: Scene) -> None:
     over = threading.Event()
 

@@ -44,7 +44,7 @@ def test_there_are_a_hundred_and_controls_among_them() -> None:
 
 
 def test_scenes_of_judgement_can_not_be_passed_by_figures_alone() -> None:
-    few = random.Random(2).sample([s for s in every_scene() if s.topic is Topic.JUDGEMENT], 6)
+    few = random.Random(2).sample([s for s in every_scene() if s.topic is Topic.JUDGEMENT], 4)
     card = scorecard(run_scenes(few, None, runs=1), planner="solver", model=None)
     assert not [run.scene for run in card.details if run.score.passed]
     assert all(run.score.solver_true_loss > 0 for run in card.details)
@@ -52,7 +52,8 @@ def test_scenes_of_judgement_can_not_be_passed_by_figures_alone() -> None:
 
 def test_the_good_model_passes_a_few() -> None:
     dice = random.Random(5)
-    few = [dice.choice([s for s in every_scene() if s.topic is topic]) for topic in Topic]
+    topics = (Topic.CONTROL, Topic.ROOM, Topic.JUDGEMENT)
+    few = [dice.choice([s for s in every_scene() if s.topic is topic]) for topic in topics]
     card = asked(few)
     assert not [(run.scene, run.score.faults) for run in card.details if not run.score.passed]
 
