@@ -99,31 +99,39 @@ def worst_timings(lanes: Sequence[Waves], fleet: Fleet, policy: Policy) -> list[
 
     Which wave of one lane meets which of another only the clock tells, so nothing that has to hold may lean on it.
     """
+    each = [_most_at_once(waves) for waves in lanes]
+    whole: _Streams = (Counter(), Counter(), Counter())
+    for counts in each:
+        for total, mine in zip(whole, counts, strict=True):
+            total.update(mine)
     return [
         [
             [timing_of(move, share, fleet, policy) for move, share in zip(wave, shares, strict=True)]
-            for wave, shares in zip(waves, _shares_in(waves, lanes, number), strict=True)
+            for wave, shares in zip(waves, _shares_in(waves, whole, mine), strict=True)
         ]
-        for number, waves in enumerate(lanes)
+        for waves, mine in zip(lanes, each, strict=True)
     ]
 
 
-def _shares_in(waves: Waves, lanes: Sequence[Waves] = (), number: int = -1) -> list[list[Shares]]:
-    """The shares of every move in the waves of one lane, beside the most that each other lane ever has in one wave."""
-    most: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
-    for other, theirs in enumerate(lanes):
-        if other != number:
-            for total, counts in zip(most, _most_at_once(theirs), strict=True):
-                total.update(counts)
+_Streams = tuple[Counter[str], Counter[str], Counter[str]]
+"""(streams off each node, streams onto each, archives on each)"""
+
+
+def _shares_in(waves: Waves, whole: _Streams | None = None, mine: _Streams | None = None) -> list[list[Shares]]:
+    """The shares of every move in the waves of one lane, beside the most that the other lanes have: `whole` less `mine`."""
     shares: list[list[Shares]] = []
     for wave in waves:
-        out, into, archives = (mine + rest for mine, rest in zip(_counts(wave), most, strict=True))
+        out, into, archives = _counts(wave)
+
+        def beside(kind: int, name: str) -> int:
+            return whole[kind][name] - mine[kind][name] if whole is not None and mine is not None else 0
+
         shares.append(
             [
                 Shares(
-                    source_link=max(1, out[move.source]),
-                    target_link=max(1, into[move.target or ""]),
-                    archives=max(1, archives[move.source]),
+                    source_link=max(1, out[move.source] + beside(0, move.source)),
+                    target_link=max(1, into[move.target or ""] + beside(1, move.target or "")),
+                    archives=max(1, archives[move.source] + beside(2, move.source)),
                 )
                 for move in wave
             ]
@@ -131,8 +139,7 @@ def _shares_in(waves: Waves, lanes: Sequence[Waves] = (), number: int = -1) -> l
     return shares
 
 
-def _counts(wave: Sequence[Move]) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    """(streams off each node, streams onto each, archives on each)."""
+def _counts(wave: Sequence[Move]) -> _Streams:
     sending = [move for move in wave if sends(move)]
     return (
         Counter(move.source for move in sending),
@@ -141,8 +148,8 @@ def _counts(wave: Sequence[Move]) -> tuple[Counter[str], Counter[str], Counter[s
     )
 
 
-def _most_at_once(waves: Waves) -> tuple[Counter[str], Counter[str], Counter[str]]:
-    most: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+def _most_at_once(waves: Waves) -> _Streams:
+    most: _Streams = (Counter(), Counter(), Counter())
     for wave in waves:
         for known, counts in zip(most, _counts(wave), strict=True):
             for name, count in counts.items():

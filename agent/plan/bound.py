@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from agent.plan.capacity import Capacities
+from agent.plan.lanes import LARGE_FLEET
 from agent.plan.options import ClassOption, Options
 from agent.plan.prices import Caps, Curve, Market, Way
 from models.fleet import Node, Vm
@@ -24,7 +25,7 @@ from models.schedule import Move, Shares, sends, timing_of
 from models.situation import Situation
 
 ROUNDS = 300
-MOST_WORK = 12_000_000
+MOST_WORK = 60_000_000
 """ways × steps of the grid × rounds: large plans get a coarser grid and fewer rounds"""
 
 
@@ -61,7 +62,8 @@ def least_loss(
     if not weight or reach <= fixed + by_room:
         return fixed + by_room
     rules = situation.policy.limits
-    steps = int(np.clip(MOST_WORK / ROUNDS / len(ways) / 4, 40, 120))
+    work = MOST_WORK / max(1, len(fleet.nodes) // LARGE_FLEET)
+    steps = int(np.clip(work / ROUNDS / len(ways) / 4, 40, 120))
     market = Market(
         weight=np.array(weight),
         node=np.array(node, dtype=np.intp),
@@ -75,7 +77,7 @@ def least_loss(
         ),
         steps=steps,
     )
-    rounds = int(np.clip(MOST_WORK / steps / len(ways) / 4, 50, min(ROUNDS, 30 + 10 * len(ways))))
+    rounds = int(np.clip(work / steps / len(ways) / 4, 50, min(ROUNDS, 30 + 10 * len(ways))))
     return fixed + max(by_room, market.bound(reach=reach - fixed, rounds=rounds))
 
 

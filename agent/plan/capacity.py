@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -76,7 +77,7 @@ class Capacities:
         self.arriving_seconds = np.zeros(len(each), dtype=np.float64)
         self.members: dict[str, dict[int, int]] = {}
         """anti-affinity group → place → how many of it are there"""
-        self.namesakes: dict[str, set[int]] = {}
+        self.namesakes: ChainMap[str, set[int]] = ChainMap()
         """name of a vm → places that have one of that name: libvirt has no two on a node"""
         for name in self.names:
             for vm in fleet.vms_on(name):
@@ -91,7 +92,9 @@ class Capacities:
         other.memory, other.vcpus = self.memory.copy(), self.vcpus.copy()
         other.arriving, other.arriving_seconds = self.arriving.copy(), self.arriving_seconds.copy()
         other.members = {group: dict(at) for group, at in self.members.items()}
-        other.namesakes = {name: set(at) for name, at in self.namesakes.items()}
+        # Shared from here on, and changed by neither: each writes into a map of its own in front. A fleet has 190,000 names.
+        shared = self.namesakes.maps
+        self.namesakes, other.namesakes = ChainMap({}, *shared), ChainMap({}, *shared)
         return other
 
     def places(self, names: Sequence[str]) -> Places:
@@ -119,7 +122,7 @@ class Capacities:
         self.vcpus[at] -= vcpus
         self.arriving[at] += 1
         self.arriving_seconds[at] += seconds
-        self.namesakes.setdefault(vm.name, set()).add(at)
+        self._named(vm.name).add(at)
         if vm.anti_affinity_group:
             there = self.members.setdefault(vm.anti_affinity_group, {})
             there[at] = there.get(at, 0) + 1
@@ -132,7 +135,7 @@ class Capacities:
         memory, vcpus = self._room_of(vm)
         self.memory[at] += memory
         self.vcpus[at] += vcpus
-        self.namesakes[vm.name].discard(at)
+        self._named(vm.name).discard(at)
         if vm.anti_affinity_group:
             self.members[vm.anti_affinity_group][at] -= 1
 
@@ -144,6 +147,13 @@ class Capacities:
             if move.target is not None and move.target in left.place:
                 left.take(move.vm, move.target, 0.0)
         return left
+
+    def _named(self, name: str) -> set[int]:
+        """The places of this name, to be changed."""
+        own = self.namesakes.maps[0]
+        if name not in own:
+            own[name] = set(self.namesakes.get(name, ()))
+        return own[name]
 
     def _room_of(self, vm: Vm) -> tuple[int, float]:
         return (vm.memory_bytes, vm.vcpus) if holds_room(vm, self._policy) else (0, 0)

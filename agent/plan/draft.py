@@ -128,7 +128,7 @@ class Draft:
         in_lanes = best_lanes(
             moves,
             situation,
-            left=self.room.after(moves) if self.room is not None else None,
+            left=(lambda room=self.room: room.after(moves)) if self.room is not None else None,
             elsewhere=self._elsewhere,
             search=self.optimise,
         )

@@ -20,9 +20,11 @@ from models.policy import Policy
 from models.schedule import Limit, Move, Timing, allowed, worst_timings
 from models.situation import Situation
 
-TRIALS = 100_000
+TRIALS = 200_000
 """of the search, over the number of moves: the time it takes grows little with the plan"""
 TRIALS_A_MOVE = 40
+LARGE_FLEET = 2000
+"""nodes; of larger ones everything else takes its time, and the search gets that much less"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def best_lanes(
     moves: Sequence[Move],
     situation: Situation,
     *,
-    left: Capacities | None = None,
+    left: Callable[[], Capacities] | None = None,
     elsewhere: Elsewhere = lambda _: (),
     search: bool = True,
 ) -> InLanes | None:
@@ -140,7 +142,13 @@ class _Users:
 
 
 def _listed(
-    clock: LaneClock, *, count: int, streams: int, apart: bool, left: Capacities | None, elsewhere: Elsewhere
+    clock: LaneClock,
+    *,
+    count: int,
+    streams: int,
+    apart: bool,
+    left: Callable[[], Capacities] | None,
+    elsewhere: Elsewhere,
 ) -> tuple[LaneClock, Lanes] | None:
     """Moves in Smith's order (weight × risk / length, falling), each into the lane that is free first.
 
@@ -168,7 +176,7 @@ def _listed(
         may = [lane for lane in (mine[key] if len(mine[key]) >= most else range(count)) if lane not in other]
         target, found = "", [lane for lane in may if users.allows(number, lane)]
         if not found and left is not None and not fact.archive:
-            move, spare = clock.moves[number], spare or left.copy()
+            move, spare = clock.moves[number], spare or left()
             for name in elsewhere(move):
                 if found := [lane for lane in may if users.allows(number, lane, name)]:
                     if spare.takes(move.vm, name):
@@ -213,7 +221,8 @@ def _searched(clock: LaneClock, lanes: Lanes) -> Lanes:
         lanes.append([])  # one more may pay
     least = clock.loss(lanes)
     begins, _ = clock.run(lanes)
-    for _ in range(min(TRIALS_A_MOVE * count, TRIALS // max(1, count))):
+    large = max(1, len(clock.situation.fleet.nodes) // LARGE_FLEET)
+    for _ in range(min(TRIALS_A_MOVE * count, TRIALS // max(1, count) // large)):
         here = chance.choice([place for place, lane in enumerate(lanes) if lane])
         at = chance.randrange(len(lanes[here]))
         number = lanes[here][at]
