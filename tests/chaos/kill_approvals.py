@@ -5,7 +5,6 @@
 
 As `kill_harness`: a real `lifeboat run` that dies by SIGKILL, on SIMULATED nodes that live in a server process and go on. The
 Slack is the stand-in, in a process of its own. Two different people have to agree, and press what is live whenever they see it.
-With `--to-the-end` also the steps of the move, of its last message and of the report in the thread.
 """
 
 from __future__ import annotations
@@ -104,14 +103,12 @@ class ApprovalHarness(Harness):
         for module in _IMPORTED_ONCE:
             importlib.import_module(module)
 
-    def count_answer_steps(self, *, to_the_end: bool) -> int:
-        """Steps from the first press until it has begun, or is over, undisturbed. Raises RuntimeError when that is not clean."""
+    def count_answer_steps(self) -> int:
+        """Steps from the first press until it has begun, undisturbed. Raises RuntimeError when that is not clean itself."""
         found = self.kill_after_press(None, "dry")
         if not found.clean:
             raise RuntimeError(f"an undisturbed approval is not clean: {found}")
         lines = (self.directory / "dry" / "first.steps").read_text().splitlines()
-        if to_the_end:
-            return len(lines)
         return next(number for number, line in enumerate(lines, 1) if line.endswith(_LAST_STEP))
 
     def kill_after_press(self, step: int | None, name: str) -> Found:
@@ -229,7 +226,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--sample", type=int, help="this many steps, spread evenly")
-    parser.add_argument("--to-the-end", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", type=Path, help="directory for what each run leaves")
     chosen = parser.parse_args(arguments)
@@ -238,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="lifeboat-kill-") as made,
         ApprovalHarness(chosen.keep or Path(made)) as harness,
     ):
-        steps = harness.count_answer_steps(to_the_end=chosen.to_the_end)
+        steps = harness.count_answer_steps()
         sample = min(chosen.sample or steps, steps)
         points = [1 + round((each + 0.5) * steps / sample - 0.5) for each in range(sample)]
         for run in range(chosen.runs):

@@ -30,7 +30,7 @@ def test_whatever_step_a_restore_or_wipe_is_killed_at_the_same_command_again_end
     assert summary["killed"] == summary["runs"] == SAMPLE
 
 
-@pytest.mark.lab  # for the time it takes
+@pytest.mark.slow
 def test_whatever_step_of_an_approval_it_is_killed_at_the_plan_runs_once_and_only_as_two_agreed() -> None:
     """As above; every step: `python -m chaos.kill_approvals`."""
     summary = run_harness("chaos.kill_approvals", 3)

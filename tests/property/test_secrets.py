@@ -27,7 +27,7 @@ from lab.slack.server import SlackStandIn
 from lab.slack.workspace import Workspace
 from tools.ports.records.evacuations import EvacuationEnded
 
-pytestmark = pytest.mark.lab  # nothing of the lab, but a minute of whole runs
+pytestmark = pytest.mark.slow  # whole runs
 
 PLACES = (
     "llm_key", "llm_url", "prometheus_header", "prometheus_url", "loki_header", "loki_url", "slack_bot", "slack_app", "webhook",
