@@ -55,6 +55,7 @@ def up(name: str = DEFAULT_NAME, report: Report = silent, *, bare: bool = False)
             down.stop(lab.journal)  # first: what the pool's threads wait for then fails at once
             pool.shutdown(wait=True, cancel_futures=True)
             down.remove(root, silent)
+            aborted.clear()  # nothing waits any more, and another lab of this process goes on
             raise
         pool.shutdown()
         return lab

@@ -113,7 +113,7 @@ class Run:
             f"archive_options: {{key: lifeboat, secret: '{secret['archive_option']}', endpoint_url: 'http://{hosts['echo']}'}}\n"
             f"llm: {{base_url: 'http://lifeboat:{quote(secret['llm_url'], safe='')}@{hosts['echo']}/v1', model: m, "
             f"api_key_file: given/llm_key}}\n"
-            f"durable_url: 'postgresql://lifeboat:{quote(secret['database_url'], safe='')}@127.0.0.1:1/lifeboat'\n"
+            f"database_url: 'postgresql://lifeboat:{quote(secret['database_url'], safe='')}@127.0.0.1:1/lifeboat'\n"
         )
 
     def lifeboat(self, *arguments: str) -> None:
@@ -161,7 +161,7 @@ def test_no_secret_comes_out(seed: int, tmp_path_factory: pytest.TempPathFactory
             run = Run(directory, secret, hosts, slack)
             patch.chdir(directory)
             patch.setenv(
-                "LIFEBOAT_DURABLE_URL", f"postgresql://lifeboat:{quote(secret['variable'], safe='')}@127.0.0.1:1/x"
+                "LIFEBOAT_DATABASE_URL", f"postgresql://lifeboat:{quote(secret['variable'], safe='')}@127.0.0.1:1/x"
             )
             (directory / "state").mkdir()
             world = World(directory / "state")
@@ -170,7 +170,7 @@ def test_no_secret_comes_out(seed: int, tmp_path_factory: pytest.TempPathFactory
             run.lifeboat("status", "--config", "away.yaml")
             run.lifeboat("doctor", "--config", "away.yaml")
             run.lifeboat("run", "--once")
-            patch.delenv("LIFEBOAT_DURABLE_URL")
+            patch.delenv("LIFEBOAT_DATABASE_URL")
             run.lifeboat("doctor")
             stand_in_for_the_fleet(world, patch)
             patch.setattr("agent.approve.identity.terminal_identity", lambda: "terminal:ana")

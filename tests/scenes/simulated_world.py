@@ -16,6 +16,7 @@ from agent.plan.solver import plan as solve
 from models.approval import ApprovedPlan
 from models.evacuation import AttemptOutcome, Evacuation
 from models.fleet import Fleet, Priority
+from models.knowledge import Knowledge
 from models.plan import Plan, Verdict
 from models.policy import ApprovalMode, ApprovalPolicy, Policy
 from models.risk import Risk
@@ -119,7 +120,8 @@ def stand_in_for_the_fleet(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     """The nodes that any settings name are this world's, its clock is the time, and a look finds that `a` is failing."""
 
     class FleetMonitor:
-        def __init__(self, *_: object, **__: object) -> None: ...
+        def __init__(self, *_: object, **__: object) -> None:
+            self.telemetry = Knowledge()
 
         def poll(self) -> tuple[Fleet, list[Risk]]:
             return world.snapshot(), world.risks()
