@@ -332,6 +332,7 @@ def killed_after(steps: int, hands: Resources, act: Callable[[Resources], object
     return False
 
 
+@pytest.mark.slow
 def test_wherever_a_restore_is_killed_it_is_whole_or_gone_and_the_next_one_works(tmp_path: Path):
     def begin(hands: Resources) -> None:
         restore(hands, "attempt-1", "c", start=True)
@@ -355,6 +356,7 @@ def test_wherever_a_restore_is_killed_it_is_whole_or_gone_and_the_next_one_works
     raise AssertionError("it came to no end")
 
 
+@pytest.mark.slow
 def test_wherever_a_wipe_is_killed_the_next_one_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def begin(hands: Resources) -> None:
         wipe(hands, "attempt-1", by="root")

@@ -78,6 +78,7 @@ def test_a_second_look_asks_for_less(stub: Stub) -> None:
     assert len(spans) < first
 
 
+@pytest.mark.slow
 def test_an_agent_that_restarts_asks_for_summaries_of_the_gap_only(tmp_path: Path) -> None:
     def computed(parameters: Mapping[str, str]) -> Reply:
         if "_over_time" not in parameters["query"]:

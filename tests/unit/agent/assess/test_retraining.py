@@ -64,6 +64,7 @@ def test_the_first_model_comes_when_it_beats_the_base_rate_and_stays_until_anoth
     journal.close()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_one_line(lived: Path, tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     with pytest.raises(BadInput, match="no model of the fleet's own"):

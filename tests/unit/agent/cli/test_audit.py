@@ -70,6 +70,7 @@ def test_what_was_done_to_it_is_found_and_named(log: Path, damage: Callable[[lis
     assert said in line
 
 
+@pytest.mark.slow
 def test_every_single_character_counts(log: Path) -> None:
     text = log.read_text()
     for place in range(7, len(text), max(1, len(text) // 60)):

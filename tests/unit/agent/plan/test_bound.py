@@ -51,6 +51,7 @@ def every_order(made: Plan, situation: Situation) -> float:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     gibs=st.lists(st.sampled_from([0.5, 1, 4, 12, 30]), min_size=4, max_size=4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.topology import Topology
@@ -61,6 +62,7 @@ def test_a_fleet_without_a_sound_node_survives_nothing() -> None:
 sizes = st.lists(st.tuples(st.sampled_from("bcdef"), st.sampled_from([1, 6, 14, 25])), max_size=14)
 
 
+@pytest.mark.slow
 @given(sizes)
 @settings(deadline=None, max_examples=40)
 def test_who_is_said_to_be_survived_really_has_room_elsewhere(facts: list[tuple[str, int]]) -> None:

@@ -6,6 +6,7 @@ import io
 import time
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from lab.demo.scene import run_demo, show_result
@@ -15,6 +16,7 @@ from models.policy import TriggerPolicy
 from tools.clock import VirtualClock
 
 
+@pytest.mark.slow
 def test_every_vm_is_saved_and_everything_is_marked_as_simulated(tmp_path: Path) -> None:
     written = io.StringIO()
     console = Console(file=written, width=200)

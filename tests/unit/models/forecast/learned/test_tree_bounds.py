@@ -119,6 +119,7 @@ def test_columns_that_the_model_does_not_have_are_refused() -> None:
         serialise.loads(data)
 
 
+@pytest.mark.slow
 def test_scoring_with_such_a_file_ends_with_a_line_not_with_the_process(tmp_path: Path) -> None:
     forest = _fitted("forest")
     _far_child(forest)
