@@ -266,6 +266,12 @@ def load_settings(path: Path | None) -> Settings:
     return Settings.load(settings_path(path))
 
 
+def load_settings_if_any(path: Path | None) -> Settings | None:
+    """As `load_settings`; None when no file is named and none of DEFAULT_PATHS exists. Raises BadInput."""
+    there = path is not None or any(candidate.exists() for candidate in DEFAULT_PATHS)
+    return load_settings(path) if there else None
+
+
 def settings_path(path: Path | None) -> Path:
     """`path`, or the first of DEFAULT_PATHS that exists. Raises BadInput when none does."""
     if path is not None:

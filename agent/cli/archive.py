@@ -6,8 +6,15 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.leisure import FleetOption, OutputOption, RisksOption
-from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
+from agent.cli.options import (
+    ConfigOption,
+    FleetOption,
+    JsonOption,
+    OutputOption,
+    PolicyOption,
+    ReportOption,
+    RisksOption,
+)
 
 archive = typer.Typer(
     help="List, verify, restore, wipe or discard cold archives; with --idle, plan to archive what is idle.",

@@ -73,7 +73,7 @@ def _endpoint(
     model: str | None, base_url: str | None, key_file: Path | None, timeout: float | None, config: Path | None
 ) -> LlmSettings:
     """The endpoint asked for, without the settings' fallback: each model is scored for itself."""
-    from agent.settings import DEFAULT_PATHS, LlmSettings, load_settings
+    from agent.settings import LlmSettings, load_settings_if_any
     from models.errors import BadInput
 
     if (model is None) != (base_url is None):
@@ -83,7 +83,7 @@ def _endpoint(
         return LlmSettings.model_validate(
             {"model": model, "base_url": base_url, **{k: v for k, v in given.items() if v is not None}}
         )
-    settings = load_settings(config) if config is not None or any(path.exists() for path in DEFAULT_PATHS) else None
+    settings = load_settings_if_any(config)
     if settings is None or settings.llm is None:
         raise BadInput("no language model is named", hint="--model M --base-url U, or `llm` in the settings")
     changed = {name: value for name, value in given.items() if value is not None}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
+from agent.cli.options import ConfigOption, JsonOption, OutputOption, PolicyOption, ReportOption, RisksOption
 
 if TYPE_CHECKING:
     from models.fleet import Fleet
@@ -26,14 +26,10 @@ def give_back(
         Path | None,
         typer.Option("--fleet", metavar="F", help="fleet.json, in place of observing the nodes; needs --from."),
     ] = None,
-    risks_file: Annotated[
-        Path | None, typer.Option("--risks", metavar="F", help="risks.json; without it every risk is unknown.")
-    ] = None,
+    risks_file: RisksOption = None,
     policy_file: PolicyOption = None,
     report_file: ReportOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="PLAN", help="Write the plan for `apply`.")
-    ] = None,
+    output: OutputOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,27 +38,19 @@ def give_back(
     The vms that lifeboat moved off it and that nobody moved on since; running ones live, stopped ones cold. What was archived
     comes back with `lifeboat archive restore`. Exit code 3 when the guard refuses the plan.
     """
-    from agent.cli.plan import show_plan
-    from agent.cli.situation import observed_or_read
-    from agent.documents import write_value
-    from agent.guard.judge import judge
+    from agent.cli.plan import present
+    from agent.cli.situation import observed_or_read, require_node
     from agent.plan.give_back import plan_return
     from models.errors import BadInput
 
     if fleet_file is not None and emptied_by is None:
         raise BadInput("--fleet without --from", hint="name the plan that emptied the node")
     situation = observed_or_read(fleet_file, risks_file, policy_file, config)
-    if node not in situation.fleet.node_by_name:
-        known = ", ".join(sorted(situation.fleet.node_by_name)[:8]) or "none"
-        raise BadInput(f"NODE {node!r} is not in the fleet", hint=f"it has {known}")
+    require_node(node, situation.fleet)
     gone = _gone(node, emptied_by, situation.fleet, config)
     if not gone:
         raise BadInput(f"nothing is known to have left {node}", hint="give the plan that emptied it: --from PLAN")
-    made = plan_return(node, gone, situation)
-    verdict = judge(made, situation)
-    if output is not None:
-        write_value(output, made)
-    show_plan(situation, made, verdict, report_file, as_json=as_json)
+    present(situation, plan_return(node, gone, situation), report_file, output, as_json=as_json)
 
 
 def _gone(node: str, emptied_by: Path | None, fleet: Fleet, config: Path | None) -> dict[str, str]:

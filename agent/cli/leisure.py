@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
+from agent.cli.options import (
+    ConfigOption,
+    FleetOption,
+    JsonOption,
+    OutputOption,
+    PolicyOption,
+    ReportOption,
+    RisksOption,
+)
 
 if TYPE_CHECKING:
     from models.situation import Situation
 
 app = typer.Typer(rich_markup_mode=None)
-
-FleetOption = Annotated[
-    Path | None, typer.Option("--fleet", metavar="F", help="fleet.json, in place of observing the nodes.")
-]
-RisksOption = Annotated[
-    Path | None, typer.Option("--risks", metavar="F", help="risks.json; without it every risk is unknown.")
-]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="PLAN", help="Write the plan for `apply`.")
-]
 
 
 @app.command()
@@ -40,17 +38,12 @@ def rebalance(
 
     Off unless policy says `rebalance: {allowed: true}`: exit code 3 otherwise, with what it would do.
     """
-    from agent.cli.plan import show_plan
+    from agent.cli.plan import present
     from agent.cli.situation import observed_or_read
-    from agent.documents import write_value
-    from agent.guard.judge import judge
     from agent.plan.rebalance import plan_rebalance
 
     situation = observed_or_read(fleet_file, risks_file, policy_file, config)
-    made = plan_rebalance(situation)
-    if output is not None:
-        write_value(output, made)
-    show_plan(situation, made, judge(made, situation), report_file, as_json=as_json)
+    present(situation, plan_rebalance(situation), report_file, output, as_json=as_json)
 
 
 def archive_idle(
@@ -65,10 +58,8 @@ def archive_idle(
     as_json: bool,
 ) -> None:
     """`lifeboat archive --idle 30d`. `idle` may ask for longer than policy does, never for less."""
-    from agent.cli.plan import show_plan
+    from agent.cli.plan import present
     from agent.cli.situation import observed_or_read
-    from agent.documents import write_value
-    from agent.guard.judge import judge
     from agent.plan.idle import plan_idle_archives
     from models.base import format_duration, parse_duration
     from models.errors import BadInput
@@ -88,10 +79,7 @@ def archive_idle(
     situation = replace(situation, policy=asked)
     if fleet_file is None:
         situation = observed_idleness(situation, config)
-    made = plan_idle_archives(situation)
-    if output is not None:
-        write_value(output, made)
-    show_plan(situation, made, judge(made, situation), report_file, as_json=as_json)
+    present(situation, plan_idle_archives(situation), report_file, output, as_json=as_json)
 
 
 def observed_idleness(situation: Situation, config: Path | None) -> Situation:

@@ -20,3 +20,12 @@ PolicyOption = Annotated[
 ReportOption = Annotated[
     Path | None, typer.Option("--report", metavar="R.html", help="Write the report here: a page, or Markdown as R.md.")
 ]
+FleetOption = Annotated[
+    Path | None, typer.Option("--fleet", metavar="F", help="fleet.json, in place of observing the nodes.")
+]
+RisksOption = Annotated[
+    Path | None, typer.Option("--risks", metavar="F", help="risks.json; without it every risk is unknown.")
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="PLAN", help="Write the plan for `apply`.")
+]

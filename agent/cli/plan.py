@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
-from agent.cli.situation import as_of, planner_for, remarks, seen
+from agent.cli.options import (
+    ConfigOption,
+    FleetOption,
+    JsonOption,
+    OutputOption,
+    PolicyOption,
+    ReportOption,
+    RisksOption,
+)
+from agent.cli.situation import as_of, planner_for, remarks, require_node, seen
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,12 +28,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 
-FleetOption = Annotated[
-    Path | None, typer.Option("--fleet", metavar="F", help="fleet.json, in place of observing the nodes.")
-]
-RisksOption = Annotated[
-    Path | None, typer.Option("--risks", metavar="F", help="risks.json; without it every risk is unknown.")
-]
 NowOption = Annotated[
     str | None,
     typer.Option("--now", metavar="TIME", help="Judge files as of this time (RFC 3339); default: their own time."),
@@ -42,9 +44,7 @@ def plan(
     policy_file: PolicyOption = None,
     planner: Annotated[str, typer.Option(metavar="solver|llm", help="Who proposes; the guard judges both.")] = "solver",
     report_file: ReportOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="PLAN", help="Write the plan for `apply`.")
-    ] = None,
+    output: OutputOption = None,
     now: NowOption = None,
     config: ConfigOption = None,
     knowledge_file: Annotated[
@@ -68,8 +68,6 @@ def plan(
     With --fleet (and --risks) it works from files alone, as of their own time. Exit code 3 when the guard refuses the plan.
     """
     from agent.cli.when import with_better_times
-    from agent.documents import write_value
-    from agent.guard.judge import judge
     from models.errors import BadInput
 
     if markdown and as_json:
@@ -90,15 +88,30 @@ def plan(
     chosen = planner_for(planner, config, found.knowledge)
     requested = tuple(dict.fromkeys(nodes or ()))
     for node in requested:
-        if node not in fleet.node_by_name:
-            known = ", ".join(sorted(fleet.node_by_name)[:8]) or "none"
-            raise BadInput(f"NODE {node!r} is not in the fleet", hint=f"it has {known}")
+        require_node(node, fleet)
     proposed = chosen(situation, asked=requested)
-    verdict = judge(proposed, situation)
-    if output is not None:
-        write_value(output, proposed)
     futures = _simulated(situation, proposed, simulate)
-    show_plan(situation, proposed, verdict, report_file, futures=futures, as_json=as_json, markdown=markdown)
+    present(situation, proposed, report_file, output, futures=futures, as_json=as_json, markdown=markdown)
+
+
+def present(
+    situation: Situation,
+    made: Plan,
+    report_file: Path | None,
+    output: Path | None,
+    *,
+    futures: Simulation | None = None,
+    as_json: bool = False,
+    markdown: bool = False,
+) -> None:
+    """Judge a plan, write it where `output` says, and show it with the verdict. Exit code 3 when the guard refuses it."""
+    from agent.documents import write_value
+    from agent.guard.judge import judge
+
+    verdict = judge(made, situation)
+    if output is not None:
+        write_value(output, made)
+    show_plan(situation, made, verdict, report_file, futures=futures, as_json=as_json, markdown=markdown)
 
 
 def show_plan(

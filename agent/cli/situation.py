@@ -138,6 +138,15 @@ def as_of(now: str | None, fleet: Fleet, risks: list[Risk]) -> datetime:
     return max([fleet.observed_at, *(risk.assessed_at for risk in risks if risk.assessed_at)])
 
 
+def require_node(node: str, fleet: Fleet) -> None:
+    """Raises BadInput, naming some that are there, for a NODE that is not."""
+    from models.errors import BadInput
+
+    if node not in fleet.node_by_name:
+        known = ", ".join(sorted(fleet.node_by_name)[:8]) or "none"
+        raise BadInput(f"NODE {node!r} is not in the fleet", hint=f"it has {known}")
+
+
 def remarks(fleet: Fleet, risks: list[Risk], *, risks_given: bool) -> list[str]:
     """What a person should know about the files before they believe what follows."""
     told: list[str] = []
@@ -154,12 +163,11 @@ def planner_for(name: str, config: Path | None, knowledge: Knowledge) -> Planner
     """The planner of this name, told what is known besides; when another one has to stand in, that is on stderr."""
     from agent.cli.console import note
     from agent.llm.choose import planner_named
-    from agent.settings import DEFAULT_PATHS, load_settings
+    from agent.settings import load_settings_if_any
     from models.text import visible
     from tools.llm.capabilities import LLM_DIRECTORY
 
-    configured = name == "llm" and (config is not None or any(path.exists() for path in DEFAULT_PATHS))
-    settings = load_settings(config) if configured else None
+    settings = load_settings_if_any(config) if name == "llm" else None
     return planner_named(
         name,
         settings.llm if settings else None,

@@ -63,10 +63,10 @@ def _settings_for(
 ) -> tuple[Policy | None, SharedStorage]:
     """Policy and shared storage, from the settings where there are any: definitions are checked without them, too."""
     from agent.documents import read_policy
-    from agent.settings import DEFAULT_PATHS, load_settings
+    from agent.settings import load_settings_if_any
     from tools.ports.shared_storage import SharedStorage
 
-    settings = load_settings(config) if config or any(path.exists() for path in DEFAULT_PATHS) else None
+    settings = load_settings_if_any(config)
     chosen = policy_file or (settings.policy_file if settings else None)
     return (
         read_policy(chosen) if chosen else None,

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 
 from agent.approve.secret_files import read_secret
 from agent.approve.slack.http import MOST_BODY as MOST_SLACK_BODY
 from agent.approve.slack.http import PATH as SLACK_PATH
 from agent.approve.slack.http import SlackRequests
 from agent.approve.webhook import MOST_BODY, Request, Webhook
+from agent.service.loopback_http import answering
 from agent.settings import WebhookSettings
-from models.errors import BadInput
-
-_POLL_SECONDS = 0.05
-"""how soon it ends when told to"""
 
 
 def read_secrets(settings: WebhookSettings) -> dict[str, bytes]:
@@ -28,8 +23,7 @@ def read_secrets(settings: WebhookSettings) -> dict[str, bytes]:
     return secrets
 
 
-@contextmanager
-def serving(webhook: Webhook, port: int, *, slack: SlackRequests | None = None) -> Generator[int]:
+def serving(webhook: Webhook, port: int, *, slack: SlackRequests | None = None) -> AbstractContextManager[int]:
     """Answer for as long as the block runs; the port it listens on. Raises BadInput when it is taken.
 
     `slack`: also what Slack sends, where it is not in Socket Mode.
@@ -39,19 +33,7 @@ def serving(webhook: Webhook, port: int, *, slack: SlackRequests | None = None) 
         answers = webhook
         from_slack = slack
 
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    except OSError as error:
-        raise BadInput(f"webhook.port {port} can't be listened on: {error.strerror}", hint="name another") from error
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="webhook", daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return answering(Handler, port, setting="webhook.port")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from models.errors import BadInput
+from agent.service.loopback_http import answering
 
-_POLL_SECONDS = 0.05
-"""how soon it ends when told to"""
 _TEXT = "text/plain; charset=utf-8"
 
 Answer = tuple[int, str, bytes]
 """Status, content type, body."""
 
 
-@contextmanager
 def serving_status(
     port: int, *, metrics: Callable[[], bytes], page: Callable[[], str], why_not_ready: Callable[[], str | None]
-) -> Generator[int]:
+) -> AbstractContextManager[int]:
     """Answer for as long as the block runs; the port it listens on. Raises BadInput when it is taken."""
 
     def healthz() -> Answer:
@@ -42,19 +38,7 @@ def serving_status(
     class Handler(_Handler):
         by_path = answers
 
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    except OSError as error:
-        raise BadInput(f"status.port {port} can't be listened on: {error.strerror}", hint="name another") from error
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="status", daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return answering(Handler, port, setting="status.port")
 
 
 class _Handler(BaseHTTPRequestHandler):
