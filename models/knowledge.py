@@ -6,6 +6,7 @@ The solver and the guard decide without it. A language model may weigh it; it ne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
@@ -121,6 +122,10 @@ class Knowledge(Value):
     readings: tuple[Reading, ...] = ()
     events: tuple[HardwareEvent, ...] = ()
     past: tuple[PastEvacuation, ...] = ()
+
+    def nodes_worked_on(self, now: datetime, within: timedelta) -> set[str]:
+        """Nodes on which work is planned that is not over and begins within that time."""
+        return {work.node for work in self.planned_work if work.start <= now + within and work.end > now}
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:

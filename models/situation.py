@@ -60,6 +60,12 @@ class Situation:
             return risk.within(seconds)
         return self.policy.trigger.probability * min(1.0, seconds / self.horizon_seconds)
 
+    def risk_curve(self, node: str) -> list[tuple[float, float]]:
+        """(seconds, P(the node fails within them)) from 0 to the trigger's horizon; between the points it is linear."""
+        risk, horizon = self.node_risks[node].usable_risk, self.horizon_seconds
+        inside = [] if risk is None else [at for at, _ in risk.curve if at < horizon]
+        return [(at, self.failure_probability(node, at)) for at in (0.0, *inside, horizon)]
+
     @property
     def horizon_seconds(self) -> float:
         """The trigger's horizon: losses are counted within it."""

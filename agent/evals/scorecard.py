@@ -10,9 +10,7 @@ from pydantic import Field
 from agent.evals.scene import Topic
 from agent.evals.score import Score
 from models.base import Value
-
-Z = 1.959964
-"""of a 95 % interval"""
+from models.share import Z_95, wilson
 
 
 class Cost(Value):
@@ -78,21 +76,11 @@ class Scorecard(Value):
     details: tuple[SceneRun, ...]
 
 
-def wilson(passed: float, of: int) -> Rate:
-    """The share and its interval (Wilson, JASA 1927), 0 to 1 without cases. `passed` may be a sum of shares."""
-    if of == 0:
-        return Rate(passed=0, of=0, share=0.0, low=0.0, high=1.0)
-    share = passed / of
-    middle = share + Z * Z / (2 * of)
-    spread = Z * math.sqrt(share * (1 - share) / of + Z * Z / (4 * of * of))
-    scale = 1 + Z * Z / of
-    return Rate(
-        passed=round(passed, 4),
-        of=of,
-        share=round(share, 4),
-        low=round(max(0.0, (middle - spread) / scale), 4),
-        high=round(min(1.0, (middle + spread) / scale), 4),
-    )
+def rate_of(passed: float, of: int) -> Rate:
+    """The share and its interval; `passed` may be a sum of shares."""
+    low, high = wilson(passed, of, Z_95)
+    share = passed / of if of else 0.0
+    return Rate(passed=round(passed, 4), of=of, share=round(share, 4), low=round(low, 4), high=round(high, 4))
 
 
 def pass_hat(k: int, passes: Sequence[tuple[int, int]]) -> Rate:
@@ -100,7 +88,7 @@ def pass_hat(k: int, passes: Sequence[tuple[int, int]]) -> Rate:
     no independent cases, so the interval is over scenes. Raises ValueError where a scene has fewer than k runs."""
     if any(runs < k for _, runs in passes):
         raise ValueError(f"pass^{k} needs {k} runs of each scene")
-    return wilson(sum(math.comb(passed, k) / math.comb(runs, k) for passed, runs in passes), len(passes))
+    return rate_of(sum(math.comb(passed, k) / math.comb(runs, k) for passed, runs in passes), len(passes))
 
 
 def scorecard(runs: Sequence[SceneRun], *, planner: str, model: str | None) -> Scorecard:

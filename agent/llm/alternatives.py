@@ -53,8 +53,7 @@ def alternatives(
     nodes = situation.fleet.node_by_name
     domains = {nodes[name].failure_domain for name in leaving} - {""}
     same = {node.name for node in situation.fleet.nodes if node.failure_domain in domains} - set(leaving)
-    until = situation.now + WORK_AHEAD
-    worked = {w.node for w in knowledge.planned_work if w.start <= until and w.end > situation.now} - set(leaving)
+    worked = knowledge.nodes_worked_on(situation.now, WORK_AHEAD) - set(leaving)
     wishes = {
         AlternativeName.STOP_NOTHING: _wish(situation, stops=False),
         AlternativeName.APART: _wish(situation, closed=same) if same else None,

@@ -25,8 +25,7 @@ def most_loss_ratio(
     that is left."""
     uuids = {vm.uuid for name in plan.evacuating for vm in situation.fleet.vms_on(name)}
     noted = {n.vm for n in knowledge.notes if n.vm in uuids and (n.until is None or n.until > situation.now)}
-    until = situation.now + WORK_AHEAD
-    worked = {w.node for w in knowledge.planned_work if w.start <= until and w.end > situation.now}
+    worked = knowledge.nodes_worked_on(situation.now, WORK_AHEAD)
     doubted = {past.node for past in knowledge.past if past.aftermath is Aftermath.LIVED}
     doubted |= {reading.node for reading in knowledge.readings}
 

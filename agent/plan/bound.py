@@ -43,7 +43,7 @@ def least_loss(
     node: list[int] = []
     ways: list[Way] = []
     stuck_extra: list[tuple[Vm, float]] = []
-    curves = [risk_curve(name, situation) for name in leaving]
+    curves = [Curve.of(situation.risk_curve(name)) for name in leaving]
     for number, (name, curve) in enumerate(zip(leaving, curves, strict=True)):
         source, whole = fleet.node_by_name[name], float(curve.p[-1])
         for vm in fleet.vms_on(name):
@@ -79,15 +79,6 @@ def least_loss(
     )
     rounds = int(np.clip(work / steps / len(ways) / 4, 50, min(ROUNDS, 30 + 10 * len(ways))))
     return fixed + max(by_room, market.bound(reach=reach - fixed, rounds=rounds))
-
-
-def risk_curve(name: str, situation: Situation) -> Curve:
-    """P(the node fails within t), up to the horizon."""
-    horizon = situation.horizon_seconds
-    risk = situation.node_risks[name].usable_risk
-    inside = [] if risk is None else [at for at, _ in risk.curve if at < horizon]
-    at = [0.0, *inside, horizon]
-    return Curve(at=np.array(at), p=np.array([situation.failure_probability(name, t) for t in at]))
 
 
 def _ways(job: int, node: int, options: Options, source: Node, situation: Situation) -> list[Way]:

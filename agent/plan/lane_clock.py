@@ -57,7 +57,7 @@ class LaneClock:
     _seconds: dict[tuple[int, int, int, int], float] = field(default_factory=dict[tuple[int, int, int, int], float])
 
     def __post_init__(self) -> None:
-        weights, horizon = self.situation.policy.weights, self.situation.horizon_seconds
+        weights = self.situation.policy.weights
         self.facts = [
             MoveFacts(
                 source=move.source, target=move.target or "", sends=sends(move), archive=move.target is None,
@@ -72,10 +72,8 @@ class LaneClock:
         for name in {move.source for move in self.moves}:
             mine = at[[fact.source == name for fact in self.facts]]
             self._by_source[name] = (mine, np.array([self.facts[n].weight for n in mine]))
-            risk = self.situation.node_risks[name].usable_risk
-            points = [0.0, *(t for t, _ in risk.curve if t < horizon)] if risk is not None else [0.0]
-            points.append(horizon)
-            self._curve[name] = (points, [self.situation.failure_probability(name, t) for t in points])
+            curve = self.situation.risk_curve(name)
+            self._curve[name] = [at for at, _ in curve], [p for _, p in curve]
 
     def seconds(self, number: int, on_source: int, on_target: int, archives: int) -> float:
         """How long one move takes at these shares; a migration that would not end: what policy gives it."""

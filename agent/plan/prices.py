@@ -66,6 +66,11 @@ class Curve:
     at: Floats
     p: Floats
 
+    @classmethod
+    def of(cls, points: Sequence[tuple[float, float]]) -> Curve:
+        at, p = np.array(points).T
+        return cls(at=at, p=p)
+
     def within(self, t: Floats) -> Floats:
         return np.interp(t, self.at, self.p)
 

@@ -107,11 +107,7 @@ def _side_by_side(lanes: Sequence[Sequence[Sequence[Move]]], situation: Situatio
 
 def _failure_times(node: str, situation: Situation, draws: Floats) -> Floats:
     """When the node fails in each run, seconds; infinite when not within the horizon. The risk curve read the other way."""
-    horizon = situation.horizon_seconds
-    risk = situation.node_risks[node].usable_risk
-    inside = [] if risk is None else [at for at, _ in risk.curve if at < horizon]
-    at = np.array([0.0, *inside, horizon])
-    p = np.array([situation.failure_probability(node, t) for t in at])
+    at, p = np.array(situation.risk_curve(node)).T
     rising = np.concatenate(([True], np.diff(p) > 0))
     return np.where(draws < p[-1], np.interp(draws, p[rising], at[rising]), np.inf)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -10,9 +9,8 @@ from statistics import median
 
 from models.base import UtcTime, Value
 from models.hindsight.look_back import WINDOW, Hindsight, NodeEvidence, Scored
+from models.share import Z_95, wilson
 
-Z_95 = 1.959963984540054
-"""two-sided 95 % of the normal distribution"""
 BANDS = (0.0, 0.01, 0.1, 0.3, 0.7, 1.0)
 """of probabilities, between which what came is counted"""
 NEAR = 0.2
@@ -31,19 +29,9 @@ class Share(Value):
 
 
 def share(count: int, of: int) -> Share:
-    """Wilson's score interval (Wilson 1927, J. Am. Stat. Assoc. 22, 209): it holds for few and for none."""
-    if of == 0:
-        return Share(count=0, of=0, share=None, low=0.0, high=1.0)
-    p, z2 = count / of, Z_95**2
-    middle = (p + z2 / (2 * of)) / (1 + z2 / of)
-    half = Z_95 / (1 + z2 / of) * math.sqrt(p * (1 - p) / of + z2 / (4 * of * of))
-    return Share(
-        count=count,
-        of=of,
-        share=p,
-        low=0.0 if count == 0 else max(0.0, middle - half),
-        high=1.0 if count == of else min(1.0, middle + half),
-    )
+    """So many of so many, with Wilson's interval."""
+    low, high = wilson(count, of, Z_95)
+    return Share(count=count, of=of, share=count / of if of else None, low=low, high=high)
 
 
 class NotedRisks(Value):

@@ -17,6 +17,7 @@ from models.forecast.data.dataset import DAY, Floats, Ints
 from models.forecast.learned import evaluate
 from models.forecast.trials import backtest, compare
 from models.forecast.trials.backtest import Trial
+from models.share import Z_90, wilson
 
 MONTH = 30 * DAY
 EDGES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1.0)
@@ -121,19 +122,11 @@ def reliability(trial: Trial, method: str) -> tuple[ReliabilityBin, ...]:
     bins: list[ReliabilityBin] = []
     for start, end in pairwise(cuts):
         rows = order[start:end]
-        low, high = wilson(int(trial.failed[rows].sum()), rows.size)
+        low, high = wilson(int(trial.failed[rows].sum()), rows.size, Z_90)
         bins.append(
             ReliabilityBin(float(probability[rows].mean()), float(trial.failed[rows].mean()), low, high, int(rows.size))
         )
     return tuple(bins)
-
-
-def wilson(yes: int, asked: int, z: float = 1.645) -> tuple[float, float]:
-    """Wilson's score interval of a share, 90 % by default (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927)."""
-    share = yes / asked
-    middle = (share + z * z / (2 * asked)) / (1 + z * z / asked)
-    half = z / (1 + z * z / asked) * np.sqrt(share * (1 - share) / asked + z * z / (4 * asked * asked))
-    return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
 
 
 def months(trial: Trial, method: str) -> tuple[Month, ...]:

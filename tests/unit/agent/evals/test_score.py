@@ -10,7 +10,7 @@ from agent.evals.run import shipped_scenes
 from agent.evals.scene import Expected, Scene, Truth
 from agent.evals.scene_files import load_scenes, vm_uuid
 from agent.evals.score import score
-from agent.evals.scorecard import Cost, SceneRun, pass_hat, scorecard, wilson
+from agent.evals.scorecard import Cost, SceneRun, pass_hat, rate_of, scorecard
 from agent.evals.true_world import true_outcome
 from agent.plan import solver
 from models.errors import BadInput
@@ -153,11 +153,11 @@ def test_pass_hat_is_the_chance_that_all_of_k_runs_pass() -> None:
 
 
 def test_the_interval_says_how_little_few_scenes_show() -> None:
-    few, many = wilson(3, 3), wilson(300, 300)
+    few, many = rate_of(3, 3), rate_of(300, 300)
     assert few.low == pytest.approx(0.4385, abs=1e-3)  # Wilson 1927, by hand
     assert many.low > 0.98
     assert (few.high, many.high) == (1.0, 1.0)
-    assert wilson(0, 0).low == 0.0
+    assert rate_of(0, 0).low == 0.0
 
 
 @pytest.mark.parametrize(
