@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from agent.approve.facts import facts, full_facts
 from agent.approve.proposals import answer, open_questions, read
+from agent.approve.refusal_log import RefusalLog
 from models.base import parse_duration
 from models.errors import AlreadyDecided, BadInput, LifeboatError, NotAnApprover, Refused
 from models.policy import Policy
@@ -35,8 +36,6 @@ from tools.ports.records.webhook import WebhookRefused, WebhookUsed
 GOOD_FOR: Final = timedelta(minutes=5)
 MOST_BODY: Final = 10_000
 """bytes; an answer takes a few hundred"""
-_REFUSALS_KEPT: Final = 200
-"""of one process: who knocks wildly must not fill the journal"""
 _ANSWERS: Final = {"approve": EventKind.AGREE, "reject": EventKind.REJECT, "snooze": EventKind.SNOOZE}
 
 
@@ -68,7 +67,10 @@ class Webhook:
     secrets: Mapping[str, bytes]
     """by name of the key"""
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _refusals: int = 0
+    _refusals: RefusalLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._refusals = RefusalLog(self.journal)
 
     def handle(self, request: Request) -> tuple[int, dict[str, Any]]:
         """HTTP status and JSON. Never raises for what was asked."""
@@ -146,12 +148,8 @@ class Webhook:
         return None
 
     def _record_refusal(self, request: Request, why: str, now: datetime) -> None:
-        with self._lock:
-            self._refusals += 1
-            if self._refusals > _REFUSALS_KEPT:
-                return
         what = visible(f"{request.method} {request.path}", 120)
-        self.journal.append(WebhookRefused(key=visible(request.key, 40), what=what, why=why), now=now)
+        self._refusals.keep(WebhookRefused(key=visible(request.key, 40), what=what, why=why), now)
 
 
 def take_once(journal: Journal, lock: threading.Lock, *, key: str, signature: str, what: str, now: datetime) -> None:

@@ -38,6 +38,8 @@ def true_outcome(scene: Scene, plan: Plan | None) -> TrueOutcome:
     loss, lost, stopped = 0.0, list[str](), list[str]()
     where: dict[str, str] = {}
     arrived: dict[str, float] = {}
+    # What sits on some other node that goes down is lost under every plan, and tells none from another.
+    to_leave = {*scene.situation.at_level(RiskLevel.TRIGGERED), *scene.asked}
     for vm in fleet.vms:
         action = actions.get(vm.uuid)
         if action is None:
@@ -45,10 +47,7 @@ def true_outcome(scene: Scene, plan: Plan | None) -> TrueOutcome:
             gone = vm.node in down
         else:
             gone = _moved(vm, action, down, truth, where, arrived)
-        # What sits on some other node that goes down is lost under every plan, and tells none from another.
-        counts = (
-            action is not None or vm.node in scene.situation.at_level(RiskLevel.TRIGGERED) or vm.node in scene.asked
-        )
+        counts = action is not None or vm.node in to_leave
         worth = truth.worth.get(vm.name, scene.situation.policy.weights.of(vm.priority))
         if gone and counts:
             loss += worth

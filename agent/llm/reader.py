@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 import httpx2
 
@@ -31,9 +32,10 @@ LINE_WORDS = (*(component.value for component in Component), HARMLESS, UNCLEAR)
 
 
 @dataclass(kw_only=True)
-class NoteReader:
-    """Brings owners' notes to words. A note that was not read yet counts as unclear, which is a careful word."""
+class _Reader:
+    """Asks a language model about each text of one sort."""
 
+    sorting: ClassVar[Sorting]
     llm: LlmSettings
     directory: LlmDirectory
     transport: httpx2.BaseTransport | None = None
@@ -41,13 +43,18 @@ class NoteReader:
     _texts: TextReader = field(init=False)
 
     def __post_init__(self) -> None:
-        sorting = Sorting(prompt=PROMPT, field="note", words=WORDS, unclear=NoteWord.UNCLEAR.value)
-        self._texts = TextReader(llm=self.llm, directory=self.directory, sorting=sorting, transport=self.transport)
+        self._texts = TextReader(llm=self.llm, directory=self.directory, sorting=self.sorting, transport=self.transport)
 
     @property
     def problem(self) -> str:
-        """Why the newest note was not read; empty when it was."""
+        """Why the newest text was not read; empty when it was."""
         return self._texts.problem
+
+
+class NoteReader(_Reader):
+    """Brings owners' notes to words. A note that was not read yet counts as unclear, which is a careful word."""
+
+    sorting = Sorting(prompt=PROMPT, field="note", words=WORDS, unclear=NoteWord.UNCLEAR.value)
 
     def notes(self, fleet: Fleet, *, patience_seconds: float = 0.0) -> tuple[VmNote, ...]:
         """What the notes of these guests come to, as far as they were read: a note that was not is unclear, and is read
@@ -62,24 +69,10 @@ class NoteReader:
         return with_notes_heeded(fleet, self.notes(fleet, patience_seconds=patience_seconds))
 
 
-@dataclass(kw_only=True)
-class LogLineReader:
+class LogLineReader(_Reader):
     """Brings log lines that no pattern names to the part of a node that they are about. A line without a word says nothing."""
 
-    llm: LlmSettings
-    directory: LlmDirectory
-    transport: httpx2.BaseTransport | None = None
-    """stands in for the network"""
-    _texts: TextReader = field(init=False)
-
-    def __post_init__(self) -> None:
-        sorting = Sorting(prompt=LINE_PROMPT, field="line", words=LINE_WORDS, unclear=UNCLEAR)
-        self._texts = TextReader(llm=self.llm, directory=self.directory, sorting=sorting, transport=self.transport)
-
-    @property
-    def problem(self) -> str:
-        """Why the newest line was not read; empty when it was."""
-        return self._texts.problem
+    sorting = Sorting(prompt=LINE_PROMPT, field="line", words=LINE_WORDS, unclear=UNCLEAR)
 
     def troubles(
         self, lines: Mapping[str, Sequence[str]], *, patience_seconds: float = 0.0

@@ -115,7 +115,7 @@ class ControlLoop:
         self.timeline += [RiskSample(time=now, node=risk.node, probability=risk.probability) for risk in risks]
         del self.timeline[:-_TIMELINE_MOST]
         if self.hindsight is not None:
-            self.hindsight.after_look(fleet, risks, self.policy, now)
+            self.hindsight.after_look(situation)
         if self._tiers is None:
             self._tiers = Tiers.restored(self.policy, self.hands.journal, now)
         self._unheard.hear(situation, self._tiers)

@@ -8,10 +8,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from agent.state.decisions import evidence, scored, write_scores
-from models.fleet import Fleet, NodeState
+from models.fleet import NodeState
 from models.hindsight.look_back import WINDOW
-from models.policy import Policy
-from models.risk import Risk
 from models.situation import Situation
 from tools.ports.journal import Journal
 from tools.ports.records.hindsight import NodesSeen, RisksNoted
@@ -35,8 +33,9 @@ class HindsightKeeper:
     _noted: datetime | None = None
     _restored: bool = False
 
-    def after_look(self, fleet: Fleet, risks: list[Risk], policy: Policy, now: datetime) -> None:
+    def after_look(self, situation: Situation) -> None:
         """Note what this look saw; once an hour, score what can be scored by now."""
+        fleet, now = situation.fleet, situation.now
         if not self._restored:
             self._restore(now)
         silent = frozenset(node.name for node in fleet.nodes if node.state is NodeState.OFFLINE)
@@ -45,7 +44,7 @@ class HindsightKeeper:
             self.journal.append(NodesSeen(nodes=len(fleet.nodes), silent=tuple(sorted(silent))), now=now)
             self._seen = now, silent
         if self._noted is None or now - self._noted >= WINDOW:
-            self.journal.append(noted(Situation(fleet=fleet, risks=risks, policy=policy, now=now)), now=now)
+            self.journal.append(noted(situation), now=now)
             self._noted = now
         if due:
             since = now - LOOK_BACK

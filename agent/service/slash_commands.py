@@ -14,6 +14,7 @@ import structlog
 
 from agent.approve.facts import headline, state_line
 from agent.approve.proposals import open_questions, read
+from agent.approve.refusal_log import RefusalLog
 from agent.approve.slack import render
 from agent.assess.monitor import Look
 from agent.guard.judge import judge
@@ -41,8 +42,6 @@ USAGE = "status · risk [NODE] · plan NODE · pause [EVACUATION] · resume [EVA
 _STEERS = {"pause": Request.PAUSE, "resume": Request.RESUME}
 _MOST_NODES = 10
 _MOST_EVACUATIONS = 5
-_REFUSALS_KEPT = 200
-"""of one process: who types wildly must not fill the journal"""
 
 
 @dataclass(kw_only=True)
@@ -72,7 +71,10 @@ class SlashCommands:
     seen: Callable[[], Situation | None]
     """what the agent saw at its last look; None: it has not looked yet"""
     _planning: threading.Lock = field(default_factory=threading.Lock)
-    _refusals: int = 0
+    _refusals: RefusalLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._refusals = RefusalLog(self.journal)
 
     def take(self, command: Command) -> None:
         """Answer one. Raises nothing: an answer that Slack does not take is said in the log."""
@@ -206,11 +208,9 @@ class SlashCommands:
         return f"as seen {seconds_in_words(age)} ago"
 
     def _record_refusal(self, command: Command, error: LifeboatError) -> None:
-        self._refusals += 1
-        if self._refusals <= _REFUSALS_KEPT:
-            what = visible(f"{command.name} {command.text}", 40)
-            refused = ChatRefused(user=visible(command.user, 40), what=what, why=visible(error.message, 200))
-            self.journal.append(refused, now=self.clock.now())
+        what = visible(f"{command.name} {command.text}", 40)
+        refused = ChatRefused(user=visible(command.user, 40), what=what, why=visible(error.message, 200))
+        self._refusals.keep(refused, self.clock.now())
 
 
 def _names(situation: Situation) -> str:

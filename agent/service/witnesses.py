@@ -44,7 +44,7 @@ class Unheard:
 
     def hear(self, situation: Situation, tiers: Tiers) -> None:
         """End the cooldown of those that more speaks against now."""
-        heard = {node for node in self._nodes if node not in set(_lone(situation, self._nodes))}
+        heard = self._nodes - set(_lone(situation, self._nodes))
         tiers.clear_cooldown(heard)
         self._nodes -= heard
 

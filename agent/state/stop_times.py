@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime, timedelta
 
 from models.evacuation import AttemptOutcome
@@ -30,11 +31,13 @@ def with_stop_times(fleet: Fleet, journal: Journal, now: datetime) -> Fleet:
     if not took:
         return fleet
     of_others = max(seconds for _, seconds in took[-MOST:])
+    own: dict[str, list[float]] = defaultdict(list)
+    for uuid, seconds in took:
+        own[uuid].append(seconds)
 
     def known(vm: Vm) -> Vm:
         if vm.state is VmState.SHUTOFF:
             return vm
-        own = [seconds for uuid, seconds in took if uuid == vm.uuid][-3:]
-        return vm.model_copy(update={"stop_seconds": max(own, default=of_others)})
+        return vm.model_copy(update={"stop_seconds": max(own.get(vm.uuid, ())[-3:], default=of_others)})
 
     return fleet.model_copy(update={"vms": tuple(known(vm) for vm in fleet.vms)})

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 import structlog
 
+from agent.approve.refusal_log import RefusalLog
 from agent.approve.webhook import GOOD_FOR, take_once
 from models.errors import AlreadyDecided, LifeboatError
 from models.text import visible
@@ -31,7 +32,6 @@ PATH: Final = "/slack"
 MOST_BODY: Final = 1 << 20
 """bytes; Slack sends the whole message back with a press"""
 _MOST_AT_ONCE: Final = 20
-_REFUSALS_KEPT: Final = 200
 
 
 @dataclass(kw_only=True)
@@ -45,7 +45,10 @@ class SlackRequests:
     """settles one, for as long as that takes"""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _free: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_MOST_AT_ONCE))
-    _refusals: int = 0
+    _refusals: RefusalLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._refusals = RefusalLog(self.journal)
 
     def handle(self, body: bytes, *, timestamp: str, signature: str) -> int:
         """HTTP status; 200 once it is acknowledged, which is before it is settled."""
@@ -65,10 +68,7 @@ class SlackRequests:
             self._free.release()
             self._record_refusal(error.message, now)
             return 401
-        except (
-            LifeboatError,
-            OSError,
-        ) as error:  # the journal is not there: Slack tells the person that it did not work
+        except (LifeboatError, OSError) as error:  # the journal is away: Slack tells the person that it did not work
             self._free.release()
             log.warning("slack", message=str(error))
             return 503
@@ -96,11 +96,7 @@ class SlackRequests:
         return None
 
     def _record_refusal(self, why: str, now: datetime) -> None:
-        with self._lock:
-            self._refusals += 1
-            if self._refusals > _REFUSALS_KEPT:
-                return
-        self.journal.append(WebhookRefused(key="slack", what=f"POST {PATH}", why=why), now=now)
+        self._refusals.keep(WebhookRefused(key="slack", what=f"POST {PATH}", why=why), now)
 
 
 def sign(secret: bytes, timestamp: str, body: bytes) -> str:

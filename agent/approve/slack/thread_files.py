@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -11,7 +11,7 @@ import structlog
 from agent.approve.slack import render
 from tools.ports.chat import Chat, ChatError
 from tools.ports.clock import Clock
-from tools.ports.journal import Entry, Journal, Record, Scope
+from tools.ports.journal import Entry, Journal, Record, Scope, Timed
 from tools.ports.records.chat import ChatFileIntended, ChatFileShown, ChatSettled, ChatShown, ReportWritten
 
 log = structlog.get_logger("lifeboat")
@@ -51,7 +51,7 @@ class ThreadFiles:
         if (
             isinstance(newest.record, ChatFileIntended)
             and name not in self._failed
-            and self._is_recent(newest.record, newest)
+            and is_younger(self._clock, newest.record, newest.at, _UPLOADING_SECONDS)
         ):
             return  # another lifeboat is at it
         intended = ChatFileIntended(uptime=self._clock.uptime())
@@ -89,12 +89,13 @@ class ThreadFiles:
     def _newest(self, name: str) -> Entry[ReportWritten | ChatFileIntended | ChatFileShown]:
         return self._journal.of(ReportWritten, ChatFileIntended, ChatFileShown, evacuation=name)[-1]
 
-    def _is_recent(self, intended: ChatFileIntended, entry: Entry[Record]) -> bool:
-        passed = self._clock.seconds_since(intended.uptime)
-        if passed is None:
-            passed = abs((self._clock.now() - entry.at).total_seconds())
-        return passed < _UPLOADING_SECONDS
-
     def _end(self, name: str, record: ReportWritten, place: str, why: str) -> None:
         shown = ChatFileShown(place=place, sha256=record.sha256, why=why)
         self._journal.append(shown, now=self._clock.now(), evacuation=name)
+
+
+def is_younger(clock: Clock, record: Timed, at: datetime, seconds: float) -> bool:
+    """Whether what was announced `at` may still be under way. Of another host, or of before this one started, the wall clock
+    says it, forward or back: one that was set back is no reason to wait."""
+    passed = clock.seconds_since(record.uptime)
+    return (abs((clock.now() - at).total_seconds()) if passed is None else passed) < seconds

@@ -18,8 +18,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from agent.approve.proposals import answer, read
+from agent.approve.refusal_log import RefusalLog
 from agent.approve.slack import render
-from agent.approve.slack.thread_files import AWAY, ThreadFiles
+from agent.approve.slack.thread_files import AWAY, ThreadFiles, is_younger
 from models.base import parse_duration
 from models.errors import AlreadyDecided, BadInput, LifeboatError, NotAnApprover, Refused
 from models.policy import Policy
@@ -46,8 +47,6 @@ _GONE = frozenset({"message_not_found"})
 _STUCK = frozenset({"edit_window_closed", "cant_update_message"})
 _DEAF_SECONDS = 60.0
 """a socket is renewed within seconds, now and then"""
-_REFUSALS_KEPT = 200
-"""of one process: who presses wildly must not fill the journal"""
 _KINDS: tuple[type[Record], ...] = (ChatIntended, ChatShown, ChatSettled)
 
 
@@ -87,7 +86,7 @@ class SlackView:
         self._progress: dict[str, tuple[float, str]] = {}
         self._failed: set[str] = set()
         """what this one meant to post and could not"""
-        self._refusals = 0
+        self._refusals = RefusalLog(journal)
         self._deaf_since: float | None = None
         self._deaf_said = False
 
@@ -318,12 +317,7 @@ class SlackView:
     def _is_being_posted(self, told: _Told) -> bool:
         if told.intended is None or told.intended_at is None:
             return False
-        passed = self._clock.seconds_since(told.intended.uptime)
-        if (
-            passed is None
-        ):  # another host's, or of before this host started: a clock that was set back is no reason to wait
-            passed = abs((self._clock.now() - told.intended_at).total_seconds())
-        return passed < _POSTING_SECONDS
+        return is_younger(self._clock, told.intended, told.intended_at, _POSTING_SECONDS)
 
     def _write(self, record: Record, name: str, seen: int) -> bool:
         now = self._clock.now()
@@ -342,12 +336,10 @@ class SlackView:
         return told
 
     def _record_refusal(self, press: Press, error: LifeboatError) -> None:
-        self._refusals += 1
-        if self._refusals <= _REFUSALS_KEPT:
-            record = ChatRefused(
-                user=visible(press.user, 40), what=visible(press.what, 40), why=visible(error.message, 200)
-            )
-            self._journal.append(record, now=self._clock.now())
+        refused = ChatRefused(
+            user=visible(press.user, 40), what=visible(press.what, 40), why=visible(error.message, 200)
+        )
+        self._refusals.keep(refused, self._clock.now())
 
     def _tell(self, user: str, text: str) -> None:
         try:
