@@ -80,8 +80,12 @@ def lines_of_fields(path: Path, *, what: str, error: type[BadInput] = BadInput) 
 
     Raises `error` as `read_yaml` does, so that aliases are few enough to follow.
     """
-    read_yaml(path, what=what, error=error)
-    root = yaml.compose(_read_text(path, what, error, MOST_YAML_BYTES), _LOADER)
+    text = _read_text(path, what, error, MOST_YAML_BYTES)
+    try:
+        _check_structure(text)
+        root = yaml.compose(text, _LOADER)
+    except (yaml.YAMLError, ValueError, RecursionError) as why:
+        raise error(f"{what} file {path} is not YAML: {one_line(why)}", hint="fix the file") from why
     lines = dict[str, int]()
     left: list[tuple[str, Any]] = [("", root)]
     while left:

@@ -34,10 +34,12 @@ class FleetMonitor:
         nodes: Mapping[str, Platform],
         *,
         keep_ring: bool = False,
+        keep_telemetry: bool = False,
         storage: StoragePolicy | None = None,
     ) -> None:
         """Connects to nothing yet. `keep_ring`: summaries, and how far each log was read, are kept under state_dir across
-        restarts, by one agent alone. storage: as for `LearnedModels`.
+        restarts, by one agent alone. `keep_telemetry`: `telemetry` is of the last look, for a language model that plans. storage:
+        as for `LearnedModels`.
 
         Raises BadInput when the settings, the signals file or the ring can't be used.
         """
@@ -62,8 +64,9 @@ class FleetMonitor:
             self._memory.ring = SummaryRing(settings.state_dir / "ring")
             self._memory.summaries, self._memory.recorded = self._metrics, prometheus.recorded
         self.learned = LearnedModels(settings, self.signals, storage)
+        self._keep_telemetry = keep_telemetry
         self.telemetry = Knowledge()
-        """of the last look: readings and events of the likeliest nodes to fail"""
+        """readings and events of the likeliest nodes to fail"""
         self._history: HistoryStore | None = None
         self._history_problem = ""
 
@@ -115,8 +118,6 @@ class FleetMonitor:
         Raises MetricsUnavailable when no telemetry could be read at all, and Indeterminate when a vm is seen running on two
         nodes. A signal that is broken (two series for one node, PromQL that Prometheus refuses) is unknown in each risk.
         """
-        from agent.assess.telemetry import telemetry_of
-
         observation = self.observe()
         if observation.duplicate_vms:
             vm, nodes = observation.duplicate_vms[0]
@@ -128,7 +129,10 @@ class FleetMonitor:
             if failed.what == "metrics":
                 raise failed.error
         risks = self.assess(observation)
-        self.telemetry = telemetry_of(observation, risks)
+        if self._keep_telemetry:
+            from agent.assess.telemetry import telemetry_of
+
+            self.telemetry = telemetry_of(observation, risks)
         fleet = observation.fleet
         return (fleet if self._settings.archive_url else without_archive_store(fleet)), risks
 
@@ -166,15 +170,19 @@ def without_archive_store(fleet: Fleet) -> Fleet:
 
 def poll_once(settings: Settings) -> tuple[Fleet, list[Risk]]:
     """One look, everything opened for it and closed after it. Raises as `FleetMonitor.poll` does."""
-    return poll_once_with_telemetry(settings)[:2]
+    return _poll_once(settings, keep_telemetry=False)[:2]
 
 
 def poll_once_with_telemetry(settings: Settings) -> tuple[Fleet, list[Risk], Knowledge]:
     """As `poll_once`, and what the look saw of the likeliest nodes to fail."""
+    return _poll_once(settings, keep_telemetry=True)
+
+
+def _poll_once(settings: Settings, *, keep_telemetry: bool) -> tuple[Fleet, list[Risk], Knowledge]:
     from tools.libvirt.fleet import connect_nodes
 
     nodes: dict[str, Platform] = dict(connect_nodes(settings))
-    monitor = FleetMonitor(settings, nodes)
+    monitor = FleetMonitor(settings, nodes, keep_telemetry=keep_telemetry)
     try:
         fleet, risks = monitor.poll()
         return fleet, risks, monitor.telemetry

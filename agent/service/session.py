@@ -149,7 +149,9 @@ def connect(
             tell_loads=loads_from(settings.prometheus, clock.now) if policy.wait.quiet_hours else None,
             kill_switch=settings.state_dir / KILL_SWITCH,
         )
-        monitor = FleetMonitor(settings, nodes, keep_ring=keep_ring, storage=policy.storage)
+        monitor = FleetMonitor(
+            settings, nodes, keep_ring=keep_ring, keep_telemetry=planner == "llm", storage=policy.storage
+        )
         watching = monitor
 
         def look() -> tuple[Fleet, list[Risk]]:

@@ -91,7 +91,6 @@ class Found:
     wrong: list[str] = field(default_factory=list[str])
     hands_of: list[str] = field(default_factory=list[str])
     """agents that had one on a guest"""
-    """agents that had one on a guest"""
     leaders: int = 0
     """leases that were taken"""
     take_over_seconds: float | None = None
@@ -313,7 +312,7 @@ class Play:
         match fault.what:
             case "kill":
                 self._kill(whom)
-                mend = lambda: self.start(whom)  # noqa: E731
+                mend = lambda: whom in self._pids or self.start(whom)  # noqa: E731  killed twice, it is started once
             case "stop":
                 if whom in self._pids and whom not in self._stopped:
                     os.kill(self._pids[whom], signal.SIGSTOP)
@@ -394,7 +393,6 @@ class Play:
     def _judge(self, found: Found) -> None:
         truth: Truth = self._world.truth()
         hands = self._world.hands()
-        found.hands_of = sorted({hand.agent for hand in hands})
         found.hands_of = sorted({hand.agent for hand in hands})
         found.two_hands += [
             f"{hand.agent} under epoch {hand.epoch} called {hand.call} on {hand.about}" for hand in hands if hand.late
