@@ -14,8 +14,8 @@ from models.errors import BadInput, FleetInvalid, PolicyInvalid
 from models.fleet import Fleet
 from models.knowledge import Knowledge
 from models.plan import Plan
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.text import visible
 from tools.atomic_file import write_atomically
 from tools.input_file import kind_of, read_json, read_yaml_mapping

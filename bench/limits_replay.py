@@ -28,11 +28,11 @@ from lab.hardware.trajectory import KINDS, Fault, FaultKind
 from models.base import parse_duration
 from models.fleet import Priority, Vm
 from models.forecast.limits.node import assess_node
-from models.policy import Policy
-from models.risk import Risk
-from models.risk_level import node_risk
-from models.signal import SignalHistory
-from models.tier import Tier, assess_tier
+from models.policy.policy import Policy
+from models.risk.risk import Risk
+from models.risk.risk_level import node_risk
+from models.risk.signal import SignalHistory
+from models.risk.tier import Tier, assess_tier
 from tools.signals import load_catalogue
 
 START = 1_764_000_000.0

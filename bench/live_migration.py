@@ -38,7 +38,7 @@ from lab.nodes.probe import Probe, ask
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import Action, ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.clock import SystemClock
 from tools.guest_probe import guest_asker
 from tools.journal import open_journal

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.observe.signals import TelemetryCache, read_signals
-from models.signal import Component, Limits, Signal, SignalHistory
+from models.risk.signal import Component, Limits, Signal, SignalHistory
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -120,7 +120,7 @@ def incidents_file(world: Path) -> None:
     """A history of a day, and what people know besides."""
     import numpy as np
 
-    from models.signal import STATISTICS, Summaries
+    from models.risk.signal import STATISTICS, Summaries
     from tools.history.store import HistoryStore
     from tools.signals import load_catalogue
 

@@ -46,8 +46,8 @@ def _plan_files(world: Path) -> None:
     from agent.documents import write_value
     from agent.plan.solver import plan
     from models.fleet import Fleet, Node, Priority, Vm, VmState
-    from models.policy import Policy
-    from models.risk import Risk
+    from models.policy.policy import Policy
+    from models.risk.risk import Risk
     from models.situation import Situation
 
     fleet = Fleet(

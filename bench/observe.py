@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from models.signal import STATISTICS, Component, Limits, Signal
+from models.risk.signal import STATISTICS, Component, Limits, Signal
 
 T0 = 1_764_000_000 // 3600 * 3600
 AT_ONCE = 2

@@ -24,9 +24,9 @@ from agent.plan.solver import plan
 from agent.plan.waves import GROWTH_SHARES, best_waves, pack, schedule
 from models.fleet import Fleet, Node, Priority, Vm, VmState
 from models.plan import ActionKind, Plan
-from models.policy import Policy
-from models.risk import Risk
-from models.schedule import Move, Timing
+from models.planning.schedule import Move, Timing
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)

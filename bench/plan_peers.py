@@ -25,8 +25,8 @@ from agent.plan.waves import pack, schedule
 from bench.plan import GIB, NOW, POLICY
 from models.fleet import Fleet, Node, Priority, Vm
 from models.plan import ActionKind, Plan
-from models.risk import Risk
-from models.schedule import Move
+from models.planning.schedule import Move
+from models.risk.risk import Risk
 from models.situation import Situation
 
 HBAL = shutil.which("hbal") or "/usr/lib/ganeti/3.0/usr/bin/hbal"

@@ -27,8 +27,8 @@ from agent.guard.judge import judge
 from agent.plan.solver import plan
 from bench.plan import GIB, NOW
 from models.fleet import Fleet, Node, Vm
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 
 POLICY = Policy()

@@ -37,9 +37,9 @@ from lab.nodes.node import Lab
 from lab.nodes.probe import ask
 from models.fleet import Fleet, Vm
 from models.plan import Action, ActionKind
-from models.policy import Policy
-from models.risk import Risk
-from models.schedule import Move
+from models.planning.schedule import Move
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 from tools.clock import SystemClock
 from tools.journal import open_journal

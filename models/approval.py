@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.base import UtcTime, Value
 from models.fleet import Fleet
 from models.plan import Plan, Verdict
-from models.policy import Policy
+from models.policy.policy import Policy
 
 
 class ApprovalRecord(Value):

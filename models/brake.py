@@ -17,8 +17,8 @@ from datetime import datetime, timedelta
 from models.base import format_duration
 from models.fleet import Fleet, NodeState
 from models.past_moves import Mover, PastMove
-from models.policy import Policy
-from models.risk_level import NodeRisk
+from models.policy.policy import Policy
+from models.risk.risk_level import NodeRisk
 from models.text import moment, visible
 
 DAY = timedelta(days=1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from models.fleet import Node
-from models.risk_level import NodeRisk, RiskLevel
+from models.risk.risk_level import NodeRisk, RiskLevel
 from models.text import listed, visible
 
 LEAST_NODES = 2

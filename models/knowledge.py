@@ -13,7 +13,7 @@ from itertools import pairwise
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from models.base import UtcTime, Value
-from models.signal import HardwareEvent
+from models.risk.signal import HardwareEvent
 
 MOST_POINTS = 48
 """of one reading's past; whoever has more thins them out"""

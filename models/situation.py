@@ -10,9 +10,9 @@ from functools import cached_property
 from models.brake import held_vms
 from models.failure_domains import DomainEvent, domain_events, with_domain_events
 from models.fleet import Fleet, NodeState
-from models.policy import Policy
-from models.risk import Risk
-from models.risk_level import NodeRisk, RiskLevel, node_risks
+from models.policy.policy import Policy
+from models.risk.risk import Risk
+from models.risk.risk_level import NodeRisk, RiskLevel, node_risks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from models.errors import LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Evidence, Measured
 from models.fleet import Vm, VmState
 from models.plan import Action
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.ports.journal import Entry, R, Record
 from tools.ports.records.attempts import AttemptIntended, TagLeft
 from tools.ports.vms import VmObservation

@@ -12,7 +12,7 @@ from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
 from models.plan import ActionKind
-from models.policy import SourceRelease
+from models.policy.policy import SourceRelease
 from tools.domain.files import image_files, snapshot_files, split, state_image
 from tools.ports.archives import ArchiveEntry, ImageFile
 from tools.ports.hypervisor import Hypervisor

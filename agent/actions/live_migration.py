@@ -24,7 +24,7 @@ from models.errors import Indeterminate, LifeboatError, MigrationFailed
 from models.evacuation import AttemptOutcome, Evidence, Measured, ObservedState
 from models.fleet import VmState
 from models.migration.convergence import LadderStep, Rules, last_round_limit, start_position
-from models.policy import MigrationPolicy
+from models.policy.policy import MigrationPolicy
 from tools.ports.migration import MigrationOptions, MigrationStatistics
 from tools.ports.records.attempts import SourceUndefineIntended
 from tools.ports.records.migration import (

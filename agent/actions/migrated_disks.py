@@ -6,7 +6,7 @@ from agent.actions.attempt import AttemptContext
 from agent.actions.reconcile import NodeView
 from models.errors import LifeboatError
 from models.evacuation import ObservedState
-from models.policy import OldDisks
+from models.policy.policy import OldDisks
 from tools.ports.records.disks import DiskCreated, OldDiskDeleteIntended, OldDiskKept
 from tools.ports.storage import Storage
 from tools.ports.vms import DiskObservation, VmObservation

@@ -25,7 +25,7 @@ from models.errors import Indeterminate, Lasting, LifeboatError, Refused
 from models.evacuation import Attempt, AttemptOutcome, ObservedState
 from models.fleet import Vm
 from models.plan import ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.ports.journal import Entry, Journal, NotWritten, Scope
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended, MoveRefused, RecoveryBegun
 from tools.ports.vms import VmObservation

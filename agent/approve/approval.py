@@ -9,7 +9,7 @@ from models.base import format_duration
 from models.errors import ApprovalMissing, ApprovalVoid, PlanRefused
 from models.fleet import Fleet
 from models.plan import Approval, AtLeisure, Plan, Verdict
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.ports.approval import Approver
 
 

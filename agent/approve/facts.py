@@ -7,7 +7,7 @@ from typing import Any
 
 from models.base import format_duration
 from models.plan import ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.rights import may_answer, why_nobody_can
 from models.proposals.states import OPEN, Proposal, described, left, seconds_left
 from models.text import counted, percent, visible

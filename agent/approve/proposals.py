@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from models.errors import AlreadyDecided, BadInput, NotAnApprover, Refused
 from models.evacuation import AttemptOutcome, EvacuationOutcome
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.rights import person_of, why_may_not
 from models.proposals.states import (
     DECISIONS,

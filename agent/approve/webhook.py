@@ -26,7 +26,7 @@ from agent.approve.proposals import answer, open_questions, read
 from agent.approve.refusal_log import RefusalLog
 from models.base import parse_duration
 from models.errors import AlreadyDecided, BadInput, LifeboatError, NotAnApprover, Refused
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.states import EventKind
 from models.text import visible
 from tools.ports.clock import Clock

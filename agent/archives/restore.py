@@ -11,7 +11,7 @@ from agent.actions.resources import Resources
 from agent.archives.file_users import used_by_another
 from models.errors import ActionFailed, BadInput, IdentityUnproven, LifeboatError, PrecheckFailed
 from models.evacuation import ObservedState
-from models.policy import PinRule
+from models.policy.policy import PinRule
 from tools.domain.files import STATE_ROLES, state_file
 from tools.ports.archives import ArchiveEntry, ArchiveStore, ImageFile
 from tools.ports.hypervisor import Hypervisor

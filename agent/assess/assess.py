@@ -10,8 +10,8 @@ from datetime import datetime
 from agent.observe.observation import Observation
 from models.forecast.limits.combine import ModelForecast
 from models.forecast.limits.node import assess_node
-from models.risk import Risk
-from models.signal import Component, HardwareEvent, Signal, SignalHistory
+from models.risk.risk import Risk
+from models.risk.signal import Component, HardwareEvent, Signal, SignalHistory
 
 WATCHED = (Component.POWER, Component.THERMAL, Component.MEMORY, Component.STORAGE, Component.NETWORK)
 """Components whose complete silence is worth saying: a node without one word about its power supply is not known well."""

@@ -14,11 +14,11 @@ from agent.observe.evidence import Evidence, open_evidence
 from agent.observe.observation import Observation, UnreadSource
 from agent.observe.observe import observe
 from models.errors import LifeboatError, MetricsUnavailable
-from models.policy import Policy
-from models.risk import Risk
-from models.signal import HardwareEvent
+from models.policy.policy import Policy
+from models.risk.risk import Risk
+from models.risk.signal import HardwareEvent
+from models.risk.tier import NodeTier
 from models.situation import Situation
-from models.tier import NodeTier
 
 PATIENCE_SECONDS = 300.0
 """How long its logs may take: nobody waits for a rescue here."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from agent.assess.assess import ModelForecasts
 from models.errors import LifeboatError, ModelInvalid
-from models.signal import Component
+from models.risk.signal import Component
 
 if TYPE_CHECKING:
     from agent.observe.observation import Observation
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from models.forecast.learned.node_forecasts import NodeForecasts
     from models.forecast.learned.predict import Forecast
     from models.forecast.limits.combine import ModelForecast
-    from models.incidents import Incident
-    from models.signal import Signal
+    from models.risk.incidents import Incident
+    from models.risk.signal import Signal
     from models.storage_layout import StoragePolicy
 
 OWN = "learned forecast"

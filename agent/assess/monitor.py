@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from models.errors import Indeterminate, LifeboatError
 from models.fleet import Fleet
 from models.knowledge import Knowledge
-from models.risk import Risk
+from models.risk.risk import Risk
 
 if TYPE_CHECKING:
     from agent.observe.observation import Observation

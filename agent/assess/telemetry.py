@@ -8,8 +8,8 @@ import numpy as np
 
 from agent.observe.observation import Observation
 from models.knowledge import MOST_POINTS, Knowledge, Reading, thinned
-from models.risk import Risk
-from models.signal import SignalHistory
+from models.risk.risk import Risk
+from models.risk.signal import SignalHistory
 
 WORTH_TELLING = 0.05
 """P(fails within 2 h) below which nobody asks how a node's readings ran"""

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from models.corroboration import why_uncorroborated
 from models.fleet import Fleet, NodeState
-from models.policy import ColdMigratePolicy, Policy
+from models.planning.corroboration import why_uncorroborated
+from models.policy.policy import ColdMigratePolicy, Policy
 from models.proposals.states import EventKind
-from models.risk_level import RiskLevel
+from models.risk.risk_level import RiskLevel
+from models.risk.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 from models.situation import Situation
-from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 from tools.ports.journal import Journal
 from tools.ports.records.approvals import ApprovalClosed
 from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted

@@ -121,7 +121,7 @@ def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situatio
     from agent.execute.evacuation import new_evacuation_id
     from agent.guard.judge import judge
     from agent.service.questions import Questions, asked_line
-    from models.approvers import Occasion
+    from models.policy.approvers import Occasion
     from tools.ports.records.evacuations import EvacuationPlanned
 
     require_passed(plan, verdict)

@@ -12,7 +12,7 @@ from agent.cli.options import ConfigOption, JsonOption
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from models.proposals.states import EventKind, Proposal
     from tools.ports.clock import Clock
     from tools.ports.journal import Journal
@@ -120,7 +120,7 @@ def _open(config: Path | None) -> tuple[Journal, Policy, Clock]:
     """The journal, the policy of the settings (never another's: it says who may), and the clock."""
     from agent.documents import read_policy
     from agent.settings import load_settings
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from tools.clock import SystemClock
     from tools.journal import open_journal
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from agent.assess.tiers import TierChange
     from agent.observe.observation import Observation
     from agent.settings import Settings
-    from models.risk import Risk
-    from models.tier import Tier
+    from models.risk.risk import Risk
+    from models.risk.tier import Tier
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -50,8 +50,8 @@ def assess(
     from agent.cli.console import console, note, write_json
     from agent.settings import load_settings
     from models.errors import BadInput
+    from models.risk.tier import Tier
     from models.text import visible
-    from models.tier import Tier
     from tools.libvirt.fleet import connect_nodes
 
     if evidence is not None:
@@ -127,7 +127,7 @@ def _assess_evidence(
     from agent.cli.console import console, write_json
     from agent.documents import read_policy
     from agent.settings import load_settings
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from models.text import visible
 
     policy = read_policy(policy_file) if policy_file is not None else Policy()
@@ -167,7 +167,7 @@ def node_tiers(settings: Settings, observation: Observation, risks: list[Risk]) 
     """Each node's tier after this observation, from where the background agent's journal left it. Records nothing."""
     from agent.assess.tiers import Tiers
     from agent.documents import read_policy
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from models.situation import Situation
     from tools.journal import open_existing_journal
 
@@ -185,7 +185,7 @@ def risk_table(observation: Observation, risks: list[Risk], tiers: dict[str, Tie
     from rich.table import Table
     from rich.text import Text
 
-    from models.risk import HORIZONS
+    from models.risk.risk import HORIZONS
     from models.text import percent, visible
 
     simulated = any(risk.simulated for risk in risks)

@@ -64,7 +64,7 @@ def reset(
     from agent.settings import load_settings
     from agent.state.brake import reset as reset_breaker
     from models.errors import NotAnApprover
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from models.proposals.rights import person_of
     from models.text import visible
     from tools.clock import SystemClock

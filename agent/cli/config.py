@@ -55,7 +55,7 @@ def show(
     from agent.configuration.fields import Origin, configured_fields
     from agent.documents import read_policy
     from agent.settings import Settings, settings_path
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from tools.input_file import lines_of_fields
 
     path = settings_path(config)

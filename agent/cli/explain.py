@@ -91,7 +91,7 @@ def _replayed(plan: Plan, record: ConversationRecord, fleet: Path, risks: Path |
     from agent.llm.record import Playback
     from agent.settings import LlmSettings
     from models.errors import BadInput, PlannerFailed
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from models.situation import Situation
 
     situation = Situation(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from models.forecast.data.dataset import Dataset
-    from models.policy import Policy
+    from models.policy.policy import Policy
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -302,7 +302,7 @@ def _takes(text: str | None, policy: Path | None) -> int:
 
 def _policy(policy: Path | None) -> Policy:
     from agent.documents import read_policy
-    from models.policy import Policy
+    from models.policy.policy import Policy
 
     return Policy() if policy is None else read_policy(policy)
 

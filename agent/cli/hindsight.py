@@ -130,8 +130,8 @@ def _told(settings: Settings, incidents: Path | None) -> tuple[list[Failure], di
 
     from models.errors import BadInput
     from models.hindsight.look_back import Failure, Stretch
-    from models.incidents import IncidentKind
-    from models.incidents import incidents as read_failures
+    from models.risk.incidents import IncidentKind
+    from models.risk.incidents import incidents as read_failures
     from tools.history.incident_file import read_incidents
 
     reported, windows = read_incidents(incidents) if incidents is not None else ([], [])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.settings import Settings
-    from models.signal import Signal
+    from models.risk.signal import Signal
     from tools.history.store import HistoryStore
 
 app = typer.Typer(rich_markup_mode=None)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from models.evacuation import Evacuation
     from models.fleet import Fleet
     from models.plan import Plan
-    from models.risk import Risk
+    from models.risk.risk import Risk
     from models.verification import Check, Verification
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from models.plan import Plan, Verdict
-    from models.policy import Policy
-    from models.simulation import Simulation
+    from models.planning.simulation import Simulation
+    from models.policy.policy import Policy
     from models.situation import Situation
 
 app = typer.Typer(rich_markup_mode=None)
@@ -159,7 +159,7 @@ def guard(
     from agent.documents import read_fleet, read_plan, read_policy, read_risks
     from agent.guard.judge import judge
     from models.errors import BadInput, PlanRefused
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from models.situation import Situation
     from models.text import counted
 

@@ -104,7 +104,7 @@ def _require_approver(journal: Journal, settings: Settings, evacuation: str, by:
     from agent.documents import read_policy
     from agent.state.requests import unfinished
     from models.errors import BadInput, NotAnApprover
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from models.proposals.rights import why_may_not
 
     policy = read_policy(settings.policy_file) if settings.policy_file is not None else Policy()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from agent.plan.solver import Planner
     from models.fleet import Fleet
     from models.knowledge import Knowledge
-    from models.policy import Policy
-    from models.risk import Risk
+    from models.policy.policy import Policy
+    from models.risk.risk import Risk
     from models.situation import Situation
 
 NOTES_PATIENCE_SECONDS = 20.0
@@ -77,7 +77,7 @@ def _observe(config: Path | None, policy: Policy, *, everything: bool) -> Seen:
     from agent.settings import load_settings
     from agent.state.refusals import fleet_as_known
     from models.knowledge import Knowledge
-    from models.label_rights import with_label_rights
+    from models.policy.label_rights import with_label_rights
     from models.situation import Situation
     from tools.journal import open_existing_journal
 
@@ -110,7 +110,7 @@ def _observe(config: Path | None, policy: Policy, *, everything: bool) -> Seen:
 def _policy(policy_file: Path | None, config: Path | None, *, live: bool) -> Policy:
     """The policy file given, else (for a live fleet) that of the settings, else the default policy."""
     from agent.documents import read_policy
-    from models.policy import Policy
+    from models.policy.policy import Policy
 
     if policy_file is not None:
         return read_policy(policy_file)

@@ -10,7 +10,7 @@ import typer
 from agent.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from models.policy import Policy
+    from models.policy.policy import Policy
     from tools.domain.inventory.resource import Inventory
     from tools.ports.shared_storage import SharedStorage
 
@@ -113,8 +113,8 @@ def _check(path: Path, policy: Policy | None, storage: SharedStorage) -> dict[st
 def _obstacles(content: bytes, inventory: Inventory, policy: Policy | None) -> dict[str, str | None]:
     """By kind of move, None where nothing stands in its way: what the definition says, then what policy and label say."""
     from models.fleet import Vm
-    from models.placement import archive_blocker, cold_blocker, is_protected
     from models.plan import ActionKind
+    from models.planning.placement import archive_blocker, cold_blocker, is_protected
     from tools.domain.inventory.resource import MOVES
     from tools.domain.labels import read_labels
 

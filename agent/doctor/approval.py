@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from agent.doctor.examine import CheckContext, Finding, Health, finding
 from agent.settings import SlackSettings
-from models.approvers import ApproverRule
 from models.errors import BadInput
-from models.policy import ApprovalMode, ApprovalPolicy
+from models.policy.approvers import ApproverRule
+from models.policy.policy import ApprovalMode, ApprovalPolicy
 from models.text import listed, visible
 from tools.ports.chat import ChatError
 from tools.slack.client import SlackChat

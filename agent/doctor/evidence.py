@@ -20,7 +20,7 @@ from tools.redaction import Redactor
 if TYPE_CHECKING:
     from agent.observe.observe import Inventory
     from agent.settings import PrometheusSettings, Settings
-    from models.signal import Signal
+    from models.risk.signal import Signal
     from tools.prometheus.raw_samples import RawSeries
 
 METRICS_SECONDS = 25 * 3600

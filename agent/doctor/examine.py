@@ -18,7 +18,7 @@ from pydantic import Field
 from agent.state.certificate_pins import Pins
 from models.base import Value
 from models.errors import LifeboatError
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.bounded_call import BoundedCall
 
 if TYPE_CHECKING:

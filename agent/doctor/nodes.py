@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.doctor.examine import CheckContext, Finding, Health, finding
 from models.errors import LifeboatError, NodeUnreachable
-from models.policy import PinRule
+from models.policy.policy import PinRule
 from models.text import visible
 from tools.domain.xml import parse_domain
 from tools.ports.compatibility import Compatibility, version

@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 
 from models.errors import LifeboatError, MetricsUnavailable
-from models.signal import Component, Signal, SignalHistory
+from models.risk.signal import Component, Signal, SignalHistory
 from tools.ports.telemetry import MetricsSource
 
 _WINDOW = timedelta(minutes=5)

@@ -22,9 +22,9 @@ from models.base import Duration, Value, parse_duration
 from models.errors import BadInput
 from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
 from models.knowledge import Aftermath, Knowledge, NoteWord, PastEvacuation, PlannedWork, Reading, VmNote
-from models.policy import Policy
-from models.risk import Driver, Risk
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, Signal
+from models.policy.policy import Policy
+from models.risk.risk import Driver, Risk
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, Severity, Signal
 from models.situation import Situation
 from tools.input_file import read_yaml_mapping
 from tools.signals import load_catalogue

@@ -13,7 +13,7 @@ from agent.evals.scene import STOP_COSTS, Scene, Truth
 from models.base import Value
 from models.fleet import Vm, VmState
 from models.plan import Action, ActionKind, Plan
-from models.risk_level import RiskLevel
+from models.risk.risk_level import RiskLevel
 
 
 class TrueOutcome(Value):

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from models.plan import Action
-from models.policy import LimitPolicy
-from models.schedule import may_join
+from models.planning.schedule import may_join
+from models.policy.policy import LimitPolicy
 
 _LOOK_SECONDS = 0.2
 

@@ -18,10 +18,10 @@ from agent.execute.periodic import meanwhile
 from models.errors import LifeboatError
 from models.fleet import Fleet, NodeState
 from models.plan import Action, Plan
-from models.risk import Risk
-from models.risk_level import NodeRisk, RiskLevel
+from models.risk.risk import Risk
+from models.risk.risk_level import NodeRisk, RiskLevel
+from models.risk.tier import NodeTier, Tier
 from models.situation import Situation
-from models.tier import NodeTier, Tier
 from tools.ports.journal import Record
 from tools.ports.records.evacuations import PollFailed, TargetsChanged
 

@@ -27,7 +27,7 @@ from agent.state.requests import read_requests, unfinished
 from models.approval import ApprovedPlan
 from models.errors import BadInput, Busy, LeadLost
 from models.evacuation import Attempt, Evacuation
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.text import without_credentials
 from tools.journal import local_lease, sqlalchemy_url
 from tools.ports.journal import Leadership, Lease, LeaseLost

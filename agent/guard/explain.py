@@ -10,7 +10,7 @@ from agent.guard.rule import Rule
 from agent.guard.rules import RULES
 from models.base import Value
 from models.errors import BadInput
-from models.policy import Policy
+from models.policy.policy import Policy
 
 INVARIANTS = {
     1: "At most one copy of a vm runs, ever; unreachable is not stopped.",

@@ -9,10 +9,10 @@ from functools import cached_property
 
 from models.fleet import Vm
 from models.migration.estimate import LiveEstimate
-from models.placement import holds_room
 from models.plan import Action, Plan
-from models.policy import Policy
-from models.schedule import Move, worst_timings
+from models.planning.placement import holds_room
+from models.planning.schedule import Move, worst_timings
+from models.policy.policy import Policy
 from models.situation import Situation
 
 

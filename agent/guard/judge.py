@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from agent.guard.facts import PlanFacts
 from agent.guard.rule import Rule
 from agent.guard.rules import RULES
-from models.corroboration import FIELD, stops, why_uncorroborated
 from models.plan import ActionKind, Approval, Plan, RuleResult, Verdict
-from models.policy import ApprovalMode
+from models.planning.corroboration import FIELD, stops, why_uncorroborated
+from models.policy.policy import ApprovalMode
 from models.situation import Situation
 from models.text import counted, visible
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from agent.guard.facts import LiveMove, PlanFacts
 from models.brake import counted_moves, emptied_today, nodes_a_day
-from models.placement import memory_room
-from models.risk_level import RiskLevel
-from models.schedule import Limit, allowed, busiest
+from models.planning.placement import memory_room
+from models.planning.schedule import Limit, allowed, busiest
+from models.risk.risk_level import RiskLevel
 
 GIBIBYTE = 1 << 30
 

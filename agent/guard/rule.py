@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.guard.facts import PlanFacts, Violation
-from models.risk_level import NodeRisk
+from models.risk.risk_level import NodeRisk
 
 Check = Callable[[PlanFacts], Iterable[Violation]]
 RiskCheck = Callable[[PlanFacts, Mapping[str, NodeRisk]], Iterable[Violation]]

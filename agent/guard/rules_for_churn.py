@@ -8,7 +8,7 @@ from agent.guard.facts import PlanFacts, Violation
 from agent.guard.margins import moves_of_the_day, remembered
 from agent.guard.registry import named, rule
 from models.brake import counted_moves, emptied_today, nodes_a_day, other_movers
-from models.risk_level import RiskLevel
+from models.risk.risk_level import RiskLevel
 from models.text import listed, moment
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from agent.guard.facts import PlanFacts, Violation
 from agent.guard.registry import named, rule
-from models.balance import gain
 from models.base import format_duration
 from models.brake import moves_since
-from models.idle import why_not_idle
 from models.past_moves import Mover
 from models.plan import ActionKind, AtLeisure
-from models.risk_level import RiskLevel
+from models.planning.balance import gain
+from models.planning.idle import why_not_idle
+from models.risk.risk_level import RiskLevel
 from models.text import moment
 
 

@@ -13,12 +13,12 @@ from agent.guard.margins import (
 )
 from agent.guard.registry import named, risk_rule, rule
 from models.fleet import NodeState, VmState
-from models.placement import is_protected, memory_room
 from models.plan import ActionKind
-from models.risk_level import CLOCK_SKEW_SECONDS, NodeRisk, RiskLevel
-from models.schedule import Shares, timing_of
-from models.tier import Tier, assess_tier
-from models.waiting import why_not_put_off
+from models.planning.placement import is_protected, memory_room
+from models.planning.schedule import Shares, timing_of
+from models.planning.waiting import why_not_put_off
+from models.risk.risk_level import CLOCK_SKEW_SECONDS, NodeRisk, RiskLevel
+from models.risk.tier import Tier, assess_tier
 
 
 @rule("plan-matches-fleet", "the plan was made for this fleet", invariant=6, needs_snapshot=True)

@@ -13,9 +13,9 @@ from agent.guard.margins import (
 )
 from agent.guard.registry import named, risk_rule, rule
 from models.fleet import NodeState
-from models.placement import cpu_accepts, memory_room, target_blocker
 from models.plan import ActionKind
-from models.risk_level import NodeRisk, RiskLevel
+from models.planning.placement import cpu_accepts, memory_room, target_blocker
+from models.risk.risk_level import NodeRisk, RiskLevel
 
 
 @rule("target-differs", "no target is the source", invariant=1)

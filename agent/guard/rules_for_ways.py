@@ -12,10 +12,10 @@ from agent.guard.margins import (
 )
 from agent.guard.registry import named, risk_rule, rule
 from models.fleet import NodeState, VmState
-from models.placement import archive_blocker, cold_blocker, live_blocker
 from models.plan import ActionKind
-from models.risk_level import NodeRisk, RiskLevel
-from models.schedule import Limit, exceeded
+from models.planning.placement import archive_blocker, cold_blocker, live_blocker
+from models.planning.schedule import Limit, exceeded
+from models.risk.risk_level import NodeRisk, RiskLevel
 
 
 @rule("live-migratable", "every live migration is of a vm that can move live", invariant=9)

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 
 from models.fleet import Node, NodeState, Vm, VmState
 from models.migration.estimate import live_migration, stream_bandwidth
-from models.placement import archive_blocker, archive_consent, cold_blocker, cpu_accepts, is_protected, live_blocker
 from models.plan import ActionKind
-from models.policy import Policy
+from models.planning.placement import (
+    archive_blocker,
+    archive_consent,
+    cold_blocker,
+    cpu_accepts,
+    is_protected,
+    live_blocker,
+)
+from models.policy.policy import Policy
 from tools.llm.obstacle_words import ObstacleWord
 
 

@@ -20,8 +20,8 @@ from agent.settings import LlmSettings
 from models.fleet import Fleet
 from models.knowledge import NoteWord, VmNote
 from models.notes import CAREFUL, NOTHING, with_notes_heeded
-from models.risk import Risk
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity
+from models.risk.risk import Risk
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, Severity
 from models.text import counted
 
 PROMPT = "read_note.v1"

@@ -23,7 +23,7 @@ from agent.plan.waves import NotExecutable
 from models.base import Value
 from models.knowledge import Knowledge
 from models.plan import Action, ActionKind, Comparison, OtherChoice, Plan, PlannedBy
-from models.signal import Component, Signal
+from models.risk.signal import Component, Signal
 from models.situation import Situation
 from models.text import visible
 from tools.llm.fact_sheet import DecisionOnSheet, FactSheet, PlanOnSheet, ProposedPlan, fact_sheet

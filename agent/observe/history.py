@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.observe.summaries import LAG_SECONDS
 from models.errors import BadInput
-from models.signal import HardwareEvent, Signal, Summaries
+from models.risk.signal import HardwareEvent, Signal, Summaries
 from tools.history.store import HistoryStore
 from tools.history.summary_ring import COARSE_SECONDS, COARSE_SLOTS, FINE_SECONDS, SummaryRing
 from tools.ports.telemetry import SummarySource

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.incidents import Window
+from models.risk.incidents import Window
 from tools.history.incident_file import read_incidents
 from tools.journal import open_existing_journal
 from tools.ports.journal import Journal

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from models.errors import LifeboatError
 from models.fleet import Fleet, Vm
-from models.signal import HardwareEvent, SignalHistory
+from models.risk.signal import HardwareEvent, SignalHistory
 
 
 @dataclass(frozen=True)

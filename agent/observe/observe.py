@@ -15,7 +15,7 @@ from agent.observe.observation import LogDoubt, Observation, UnreadSource
 from agent.observe.signals import TelemetryCache, read_signals
 from models.errors import LifeboatError, NodeUnreachable
 from models.fleet import Fleet, Node, NodeState, Vm, VmState
-from models.signal import HardwareEvent, Signal, SignalHistory
+from models.risk.signal import HardwareEvent, Signal, SignalHistory
 from tools.bounded_call import BoundedCall
 from tools.ports.telemetry import DoubtfulLog, HardwareLog, MetricsSource
 from tools.ports.vms import VmObservation

@@ -12,7 +12,7 @@ from agent.observe.sources import open_metrics
 from agent.settings import PrometheusSettings
 from models.errors import LifeboatError
 from models.fleet import Fleet, VmState
-from models.signal import Component, Limits, Signal, SignalHistory
+from models.risk.signal import Component, Limits, Signal, SignalHistory
 from tools.ports.telemetry import MetricsSource
 
 REMEMBERED = timedelta(days=7)

@@ -15,7 +15,7 @@ import numpy as np
 from agent.observe.observation import UnreadSource
 from agent.observe.summaries import refresh
 from models.errors import LifeboatError, MetricsRefused, MetricsUnavailable
-from models.signal import Floats, Signal, SignalHistory
+from models.risk.signal import Floats, Signal, SignalHistory
 from tools.ports.telemetry import MetricsSource, ScrapeSource, SummarySource
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from models.errors import LifeboatError, MetricsUnavailable
-from models.signal import Signal, Summaries
+from models.risk.signal import Signal, Summaries
 from tools.history.summary_ring import COARSE_SECONDS, COARSE_SLOTS, FINE_SECONDS, FINE_SLOTS, SummaryRing
 from tools.ports.telemetry import SummarySource
 

@@ -19,7 +19,7 @@ from agent.plan.capacity import Capacities, Places
 from agent.plan.options import ClassOption, Option, Options, TargetClass
 from models.fleet import Vm
 from models.plan import ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.situation import Situation
 
 LOSS_UNIT = 1_000_000

@@ -20,8 +20,8 @@ from agent.plan.lanes import LARGE_FLEET
 from agent.plan.options import ClassOption, Options
 from agent.plan.prices import Caps, Curve, Market, Way
 from models.fleet import Node, Vm
-from models.placement import holds_room
-from models.schedule import Move, Shares, sends, timing_of
+from models.planning.placement import holds_room
+from models.planning.schedule import Move, Shares, sends, timing_of
 from models.situation import Situation
 
 ROUNDS = 300

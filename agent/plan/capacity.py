@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.fleet import Fleet, Node, Vm
-from models.placement import holds_room, memory_room
-from models.policy import Policy
-from models.schedule import Move
+from models.planning.placement import holds_room, memory_room
+from models.planning.schedule import Move
+from models.policy.policy import Policy
 
 
 @dataclass

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from agent.plan.assignment import EQUAL_LOSS, Choices, Chosen, PricedClass, PricedOption, Targets, total_loss
 from agent.plan.options import Option, TargetClass
 from models.fleet import Vm
-from models.placement import holds_room
-from models.policy import Policy
+from models.planning.placement import holds_room
+from models.policy.policy import Policy
 
 SHORTLIST = 64
 """targets CP-SAT looks at for each vm, beside greedy's choice; more change little and cost time"""

@@ -13,11 +13,11 @@ from agent.plan.lanes import best_lanes
 from agent.plan.options import Options
 from agent.plan.waves import best_waves, schedule
 from models.plan import Action, ActionKind, Plan, PlannedBy
-from models.policy import Policy
-from models.schedule import Move, Timing, wave_timings
+from models.planning.schedule import Move, Timing, wave_timings
+from models.planning.waiting import Wait, best_wait
+from models.policy.policy import Policy
 from models.situation import Situation
 from models.text import when_in_words
-from models.waiting import Wait, best_wait
 
 WORTH_LANES = 1e-3
 """waves, which are easier to follow, are kept where lanes spare less than this share"""

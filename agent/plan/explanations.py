@@ -11,8 +11,8 @@ from agent.plan.options import Options
 from models.brake import other_movers
 from models.fleet import NodeState, VmState
 from models.plan import ActionKind
-from models.risk_level import RiskLevel
-from models.schedule import Move, Timing
+from models.planning.schedule import Move, Timing
+from models.risk.risk_level import RiskLevel
 from models.situation import Situation
 from models.text import bytes_in_words, listed, seconds_in_words, visible
 

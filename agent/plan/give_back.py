@@ -9,8 +9,8 @@ from agent.plan.draft import Draft, PlanDecision
 from agent.plan.next_failure import next_failure
 from agent.plan.options import live_options, target_classes
 from models.fleet import Vm, VmState
-from models.placement import cold_blocker, is_protected
 from models.plan import ActionKind, Plan, PlannedBy
+from models.planning.placement import cold_blocker, is_protected
 from models.situation import Situation
 from models.text import visible
 

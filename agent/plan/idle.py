@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agent.plan.draft import Draft, PlanDecision
-from models.idle import why_not_idle
-from models.placement import archive_blocker, is_protected
 from models.plan import ActionKind, AtLeisure, Plan, PlannedBy
+from models.planning.idle import why_not_idle
+from models.planning.placement import archive_blocker, is_protected
 from models.situation import Situation
 from models.text import bytes_in_words, moment
 

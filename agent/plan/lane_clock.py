@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.migration.estimate import LiveEstimate
-from models.policy import Policy
-from models.schedule import Move, Shares, Timing, sends, timing_of, worst_timings
+from models.planning.schedule import Move, Shares, Timing, sends, timing_of, worst_timings
+from models.policy.policy import Policy
 from models.situation import Situation
 
 NOTICEABLE = 1e-9

@@ -3,7 +3,7 @@
 Description: a barrier across nodes idles the links of those that are done first. Lanes spare that: each node gets one stream or
 two, whichever is expected to lose less, and a search over order and lanes betters the first answer.
 Requirements: pure; the same input gives the same lanes. However far one lane is ahead of another, every limit holds, and every
-live migration converges within policy's caps (`models.schedule.worst_timings`).
+live migration converges within policy's caps (`models.planning.schedule.worst_timings`).
 Limitations: no move may wait for room that another makes (`agent.plan.waves.pack` is for that); targets are those given.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from agent.plan.capacity import Capacities
 from agent.plan.lane_clock import NOTICEABLE, LaneClock, Lanes, holds
-from models.policy import Policy
-from models.schedule import Limit, Move, Timing, allowed, worst_timings
+from models.planning.schedule import Limit, Move, Timing, allowed, worst_timings
+from models.policy.policy import Policy
 from models.situation import Situation
 
 TRIALS = 200_000

@@ -15,9 +15,9 @@ from agent.plan.assignment import EQUAL_LOSS, LOSS_UNIT, Choices, Chosen, Priced
 from agent.plan.cp_sat import DETERMINISTIC_SECONDS, KIBIBYTE
 from agent.plan.options import ClassOption, Options, live_options
 from models.fleet import Vm
-from models.placement import holds_room
 from models.plan import ActionKind
-from models.schedule import Move
+from models.planning.placement import holds_room
+from models.planning.schedule import Move
 from models.situation import Situation
 
 MOST_TARGETS = 20

@@ -13,9 +13,9 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from agent.plan.options import possible_targets
 from models.fleet import Node, Vm, VmState
-from models.placement import cpu_accepts, holds_room, memory_room
 from models.plan import Action, ActionKind, NextFailure, Survival
-from models.policy import Policy
+from models.planning.placement import cpu_accepts, holds_room, memory_room
+from models.policy.policy import Policy
 from models.situation import Situation
 
 FIRST_LOOKED_AT = 24

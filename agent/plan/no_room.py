@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from agent.plan.capacity import Capacities
 from models.fleet import Vm
-from models.placement import holds_room
-from models.policy import Policy
+from models.planning.placement import holds_room
+from models.policy.policy import Policy
 from models.text import counted, listed, visible
 
 GIBIBYTE = 1 << 30

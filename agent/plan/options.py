@@ -13,10 +13,10 @@ from models.migration.estimate import (
     live_migration,
     stream_bandwidth,
 )
-from models.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, live_blocker
 from models.plan import ActionKind
-from models.policy import Policy
-from models.risk_level import RiskLevel
+from models.planning.placement import archive_blocker, cold_blocker, cpu_accepts, is_protected, live_blocker
+from models.policy.policy import Policy
+from models.risk.risk_level import RiskLevel
 from models.situation import Situation
 from models.text import seconds_in_words
 

@@ -14,10 +14,10 @@ from agent.plan.capacity import Capacities
 from agent.plan.draft import Draft, PlanDecision
 from agent.plan.next_failure import next_failure
 from agent.plan.options import live_options, possible_targets, target_classes
-from models.balance import Held, add, failure_risk, gain, held
 from models.fleet import NodeState, Vm
 from models.plan import ActionKind, AtLeisure, Plan, PlannedBy
-from models.schedule import Move
+from models.planning.balance import Held, add, failure_risk, gain, held
+from models.planning.schedule import Move
 from models.situation import Situation
 from models.text import percent
 

@@ -18,8 +18,8 @@ from agent.plan.lane_clock import LaneClock
 from agent.plan.waves import NotExecutable, pack, schedule
 from models.fleet import VmState
 from models.plan import Plan
-from models.schedule import Move, Timing
-from models.simulation import Simulation, Spread, StrategyOutcome
+from models.planning.schedule import Move, Timing
+from models.planning.simulation import Simulation, Spread, StrategyOutcome
 from models.situation import Situation
 
 THROUGHPUT_SIGMA = 0.12

@@ -21,9 +21,9 @@ from agent.plan.next_failure import next_failure
 from agent.plan.options import Options, options_by_class, possible_targets, target_classes
 from agent.plan.waves import NotExecutable, order
 from models.plan import ActionKind, Plan, PlannedBy
-from models.policy import Policy
-from models.risk_level import RiskLevel
-from models.schedule import Move
+from models.planning.schedule import Move
+from models.policy.policy import Policy
+from models.risk.risk_level import RiskLevel
 from models.situation import Situation
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from agent.plan.capacity import Capacities
 from models.fleet import Fleet, VmState
 from models.migration.estimate import LiveEstimate
-from models.policy import Policy
-from models.schedule import Move, Timing, wave_timings, within_limits
+from models.planning.schedule import Move, Timing, wave_timings, within_limits
+from models.policy.policy import Policy
 
 LOOK_AHEAD = 48
 """moves looked at to fill a wave; bounds the time for very large plans"""

@@ -26,8 +26,8 @@ from models.base import format_duration
 from models.evacuation import AttemptOutcome, Evacuation
 from models.fleet import Fleet, Vm
 from models.plan import Action, ActionKind, Plan, Verdict
-from models.risk import Risk
-from models.simulation import Simulation
+from models.planning.simulation import Simulation
+from models.risk.risk import Risk
 from models.situation import Situation
 
 MOST_NAMED_UNKNOWN = 3

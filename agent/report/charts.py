@@ -26,7 +26,7 @@ from agent.report.drawing import (
 from agent.report.report import Fate, MomentKind, NodeRow, Report, ReportKind, RiskLine, VmRow
 from models.base import parse_duration
 from models.plan import ActionKind
-from models.simulation import Simulation
+from models.planning.simulation import Simulation
 from models.text import counted, percent, seconds_in_words, visible
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from agent.report.report import Fate, Report, ReportKind, VmRow
 from agent.report.sentences import survived, weighed
 from models.base import parse_duration
 from models.plan import ActionKind
-from models.simulation import Simulation
+from models.planning.simulation import Simulation
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
 
 MOST_ROWS = 50

@@ -13,8 +13,8 @@ from agent.report.report import (
 from models.evacuation import Attempt, AttemptOutcome, Evacuation, Measured, ObservedState
 from models.fleet import Fleet, NodeState, Vm, VmState
 from models.plan import Action, ActionKind
-from models.risk import Risk
-from models.risk_level import NodeRisk, RiskLevel
+from models.risk.risk import Risk
+from models.risk.risk_level import NodeRisk, RiskLevel
 
 
 def vm_row(

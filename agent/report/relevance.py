@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agent.report.report import NodeRow, Report
 from models.base import parse_duration
-from models.risk_level import RiskLevel
+from models.risk.risk_level import RiskLevel
 from models.text import counted
 
 MOST_NODES = 12

@@ -10,9 +10,9 @@ from models.base import UtcTime, Value
 from models.evacuation import ArchiveFacts, AttemptOutcome, EvacuationOutcome, Evidence, Measured
 from models.fleet import NodeState, Priority, VmState
 from models.plan import ActionKind, Approval, AtLeisure, NextFailure, RuleResult
-from models.risk import Driver
-from models.risk_level import RiskLevel
-from models.simulation import Simulation
+from models.planning.simulation import Simulation
+from models.risk.risk import Driver
+from models.risk.risk_level import RiskLevel
 
 
 class ReportKind(StrEnum):

@@ -10,7 +10,7 @@ from agent.report.report import Report, ReportKind, Tone
 from agent.report.sentences import few, survived, weighed
 from models.base import parse_duration
 from models.plan import ActionKind
-from models.simulation import Simulation
+from models.planning.simulation import Simulation
 from models.text import bytes_in_words, counted, percent, seconds_in_words, visible
 
 if TYPE_CHECKING:

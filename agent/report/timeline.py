@@ -15,7 +15,7 @@ from agent.report.report import (
 )
 from models.evacuation import AttemptOutcome, Evacuation
 from models.plan import ActionKind, Plan
-from models.risk import Risk
+from models.risk.risk import Risk
 
 
 def _done_ends(evacuation: Evacuation) -> list[datetime]:

@@ -38,17 +38,17 @@ from agent.state.refusals import fleet_as_known
 from agent.state.requests import unfinished
 from agent.verify import verify
 from models.approval import ApprovalRecord, ApprovedPlan
-from models.approvers import Occasion
 from models.errors import LifeboatError, Refused
 from models.evacuation import Evacuation, RiskSample, count_outcomes
 from models.fleet import Fleet
 from models.plan import Approval, Plan, Verdict
-from models.policy import Autonomy, Policy
+from models.policy.approvers import Occasion
+from models.policy.policy import Autonomy, Policy
 from models.proposals.states import Proposal
-from models.risk import Risk
+from models.risk.risk import Risk
+from models.risk.tier import Tier
 from models.situation import Situation
 from models.text import listed, visible
-from models.tier import Tier
 from tools.ports.approval import Approver
 from tools.ports.journal import Record
 from tools.ports.records.evacuations import (

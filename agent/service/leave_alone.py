@@ -10,7 +10,7 @@ from agent.assess.tiers import with_unschedulable
 from agent.plan.solver import plan as solve
 from agent.service.pass_result import PassOutcome, PassResult
 from models.errors import ApprovalMissing, ApprovalVoid
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.ports.journal import Journal
 from tools.ports.records.evacuations import CancelRequested
 

@@ -8,9 +8,9 @@ from agent.actions.resources import Resources
 from agent.state.refusals import StandingRefusal, of_refusal, with_refusals
 from models.errors import LifeboatError
 from models.fleet import Fleet, VmState
-from models.placement import live_blocker
 from models.plan import ActionKind
-from models.policy import Policy
+from models.planning.placement import live_blocker
+from models.policy.policy import Policy
 from tools.ports.records.attempts import MoveRefused
 
 

@@ -13,18 +13,18 @@ from agent.guard.judge import judge
 from agent.service.put_off import at_its_time, begins_later
 from agent.state.requests import unfinished
 from models.approval import ApprovalRecord
-from models.approvers import Occasion
-from models.corroboration import FIELD
 from models.errors import BadInput, Refused
 from models.fleet import Fleet
 from models.plan import AtLeisure, Plan, Verdict
-from models.policy import Policy
+from models.planning.corroboration import FIELD
+from models.policy.approvers import Occasion
+from models.policy.policy import Policy
 from models.proposals.drift import plan_changes, touched_by, why_void
 from models.proposals.rights import needed, why_nobody_can, why_not_enough, why_silence_is_no
 from models.proposals.states import LIVE, ApprovalState, EventKind, Proposal, Question, described
+from models.risk.tier import Tier
 from models.situation import Situation
 from models.text import counted, moment, visible
-from models.tier import Tier
 
 LIFEBOAT = "lifeboat"
 """who asks when no person did"""

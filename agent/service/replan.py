@@ -14,7 +14,7 @@ from agent.state.requests import read_requests
 from models.approval import ApprovalRecord
 from models.evacuation import AttemptOutcome, Evacuation
 from models.plan import ActionKind, Approval, Plan, Verdict
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.states import Proposal
 from models.situation import Situation
 from tools.ports.journal import Journal

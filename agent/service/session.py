@@ -23,9 +23,9 @@ from agent.state.whereabouts import Whereabouts
 from models.errors import BadInput
 from models.fleet import Fleet, Vm
 from models.knowledge import Knowledge
-from models.label_rights import with_label_rights
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.label_rights import with_label_rights
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 from tools.journal import AWAY_SECONDS, local_journal, local_lease, open_journal, open_leadership
 from tools.llm.capabilities import LLM_DIRECTORY

@@ -24,10 +24,10 @@ from agent.state.status import read_status
 from models.errors import BadInput, LifeboatError, NotAnApprover, Refused
 from models.fleet import Fleet
 from models.plan import Approval
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.rights import person_of, why_may_not, why_may_not_steer
-from models.risk import Risk
-from models.risk_level import data_age_seconds
+from models.risk.risk import Risk
+from models.risk.risk_level import data_age_seconds
 from models.situation import Situation
 from models.text import counted, percent, seconds_in_words, visible
 from tools.ports.chat import Chat, ChatError, Command

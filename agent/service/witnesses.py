@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from agent.assess.tiers import Tiers, drain_only_policy
 from agent.guard.judge import judge
 from agent.plan.solver import plan as solve
-from models.corroboration import why_uncorroborated
 from models.plan import Approval, Plan, Verdict
-from models.policy import Policy
+from models.planning.corroboration import why_uncorroborated
+from models.policy.policy import Policy
 from models.situation import Situation
 
 

@@ -13,7 +13,7 @@ from models.evacuation import AttemptOutcome
 from models.fleet import Fleet
 from models.past_moves import Mover, PastMove, PastMoves, Tripped
 from models.plan import Action, Plan, RuleResult, Verdict
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.text import listed, visible
 from tools.ports.journal import Journal
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended

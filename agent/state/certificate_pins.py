@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from models.base import UtcTime, Value
 from models.errors import BadInput, IdentityUnproven
-from models.policy import PinRule
+from models.policy.policy import PinRule
 from tools.atomic_file import write_atomically
 from tools.ports.clock import Clock
 from tools.ports.journal import Journal

@@ -25,11 +25,11 @@ from models.hindsight.look_back import (
     unadvised,
 )
 from models.plan import Approval, Plan, Verdict
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.states import EventKind
-from models.risk import Risk
+from models.risk.risk import Risk
+from models.risk.tier import Tier
 from models.text import listed, visible
-from models.tier import Tier
 from tools.ports.journal import Entry, Journal, Record
 from tools.ports.records.approvals import ApprovalAsked, ApprovalClosed
 from tools.ports.records.attempts import AttemptEnded

@@ -18,7 +18,7 @@ from models.errors import NodeCannotTell, NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet, LearnedObstacle, Vm, VmState
 from models.plan import ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.text import moment, visible
 from tools.ports.journal import Journal
 from tools.ports.records.attempts import AttemptEnded, MoveRefused, ShutdownIntended

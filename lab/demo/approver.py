@@ -12,8 +12,8 @@ from agent.approve.slack.view import SlackView
 from agent.service.session import Session
 from lab.slack.server import NotAcknowledged, SlackStandIn
 from lab.slack.workspace import Workspace
-from models.approvers import ApproverRule, TwoPeoplePolicy
-from models.policy import ApprovalMode, ApprovalPolicy, Policy
+from models.policy.approvers import ApproverRule, TwoPeoplePolicy
+from models.policy.policy import ApprovalMode, ApprovalPolicy, Policy
 from tools.slack.client import SlackChat
 
 YOU, DEMO = "UYOU", "UDEMO"

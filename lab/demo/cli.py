@@ -38,7 +38,7 @@ def demo(
     from agent.cli.console import console
     from lab.demo.scene import run_demo, show_result
     from lab.demo.screen import Screen
-    from models.policy import TriggerPolicy
+    from models.policy.policy import TriggerPolicy
 
     if approve:
         _quiet_log()

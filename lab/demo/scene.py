@@ -25,8 +25,8 @@ from models.errors import LabError, LifeboatError
 from models.evacuation import Attempt, Evacuation, EvacuationOutcome, NodeLoss
 from models.fleet import Fleet
 from models.plan import ActionKind
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.verification import Check
 
 BREAKING = "node-a"

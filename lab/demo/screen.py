@@ -17,8 +17,8 @@ from agent.actions.progress import Progress
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
 from models.plan import ActionKind
-from models.policy import TriggerPolicy
-from models.risk import Risk
+from models.policy.policy import TriggerPolicy
+from models.risk.risk import Risk
 
 _BAR_CELLS = 24
 _LINES = 12

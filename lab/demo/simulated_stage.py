@@ -26,8 +26,8 @@ from lab.hardware import replay
 from lab.hardware.physics import Machine
 from lab.hardware.trajectory import Fault
 from models.fleet import Fleet, Priority, Vm, VmState
-from models.risk import Risk
-from models.signal import HardwareEvent, Signal, SignalHistory
+from models.risk.risk import Risk
+from models.risk.signal import HardwareEvent, Signal, SignalHistory
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.domain.labels import Labels

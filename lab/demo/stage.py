@@ -19,7 +19,7 @@ from lab.lifecycle.up import up
 from lab.nodes import guests, probe
 from lab.nodes.node import Lab
 from models.fleet import Vm
-from models.signal import HardwareEvent, Severity
+from models.risk.signal import HardwareEvent, Severity
 
 DEMO_POLICY = Path(__file__).with_name("policy.yaml")
 SECONDS_TO_ERRORS = 240.0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lab.hardware import noise
 from lab.hardware.noise import Floats
 from lab.hardware.physics import Machine
-from models.signal import Signal, SignalHistory, SignalKind
+from models.risk.signal import Signal, SignalHistory, SignalKind
 
 Bools = NDArray[np.bool_]
 

@@ -14,7 +14,7 @@ import numpy as np
 from lab.hardware import physics, sensors
 from lab.hardware.noise import Floats
 from lab.hardware.physics import Columns
-from models.signal import Signal, SignalHistory
+from models.risk.signal import Signal, SignalHistory
 
 RATE_WINDOW, DEFECTS_WINDOW = 300.0, 600.0
 """The [5m] and [10m] of the shipped PromQL."""

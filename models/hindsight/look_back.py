@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from models.base import UtcTime, Value, format_duration
-from models.incidents import LEAST_DOWN_SECONDS, MONITORING_SHARE
+from models.risk.incidents import LEAST_DOWN_SECONDS, MONITORING_SHARE
 from models.text import counted, moment
 
 WINDOW = timedelta(days=1)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from models.fleet import Vm
 from models.migration.estimate import LiveEstimate, live_migration
-from models.policy import Policy
+from models.policy.policy import Policy
 
 PROBE_WORTH = 10.0
 """a probe is worth its time when one pass over the memory takes this many times as long"""

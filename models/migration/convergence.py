@@ -14,8 +14,8 @@ from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
 
-from models.ladder import Act, DowntimeTo, Rung, ThrottleIo, When
-from models.policy import MigrationPolicy
+from models.policy.ladder import Act, DowntimeTo, Rung, ThrottleIo, When
+from models.policy.policy import MigrationPolicy
 
 IMPROVED = 0.96
 """a round that starts with less than this share of the best before it is progress"""

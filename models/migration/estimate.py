@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 from models.fleet import Node, Vm, VmState
-from models.policy import Policy
+from models.policy.policy import Policy
 
 SETUP_SECONDS = 2.0
 """connecting, TLS, defining the vm on the target; the lab's idle 256 MiB guests need 2 s in all at the least"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan
-from models.policy import Drift
+from models.policy.policy import Drift
 from models.proposals.states import Question
 from models.text import visible
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 
-from models.approvers import ApproverRule
 from models.plan import ActionKind, Plan
-from models.policy import ApprovalPolicy, Policy
+from models.policy.approvers import ApproverRule
+from models.policy.policy import ApprovalPolicy, Policy
 from models.proposals.states import ApprovalState, Needs, Proposal, Question
 from models.text import counted, visible
 

@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from models.approvers import Occasion
 from models.base import Duration, UtcTime, Value, format_duration
 from models.errors import AlreadyDecided, Refused
 from models.fleet import Fleet
 from models.plan import ActionKind, Plan, Verdict
-from models.risk import Risk
+from models.policy.approvers import Occasion
+from models.risk.risk import Risk
 from models.text import moment
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from models.fleet import Fleet, Priority, VmState
-from models.policy import ApprovalMode, ApprovalPolicy, Policy
-from models.risk import Risk
+from models.policy.policy import ApprovalMode, ApprovalPolicy, Policy
+from models.risk.risk import Risk
 from tools.clock import seconds_between
 from tools.domain.labels import Labels
 from tools.simulated.fleet import SimulatedFleet

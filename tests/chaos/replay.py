@@ -29,8 +29,8 @@ from models.errors import LifeboatError
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 from tools.ports.approval import ApprovalAnswer
 from tools.simulated.migration import Phase

@@ -21,7 +21,7 @@ from chaos.store_faults import StoreFaults
 
 from models.errors import LifeboatError, MigrationFailed, NodeUnreachable
 from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.labels import Labels
 from tools.domain.xml import parse_domain

@@ -24,7 +24,7 @@ from lab.nodes.node import Lab, wait_until
 from lab.nodes.processes import wait_gone
 from models.errors import LifeboatError
 from models.fleet import VmState
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.domain.labels import read_attempt

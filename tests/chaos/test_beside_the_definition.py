@@ -12,7 +12,7 @@ from agent.actions.runner import recover_attempts
 from agent.archives.restore import restore
 from models.errors import ActionFailed, NodeUnreachable, PrecheckFailed
 from models.evacuation import AttemptOutcome
-from models.policy import SourceRelease
+from models.policy.policy import SourceRelease
 from tools.domain.xml import parse_domain
 from tools.simulated.node import SimulatedNode
 

@@ -13,7 +13,7 @@ from scenes.simulated_world import POLICY, World
 from agent.actions.runner import recover_attempts
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.plan import ActionKind
-from models.policy import LimitPolicy
+from models.policy.policy import LimitPolicy
 from tools.clock import SystemClock, VirtualClock, seconds_between
 from tools.ports.records.attempts import AttemptEnded
 

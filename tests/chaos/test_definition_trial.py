@@ -12,7 +12,7 @@ from agent.actions.runner import needs_recovery, recover_attempts
 from models.errors import NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.plan import ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.ports.records.attempts import MoveRefused, ShutdownIntended
 from tools.simulated.node import SimulatedNode
 

@@ -24,8 +24,8 @@ from models.errors import BadInput, Busy
 from models.evacuation import AttemptOutcome, Evacuation, EvacuationOutcome
 from models.fleet import Fleet
 from models.plan import ActionKind
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from tools.journal.file_lease import FileLease
 from tools.journal.sqlite import SqliteJournal
 

@@ -24,7 +24,7 @@ from models.errors import ApprovalMissing, LifeboatError, PrecheckFailed
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.fleet import VmState
 from models.plan import ActionKind, Plan
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.journal.sqlite import SqliteJournal
 
 

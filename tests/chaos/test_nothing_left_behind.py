@@ -17,7 +17,7 @@ from agent.archives.wipe import wipe
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import Action, ActionKind
-from models.policy import ArchivePolicy, SourceRelease
+from models.policy.policy import ArchivePolicy, SourceRelease
 from tools.domain.inventory import handlers
 from tools.domain.labels import NAMESPACE
 from tools.domain.xml import parse_domain

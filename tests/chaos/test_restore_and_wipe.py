@@ -20,7 +20,7 @@ from agent.archives.wipe import wipe
 from models.errors import LifeboatError, PrecheckFailed, Refused
 from models.evacuation import AttemptOutcome, ObservedState
 from models.plan import Action, ActionKind
-from models.policy import ArchivePolicy, SourceRelease
+from models.policy.policy import ArchivePolicy, SourceRelease
 from tools.domain.xml import parse_domain
 from tools.journal.sqlite import SqliteJournal
 from tools.simulated.state import LOCAL_DIRECTORY, SHARED_DIRECTORY

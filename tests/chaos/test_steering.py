@@ -18,7 +18,7 @@ from models.errors import MigrationFailed
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Vm, VmState
 from models.plan import Action, ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.ports.records.migration import DirtyRateMeasured, DisksThrottled, LadderStepTaken
 from tools.simulated.migration import Phase
 from tools.simulated.state import LOCAL_DIRECTORY

@@ -23,7 +23,7 @@ from agent.archives.wipe import wipe
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError, NodeUnreachable, PrecheckFailed, Refused
 from models.evacuation import AttemptOutcome, ObservedState
 from models.plan import ActionKind
-from models.policy import ArchivePolicy, SourceRelease
+from models.policy.policy import ArchivePolicy, SourceRelease
 from tools.simulated.state import LOCAL_DIRECTORY
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from agent.observe.signals import TelemetryCache, read_signals
 from models.forecast.limits.node import assess_node
-from models.risk import Risk
-from models.signal import SignalHistory
+from models.risk.risk import Risk
+from models.risk.signal import SignalHistory
 from tools.prometheus.metrics import PrometheusMetrics
 from tools.prometheus.private_server import private_prometheus
 from tools.signals import load_catalogue

@@ -22,7 +22,7 @@ from lab.hardware import physics, replay
 from lab.hardware.series import all_series
 from lab.hardware.trajectory import Fault
 from models.errors import BadInput, LifeboatError
-from models.signal import STATISTICS, Component, Limits, Signal, SignalHistory
+from models.risk.signal import STATISTICS, Component, Limits, Signal, SignalHistory
 from tools.prometheus.metrics import PrometheusMetrics
 from tools.signals import load_catalogue
 from tools.simulated.fleet import SimulatedFleet

@@ -21,7 +21,7 @@ from agent.settings import LlmSettings
 from models.errors import PlannerFailed
 from models.fleet import Fleet
 from models.plan import ActionKind, Approval, Plan
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.situation import Situation
 
 NOW = scene.at(0)

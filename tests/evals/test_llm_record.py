@@ -16,7 +16,7 @@ from agent.cli.app import app
 from agent.llm.choose import planner_named
 from agent.settings import LlmSettings
 from models.plan import Plan
-from models.risk import Risk
+from models.risk.risk import Risk
 
 LOOK = calls(("policy_facts", {}), ("vms_on_node", {"node": "node-1"}))
 GOOD = [

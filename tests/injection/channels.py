@@ -14,8 +14,8 @@ from models.fleet import Fleet, LearnedObstacle, Vm
 from models.forecast.limits.node import assess_node
 from models.knowledge import Knowledge, Reading
 from models.plan import ActionKind
-from models.risk import Driver, Risk
-from models.signal import HardwareEvent, SignalHistory
+from models.risk.risk import Driver, Risk
+from models.risk.signal import HardwareEvent, SignalHistory
 from models.situation import Situation
 from tools.domain.labels import NAMESPACE, read_labels, read_note
 from tools.logs.lines import Reference, split

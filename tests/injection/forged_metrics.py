@@ -27,10 +27,10 @@ from agent.plan import solver
 from agent.service.control_loop import ControlLoop, PassOutcome
 from models.fleet import Fleet, Priority, Vm, VmState
 from models.forecast.limits.node import assess_node
-from models.policy import ApprovalMode, ApprovalPolicy, Policy, StoppingPolicy
-from models.risk import Risk
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, SignalHistory
-from models.witness import Witness
+from models.policy.policy import ApprovalMode, ApprovalPolicy, Policy, StoppingPolicy
+from models.risk.risk import Risk
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, Severity, SignalHistory
+from models.risk.witness import Witness
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.labels import Labels
 from tools.journal.sqlite import SqliteJournal

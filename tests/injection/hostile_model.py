@@ -34,8 +34,8 @@ from agent.plan.simulate import simulate
 from models.errors import PlannerFailed
 from models.fleet import Fleet, Node, Priority, Vm
 from models.plan import ActionKind, Plan, PlannedBy
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 from tools.llm.fact_sheet import choices_by_vm
 

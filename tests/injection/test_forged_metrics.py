@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from injection.forged_metrics import T0, risk_of
 
-from models.corroboration import why_uncorroborated, witnesses_against
-from models.policy import Policy
-from models.risk_level import RiskLevel, node_risk
-from models.witness import Witness
+from models.planning.corroboration import why_uncorroborated, witnesses_against
+from models.policy.policy import Policy
+from models.risk.risk_level import RiskLevel, node_risk
+from models.risk.witness import Witness
 
 NOW = datetime.fromtimestamp(T0 + 300.0, UTC)
 

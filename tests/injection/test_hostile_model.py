@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from injection.hostile_model import attack
 
-from models.policy import Policy
+from models.policy.policy import Policy
 
 
 def test_the_worst_that_a_hostile_model_gets_through_is_bounded() -> None:

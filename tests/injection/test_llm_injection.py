@@ -18,7 +18,7 @@ from agent.settings import LlmSettings
 from models.errors import PlannerFailed
 from models.fleet import Fleet, Priority
 from models.plan import ActionKind, PlannedBy
-from models.risk import Driver
+from models.risk.risk import Driver
 from tools.llm.fleet_facts import holds_only_aliases
 
 NOW = scene.at(0)

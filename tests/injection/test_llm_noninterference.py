@@ -19,7 +19,7 @@ from agent.settings import LlmSettings
 from models.errors import PlannerFailed
 from models.fleet import Fleet
 from models.knowledge import Knowledge, NoteWord, VmNote
-from models.risk import Driver, Risk
+from models.risk.risk import Driver, Risk
 from models.situation import Situation
 
 SIGNALS = ("psu_12v_volts", "fan_rpm")

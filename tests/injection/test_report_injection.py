@@ -15,7 +15,7 @@ from scenes import hostile
 from agent.report import Report, build_report, render_html, render_markdown, render_terminal
 from models.evacuation import AttemptOutcome
 from models.fleet import Priority
-from models.risk import Driver
+from models.risk.risk import Driver
 
 ALLOWED_TAGS = frozenset(
     re.findall(

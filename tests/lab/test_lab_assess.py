@@ -12,7 +12,7 @@ from agent.settings import Settings
 from lab.hardware import faults
 from lab.nodes.node import Lab
 from models.fleet import NodeState
-from models.risk import Risk
+from models.risk.risk import Risk
 from tools.libvirt.fleet import connect_nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]

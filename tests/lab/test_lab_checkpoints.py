@@ -14,7 +14,7 @@ from lab.nodes import hypervisor
 from lab.nodes.node import Lab
 from models.evacuation import AttemptOutcome
 from models.plan import Action, ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.clock import SystemClock
 from tools.journal.sqlite import SqliteJournal
 from tools.libvirt.fleet import connect_nodes

@@ -25,7 +25,7 @@ from lab.nodes.node import Lab, run
 from models.errors import IdentityUnproven
 from models.fleet import VmState
 from models.plan import Action, ActionKind
-from models.policy import PinRule, Policy
+from models.policy.policy import PinRule, Policy
 from tools.clock import SystemClock
 from tools.journal.sqlite import SqliteJournal
 from tools.libvirt.fleet import connect_nodes

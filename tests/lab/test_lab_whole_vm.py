@@ -20,7 +20,7 @@ from lab.nodes.node import Lab, run
 from models.errors import PrecheckFailed
 from models.evacuation import AttemptOutcome, ObservedState
 from models.plan import Action, ActionKind
-from models.policy import ArchivePolicy, Policy, SourceRelease
+from models.policy.policy import ArchivePolicy, Policy, SourceRelease
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.journal.sqlite import SqliteJournal

@@ -13,7 +13,7 @@ from agent.archives.restore import restore
 from models.errors import ActionFailed
 from models.evacuation import AttemptOutcome
 from models.plan import ActionKind
-from models.policy import ArchivePolicy, Policy, SourceRelease
+from models.policy.policy import ArchivePolicy, Policy, SourceRelease
 
 pytestmark = pytest.mark.libvirtd
 

@@ -13,7 +13,7 @@ from models.errors import Lasting, MigrationRefused, PrecheckFailed
 from models.evacuation import AttemptOutcome
 from models.fleet import Fleet
 from models.plan import ActionKind
-from models.policy import MigrationPolicy
+from models.policy.policy import MigrationPolicy
 from tools.libvirt.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
 from tools.ports.migration import MigrationOptions

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from scenes.approvals import NOON, PEOPLE, TTL, ask_about, at, policy
 
 from agent.approve.proposals import answer, note, open_questions, read, write_due
-from models.approvers import TwoPeoplePolicy
 from models.errors import LifeboatError, Refused
-from models.policy import Policy
+from models.policy.approvers import TwoPeoplePolicy
+from models.policy.policy import Policy
 from models.proposals.rights import why_not_enough
 from models.proposals.states import LIVE, ApprovalEvent, ApprovalState, EventKind
 from tools.journal.sqlite import SqliteJournal

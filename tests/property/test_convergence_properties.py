@@ -8,7 +8,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ladder import Rung
 from models.migration.convergence import (
     JobProgress,
     LadderPosition,
@@ -18,7 +17,8 @@ from models.migration.convergence import (
     next_step,
     start_position,
 )
-from models.policy import MigrationPolicy
+from models.policy.ladder import Rung
+from models.policy.policy import MigrationPolicy
 from tools.ports.migration import MigrationOptions
 from tools.simulated.migration import SWITCH_SECONDS, Migration
 

@@ -18,7 +18,7 @@ from agent.plan.solver import plan
 from models.fleet import Fleet, NodeState
 from models.past_moves import Mover, PastMove, PastMoves, Tripped
 from models.plan import Action, ActionKind, AtLeisure, Plan
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.situation import Situation
 
 

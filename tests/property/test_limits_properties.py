@@ -16,7 +16,7 @@ from models.forecast.limits import part as part_risk
 from models.forecast.limits import parts_of_node
 from models.forecast.limits.first_passage import crossing_probability
 from models.forecast.limits.node import CAP, assess_node
-from models.signal import SignalHistory
+from models.risk.signal import SignalHistory
 
 distances = st.floats(1e-3, 100)
 drifts = st.floats(-10, 10)

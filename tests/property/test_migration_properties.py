@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.fleet import Vm, VmState
 from models.migration.estimate import LiveEstimate, live_migration, passes, throttle_needed
-from models.policy import MigrationPolicy, Policy
+from models.policy.policy import MigrationPolicy, Policy
 
 memory = st.integers(1 << 20, 1 << 42)
 dirty = st.none() | st.floats(0, 1e11)

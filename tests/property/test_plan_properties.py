@@ -15,8 +15,8 @@ from agent.guard.judge import judge
 from agent.plan.solver import plan
 from models.fleet import Fleet
 from models.plan import Action, ActionKind, Plan
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 
 NODES = "abcdef"

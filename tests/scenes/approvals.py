@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from agent.approve.proposals import ask, policy_digest
-from models.approvers import ApproverRule, Occasion, TwoPeoplePolicy
 from models.fleet import Fleet, Node, Vm
 from models.plan import Action, ActionKind, Approval, Plan, Verdict
-from models.policy import ApprovalPolicy, Policy
+from models.policy.approvers import ApproverRule, Occasion, TwoPeoplePolicy
+from models.policy.policy import ApprovalPolicy, Policy
 from models.proposals.drift import touched_by
 from models.proposals.rights import needed
 from models.proposals.states import Proposal, Question
-from models.risk import Driver, Risk
+from models.risk.risk import Driver, Risk
 from tools.clock import seconds_between
 from tools.ports.journal import Journal
 from tools.ports.records.evacuations import EvacuationPlanned

@@ -20,8 +20,8 @@ from models.evacuation import (
 )
 from models.fleet import Fleet, Node, NodeState, Priority, Vm, VmState
 from models.plan import Action, ActionKind, Approval, Plan, PlannedBy, RuleResult, Verdict
-from models.policy import Policy
-from models.risk import Driver, Risk
+from models.policy.policy import Policy
+from models.risk.risk import Driver, Risk
 from models.situation import Situation
 
 GIB = 1 << 30

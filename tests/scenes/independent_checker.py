@@ -12,7 +12,7 @@ from itertools import groupby
 
 from models.fleet import Fleet, NodeState, Vm, VmState
 from models.plan import Action, Plan
-from models.policy import Policy
+from models.policy.policy import Policy
 
 
 def broken_on_the_way(plan: Plan, fleet: Fleet, policy: Policy, *, paces: int = 5) -> list[str]:

@@ -18,8 +18,8 @@ from models.evacuation import AttemptOutcome, Evacuation
 from models.fleet import Fleet, Priority
 from models.knowledge import Knowledge
 from models.plan import Plan, Verdict
-from models.policy import ApprovalMode, ApprovalPolicy, Policy
-from models.risk import Risk
+from models.policy.policy import ApprovalMode, ApprovalPolicy, Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.labels import Labels

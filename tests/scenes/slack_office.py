@@ -13,7 +13,7 @@ from agent.approve.proposals import read
 from agent.approve.slack.view import SlackView
 from lab.slack.server import SlackStandIn
 from lab.slack.workspace import Message
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.states import ApprovalState
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.chat import Command, Press

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.hardware.replay import grid
-from models.signal import SignalHistory
+from models.risk.signal import SignalHistory
 from tools.signals import load_catalogue
 
 Floats = NDArray[np.float64]

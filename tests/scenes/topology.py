@@ -12,10 +12,10 @@ from typing import Any
 from models.fleet import Fleet, Node, Vm
 from models.past_moves import Mover, PastMove, PastMoves, Tripped
 from models.plan import Action, ActionKind, Plan
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
+from models.risk.witness import Witness
 from models.situation import Situation
-from models.witness import Witness
 
 GIB = 1 << 30
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)

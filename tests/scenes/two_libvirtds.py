@@ -29,7 +29,7 @@ from agent.actions.runner import run_attempt
 from models.evacuation import Attempt
 from models.fleet import Priority, Vm
 from models.plan import Action, ActionKind
-from models.policy import ArchivePolicy, MigrationPolicy, Policy, SourceRelease
+from models.policy.policy import ArchivePolicy, MigrationPolicy, Policy, SourceRelease
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.domain.labels import NAMESPACE, Labels, write_labels

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.signal import STATISTICS, Signal, Summaries
+from models.risk.signal import STATISTICS, Signal, Summaries
 from tools.signals import load_catalogue
 
 CATALOGUE = load_catalogue()

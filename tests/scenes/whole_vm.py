@@ -13,7 +13,7 @@ from models.errors import ActionFailed
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
 from models.plan import Action, ActionKind
-from models.policy import ArchivePolicy, SourceRelease
+from models.policy.policy import ArchivePolicy, SourceRelease
 from tools.archive.store import FsspecArchiveStore
 from tools.simulated.state import LOCAL_DIRECTORY
 

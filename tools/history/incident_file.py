@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from models.errors import BadInput
-from models.incidents import Window
+from models.risk.incidents import Window
 
 
 def read_incidents(path: Path) -> tuple[list[tuple[str, float]], list[Window]]:

@@ -37,8 +37,8 @@ from models.forecast.history.rows import (
     part_values,
     thin,
 )
-from models.incidents import Spell, continued
-from models.signal import Component, HardwareEvent, Signal, Summaries
+from models.risk.incidents import Spell, continued
+from models.risk.signal import Component, HardwareEvent, Signal, Summaries
 from tools.atomic_file import write_atomically
 from tools.parquet import read_parquet
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadInput
-from models.signal import STATISTICS, Floats, Signal, SignalHistory, Summaries
+from models.risk.signal import STATISTICS, Floats, Signal, SignalHistory, Summaries
 from tools.atomic_file import replacing, write_atomically
 
 FINE_SECONDS, COARSE_SECONDS = 300, 3600

@@ -18,8 +18,8 @@ from models.fleet import Priority, Vm, VmState
 from models.knowledge import NoteWord, VmNote
 from models.migration.estimate import archive_seconds, cold_migration_seconds, live_migration, stream_bandwidth
 from models.plan import ActionKind
-from models.risk_level import RiskLevel
-from models.signal import Component
+from models.risk.risk_level import RiskLevel
+from models.risk.signal import Component
 from models.situation import Situation
 from tools.llm.obstacle_words import ObstacleWord
 

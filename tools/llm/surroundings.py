@@ -11,8 +11,8 @@ from datetime import datetime
 
 from models.base import Value
 from models.knowledge import Aftermath, Knowledge, NoteWord, Reading, thinned
-from models.risk_level import RiskLevel
-from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity, Signal
+from models.risk.risk_level import RiskLevel
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity, Signal
 from models.situation import Situation
 from tools.llm.fleet_facts import Aliases, FleetFacts
 

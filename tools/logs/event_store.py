@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.errors import HardwareLogUnavailable
-from models.signal import HardwareEvent, Severity
+from models.risk.signal import HardwareEvent, Severity
 from tools.atomic_file import write_atomically
 
 MOST_EVENTS = 20_000

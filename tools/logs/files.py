@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from models.errors import HardwareLogUnavailable
-from models.signal import HardwareEvent
+from models.risk.signal import HardwareEvent
 from tools.logs.doubts import Counts, LineSpan, log_doubts
 from tools.logs.event_store import EventStore
 from tools.logs.lines import LONGEST_LINE, Reference, is_same_host, split

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from models.errors import HardwareLogUnavailable
-from models.signal import HardwareEvent
+from models.risk.signal import HardwareEvent
 from tools.bounded_call import BoundedCall
 from tools.logs.sel.clock import AHEAD, BACK, date_records
 from tools.logs.sel.file import events_of_records

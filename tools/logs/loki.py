@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from models.errors import BadInput, HardwareLogUnavailable
-from models.signal import HardwareEvent
+from models.risk.signal import HardwareEvent
 from models.text import without_sent
 from tools.logs.doubts import Counts, LineSpan, log_doubts
 from tools.logs.event_store import EventStore

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
 from tools.logs.patterns import Match, harmless, is_known_harmless, match_kernel
 from tools.logs.sel.events import is_routine, understand_record
 from tools.logs.sel.records import record_of

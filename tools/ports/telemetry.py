@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import ClassVar, Protocol, runtime_checkable
 
-from models.signal import HardwareEvent, Signal, SignalHistory, Summaries
+from models.risk.signal import HardwareEvent, Signal, SignalHistory, Summaries
 
 
 class MetricsSource(Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from models.errors import DeviceBound, PrecheckFailed
 from models.fleet import Vm
 from models.plan import ActionKind
-from models.policy import ArchivePolicy, MigrationPolicy
+from models.policy.policy import ArchivePolicy, MigrationPolicy
 from tools.domain.files import image_files, snapshot_files
 from tools.domain.labels import read_labels
 from tools.domain.xml import Domain, parse_domain

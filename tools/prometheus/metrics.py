@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from urllib3.util import Retry
 
 from models.errors import BadInput, MetricsUnavailable
-from models.signal import STATISTICS, Signal, SignalHistory, Summaries
+from models.risk.signal import STATISTICS, Signal, SignalHistory, Summaries
 from tools.prometheus.matrix import Matrix
 from tools.prometheus.session import UNCOLLECTED, CheckedSession, RefusalError
 

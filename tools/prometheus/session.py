@@ -11,7 +11,7 @@ import requests
 from pydantic_core import from_json
 
 from models.errors import BadInput, MetricsRefused
-from models.signal import Signal
+from models.risk.signal import Signal
 from models.text import without_sent
 from tools.prometheus.matrix import Matrix, split_answer
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from models.errors import BadInput
-from models.signal import Component, Signal
+from models.risk.signal import Component, Signal
 from tools.input_file import read_yaml
 
 SHIPPED = Path(__file__).parent

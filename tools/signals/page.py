@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from models.base import format_duration
-from models.signal import Signal
+from models.risk.signal import Signal
 from tools.signals import load_catalogue
 
 START, END = "<!-- signals: begin, written by `python -m tools.signals.page` -->", "<!-- signals: end -->"

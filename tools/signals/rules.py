@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from models.signal import STATISTICS, Signal
+from models.risk.signal import STATISTICS, Signal
 from tools.signals import load_catalogue
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus-rules.yaml"

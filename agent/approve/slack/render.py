@@ -13,7 +13,7 @@ from typing import Any, Final
 from agent.approve.facts import headline, what_it_does
 from models.base import format_duration
 from models.plan import Action, ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.rights import may_answer
 from models.proposals.states import OPEN, ApprovalState, Proposal, described
 from models.text import seconds_in_words, visible

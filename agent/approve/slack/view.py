@@ -23,7 +23,7 @@ from agent.approve.slack import render
 from agent.approve.slack.thread_files import AWAY, ThreadFiles, is_younger
 from models.base import parse_duration
 from models.errors import AlreadyDecided, BadInput, LifeboatError, NotAnApprover, Refused
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.states import OPEN, OVER, ApprovalState, EventKind, Proposal
 from models.text import visible
 from tools.ports.chat import Chat, ChatError, Command, Press

@@ -28,7 +28,7 @@ from agent.state.requests import unfinished
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome
 from models.plan import ActionKind
-from models.risk_level import RiskLevel
+from models.risk.risk_level import RiskLevel
 from models.situation import Situation
 from tools.ports.clock import Clock
 from tools.ports.journal import Journal

@@ -11,7 +11,7 @@ from agent.service.observability.passes import PassLine
 from agent.state.status import Status
 from models.base import format_duration
 from models.proposals.states import Proposal
-from models.risk_level import RiskLevel
+from models.risk.risk_level import RiskLevel
 from models.situation import Situation
 from models.text import listed, moment, percent, seconds_in_words, visible
 

@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from models.incidents import Incident, Spell, Window, incidents
-from models.signal import HardwareEvent
+from models.risk.incidents import Incident, Spell, Window, incidents
+from models.risk.signal import HardwareEvent
 
 SILENCE = 2 * 86_400.0
 """Seconds without a row, of which there is one a day at least, after which a life has ended."""

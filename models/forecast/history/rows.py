@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from models.forecast.limits.node import DATING
 from models.forecast.limits.part import STATES
-from models.signal import STATISTICS, Component, Floats, Signal, SignalKind, Summaries
+from models.risk.signal import STATISTICS, Component, Floats, Signal, SignalKind, Summaries
 
 HOUR = 3600
 HEARTBEAT = 86_400

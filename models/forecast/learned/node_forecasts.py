@@ -25,9 +25,9 @@ from models.forecast.learned.yearly import year_before
 from models.forecast.limits.array_loss import ArrayRisk, node_risk
 from models.forecast.limits.combine import ModelForecast, at_horizons, base_rate, pulled, weight
 from models.forecast.limits.part import HORIZON_SECONDS, elapsed
-from models.incidents import Incident
-from models.risk import Driver
-from models.signal import Component
+from models.risk.incidents import Incident
+from models.risk.risk import Driver
+from models.risk.signal import Component
 from models.storage_layout import Holds, StoragePolicy
 from models.text import percent, visible
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from models.forecast.limits.part import HORIZON_SECONDS, Curve
-from models.risk import Driver
+from models.risk.risk import Driver
 
 BASE_PER_YEAR = 0.08
 """Vishwanath and Nagappan, Characterizing cloud computing hardware reliability, SoCC 2010: 8 % of servers have a
@@ -26,7 +26,7 @@ class ModelForecast:
     """One model's word on one node."""
 
     curve: Curve
-    """P(fails within h) for each of `models.risk.HORIZONS`"""
+    """P(fails within h) for each of `models.risk.risk.HORIZONS`"""
     model: str
     """which file said so"""
     basis: str

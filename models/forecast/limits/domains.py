@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 from models.forecast.limits.part import CRITICAL, Curve
-from models.parts import fault_domain, part_class, supply_name
-from models.risk import HORIZONS
-from models.signal import Component, PartClass, Signal
-from models.witness import Witness
+from models.risk.parts import fault_domain, part_class, supply_name
+from models.risk.risk import HORIZONS
+from models.risk.signal import Component, PartClass, Signal
+from models.risk.witness import Witness
 
 RESERVE = 0.18
 """The most that all lost reserves say together, whatever the horizon: enough that no vm is sent there (`target.max_probability`

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from models.parts import supply_name
-from models.signal import HardwareEvent, HardwareEventKind, PartClass, Severity
-from models.witness import Witness
+from models.risk.parts import supply_name
+from models.risk.signal import HardwareEvent, HardwareEventKind, PartClass, Severity
+from models.risk.witness import Witness
 
 K, S, P = HardwareEventKind, Severity, PartClass
 

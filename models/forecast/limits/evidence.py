@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from models.signal import Signal, SignalHistory, SignalKind
+from models.risk.signal import Signal, SignalHistory, SignalKind
 
 Floats = NDArray[np.float64]
 

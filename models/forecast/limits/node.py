@@ -20,10 +20,10 @@ from models.forecast.limits.evidence import RECENT, cadence_of, known_samples, p
 from models.forecast.limits.own_word import own_word
 from models.forecast.limits.part import HORIZON_SECONDS, Curve, Unknown, elapsed
 from models.forecast.limits.parts_of_node import TWO_HOURS, WEEK, Line, event_fact, parts_of
-from models.risk import HORIZONS, Driver, Risk
-from models.signal import HardwareEvent, SignalHistory
+from models.risk.risk import HORIZONS, Driver, Risk
+from models.risk.signal import HardwareEvent, SignalHistory
+from models.risk.witness import Witness
 from models.text import visible
-from models.witness import Witness
 
 MODEL = "limits-1"
 BASIS = "documented limits and each part's own last day; weights of signals and events are engineering judgement"

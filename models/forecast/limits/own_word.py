@@ -14,7 +14,7 @@ import numpy as np
 
 from models.forecast.limits.domains import domain_of
 from models.forecast.limits.part import stale_seconds
-from models.signal import SignalHistory, SignalKind
+from models.risk.signal import SignalHistory, SignalKind
 
 NOMINAL, NOMINAL_UNDER_LOAD = 0.18, 0.08
 """The most a limit of ours says of a part that the machine calls nominal, or of which nothing but the limit

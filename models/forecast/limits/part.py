@@ -39,8 +39,8 @@ from models.forecast.limits.evidence import (
 )
 from models.forecast.limits.first_passage import crossing_probability
 from models.forecast.limits.units import unit_change
-from models.risk import HORIZONS
-from models.signal import Limits, Signal, SignalHistory, SignalKind
+from models.risk.risk import HORIZONS
+from models.risk.signal import Limits, Signal, SignalHistory, SignalKind
 from models.text import visible
 
 STALE_SECONDS, STALE_STEPS = 120.0, 2.5

@@ -15,9 +15,9 @@ from models.forecast.limits.evidence import known_samples
 from models.forecast.limits.own_word import NOMINAL, NOMINAL_UNDER_LOAD, OwnWord, own_word, without_blackouts
 from models.forecast.limits.part import HORIZON_SECONDS, PartRisk, Unknown, assess_part
 from models.forecast.limits.screen import calm
-from models.parts import fault_domain, part_class, supply_name
-from models.risk import Driver
-from models.signal import Component, HardwareEventKind, PartClass, SignalHistory, SignalKind
+from models.risk.parts import fault_domain, part_class, supply_name
+from models.risk.risk import Driver
+from models.risk.signal import Component, HardwareEventKind, PartClass, SignalHistory, SignalKind
 from models.text import visible
 
 TWO_HOURS, WEEK = 1, 3

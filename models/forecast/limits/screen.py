@@ -36,7 +36,7 @@ from models.forecast.limits.part import (
     can_flutter,
     stale_seconds,
 )
-from models.signal import Signal, SignalHistory, SignalKind
+from models.risk.signal import Signal, SignalHistory, SignalKind
 
 Bools = NDArray[np.bool_]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.forecast.limits.evidence import Floats, Past
-from models.signal import Signal, SignalKind
+from models.risk.signal import Signal, SignalKind
 
 _UP = (1000.0, 1024.0, 100.0, 60.0, 1e6)
 """Units that give larger figures: milli, KiB, per cent, per second to per minute, micro."""

@@ -17,8 +17,8 @@ from agent.plan.solver import plan
 from models.brake import DAY, nodes_a_day
 from models.fleet import Fleet
 from models.past_moves import PastMove, PastMoves
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 
 STEP = timedelta(minutes=5)

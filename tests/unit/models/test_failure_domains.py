@@ -9,8 +9,8 @@ from agent.guard.judge import judge
 from agent.plan.simulate import simulate
 from agent.plan.solver import plan
 from models.plan import ActionKind
-from models.risk import Driver
-from models.risk_level import RiskLevel
+from models.risk.risk import Driver
+from models.risk.risk_level import RiskLevel
 from models.situation import Situation
 
 FEED = Driver(signal="psu_12v_volts", why="PSU1 12 V: falling")

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from models.fleet import Fleet, Node, Vm, plain_uuid
-from models.placement import is_protected
-from models.policy import Policy
+from models.planning.placement import is_protected
+from models.policy.policy import Policy
 
 UUID = "7c1f0f5e-5f2c-4d51-9e0e-2d4a6b0f0001"
 WRITTEN = (UUID, UUID.upper(), UUID.replace("-", ""), "{" + UUID + "}", f"urn:uuid:{UUID}")

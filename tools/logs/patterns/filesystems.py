@@ -5,7 +5,7 @@ Formats: drivers/md, fs/{ext4,jbd2,xfs,btrfs}, OpenZFS's zed and spa_misc.c, sma
 
 from __future__ import annotations
 
-from models.signal import Component, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEventKind, PartClass, Severity
 from tools.logs.patterns.table import Pattern, pattern
 
 K, C, S, P = HardwareEventKind, Component, Severity, PartClass

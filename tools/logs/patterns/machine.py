@@ -7,7 +7,7 @@ kernel/hung_task.c, kernel/rcu/tree_stall.h, NVIDIA's Xid list.
 
 from __future__ import annotations
 
-from models.signal import Component, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEventKind, PartClass, Severity
 from tools.logs.patterns.table import Pattern, pattern
 
 K, C, S, P = HardwareEventKind, Component, Severity, PartClass

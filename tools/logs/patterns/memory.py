@@ -7,7 +7,7 @@ ras-*-handler.c.
 
 from __future__ import annotations
 
-from models.signal import Component, HardwareEventKind, Severity
+from models.risk.signal import Component, HardwareEventKind, Severity
 from tools.logs.patterns.table import Pattern, pattern
 
 K, C, S = HardwareEventKind, Component, Severity

@@ -7,7 +7,7 @@ drivers/net/bonding/bond_main.c, net/core/dev.c.
 
 from __future__ import annotations
 
-from models.signal import Component, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEventKind, PartClass, Severity
 from tools.logs.patterns.table import Pattern, pattern
 
 K, C, S, P = HardwareEventKind, Component, Severity, PartClass

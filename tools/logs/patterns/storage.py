@@ -6,7 +6,7 @@ Formats: drivers/ata/libata-*.c, drivers/scsi (sd, scsi_error, hpsa, smartpqi, m
 
 from __future__ import annotations
 
-from models.signal import Component, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEventKind, PartClass, Severity
 from tools.logs.patterns.table import Pattern, pattern
 
 K, C, S, P = HardwareEventKind, Component, Severity, PartClass

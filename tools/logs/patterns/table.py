@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from models.parts import disk_name, part_class
-from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
-from models.witness import Witness
+from models.risk.parts import disk_name, part_class
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
+from models.risk.witness import Witness
 
 _HARMLESS = re.compile(r"[^A-Za-z0-9_.:/-]+")
 _CLASSED = frozenset({Component.NETWORK, Component.THERMAL, Component.STORAGE})

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from models.parts import part_class
-from models.signal import Component, PartClass
+from models.risk.parts import part_class
+from models.risk.signal import Component, PartClass
 from tools.logs.patterns import Match, harmless
 from tools.logs.sel.table import SEL
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from models.errors import HardwareLogUnavailable
-from models.signal import HardwareEvent
-from models.witness import Witness
+from models.risk.signal import HardwareEvent
+from models.risk.witness import Witness
 from tools.logs.sel.clock import date_records
 from tools.logs.sel.events import SelRecord, is_routine, understand_record
 from tools.logs.sel.records import SelLine, sel_lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.signal import Component, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEventKind, PartClass, Severity
 from tools.logs.sel.row import LESS, NONE_LEFT, REGAINED, TO_CRITICAL, TO_OK, TO_WARNING, SelRow, graded, row
 
 K, C, S, P = HardwareEventKind, Component, Severity, PartClass

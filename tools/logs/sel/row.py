@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from models.signal import Component, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEventKind, PartClass, Severity
 
 S = Severity
 

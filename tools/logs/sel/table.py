@@ -5,7 +5,7 @@ The texts are those of ipmitool (`ipmi_sel.h`) and of FreeIPMI (its sensor and e
 
 from __future__ import annotations
 
-from models.signal import Component, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEventKind, PartClass, Severity
 from tools.logs.sel.power_rows import POWER_AND_HEAT
 from tools.logs.sel.row import TO_CRITICAL, TO_OK, TO_WARNING, SelRow, row
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from models.approvers import Occasion
 from models.base import Duration, UtcTime
 from models.fleet import Fleet
 from models.plan import Plan, Verdict
+from models.policy.approvers import Occasion
 from models.proposals.states import ApprovalEvent, ApprovalState, Needs, Question
-from models.risk import Risk
+from models.risk.risk import Risk
 from tools.ports.journal import Timed
 
 

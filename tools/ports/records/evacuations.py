@@ -11,8 +11,8 @@ from models.base import UtcTime
 from models.evacuation import EvacuationOutcome
 from models.fleet import Fleet
 from models.plan import Plan, Verdict
-from models.policy import Policy
-from models.risk import Risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
 from models.verification import Verification
 from tools.ports.journal import Record, Timed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.hindsight.look_back import Decision, Hindsight
 from models.plan import Plan, Verdict
-from models.risk import Risk
+from models.risk.risk import Risk
 from tools.ports.journal import Record
 
 

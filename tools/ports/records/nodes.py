@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import AliasChoices, Field
 
 from models.base import Value
-from models.tier import Tier
+from models.risk.tier import Tier
 from tools.ports.journal import Record
 
 

@@ -17,7 +17,7 @@ from agent.approve.webhook import Request, Webhook, sign
 from agent.service.webhook_server import read_secrets, serving
 from agent.settings import WebhookSettings
 from models.errors import BadInput
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.states import ApprovalState
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.approvals import ApprovalChanged, ApprovalClosed

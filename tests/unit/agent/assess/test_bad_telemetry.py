@@ -9,7 +9,7 @@ import pytest
 from scenes.telemetry import T0, Course, Floats, changed, seen, steady
 
 from models.forecast.limits.node import assess_node
-from models.risk import Risk
+from models.risk.risk import Risk
 
 
 def risk(name: str, course: Course, at: float = 600.0, **more: object) -> Risk:

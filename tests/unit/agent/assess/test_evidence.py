@@ -16,7 +16,7 @@ from agent.assess.evidence import judge_evidence
 from agent.cli.assess import app
 from agent.observe.evidence import open_evidence
 from models.errors import BadInput
-from models.policy import Policy
+from models.policy.policy import Policy
 
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 UE = "EDAC MC0: 1 UE memory read error on CPU_SrcID#0_Ha#0_Chan#1_DIMM#0 (channel:1 slot:0 page:0x12f03a)"

@@ -29,8 +29,8 @@ from models.forecast.data.dataset import build
 from models.forecast.history.lives import failures, lives, tables
 from models.forecast.learned.serialise import FORMAT
 from models.forecast.learned.train import train
-from models.risk import Risk
-from models.signal import SignalHistory, Summaries
+from models.risk.risk import Risk
+from models.risk.signal import SignalHistory, Summaries
 from tools.forecast.model_files import save_model
 from tools.history.store import HistoryStore
 

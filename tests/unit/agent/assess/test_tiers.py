@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.fleet import Priority, Vm, VmState
-from models.policy import Ceiling, DrainPolicy, ForecastPolicy, Policy, TierPolicy, TriggerPolicy
-from models.risk import Risk
-from models.risk_level import RiskLevel, node_risk
-from models.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
+from models.policy.policy import Ceiling, DrainPolicy, ForecastPolicy, Policy, TierPolicy, TriggerPolicy
+from models.risk.risk import Risk
+from models.risk.risk_level import RiskLevel, node_risk
+from models.risk.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 POLICY = Policy()

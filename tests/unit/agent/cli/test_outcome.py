@@ -16,7 +16,7 @@ from agent.verify import verify
 from models.errors import MetricsUnavailable
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.fleet import Fleet
-from models.risk import Risk
+from models.risk.risk import Risk
 
 
 @pytest.fixture

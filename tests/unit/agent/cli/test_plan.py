@@ -16,9 +16,9 @@ from agent.cli.plan import app
 from agent.documents import read_fleet, read_plan, read_policy, read_risks, write_value
 from agent.plan.solver import plan
 from models.errors import BadInput, FleetInvalid, LifeboatError, PolicyInvalid
-from models.ladder import Rung
 from models.plan import Plan
-from models.policy import Policy
+from models.policy.ladder import Rung
+from models.policy.policy import Policy
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from agent.doctor.examine import CheckContext, Finding, Health, run_checks
 from agent.settings import Settings, SlackSettings
 from agent.state.certificate_pins import Pins
 from lab.slack.server import SlackStandIn, slack_stand_in
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.journal.sqlite import SqliteJournal
 from tools.simulated.fleet import SimulatedFleet
 

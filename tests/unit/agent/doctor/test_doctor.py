@@ -14,7 +14,7 @@ from agent.doctor.examine import CheckContext, Finding, Health, run_checks
 from agent.doctor.host import check_journal
 from agent.settings import ForecastSettings, NodeSettings, Settings
 from agent.state.certificate_pins import Pins, PinState
-from models.policy import MigrationPolicy, PinRule, Policy
+from models.policy.policy import MigrationPolicy, PinRule, Policy
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.brake import BreakerTripped
 from tools.simulated.fleet import SimulatedFleet

@@ -12,7 +12,7 @@ from agent.doctor.evidence import gather_evidence
 from agent.settings import Settings
 from models.errors import BadInput, NodeUnreachable
 from models.fleet import Node, Vm
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.ports.vms import VmObservation
 from tools.simulated.fleet import SimulatedFleet
 

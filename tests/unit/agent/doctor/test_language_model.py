@@ -15,7 +15,7 @@ from agent.doctor.examine import CheckContext, Finding, Health
 from agent.doctor.host import check_language_model
 from agent.settings import LlmSettings, Settings
 from agent.state.certificate_pins import Pins
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.clock import SystemClock
 from tools.journal.sqlite import SqliteJournal
 

@@ -11,7 +11,7 @@ import pytest
 from agent.doctor.signals import Presence, SignalRow, check_signals
 from agent.doctor.telemetry import signal_findings
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
-from models.signal import Component, Signal, SignalHistory
+from models.risk.signal import Component, Signal, SignalHistory
 from tools.signals import load_catalogue
 
 SIGNALS = {signal.name: signal for signal in load_catalogue()}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from agent.execute.admission import AdmissionQueue
 from models.plan import Action, ActionKind
-from models.policy import LimitPolicy
-from models.schedule import may_join
+from models.planning.schedule import may_join
+from models.policy.policy import LimitPolicy
 
 
 def move(number: int, source: str = "a", target: str = "b") -> Action:

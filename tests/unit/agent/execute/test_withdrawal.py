@@ -20,11 +20,11 @@ from models.errors import MetricsUnavailable
 from models.evacuation import Attempt, AttemptOutcome, EvacuationOutcome
 from models.fleet import Fleet, Node, NodeState
 from models.plan import Action, ActionKind
-from models.policy import DrainPolicy, LimitPolicy, TierPolicy
-from models.risk import Risk
-from models.risk_level import NodeRisk, RiskLevel
+from models.policy.policy import DrainPolicy, LimitPolicy, TierPolicy
+from models.risk.risk import Risk
+from models.risk.risk_level import NodeRisk, RiskLevel
+from models.risk.tier import NodeTier, Tier
 from models.situation import Situation
-from models.tier import NodeTier, Tier
 from tools.ports.journal import Record
 from tools.ports.records.evacuations import EvacuationEnded, PollFailed, TargetsChanged
 from tools.simulated.migration import Phase

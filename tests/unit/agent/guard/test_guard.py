@@ -15,9 +15,9 @@ from agent.plan.solver import plan
 from models.fleet import LearnedObstacle
 from models.past_moves import Mover
 from models.plan import Action, ActionKind, Approval, Plan, PlannedBy
-from models.policy import Policy
+from models.policy.policy import Policy
+from models.risk.witness import Witness
 from models.situation import Situation
-from models.witness import Witness
 
 Case = tuple[Topology, Plan]
 

@@ -18,7 +18,7 @@ from agent.report.markdown import render_markdown
 from models.fleet import Fleet
 from models.knowledge import Knowledge, PlannedWork
 from models.plan import ActionKind, PlannedBy
-from models.risk import Risk
+from models.risk.risk import Risk
 
 WORK_ON_B = Knowledge(planned_work=(PlannedWork(node="node-b", start=scene.at(1800), end=scene.at(9000)),))
 

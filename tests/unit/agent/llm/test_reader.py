@@ -22,7 +22,7 @@ from models.fleet import Fleet
 from models.knowledge import NoteWord, VmNote
 from models.notes import CAREFUL, with_notes_heeded
 from models.plan import ActionKind, Plan
-from models.signal import Component
+from models.risk.signal import Component
 
 PATIENCE = 30.0
 MONTH_END = "Accounts are closed until Friday, keep it up"

@@ -18,7 +18,7 @@ from agent.observe.history import append_history, backfill_history
 from agent.observe.incidents import evacuations
 from models.errors import BadInput, MetricsUnavailable
 from models.plan import Approval, Plan, Verdict
-from models.signal import STATISTICS, Signal, Summaries
+from models.risk.signal import STATISTICS, Signal, Summaries
 from tools.forecast.datasets import read_dataset
 from tools.history.store import HistoryStore
 from tools.history.summary_ring import SummaryRing

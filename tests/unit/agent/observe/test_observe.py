@@ -18,7 +18,7 @@ from agent.observe.observe import merge_events, observe
 from agent.observe.signals import TelemetryCache
 from models.errors import HardwareLogUnavailable, MetricsUnavailable
 from models.fleet import Fleet, NodeState, VmState
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, Signal, SignalHistory
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, Severity, Signal, SignalHistory
 from tools.ports.hypervisor import Hypervisor
 from tools.simulated.fleet import SimulatedFleet
 

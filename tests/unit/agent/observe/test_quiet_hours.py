@@ -11,7 +11,7 @@ from scenes.topology import NOW, Topology
 
 from agent.observe.quiet_hours import by_hour, with_loads
 from models.errors import MetricsUnavailable
-from models.signal import Signal, SignalHistory
+from models.risk.signal import Signal, SignalHistory
 
 
 class Prometheus:

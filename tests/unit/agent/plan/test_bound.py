@@ -14,7 +14,7 @@ from scenes.topology import Topology
 from agent.plan.solver import plan
 from agent.plan.waves import GROWTH_SHARES, pack, schedule
 from models.plan import Plan
-from models.schedule import Move, Timing
+from models.planning.schedule import Move, Timing
 from models.situation import Situation
 
 

@@ -14,7 +14,7 @@ from agent.plan.assignment import Targets, price_options
 from agent.plan.capacity import Capacities, free_capacity
 from agent.plan.options import options_by_class, options_of, possible_targets, target_classes
 from models.plan import ActionKind
-from models.schedule import Move
+from models.planning.schedule import Move
 
 vms = st.lists(
     st.fixed_dictionaries(

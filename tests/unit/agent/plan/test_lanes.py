@@ -13,7 +13,7 @@ from agent.guard.judge import judge
 from agent.plan.solver import plan
 from agent.plan.waves import best_waves, schedule
 from models.plan import ActionKind
-from models.schedule import Move
+from models.planning.schedule import Move
 
 
 def dying(seed: int, *, sources: int = 3, vms: int = 12, **policy: Any) -> Topology:

@@ -18,8 +18,8 @@ from agent.guard.judge import judge
 from agent.observe.idleness import with_idleness
 from agent.plan.idle import plan_idle_archives
 from agent.plan.rebalance import plan_rebalance
-from models.balance import held, imbalance
 from models.fleet import Fleet
+from models.planning.balance import held, imbalance
 
 SPREAD = {"rebalance": {"allowed": True}}
 

@@ -15,7 +15,7 @@ from scenes.topology import Topology, live
 from agent.guard.judge import judge
 from agent.plan.solver import plan
 from models.plan import Action, Plan
-from models.policy import Policy
+from models.policy.policy import Policy
 
 
 def room(**policy: Any) -> Topology:

@@ -9,7 +9,7 @@ from scenes.topology import Topology
 
 from agent.plan.simulate import simulate
 from agent.plan.solver import plan
-from models.simulation import Simulation, StrategyOutcome
+from models.planning.simulation import Simulation, StrategyOutcome
 from models.situation import Situation
 
 

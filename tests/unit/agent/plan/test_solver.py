@@ -11,7 +11,7 @@ from scenes.topology import GIB, NOW, Topology
 from agent.guard.judge import judge
 from agent.plan.solver import PlanDecision, assemble, plan
 from models.plan import Action, ActionKind, Plan, PlannedBy
-from models.risk import Risk
+from models.risk.risk import Risk
 from models.situation import Situation
 
 

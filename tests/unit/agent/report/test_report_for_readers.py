@@ -15,8 +15,8 @@ from agent.report import Report, build_report, render_html, render_markdown, ren
 from agent.report.relevance import relevant_nodes
 from models.fleet import Fleet
 from models.plan import ActionKind, Approval, Plan
-from models.risk import Driver, Risk
-from models.risk_level import RiskLevel
+from models.risk.risk import Driver, Risk
+from models.risk.risk_level import RiskLevel
 
 MINUTES = ("30m", "2h", "24h", "7d")
 

@@ -20,9 +20,9 @@ from models.errors import BadInput, MetricsUnavailable
 from models.evacuation import EvacuationOutcome
 from models.fleet import Fleet
 from models.plan import ActionKind
-from models.policy import ApprovalMode, DrainPolicy, Policy
-from models.risk import Risk
-from models.tier import Tier
+from models.policy.policy import ApprovalMode, DrainPolicy, Policy
+from models.risk.risk import Risk
+from models.risk.tier import Tier
 from tools.domain.xml import parse_domain
 from tools.ports.approval import ApprovalAnswer
 from tools.ports.records.attempts import AttemptEnded

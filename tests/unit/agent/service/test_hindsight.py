@@ -16,8 +16,8 @@ from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome
 from agent.service.hindsight import HindsightKeeper
 from models.fleet import Fleet, NodeState
-from models.policy import Autonomy, Policy
-from models.risk import Risk
+from models.policy.policy import Autonomy, Policy
+from models.risk.risk import Risk
 from tools.ports.records.attempts import AttemptIntended
 from tools.ports.records.hindsight import DecisionScored, NodesSeen, RisksNoted, ShadowDecided
 

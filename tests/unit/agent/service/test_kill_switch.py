@@ -18,7 +18,7 @@ from agent.service.control_loop import ControlLoop, PassOutcome
 from models.errors import Halted
 from models.evacuation import Attempt
 from models.fleet import Fleet
-from models.risk import Risk
+from models.risk.risk import Risk
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from agent.settings import Settings
 from models.errors import BadInput
 from models.hindsight.look_back import Decision, Guest, Hindsight
 from models.knowledge import MOST_POINTS, Aftermath, Knowledge, NoteWord, VmNote
-from models.risk import Driver, Risk
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, SignalHistory
+from models.risk.risk import Driver, Risk
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, Severity, SignalHistory
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.hindsight import DecisionCorrected, DecisionScored
 

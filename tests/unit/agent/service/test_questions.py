@@ -20,14 +20,14 @@ from agent.plan.solver import plan as solve
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.questions import Questions
 from agent.state.status import read_status
-from models.approvers import ApproverRule, Occasion, TwoPeoplePolicy, UnansweredRule
 from models.errors import AlreadyDecided, NotAnApprover
 from models.fleet import Fleet
-from models.policy import ApprovalMode, ApprovalPolicy, LimitPolicy, Policy
+from models.policy.approvers import ApproverRule, Occasion, TwoPeoplePolicy, UnansweredRule
+from models.policy.policy import ApprovalMode, ApprovalPolicy, LimitPolicy, Policy
+from models.policy.wait import WaitPolicy
 from models.proposals.states import ApprovalState, EventKind, Proposal
-from models.risk import Risk
+from models.risk.risk import Risk
 from models.situation import Situation
-from models.wait_policy import WaitPolicy
 from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted
 from tools.simulated.migration import Phase
 

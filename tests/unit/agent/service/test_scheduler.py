@@ -18,7 +18,7 @@ from agent.service.control_loop import ControlLoop, PassResult
 from agent.service.scheduler import Ended, serve
 from models.errors import BadInput, MetricsUnavailable
 from models.fleet import Fleet
-from models.risk import Risk
+from models.risk.risk import Risk
 from tools.clock import VirtualClock
 
 INTERVAL = timedelta(seconds=30)

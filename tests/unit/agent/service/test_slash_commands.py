@@ -18,8 +18,8 @@ from agent.service.slash_commands import LastLook, SlashCommands
 from agent.state.requests import read_requests
 from lab.slack.limits import why_refused
 from models.approval import ApprovalRecord
-from models.approvers import ApproverRule, TwoPeoplePolicy
-from models.policy import ApprovalPolicy, Policy
+from models.policy.approvers import ApproverRule, TwoPeoplePolicy
+from models.policy.policy import ApprovalPolicy, Policy
 from models.situation import Situation
 from tools.ports.chat import Command
 from tools.ports.records.chat import ChatRefused

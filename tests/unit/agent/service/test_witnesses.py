@@ -13,8 +13,8 @@ from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome
 from agent.service.questions import Questions
 from models.fleet import Fleet, Vm
-from models.risk import Risk
-from models.witness import Witness
+from models.risk.risk import Risk
+from models.risk.witness import Witness
 
 ONE = {Witness.BMC_METRICS: {"2h": 0.95}}
 TWO = {**ONE, Witness.BMC_LOG: {"2h": 0.18}}

@@ -21,8 +21,8 @@ from agent.state.brake import past_moves
 from models.brake import emptied_today
 from models.fleet import Fleet
 from models.past_moves import Mover
-from models.policy import DrainPolicy, Policy
-from models.risk import Risk
+from models.policy.policy import DrainPolicy, Policy
+from models.risk.risk import Risk
 from models.situation import Situation
 from tools.ports.records.brake import BreakerReset, BreakerTripped
 

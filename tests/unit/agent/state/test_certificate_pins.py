@@ -18,7 +18,7 @@ from models.errors import BadInput, IdentityUnproven
 from models.evacuation import AttemptOutcome
 from models.fleet import VmState
 from models.plan import Action, ActionKind
-from models.policy import PinRule, Policy
+from models.policy.policy import PinRule, Policy
 from tools.clock import VirtualClock
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.attempts import AttemptIntended

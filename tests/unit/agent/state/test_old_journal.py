@@ -23,8 +23,8 @@ from agent.observe.incidents import evacuations
 from agent.state.certificate_pins import Pins
 from agent.state.requests import read_requests, unfinished
 from agent.state.status import read_status
-from models.policy import Policy
-from models.tier import Tier
+from models.policy.policy import Policy
+from models.risk.tier import Tier
 from tools.clock import VirtualClock
 from tools.journal import open_journal
 from tools.ports.journal import Journal

@@ -12,7 +12,7 @@ from agent.state.refusals import fleet_as_known
 from models.evacuation import ArchiveFacts, Attempt, AttemptOutcome
 from models.fleet import Fleet, Node, Vm, VmState
 from models.plan import Action, ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.attempts import AttemptEnded, MoveRefused, ShutdownIntended
 

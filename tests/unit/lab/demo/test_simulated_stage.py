@@ -12,7 +12,7 @@ from rich.console import Console
 from lab.demo.scene import run_demo, show_result
 from lab.demo.screen import Screen
 from lab.demo.simulated_stage import simulated_stage
-from models.policy import TriggerPolicy
+from models.policy.policy import TriggerPolicy
 from tools.clock import VirtualClock
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from models.fleet import Priority, Vm, VmState
 from models.migration.advice import Advice, MeasuredRate, advise, worth_probing
-from models.policy import Policy
+from models.policy.policy import Policy
 
 GIB, LINK = 1 << 30, 125e6
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)

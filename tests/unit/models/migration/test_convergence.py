@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.ladder import Act, Rung
 from models.migration.convergence import (
     JobProgress,
     LadderPosition,
@@ -23,7 +22,8 @@ from models.migration.convergence import (
     start_position,
     stuck_for,
 )
-from models.policy import MigrationPolicy
+from models.policy.ladder import Act, Rung
+from models.policy.policy import MigrationPolicy
 
 MB = 1_000_000
 

@@ -18,7 +18,7 @@ from models.migration.estimate import (
     stream_bandwidth,
     throttle_needed,
 )
-from models.policy import MigrationPolicy, Policy
+from models.policy.policy import MigrationPolicy, Policy
 
 GIB = 1 << 30
 GIGABIT = 125e6

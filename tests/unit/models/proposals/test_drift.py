@@ -7,7 +7,7 @@ from scenes.approvals import ALONE, fleet, plan, question
 from agent.approve.proposals import policy_digest
 from models.fleet import Fleet, NodeState, VmState
 from models.plan import Action, ActionKind
-from models.policy import Drift
+from models.policy.policy import Drift
 from models.proposals.drift import plan_changes, why_void
 
 THERE = fleet()

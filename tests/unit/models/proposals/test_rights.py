@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scenes.approvals import NOON, PEOPLE, TTL, fleet, plan, policy, question
 
-from models.approvers import ApproverRule, Occasion, TwoPeoplePolicy, UnansweredRule
 from models.plan import ActionKind
-from models.policy import ApprovalPolicy, Policy
+from models.policy.approvers import ApproverRule, Occasion, TwoPeoplePolicy, UnansweredRule
+from models.policy.policy import ApprovalPolicy, Policy
 from models.proposals.rights import may_answer, needed, why_may_not, why_nobody_can, why_not_enough, why_silence_is_no
 from models.proposals.states import Agreement, ApprovalState, Proposal, as_of
 

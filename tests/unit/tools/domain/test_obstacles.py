@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.fleet import Fleet, Priority, Vm, VmState
-from models.placement import live_blocker
-from models.policy import MigrationPolicy, Policy
+from models.planning.placement import live_blocker
+from models.policy.policy import MigrationPolicy, Policy
 from tools.domain.labels import Labels
 from tools.domain.xml import parse_domain
 from tools.simulated.fleet import SimulatedFleet

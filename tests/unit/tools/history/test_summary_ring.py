@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.observe.summaries import refresh
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
-from models.signal import STATISTICS, Signal, Summaries
+from models.risk.signal import STATISTICS, Signal, Summaries
 from tools.history.summary_ring import COARSE_SECONDS, FINE_SECONDS, SummaryRing
 from tools.signals import load_catalogue
 

@@ -12,8 +12,8 @@ from agent.llm.task import PlanTask
 from agent.plan import solver
 from models.fleet import Node
 from models.knowledge import Aftermath, Knowledge, NoteWord, PastEvacuation, PlannedWork, Reading, VmNote, thinned
-from models.risk import Risk
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity
+from models.risk.risk import Risk
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, Severity
 from tools.llm.fleet_facts import holds_only_aliases
 from tools.llm.surroundings import POINTS
 

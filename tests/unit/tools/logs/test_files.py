@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import HardwareLogUnavailable
-from models.signal import HardwareEventKind, Severity
+from models.risk.signal import HardwareEventKind, Severity
 from tools.logs.files import LogFiles
 from tools.logs.patterns import KERNEL, Pattern, harmless, lines_with_hints, match_kernel
 from tools.logs.reader import understand

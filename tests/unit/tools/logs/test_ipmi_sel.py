@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import HardwareLogUnavailable
-from models.witness import Witness
+from models.risk.witness import Witness
 from tools.logs.ipmi_sel import SystemEventLog
 from tools.logs.sel.records import parse_stamp
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models.signal import HardwareEvent
+from models.risk.signal import HardwareEvent
 from tools.logs.reader import LineReader
 
 AT = datetime(2026, 11, 20, 11, 50, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 from models.errors import DeviceBound, DisksUnmovable, MachineUnknown, PrecheckFailed
 from models.fleet import Priority, VmState
-from models.policy import ArchivePolicy
+from models.policy.policy import ArchivePolicy
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.files import image_files
 from tools.domain.labels import Labels

@@ -25,7 +25,7 @@ from models.errors import (
     VersionTooOld,
 )
 from models.fleet import Priority, Vm, VmState
-from models.policy import ArchivePolicy, MigrationPolicy
+from models.policy.policy import ArchivePolicy, MigrationPolicy
 from tools.archive.store import FsspecArchiveStore
 from tools.domain.labels import Labels
 from tools.domain.xml import parse_domain

@@ -13,7 +13,7 @@ import pytest
 from scenes.stub_prometheus import Answer, Reply, Stub, as_json, constant, grid, matrix, series, stub_prometheus
 
 from models.errors import BadInput, MetricsUnavailable
-from models.signal import Component, Limits, Signal, SignalHistory
+from models.risk.signal import Component, Limits, Signal, SignalHistory
 from tools.prometheus.metrics import MAX_POINTS, PrometheusMetrics, node_name
 
 END = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import BadInput
-from models.signal import Component, Signal
+from models.risk.signal import Component, Signal
 from tools.signals import load_catalogue
 from tools.signals.page import END, START, table
 from tools.signals.rules import RULES, rules

@@ -12,9 +12,9 @@ from scenes.hostile import EVERY
 
 from agent.approve.slack import render
 from lab.slack.limits import why_refused
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.proposals.states import ApprovalEvent, ApprovalState, EventKind, Proposal, advance
-from models.risk import Driver
+from models.risk.risk import Driver
 
 TOKENS = {button: f"{number:032x}" for number, button in enumerate(render.BUTTONS)}
 HEAD = "f" * 64

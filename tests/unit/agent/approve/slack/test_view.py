@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from agent.approve.proposals import answer, note, read
 from agent.approve.slack import render
 from models.approval import ApprovalRecord
-from models.approvers import TwoPeoplePolicy
 from models.errors import LifeboatError
 from models.evacuation import EvacuationOutcome
+from models.policy.approvers import TwoPeoplePolicy
 from models.proposals.states import ApprovalState, EventKind
 from tools.ports.chat import Command
 from tools.ports.records.approvals import ApprovalChanged, ApprovalClosed

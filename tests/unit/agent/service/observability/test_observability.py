@@ -23,7 +23,7 @@ from agent.service.control_loop import ControlLoop
 from agent.service.observability.observability import Observability
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
 from models.fleet import Fleet
-from models.risk import Driver, Risk
+from models.risk.risk import Driver, Risk
 from models.situation import Situation
 from tools.ports.records.brake import BreakerTripped
 

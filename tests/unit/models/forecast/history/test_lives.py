@@ -19,8 +19,8 @@ from models.forecast.history.lives import QUARANTINE, History, failures, lives, 
 from models.forecast.history.rows import Kept, node_columns, node_values, thin
 from models.forecast.learned.predict import score
 from models.forecast.learned.train import train
-from models.incidents import IncidentKind, Window
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, Summaries
+from models.risk.incidents import IncidentKind, Window
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, Severity, Summaries
 from tools.forecast.datasets import read_dataset, write_dataset
 from tools.history.store import HistoryStore
 

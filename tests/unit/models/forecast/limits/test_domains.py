@@ -9,9 +9,9 @@ import pytest
 from scenes.telemetry import T0, Course, Floats, changed, seen, steady
 
 from models.forecast.limits.node import assess_node
-from models.risk import Risk
-from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity, SignalHistory
-from models.witness import Witness
+from models.risk.risk import Risk
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity, SignalHistory
+from models.risk.witness import Witness
 
 CORDON, DRAIN, EVACUATE = 0.1, 0.25, 0.5
 """Where the default policy begins to act: no more vms, what can move live leaves (at the cheapest), everything leaves."""

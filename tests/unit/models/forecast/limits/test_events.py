@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from models.forecast.limits.events import EventHazard, event_hazards
 from models.forecast.limits.node import assess_node
-from models.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, PartClass, Severity
 
 K, S, P = HardwareEventKind, Severity, PartClass
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -12,8 +12,8 @@ from scenes.telemetry import SIGNALS, T0, Course, Floats, changed, seen, steady
 from lab.hardware import physics, replay
 from lab.hardware.trajectory import KINDS, Fault
 from models.forecast.limits.node import CAP, assess_node
-from models.risk import Risk
-from models.signal import Component, HardwareEvent, HardwareEventKind, Severity, SignalHistory
+from models.risk.risk import Risk
+from models.risk.signal import Component, HardwareEvent, HardwareEventKind, Severity, SignalHistory
 
 RAIL = steady(12.10, spread=0.008, step=0.02)
 HARMLESS = 0.1

@@ -7,8 +7,8 @@ import pytest
 from scenes.telemetry import SIGNALS, T0, Course, Floats, changed, seen, steady
 
 from models.forecast.limits.node import assess_node
-from models.risk import Risk
-from models.signal import SignalHistory
+from models.risk.risk import Risk
+from models.risk.signal import SignalHistory
 
 NOMINAL = steady(0, step=1)
 HOT = changed(steady(58, spread=1, step=1), lambda t: np.minimum(t / 20.0, 29.0), step=1)

@@ -8,8 +8,8 @@ from scenes.telemetry import SIGNALS, T0, Course, Floats, changed, steady
 
 from models.forecast.limits.evidence import cadence_of, known_samples
 from models.forecast.limits.node import assess_node
-from models.risk import Risk
-from models.signal import SignalHistory
+from models.risk.risk import Risk
+from models.risk.signal import SignalHistory
 
 RAIL = steady(12.06, spread=0.012, step=0.001)
 

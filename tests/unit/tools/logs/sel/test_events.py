@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.signal import PartClass
+from models.risk.signal import PartClass
 from tools.logs.sel.events import SelRecord, is_routine, understand_record
 from tools.logs.sel.file import SelFile
 from tools.logs.sel.records import record_of, sel_lines

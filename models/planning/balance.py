@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.fleet import Fleet, NodeState, Vm
-from models.placement import holds_room, memory_room
-from models.policy import Policy
-from models.schedule import Move
+from models.planning.placement import holds_room, memory_room
+from models.planning.schedule import Move
+from models.policy.policy import Policy
 from models.situation import Situation
 
 

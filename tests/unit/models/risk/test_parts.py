@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.parts import disk_name, fault_domain, part_class, supply_name
-from models.signal import Component, PartClass
+from models.risk.parts import disk_name, fault_domain, part_class, supply_name
+from models.risk.signal import Component, PartClass
 
 C, P = Component, PartClass
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from models.signal import Component, PartClass
+from models.risk.signal import Component, PartClass
 
 _SUPPLY = re.compile(
     r"(?i)(?:^|[^a-z])(?:psu|ps|pws|pwr[ _.-]?sup(?:ply)?|power[ _.-]?supply)"

@@ -6,8 +6,8 @@ import pytest
 from scenes.topology import Topology
 
 from models.fleet import Priority
-from models.label_rights import with_label_rights
-from models.policy import Label, LabelPolicy
+from models.policy.label_rights import with_label_rights
+from models.policy.policy import Label, LabelPolicy
 
 CLAIMS = {
     "priority": "high",

@@ -1,4 +1,4 @@
-"""What policy says of language models. A part of `models.policy`."""
+"""What policy says of language models. A part of `models.policy.policy`."""
 
 from __future__ import annotations
 

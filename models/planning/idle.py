@@ -6,7 +6,7 @@ from datetime import datetime
 
 from models.base import format_duration
 from models.fleet import Priority, Vm
-from models.policy import Policy
+from models.policy.policy import Policy
 from models.text import moment
 
 

@@ -8,15 +8,15 @@ from typing import Any, Self, cast
 
 from pydantic import Field, IPvAnyNetwork, model_validator
 
-from models.approvers import ApproverRule, Identity, TwoPeoplePolicy, UnansweredRule
 from models.base import Duration, Value, parse_duration
-from models.brake_policy import ChurnPolicy, StormPolicy
 from models.fleet import Priority
-from models.ladder import DEFAULT_LADDER, Rung
-from models.language_model_policy import LanguageModelPolicy
-from models.leisure_policy import IdlePolicy, RebalancePolicy
+from models.policy.approvers import ApproverRule, Identity, TwoPeoplePolicy, UnansweredRule
+from models.policy.brake import ChurnPolicy, StormPolicy
+from models.policy.ladder import DEFAULT_LADDER, Rung
+from models.policy.language_model import LanguageModelPolicy
+from models.policy.leisure import IdlePolicy, RebalancePolicy
+from models.policy.wait import WaitPolicy
 from models.storage_layout import StoragePolicy
-from models.wait_policy import WaitPolicy
 
 
 class TriggerPolicy(Value):

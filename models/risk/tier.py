@@ -24,8 +24,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from models.fleet import Vm, VmState
-from models.policy import Policy
-from models.risk_level import NodeRisk, RiskLevel
+from models.policy.policy import Policy
+from models.risk.risk_level import NodeRisk, RiskLevel
 from models.text import percent, seconds_in_words
 
 

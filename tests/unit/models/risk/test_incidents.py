@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from models.errors import BadInput
-from models.incidents import Incident, IncidentKind, NodePast, Spell, Window, incidents, spells
-from models.signal import Component, Floats, HardwareEvent, HardwareEventKind, Severity
+from models.risk.incidents import Incident, IncidentKind, NodePast, Spell, Window, incidents, spells
+from models.risk.signal import Component, Floats, HardwareEvent, HardwareEventKind, Severity
 from tools.history.incident_file import read_incidents
 
 TIMES: Floats = np.arange(0.0, 86_400.0, 60.0)

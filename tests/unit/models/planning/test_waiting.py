@@ -14,9 +14,9 @@ from scenes.topology import NOW, Topology
 from agent.guard.judge import judge
 from agent.plan.solver import plan
 from models.plan import Action, ActionKind, Plan
-from models.policy import Policy
+from models.policy.policy import Policy
+from models.policy.wait import openings
 from models.text import when_in_words
-from models.wait_policy import openings
 
 NIGHTLY = {"windows": ["22:00-02:00"]}
 BY_DAY = tuple(1.0 if 3 <= hour < 22 else 0.05 for hour in range(24))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.fleet import Fleet, Priority, Vm
-from models.policy import Label, LabelPolicy
+from models.policy.policy import Label, LabelPolicy
 
 _FIELDS = {
     Label.PRIORITY: "priority",

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from models.fleet import Fleet, Node, Vm, VmState, plain_uuid
 from models.plan import ActionKind
-from models.policy import Policy
+from models.policy.policy import Policy
 
 
 def is_protected(vm: Vm, policy: Policy) -> bool:

@@ -14,7 +14,7 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from models.signal import Floats, HardwareEvent, HardwareEventKind, Severity
+from models.risk.signal import Floats, HardwareEvent, HardwareEventKind, Severity
 
 LEAST_DOWN_SECONDS = 600.0
 """A node silent for less has not failed by itself; a reboot shows in its boot time however short it is."""

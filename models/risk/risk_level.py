@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from models.policy import Ceiling, Policy
-from models.risk import Risk
+from models.policy.policy import Ceiling, Policy
+from models.risk.risk import Risk
 from models.text import moment
 
 CLOCK_SKEW_SECONDS = 60.0

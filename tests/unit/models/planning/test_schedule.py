@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.plan import Action, ActionKind
-from models.policy import LimitPolicy
-from models.schedule import may_join, within_limits
+from models.planning.schedule import may_join, within_limits
+from models.policy.policy import LimitPolicy
 
 NODES = st.sampled_from("abcd")
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 from models.fleet import Vm, VmState
 from models.plan import ActionKind
-from models.policy import Policy
-from models.risk_level import RiskLevel
+from models.policy.policy import Policy
+from models.policy.wait import openings
+from models.risk.risk_level import RiskLevel
 from models.situation import Situation
 from models.text import percent
-from models.wait_policy import openings
 
 HOURS = 24
 WORTH_WAITING = 0.2

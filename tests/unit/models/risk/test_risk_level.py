@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models.policy import Policy
-from models.risk import Risk
-from models.risk_level import RiskLevel, node_risk
+from models.policy.policy import Policy
+from models.risk.risk import Risk
+from models.risk.risk_level import RiskLevel, node_risk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pydantic import ConfigDict, Field, field_validator
 
 from models.base import UtcTime, Value, parse_duration
-from models.witness import Witness
+from models.risk.witness import Witness
 
 HORIZONS = ("30m", "2h", "24h", "7d")
 """The horizons lifeboat's own forecasts give. Files from elsewhere may carry others."""

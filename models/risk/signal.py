@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from models.base import Duration, UtcTime, Value
-from models.witness import Witness, witness_of
+from models.risk.witness import Witness, witness_of
 
 Floats = NDArray[np.float64]
 
@@ -383,7 +383,7 @@ class HardwareEvent(Value):
     severity: Severity
     part: str = Field(default="", pattern=r"^[A-Za-z0-9_.:/-]{0,64}$")
     """which one, by the name its source gives it: `PSU1_12V_Out`, `DIMM_A2`, `sda`, `eth0`; only letters, digits, `_ . : / -`.
-    What belongs to the same thing: `models.parts.fault_domain`"""
+    What belongs to the same thing: `models.risk.parts.fault_domain`"""
     part_class: PartClass = PartClass.NORMAL
     """what losing that part means for the node"""
     asserted: bool = True

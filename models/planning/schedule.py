@@ -22,7 +22,7 @@ from models.migration.estimate import (
     stream_bandwidth,
 )
 from models.plan import ActionKind
-from models.policy import LimitPolicy, Policy
+from models.policy.policy import LimitPolicy, Policy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from models.fleet import VmState
 from models.plan import ActionKind
-from models.policy import Policy
-from models.risk_level import NodeRisk
-from models.schedule import Move
+from models.planning.schedule import Move
+from models.policy.policy import Policy
+from models.risk.risk_level import NodeRisk
+from models.risk.witness import Witness
 from models.text import counted
-from models.witness import Witness
 
 FIELD = "stopping.witnesses"
 """of policy"""

@@ -1,0 +1,1 @@
+"""What is known of nodes: signals, parts, risks, levels and tiers."""
