@@ -21,7 +21,7 @@ from typing import Any
 
 from agent.guard.judge import judge
 from agent.plan.solver import plan
-from agent.plan.waves import GROWTH_SHARES, best_waves, pack, schedule
+from agent.plan.timing.waves import GROWTH_SHARES, best_waves, pack, schedule
 from models.fleet import Fleet, Node, Priority, Vm, VmState
 from models.plan import ActionKind, Plan
 from models.planning.schedule import Move, Timing

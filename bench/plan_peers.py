@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.plan.solver import plan
-from agent.plan.waves import pack, schedule
+from agent.plan.timing.waves import pack, schedule
 from bench.plan import GIB, NOW, POLICY
 from models.fleet import Fleet, Node, Priority, Vm
 from models.plan import ActionKind, Plan

@@ -27,7 +27,7 @@ from typing import Any
 from agent.actions.attempt import AttemptContext
 from agent.actions.resources import Resources
 from agent.actions.runner import run_attempt
-from agent.plan.lane_clock import LaneClock
+from agent.plan.timing.lane_clock import LaneClock
 from bench.live_migration import BETWEEN, LAB, MIB, PROBES
 from lab.lifecycle.down import down
 from lab.lifecycle.up import up

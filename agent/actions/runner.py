@@ -14,9 +14,9 @@ from agent.actions.cleanup import left_behind
 from agent.actions.cleanup import sweep as remove_left_behind
 from agent.actions.cold_archive import cold_archive, recover_cold_archive
 from agent.actions.cold_migration import cold_migrate, recover_cold_migrate
-from agent.actions.disk_throttle import sweep, unrestored_limits
 from agent.actions.libvirt_state import settle_libvirt_state
-from agent.actions.live_migration import live_migrate, recover_live_migrate
+from agent.actions.live.disk_throttle import sweep, unrestored_limits
+from agent.actions.live.live_migration import live_migrate, recover_live_migrate
 from agent.actions.progress import Progress
 from agent.actions.resources import Resources
 from agent.actions.shutdown import late_stops, settle_late_stops

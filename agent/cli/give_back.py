@@ -40,7 +40,7 @@ def give_back(
     """
     from agent.cli.plan import present
     from agent.cli.situation import observed_or_read, require_node
-    from agent.plan.give_back import plan_return
+    from agent.plan.leisure.give_back import plan_return
     from models.errors import BadInput
 
     if fleet_file is not None and emptied_by is None:
@@ -55,7 +55,7 @@ def give_back(
 
 def _gone(node: str, emptied_by: Path | None, fleet: Fleet, config: Path | None) -> dict[str, str]:
     from agent.documents import read_plan
-    from agent.plan.give_back import went_to
+    from agent.plan.leisure.give_back import went_to
 
     if emptied_by is not None:
         plan = read_plan(emptied_by, fleet)

@@ -40,7 +40,7 @@ def rebalance(
     """
     from agent.cli.plan import present
     from agent.cli.situation import observed_or_read
-    from agent.plan.rebalance import plan_rebalance
+    from agent.plan.leisure.rebalance import plan_rebalance
 
     situation = observed_or_read(fleet_file, risks_file, policy_file, config)
     present(situation, plan_rebalance(situation), report_file, output, as_json=as_json)
@@ -60,7 +60,7 @@ def archive_idle(
     """`lifeboat archive --idle 30d`. `idle` may ask for longer than policy does, never for less."""
     from agent.cli.plan import present
     from agent.cli.situation import observed_or_read
-    from agent.plan.idle import plan_idle_archives
+    from agent.plan.leisure.idle import plan_idle_archives
     from models.base import format_duration, parse_duration
     from models.errors import BadInput
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from agent.guard.judge import judge
 from agent.plan import solver
-from agent.plan.waves import NotExecutable
+from agent.plan.timing.waves import NotExecutable
 from models.fleet import NodeState
 from models.knowledge import Knowledge
 from models.plan import ActionKind, Plan, PlannedBy

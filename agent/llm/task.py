@@ -19,7 +19,7 @@ from agent.plan import solver
 from agent.plan.capacity import free_capacity
 from agent.plan.options import options_of, possible_targets
 from agent.plan.simulate import simulate
-from agent.plan.waves import NotExecutable
+from agent.plan.timing.waves import NotExecutable
 from models.base import Value
 from models.knowledge import Knowledge
 from models.plan import Action, ActionKind, Comparison, OtherChoice, Plan, PlannedBy

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from agent.plan.capacity import Capacities
-from agent.plan.lanes import LARGE_FLEET
 from agent.plan.options import ClassOption, Options
 from agent.plan.prices import Caps, Curve, Market, Way
+from agent.plan.timing.lanes import LARGE_FLEET
 from models.fleet import Node, Vm
 from models.planning.placement import holds_room
 from models.planning.schedule import Move, Shares, sends, timing_of

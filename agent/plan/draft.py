@@ -9,9 +9,9 @@ from datetime import datetime
 
 from agent.plan.capacity import Capacities
 from agent.plan.explanations import MoveReason, describe_move, describe_stay, notes
-from agent.plan.lanes import best_lanes
 from agent.plan.options import Options
-from agent.plan.waves import best_waves, schedule
+from agent.plan.timing.lanes import best_lanes
+from agent.plan.timing.waves import best_waves, schedule
 from models.plan import Action, ActionKind, Plan, PlannedBy
 from models.planning.schedule import Move, Timing, wave_timings
 from models.planning.waiting import Wait, best_wait

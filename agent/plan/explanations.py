@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.plan.assignment.no_room import describe_no_room
 from agent.plan.capacity import Capacities
-from agent.plan.no_room import describe_no_room
 from agent.plan.options import Options
 from models.brake import other_movers
 from models.fleet import NodeState, VmState

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.plan.lane_clock import LaneClock
-from agent.plan.waves import NotExecutable, pack, schedule
+from agent.plan.timing.lane_clock import LaneClock
+from agent.plan.timing.waves import NotExecutable, pack, schedule
 from models.fleet import VmState
 from models.plan import Plan
 from models.planning.schedule import Move, Timing

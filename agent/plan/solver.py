@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from agent.plan.assignment import Choices, Chosen, Targets, greedy, lower_bound, price_options, total_loss
+from agent.plan.assignment.cp_sat import improve
+from agent.plan.assignment.greedy import Choices, Chosen, Targets, greedy, lower_bound, price_options, total_loss
+from agent.plan.assignment.make_room import make_room
+from agent.plan.assignment.next_failure import next_failure
 from agent.plan.bound import least_loss
-from agent.plan.cp_sat import improve
 from agent.plan.draft import Draft, PlanDecision
-from agent.plan.make_room import make_room
-from agent.plan.next_failure import next_failure
 from agent.plan.options import Options, options_by_class, possible_targets, target_classes
-from agent.plan.waves import NotExecutable, order
+from agent.plan.timing.waves import NotExecutable, order
 from models.plan import ActionKind, Plan, PlannedBy
 from models.planning.schedule import Move
 from models.policy.policy import Policy

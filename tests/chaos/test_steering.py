@@ -11,7 +11,7 @@ import pytest
 from scenes.simulated_world import World
 
 from agent.actions.attempt import AttemptContext
-from agent.actions.disk_throttle import stricter_limits
+from agent.actions.live.disk_throttle import stricter_limits
 from agent.actions.progress import Progress
 from agent.actions.runner import recover_attempts, run_attempt
 from models.errors import MigrationFailed

@@ -20,7 +20,7 @@ from chaos.store_faults import FaultyFileSystem
 
 import agent.actions.cold_archive
 import agent.actions.cold_migration
-import agent.actions.live_migration
+import agent.actions.live.live_migration
 from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.reconcile import NodeView, ReconcileStep, Reconciliation
 from agent.actions.resources import Resources
@@ -47,7 +47,7 @@ def mistake(scenario: str, phase: str, noticed: str) -> Callable[[Plant], Plant]
 def _judge_blindly(patch: pytest.MonkeyPatch, settlement: Reconciliation) -> None:
     """Without looking. Taking the mark off where no vm is fails then, and makes lifeboat look after all: that is kept
     quiet here."""
-    patch.setattr(agent.actions.live_migration, "reconcile_migration", lambda *_, **__: settlement)
+    patch.setattr(agent.actions.live.live_migration, "reconcile_migration", lambda *_, **__: settlement)
     honest = SimulatedLifecycle.tag_attempt
 
     def stamp(self: SimulatedLifecycle, uuid: str, attempt: str | None) -> None:

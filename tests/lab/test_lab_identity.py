@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from agent.actions.attempt import AttemptContext
 from agent.actions.cold_migration import cold_migrate
-from agent.actions.live_migration import live_migrate
+from agent.actions.live.live_migration import live_migrate
 from agent.actions.resources import Resources
 from agent.cli.app import app
 from agent.settings import load_settings

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scenes.topology import Topology
 
 from agent.plan.solver import plan
-from agent.plan.waves import GROWTH_SHARES, pack, schedule
+from agent.plan.timing.waves import GROWTH_SHARES, pack, schedule
 from models.plan import Plan
 from models.planning.schedule import Move, Timing
 from models.situation import Situation

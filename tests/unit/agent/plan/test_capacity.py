@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.topology import GIB, Topology
 
-from agent.plan.assignment import Targets, price_options
+from agent.plan.assignment.greedy import Targets, price_options
 from agent.plan.capacity import Capacities, free_capacity
 from agent.plan.options import options_by_class, options_of, possible_targets, target_classes
 from models.plan import ActionKind

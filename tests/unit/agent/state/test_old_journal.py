@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent.actions.cleanup import Left, left_behind
-from agent.actions.disk_throttle import unrestored_limits
+from agent.actions.live.disk_throttle import unrestored_limits
 from agent.actions.runner import needs_recovery, open_intents
 from agent.assess.tiers import Tiers
 from agent.observe.incidents import evacuations

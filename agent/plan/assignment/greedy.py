@@ -1,4 +1,4 @@
-"""Which option each vm gets: what each costs, and a greedy first answer, which `agent.plan.cp_sat` betters.
+"""Which option each vm gets: what each costs, and a greedy first answer, which `agent.plan.assignment.cp_sat` betters.
 
 Description: chooses, for every vm that has to leave, one of its options or to stay, so that the expected loss is least.
 Requirements: no target past its memory, its vcpus or an anti-affinity group; the same input gives the same answer.

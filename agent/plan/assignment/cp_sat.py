@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.plan.assignment import EQUAL_LOSS, Choices, Chosen, PricedClass, PricedOption, Targets, total_loss
+from agent.plan.assignment.greedy import EQUAL_LOSS, Choices, Chosen, PricedClass, PricedOption, Targets, total_loss
 from agent.plan.options import Option, TargetClass
 from models.fleet import Vm
 from models.planning.placement import holds_room

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agent.plan.assignment.next_failure import next_failure
 from agent.plan.capacity import Capacities
 from agent.plan.draft import Draft, PlanDecision
-from agent.plan.next_failure import next_failure
 from agent.plan.options import live_options, target_classes
 from models.fleet import Vm, VmState
 from models.plan import ActionKind, Plan, PlannedBy

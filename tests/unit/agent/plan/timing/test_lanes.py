@@ -11,7 +11,7 @@ from scenes.topology import Topology, archive, live
 
 from agent.guard.judge import judge
 from agent.plan.solver import plan
-from agent.plan.waves import best_waves, schedule
+from agent.plan.timing.waves import best_waves, schedule
 from models.plan import ActionKind
 from models.planning.schedule import Move
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.topology import Topology
 
-from agent.plan.next_failure import next_failure
+from agent.plan.assignment.next_failure import next_failure
 from agent.plan.solver import plan
 from models.fleet import VmState
 from models.plan import Survival

@@ -16,8 +16,8 @@ from scenes.topology import NOW, Topology
 from agent.documents import write_value
 from agent.guard.judge import judge
 from agent.observe.idleness import with_idleness
-from agent.plan.idle import plan_idle_archives
-from agent.plan.rebalance import plan_rebalance
+from agent.plan.leisure.idle import plan_idle_archives
+from agent.plan.leisure.rebalance import plan_rebalance
 from models.fleet import Fleet
 from models.planning.balance import held, imbalance
 

@@ -2,7 +2,7 @@
 
 Description: chains and exchanges of any length, as long as every vm moves at most once; by CP-SAT over the roomiest targets.
 Requirements: the same input gives the same answer; nothing of a sound node is stopped, and none moves unless it saves more than
-it costs. That every state on the way keeps the limits is the order's work (`agent.plan.waves.pack`).
+it costs. That every state on the way keeps the limits is the order's work (`agent.plan.timing.waves.pack`).
 Limitations: MOST_TARGETS targets are looked at, and a vm that would have to be parked and moved again is not.
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.plan.assignment import EQUAL_LOSS, LOSS_UNIT, Choices, Chosen, PricedOption, Targets, total_loss
-from agent.plan.cp_sat import DETERMINISTIC_SECONDS, KIBIBYTE
+from agent.plan.assignment.cp_sat import DETERMINISTIC_SECONDS, KIBIBYTE
+from agent.plan.assignment.greedy import EQUAL_LOSS, LOSS_UNIT, Choices, Chosen, PricedOption, Targets, total_loss
 from agent.plan.options import ClassOption, Options, live_options
 from models.fleet import Vm
 from models.plan import ActionKind

@@ -4,7 +4,7 @@ Description: a barrier across nodes idles the links of those that are done first
 two, whichever is expected to lose less, and a search over order and lanes betters the first answer.
 Requirements: pure; the same input gives the same lanes. However far one lane is ahead of another, every limit holds, and every
 live migration converges within policy's caps (`models.planning.schedule.worst_timings`).
-Limitations: no move may wait for room that another makes (`agent.plan.waves.pack` is for that); targets are those given.
+Limitations: no move may wait for room that another makes (`agent.plan.timing.waves.pack` is for that); targets are those given.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from agent.plan.capacity import Capacities
-from agent.plan.lane_clock import NOTICEABLE, LaneClock, Lanes, holds
+from agent.plan.timing.lane_clock import NOTICEABLE, LaneClock, Lanes, holds
 from models.planning.schedule import Limit, Move, Timing, allowed, worst_timings
 from models.policy.policy import Policy
 from models.situation import Situation

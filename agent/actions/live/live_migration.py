@@ -6,11 +6,11 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from agent.actions.attempt import AttemptContext, AttemptResult
-from agent.actions.dirty_rate_probe import MigrationForecast, probe_and_estimate
-from agent.actions.disk_throttle import restore_limits, throttled_disks
 from agent.actions.libvirt_state import hold_libvirt_state
-from agent.actions.migrated_disks import make_images, settle_old_images
-from agent.actions.migration_monitor import (
+from agent.actions.live.dirty_rate_probe import MigrationForecast, probe_and_estimate
+from agent.actions.live.disk_throttle import restore_limits, throttled_disks
+from agent.actions.live.migrated_disks import make_images, settle_old_images
+from agent.actions.live.migration_monitor import (
     BACKSTOP_SECONDS,
     MigrationMonitor,
     restore_downtime,

@@ -9,7 +9,7 @@ from scenes.independent_checker import broken_on_the_way
 from scenes.topology import Topology
 
 from agent.guard.judge import judge
-from agent.plan.give_back import plan_return, went_to
+from agent.plan.leisure.give_back import plan_return, went_to
 from agent.plan.solver import plan
 from models.fleet import Fleet
 from models.plan import ActionKind, Approval, Plan

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.plan.assignment.next_failure import next_failure
 from agent.plan.capacity import Capacities
 from agent.plan.draft import Draft, PlanDecision
-from agent.plan.next_failure import next_failure
 from agent.plan.options import live_options, possible_targets, target_classes
 from models.fleet import NodeState, Vm
 from models.plan import ActionKind, AtLeisure, Plan, PlannedBy

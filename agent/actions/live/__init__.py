@@ -1,0 +1,1 @@
+"""A live migration, and what happens to guest and disks around it."""

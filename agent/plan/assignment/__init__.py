@@ -1,0 +1,1 @@
+"""Which option each vm gets."""

@@ -1,0 +1,1 @@
+"""What beside what, and how long it all takes."""
