@@ -1,10 +1,11 @@
 """Forecast accuracy on the four public data sets, beside tuned peers fitted on the same rows in the same run.
 
-    python -m bench.forecast DATA_DIR [--sets drives_30d,nodes_7d] [--splits 0,4] [--jobs 2] [--json]
+    python -m bench.forecast DATA_DIR [--sets drives_30d,nodes_7d] [--splits 0,4] [--jobs 2] [--keep FOLDER] [--json]
 
 Rolling origin: for each split by unit (a seed), six cuts in time; trained before, tested up to 14 months after on held-out units.
 The best of all peers, measure by measure, is the one to beat; the difference to it is resampled by unit. Every figure is
-also told without the kind of unit (drive model, system) with the most failures in training.
+also told without the kind of unit (drive model, system) with the most failures in training. With --keep each trial is kept
+in that folder and not run again: a long run may be broken off, and goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import kept_trials
 from models.errors import BadInput
 from models.forecast.data.dataset import DAY
 from models.forecast.learned import evaluate
@@ -57,8 +59,10 @@ def _plain(name: str) -> str:
     return name.partition(" (")[0]
 
 
-def trials(folder: Path, name: str, splits: Sequence[int], jobs: int) -> list[list[backtest.Trial]]:
-    """Every split's trials, a cut each, in order of time."""
+def trials(
+    folder: Path, name: str, splits: Sequence[int], jobs: int, keeping: Path | None = None
+) -> list[list[backtest.Trial]]:
+    """Every split's trials, a cut each, in order of time; those kept in `keeping` are not run again."""
 
     data = read_dataset(folder / name)
     horizon, every, cuts = CUTS[name]
@@ -67,6 +71,10 @@ def trials(folder: Path, name: str, splits: Sequence[int], jobs: int) -> list[li
         found.append([])
         for cut in cuts:
             began, start = time.monotonic(), micros(cut)
+            path = None if keeping is None else keeping / f"{name}-{seed}-{cut}.npz"
+            if path and (old := kept_trials.kept(path)):
+                found[-1].append(old)
+                continue
             until = min(start + LONGEST_TEST, data.last_time)
             settings = TrainingSettings(jobs=jobs)
             try:
@@ -80,6 +88,8 @@ def trials(folder: Path, name: str, splits: Sequence[int], jobs: int) -> list[li
                 file=sys.stderr,
                 flush=True,
             )
+            if path:
+                kept_trials.keep(found[-1][-1], path)
     return found
 
 
@@ -174,12 +184,14 @@ def main() -> None:
     parser.add_argument("--sets", default="drives_30d,drives_7d,nodes_7d,servers")
     parser.add_argument("--splits", default="0,4", help="seeds of the splits by unit; 1 to 3 were chosen on")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep each trial here, and do not run it again")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     seeds = [int(seed) for seed in asked.splits.split(",")]
     out: dict[str, Any] = {}
     for name in asked.sets.split(","):
-        found = servers(asked.folder) if name == "servers" else summary(trials(asked.folder, name, seeds, asked.jobs))
+        folder = asked.folder
+        found = servers(folder) if name == "servers" else summary(trials(folder, name, seeds, asked.jobs, asked.keep))
         out[name] = found
         shown = {k: v for k, v in found.items() if k != "units"}
         print(json.dumps({name: shown}, indent=1), file=sys.stderr if asked.json else sys.stdout, flush=True)

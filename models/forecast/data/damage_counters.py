@@ -5,7 +5,7 @@ a counter falls only when a part was replaced or its reading is wrong. Seagate's
 smart_7) are not counts of damage: their raw value is two packed numbers.
 
 The forecast is not held to "more damage is never good news": on drives that cost a forest a tenth of its average precision
-and more (docs/forecast.md), because a counter that stands high and still is a unit that has lived with it.
+and more (docs/forecast-figures.md), because a counter that stands high and still is a unit that has lived with it.
 """
 
 from __future__ import annotations

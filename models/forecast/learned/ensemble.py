@@ -5,7 +5,7 @@ columns) and, counting twice, one on every feature that does not count from wher
 that pairs had to be taken close together, a leaf of twenty pairs is three units and forests alone are coarse: both count once,
 beside a third on plain values and age and boosting in small steps with four leaves. Where there are only events: two forests
 on everything, with leaves of another size, and a regression on logs of counts. How each was chosen, and what it is worth
-beside learners on the same features, is in docs/forecast.md.
+beside learners on the same features, is in docs/forecast-figures.md.
 
 None sees the sample's weights: drawing healthy pairs shifts every logit by the same amount, which calibration undoes.
 """
@@ -35,7 +35,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class EnsembleSettings:
-    """What fitting may spend. Chosen on rolling origins of real failures (docs/forecast.md).
+    """What fitting may spend. Chosen on rolling origins of real failures (docs/forecast-figures.md).
 
     leaf, event_leaf: pairs in a leaf at least, with signals and with events alone (of one forest; the other's are half).
     rounds: of boosting.
@@ -105,7 +105,7 @@ def counts_from_the_start(name: str, spec: FeatureSpec) -> bool:
     """Whether a feature of signals grows with how long they have been watched: age, totals, the longest window, clocks.
 
     A year on, every unit is where no unit of training was; and among those of training it tells who was there from the
-    beginning. What a forest learns of that does not last (docs/forecast.md).
+    beginning. What a forest learns of that does not last (docs/forecast-figures.md).
     """
     subject, what = parted(name)
     if name == AGE or what in {"reported_for", "change_total", "rises_total"}:

@@ -1,8 +1,8 @@
 """The level of a forecast, moved by what came of it since training, and only where that has proved better.
 
 Failures come in waves and fleets change, so next year's level is not training's: of real drives 40 % too few failures were
-forecast in one year, of real nodes 44 % too many in another (docs/forecast.md). What came since training says so. The hazard
-of each kind of unit is multiplied by (come + 20 × the fleet's factor) / (forecast + 20), where the fleet's factor is
+forecast in one year, of real nodes 44 % too many in another (docs/forecast-figures.md). What came since says so: the hazard of
+each kind of unit is multiplied by (come + 20 × the fleet's factor) / (forecast + 20), where the fleet's factor is
 (come + 20) / (forecast + 20): with few failures nothing moves (20 as in `models.forecast.limits.combine`). Whether to do it
 is asked of the same past, walked forward: each stretch is forecast with the factors of those before it, and only where the
 logarithmic score gained by that, with a 90 % interval by unit above 0, are forecasts of now moved. Order within a kind stays.

@@ -4,7 +4,7 @@ Nothing after `until` is looked at, and the last training pair lies one horizon 
 share no label with training. Calibration: the same ensemble, fitted on one half of the units, scores the other half
 (both ways round). What those scores, which no fit has seen, were worth in the last part of the training time gives the
 slope and the metrics in the model file; the level is that of the whole training time, because failures come in waves
-and the latest wave is a poor forecast of the next year (docs/forecast.md). The final ensemble is fitted on everything.
+and the latest wave is a poor forecast of the next year (docs/forecast-figures.md). The final ensemble is fitted on everything.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings(EnsembleSettings):
-    """What training may spend. The defaults were chosen on rolling origins of real failures (docs/forecast.md).
+    """What training may spend. The defaults were chosen on rolling origins of real failures (docs/forecast-figures.md).
 
     enough_failing: with this many failing pairs a horizon apart, none are taken closer together.
     """
