@@ -6,6 +6,7 @@
     │   ├── FleetInvalid
     │   ├── DatasetInvalid
     │   ├── ModelInvalid             a forecast model file from another version, truncated or tampered with
+    │   ├── ExtraMissing             what was asked for needs packages that this installation lacks
     │   └── JournalInvalid           an entry of the journal that something is decided by can't be read
     ├── SourceError                  exit 1   something lifeboat reads from did not answer usefully
     │   ├── MetricsUnavailable       Prometheus unreachable, refusing or empty
@@ -104,6 +105,12 @@ class DatasetInvalid(BadInput):
 
 class ModelInvalid(BadInput):
     code = "model-invalid"
+
+
+class ExtraMissing(BadInput):
+    """Packages of an extra are not installed. What does not need them works; nothing was changed."""
+
+    code = "extra-missing"
 
 
 class JournalInvalid(BadInput):

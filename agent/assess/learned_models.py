@@ -14,6 +14,7 @@ import numpy as np
 
 from agent.assess.assess import ModelForecasts
 from models.errors import LifeboatError, ModelInvalid
+from models.extras import extra_missing
 from models.risk.signal import Component
 
 if TYPE_CHECKING:
@@ -152,16 +153,21 @@ class LearnedModels:
         return self._loaded[label][1:]
 
     def _load(self, path: Path) -> tuple[Forecast | LifeboatError, str]:
-        from models.forecast.learned.predict import Forecast
-        from tools.forecast.model_files import load_model, model_name
-
         try:
+            from models.forecast.learned.predict import Forecast
+            from tools.forecast.model_files import load_model, model_name
+
             model = load_model(path, trusted_key=self._settings.forecast.trusted_key)
             if not isinstance(model, Forecast):
                 raise ModelInvalid(f"{path} is an anomaly score, which is no probability", hint="train on failures")
             return model, model_name(path)
         except LifeboatError as error:
             return error, ""
+        except ModuleNotFoundError as error:
+            lacking = extra_missing(error)
+            if lacking is None:
+                raise
+            return lacking, ""
 
 
 def _stamp(path: Path) -> object:

@@ -46,17 +46,18 @@ def assess(
     ] = None,
 ) -> None:
     """Show how likely each node is to fail within 30 minutes, 2 hours, a day and a week, and why."""
-    from agent.assess.monitor import FleetMonitor
-    from agent.cli.console import console, note, write_json
-    from agent.settings import load_settings
     from models.errors import BadInput
-    from models.risk.tier import Tier
-    from models.text import visible
-    from tools.libvirt.fleet import connect_nodes
 
     if evidence is not None:
         _assess_evidence(evidence, at, policy_file, config, output, as_json=as_json)
         return
+    from agent.assess.monitor import FleetMonitor
+    from agent.cli.console import console, note, write_json
+    from agent.settings import load_settings
+    from models.risk.tier import Tier
+    from models.text import visible
+    from tools.libvirt.fleet import connect_nodes
+
     if at is not None or policy_file is not None:
         raise BadInput(
             "--at and --policy belong to --evidence", hint="leave them out, or name a folder with --evidence"

@@ -367,6 +367,7 @@ def _running_on(backend: str) -> Generator[None]:
     from joblib import parallel_config
 
     from models.errors import BadInput
+    from models.extras import missing
 
     if backend == "threads":
         with parallel_config(backend="threading"):
@@ -378,9 +379,7 @@ def _running_on(backend: str) -> Generator[None]:
         import ray  # pyright: ignore
         from ray.util.joblib import register_ray  # pyright: ignore
     except ImportError:
-        raise BadInput(
-            "--backend ray needs the ray package", hint="install lifeboat[ray], or leave --backend out"
-        ) from None
+        raise missing("ray") from None
     ours = not ray.is_initialized()
     if ours:
         ray.init(logging_level="ERROR", log_to_driver=False)

@@ -13,21 +13,15 @@ def main() -> None:
     """Run a command. Every LifeboatError ends it with one line on stderr and the error's exit code."""
     from agent.cli.app import app
     from agent.cli.console import fail
-    from models.errors import BadInput, LifeboatError
+    from models.errors import LifeboatError
+    from models.extras import extra_missing
 
     try:
         app()
     except LifeboatError as error:
         fail(error)
     except ModuleNotFoundError as error:
-        if error.name != "libvirt":
-            raise
-        fail(
-            BadInput(
-                "libvirt's Python binding is not installed",
-                hint="install libvirt-dev and gcc, then run ./dev again; files and simulated nodes work without it",
-            )
-        )
+        fail(extra_missing(error) or _unexpected(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # whoever read our output is gone; there is nobody to tell

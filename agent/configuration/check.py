@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
 from agent.configuration.fields import leaves
 from agent.documents import read_policy
 from agent.settings import Settings
-from models.errors import BadInput
+from models.errors import BadInput, ExtraMissing
+from models.extras import EXTRAS, missing
 from tools.signals import load_catalogue
 
 _MADE_BY_US_OR_A_FOLDER = ("state_dir", "hardware_logs", "model")
@@ -45,7 +47,19 @@ def check_files(settings: Settings, path: Path, policy_file: Path | None = None)
             wrong.append(f"settings file {path}: {name}: {file}: {why}")
         else:
             right.append(f"{name} {file}")
+    wrong += [f"settings file {path}: {section}: {lacking}" for section, lacking in _lacking(settings)]
     return Checked(right=tuple(right), wrong=tuple(wrong))
+
+
+def _lacking(settings: Settings) -> Iterator[tuple[str, ExtraMissing]]:
+    """Sections of the settings with what they need and this installation does not have."""
+    used = {"llm": settings.llm is not None, "slack": settings.slack is not None}
+    used["forecast"] = bool(settings.forecast.model or settings.forecast.components or settings.forecast.retrain)
+    for section in (section for section, is_used in used.items() if is_used):
+        for module in EXTRAS[section].modules:
+            if find_spec(module) is None:
+                yield section, missing(section, module)
+                break
 
 
 def require_reloadable(before: Settings, path: Path, policy_file: Path | None) -> None:

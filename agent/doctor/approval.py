@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from agent.doctor.examine import CheckContext, Finding, Health, finding
 from agent.settings import SlackSettings
@@ -11,7 +12,9 @@ from models.policy.approvers import ApproverRule
 from models.policy.policy import ApprovalMode, ApprovalPolicy
 from models.text import listed, visible
 from tools.ports.chat import ChatError
-from tools.slack.client import SlackChat
+
+if TYPE_CHECKING:
+    from tools.slack.client import SlackChat
 
 
 def check_approvers(context: CheckContext) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from pydantic import Field
 from agent.state.certificate_pins import Pins
 from models.base import Value
 from models.errors import LifeboatError
+from models.extras import extra_missing
 from models.policy.policy import Policy
 from tools.bounded_call import BoundedCall
 
@@ -119,6 +120,8 @@ def run_checks(
                 pass
             case LifeboatError() as error:
                 findings.append(finding(each.name, each.subject, Health.FAIL, error.message, error.hint))
+            case ModuleNotFoundError() as error if (lacking := extra_missing(error)) is not None:
+                findings.append(finding(each.name, each.subject, Health.FAIL, lacking.message, lacking.hint))
             case error:
                 what = f"the check broke: {error!r}"
                 findings.append(finding(each.name, each.subject, Health.UNKNOWN, what, "report this"))

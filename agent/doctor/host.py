@@ -11,6 +11,7 @@ from agent.doctor.examine import CheckContext, Finding, Health, finding
 from agent.settings import LlmSettings
 from agent.state.brake import tripped
 from models.errors import LifeboatError
+from models.extras import extra_missing
 from models.text import moment, visible, without_credentials
 from tools.bounded_call import BoundedCall
 from tools.llm.capabilities import Capabilities
@@ -101,8 +102,11 @@ def check_language_model(context: CheckContext) -> Iterator[Finding]:
 
 
 def _ask(llm: LlmSettings, deadline: float) -> Capabilities:
-    from agent.llm.connection import api_key, endpoint_of, explained, http_client  # openai takes a second to import
-    from tools.llm.endpoint import probe
+    try:
+        from agent.llm.connection import api_key, endpoint_of, explained, http_client  # openai takes a second to import
+        from tools.llm.endpoint import probe
+    except ModuleNotFoundError as error:
+        raise extra_missing(error) or error from error
 
     seconds = min(llm.timeout_seconds, PROBE_SECONDS)
     quick = llm.model_copy(update={"timeout_seconds": seconds})

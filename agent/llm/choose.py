@@ -9,6 +9,7 @@ from agent.plan import solver
 from agent.plan.solver import Planner
 from agent.settings import LlmSettings
 from models.errors import BadInput, PlannerFailed
+from models.extras import extra_missing
 from models.knowledge import Knowledge
 from models.plan import Plan
 from models.situation import Situation
@@ -38,10 +39,16 @@ def planner_named(
         conversation: str | None = None
         known = knowledge(situation) if knowledge is not None else None
         for endpoint in _in_turn(llm):
-            from agent.llm.conversation import NoProposal
-            from agent.llm.planner import propose  # langchain takes a second to import
-            from agent.llm.record import LlmDirectory
-
+            try:
+                from agent.llm.conversation import NoProposal
+                from agent.llm.planner import propose  # langchain takes a second to import
+                from agent.llm.record import LlmDirectory
+            except ModuleNotFoundError as error:
+                lacking = extra_missing(error)
+                if lacking is None:
+                    raise
+                failed.append(str(lacking))
+                break  # the fallback models are asked by the same packages
             kept = LlmDirectory(directory) if directory else None
             try:
                 return propose(situation, endpoint, evacuating, asked=asked, knowledge=known, directory=kept)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.report import charts as report_charts
 from agent.report.markdown import render_markdown
@@ -19,6 +20,7 @@ from agent.report.report import Fate, NodeRow, Report, ReportKind, VmRow
 from agent.report.sentences import few, survived, weighed
 from models.base import parse_duration
 from models.errors import BadInput
+from models.extras import extra_missing
 from models.plan import ActionKind
 from models.text import bytes_in_words, counted, listed, moment, percent, seconds_in_words, visible
 from tools.atomic_file import write_atomically
@@ -26,6 +28,7 @@ from tools.atomic_file import write_atomically
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+_Shown = TypeVar("_Shown")
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_NODES = 12
 _LONGEST = 600
@@ -82,7 +85,8 @@ def render_html(report: Report) -> str:
     shown = _shown_nodes(report)
     relevant = relevant_nodes(report)
     moves = [vm for vm in report.concerned if vm.planned not in (None, ActionKind.STAY)]
-    risk = report_charts.risk_chart(report)
+    risk = _drawn(report_charts.risk_chart, report)
+    simulated = _drawn(report_charts.simulation_chart, report.simulation) if report.simulation else ""
     saved = [vm for vm in report.vms if vm.fate in (Fate.MOVED, Fate.ARCHIVED) and _was_lost(vm, report)]
     places = _places_after(report, dry)
     return (
@@ -102,8 +106,8 @@ def render_html(report: Report) -> str:
             max_rows=report_charts.MAX_ROWS,
             # The charts escape what they were given themselves.
             risk_chart=Markup(risk),  # noqa: S704
-            horizon_chart=Markup("" if risk else report_charts.horizon_chart(report)),  # noqa: S704
-            moves_chart=Markup(report_charts.moves_chart(report)),  # noqa: S704
+            horizon_chart=Markup("" if risk else _drawn(report_charts.horizon_chart, report)),  # noqa: S704
+            moves_chart=Markup(_drawn(report_charts.moves_chart, report)),  # noqa: S704
             rules=sorted(report.rules, key=lambda rule: (rule.passed, rule.judged)),
             before={n.name: [(vm, "") for vm in report.vms if vm.node_before == n.name] for n in shown},
             after={n.name: places.get(n.name, []) for n in shown},
@@ -112,10 +116,21 @@ def render_html(report: Report) -> str:
             lost_nodes=[node.name for node in report.nodes if node.lost],
             saved=len(saved),
             weighed=weighed(report.loss),
-            simulation_chart=Markup(report_charts.simulation_chart(report.simulation) if report.simulation else ""),  # noqa: S704
+            simulation_chart=Markup(simulated),  # noqa: S704
             survived=survived(report.next_failure) if report.next_failure is not None else "",
         )
     )
+
+
+def _drawn(chart: Callable[[_Shown], str], shown: _Shown) -> str:
+    """A chart as markup; where nothing here can draw, a line that says so in its place: the tables tell the same."""
+    try:
+        return chart(shown)
+    except ModuleNotFoundError as error:
+        lacking = extra_missing(error)
+        if lacking is None:
+            raise
+        return f'<p class="small">{escape(str(lacking))}</p>'
 
 
 _ARCHIVE, _UNKNOWN = object(), object()

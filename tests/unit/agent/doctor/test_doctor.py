@@ -193,6 +193,18 @@ def test_a_check_that_hangs_or_breaks_stops_no_other_and_a_node_that_hangs_fails
     ]
 
 
+def test_a_check_that_lacks_an_extra_names_it_and_stops_no_other(ward: Ward) -> None:
+    def lacks(context: CheckContext) -> list[Finding]:
+        raise ModuleNotFoundError("No module named 'slack_sdk'", name="slack_sdk.errors")
+
+    context = CheckContext(
+        settings=Settings(), policy=Policy(), nodes={}, journal=ward.journal, pins=ward.pins, clock=ward.fleet.clock
+    )
+    lacking, journal = run_checks(context, [lacks, check_journal], [])
+    assert (lacking.health, journal.health) == (Health.FAIL, Health.OK)
+    assert "lifeboat[slack]" in lacking.fix
+
+
 def test_a_tripped_breaker_is_a_fault_with_what_to_do(ward: Ward) -> None:
     ward.journal.append(BreakerTripped(rule="storm", why="3 of 4 nodes"), now=ward.fleet.clock.now())
     context = CheckContext(

@@ -1,0 +1,51 @@
+"""What an installation may do without, and which extra brings it: `lifeboat[llm]` and the like (docs/install.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.errors import ExtraMissing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """One of pyproject.toml's optional dependencies."""
+
+    what: str
+    """that needs it, as the beginning of a sentence"""
+    modules: tuple[str, ...]
+    """top-level modules that it brings and that lifeboat imports itself"""
+    besides: str = ""
+    """what else the installation takes"""
+
+
+EXTRAS = {
+    "forecast": Extra(what="learned forecasts need", modules=("sklearn", "skops", "scipy", "joblib")),
+    "libvirt": Extra(
+        what="libvirt nodes need",
+        modules=("libvirt", "libvirt_qemu"),
+        besides=" with libvirt-dev, python3-dev and gcc at hand; files and simulated nodes work without it",
+    ),
+    "llm": Extra(
+        what="a language model needs",
+        modules=("openai", "langchain", "langchain_core", "langchain_openai", "httpx2"),
+    ),
+    "ray": Extra(what="--backend ray needs", modules=("ray",), besides=", or leave --backend out"),
+    "report": Extra(what="charts need", modules=("matplotlib",)),
+    "slack": Extra(what="Slack needs", modules=("slack_bolt", "slack_sdk")),
+}
+
+
+def missing(name: str, module: str = "") -> ExtraMissing:
+    """What to say where the extra `name` is not installed; `module` was looked for."""
+    extra = EXTRAS[name]
+    return ExtraMissing(
+        f"{extra.what} the Python package {module or extra.modules[0]}, which is not installed",
+        hint=f"install lifeboat[{name}]{extra.besides} (docs/install.md)",
+    )
+
+
+def extra_missing(error: ModuleNotFoundError) -> ExtraMissing | None:
+    """What to say of an import that failed for want of an extra; None where no extra has such a module."""
+    module = (error.name or "").partition(".")[0]
+    return next((missing(name, module) for name, extra in EXTRAS.items() if module in extra.modules), None)
