@@ -25,6 +25,7 @@ from agent.cli.evals import app as evals
 from agent.cli.explain import app as explain
 from agent.cli.fleet import app as fleet
 from agent.cli.forecast import app as forecast
+from agent.cli.give_back import app as give_back
 from agent.cli.hindsight import hindsight
 from agent.cli.history import app as history
 from agent.cli.init import app as init
@@ -65,6 +66,7 @@ for group in (
     assess,
     fleet,
     plan,
+    give_back,
     leisure,
     apply,
     run,
