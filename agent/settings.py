@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from agent.documents import field_at_fault
 from models.base import Duration, Value, parse_duration
 from models.errors import BadInput
+from tools.credentials import SecretFile
 from tools.input_file import one_line, read_yaml_mapping
 
 
@@ -39,7 +40,7 @@ class BmcSettings(Value):
     """UDP"""
     user: str = ""
     """one that may read (IPMI privilege USER is enough)"""
-    password_file: Path | None = None
+    password_file: SecretFile | None = None
     """holds that user's password"""
 
 
@@ -91,13 +92,13 @@ class ForecastSettings(Value):
     """trained on this fleet's own history: `lifeboat history`, then `lifeboat train`"""
     components: dict[Literal["storage"], Path] = Field(default_factory=dict[Literal["storage"], Path])
     """by component: a model trained on data about such parts, whose columns the signals name (`column`)"""
-    trusted_key: Path | None = None
+    trusted_key: SecretFile | None = None
     """Ed25519 public key (PEM): model files that it did not sign are not used"""
     incidents: Path | None = None
     """CSV of what people know: failures and planned work (`node,start,end,kind`)"""
     retrain: Duration | None = Field(default=None, ge=timedelta(hours=1))
     """how often `lifeboat run` trains a challenger of `model` and has it take its place where it wins; None: never"""
-    sign_key: Path | None = None
+    sign_key: SecretFile | None = None
     """Ed25519 private key (PEM) that such a model is signed with; needed with `trusted_key`"""
 
 
@@ -108,7 +109,7 @@ class LlmSettings(Value):
     """such as `https://api.openai.com/v1` or `http://127.0.0.1:11434/v1`"""
     model: str
     """as the endpoint calls it"""
-    api_key_file: Path | None = None
+    api_key_file: SecretFile | None = None
     """holds the key, where one is needed"""
     timeout_seconds: float = 60.0
     """for the whole conversation; after it the solver plans"""
@@ -131,11 +132,11 @@ class SlackSettings(Value):
 
     channel: str = Field(pattern=r"^[CGD][A-Z0-9]{2,}$")
     """id of the channel where people are asked, such as `C024BE91L`"""
-    bot_token_file: Path
+    bot_token_file: SecretFile
     """holds the bot token, `xoxb-…`"""
-    app_token_file: Path | None = None
+    app_token_file: SecretFile | None = None
     """Socket Mode: holds the app-level token, `xapp-…`"""
-    signing_secret_file: Path | None = None
+    signing_secret_file: SecretFile | None = None
     """HTTP in its place: Slack sends what people press to `/slack` of the `webhook` port, signed with the secret in this file"""
     api_url: str = "https://slack.com/api/"
     """another one for a stand-in, or a proxy"""
@@ -152,7 +153,7 @@ class WebhookSettings(Value):
 
     port: int = Field(ge=1, le=65535)
     """of 127.0.0.1"""
-    keys: dict[str, Path] = Field(default={})
+    keys: dict[str, SecretFile] = Field(default={})
     """name of a key → file with the secret, 32 bytes or more. Who holds it is `webhook:NAME` in policy's approval.people"""
 
 
@@ -178,7 +179,7 @@ class Settings(BaseSettings):
     """read for every node, besides its `hardware_logs`"""
     archive_url: str = ""
     """where cold archives go, as fsspec writes it: `file:///srv/archives`, `s3://bucket/path`"""
-    archive_key_file: Path | None = None
+    archive_key_file: SecretFile | None = None
     """32 bytes or 64 hex digits; archives are sealed with it (AES-256-GCM). Who loses it loses the archives"""
     archive_options: dict[str, Any] = {}
     """passed on to fsspec, such as `endpoint_url` for an S3-compatible store"""
