@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption
+from agent.cli.terminal import completion
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 QuestionArgument = Annotated[
-    str, typer.Argument(metavar="EVACUATION", help="Its id, as `lifeboat approvals` shows it.")
+    str,
+    typer.Argument(
+        metavar="EVACUATION",
+        help="Its id, as `lifeboat approvals` shows it.",
+        autocompletion=completion.questions,
+    ),
 ]
 _MOST = 20
 
@@ -53,7 +59,12 @@ def approvals(
 @app.command()
 def show(
     evacuation: Annotated[
-        str, typer.Argument(metavar="[EVACUATION]", help="Its id; not needed when only one waits for an answer.")
+        str,
+        typer.Argument(
+            metavar="[EVACUATION]",
+            help="Its id; not needed when only one waits for an answer.",
+            autocompletion=completion.questions,
+        ),
     ] = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -15,6 +15,7 @@ from agent.cli.options import (
     ReportOption,
     RisksOption,
 )
+from agent.cli.terminal import completion
 
 archive = typer.Typer(
     help="List, verify, restore, wipe or discard cold archives; with --idle, plan to archive what is idle.",
@@ -119,7 +120,7 @@ def verify(
 @archive.command()
 def restore(
     archive_id: Annotated[str, typer.Argument(metavar="ARCHIVE")],
-    node: Annotated[str, typer.Argument(help="The node to restore it on.")],
+    node: Annotated[str, typer.Argument(help="The node to restore it on.", autocompletion=completion.nodes)],
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it once it is defined.")] = True,
     gone: Annotated[
         list[str] | None, typer.Option(metavar="NODE", help="A dead node that you know is off for good; may repeat.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption
+from agent.cli.terminal import completion
 
 if TYPE_CHECKING:
     from agent.doctor.examine import CheckContext, Finding
@@ -23,7 +24,11 @@ def doctor(
     pin: Annotated[bool, typer.Option("--pin", help="Pin the certificate of every node that has no pin yet.")] = False,
     repin: Annotated[
         list[str] | None,
-        typer.Option(metavar="NODE", help="Pin this node's certificate in place of the pinned one; may repeat."),
+        typer.Option(
+            metavar="NODE",
+            help="Pin this node's certificate in place of the pinned one; may repeat.",
+            autocompletion=completion.nodes,
+        ),
     ] = None,
     evidence: Annotated[
         Path | None,
@@ -33,7 +38,13 @@ def doctor(
         ),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--node", metavar="NODE", help="With --evidence: this node alone; may repeat.")
+        list[str] | None,
+        typer.Option(
+            "--node",
+            metavar="NODE",
+            help="With --evidence: this node alone; may repeat.",
+            autocompletion=completion.nodes,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

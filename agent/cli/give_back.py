@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption, OutputOption, PolicyOption, ReportOption, RisksOption
+from agent.cli.terminal import completion
 
 if TYPE_CHECKING:
     from models.fleet import Fleet
@@ -17,7 +18,9 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command("return")
 def give_back(
-    node: Annotated[str, typer.Argument(metavar="NODE", help="The node that was repaired.")],
+    node: Annotated[
+        str, typer.Argument(metavar="NODE", help="The node that was repaired.", autocompletion=completion.nodes)
+    ],
     emptied_by: Annotated[
         Path | None,
         typer.Option("--from", metavar="PLAN", help="The plan that emptied it, in place of the journal's evacuations."),

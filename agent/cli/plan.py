@@ -17,6 +17,7 @@ from agent.cli.options import (
     RisksOption,
 )
 from agent.cli.situation import as_of, planner_for, remarks, require_node, seen
+from agent.cli.terminal import completion
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +38,10 @@ NowOption = Annotated[
 @app.command()
 def plan(
     nodes: Annotated[
-        list[str] | None, typer.Argument(metavar="[NODE]...", help="Evacuate these nodes, whatever their risk.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NODE]...", help="Evacuate these nodes, whatever their risk.", autocompletion=completion.nodes
+        ),
     ] = None,
     fleet_file: FleetOption = None,
     risks_file: RisksOption = None,
@@ -195,7 +199,7 @@ def guard(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(metavar="fleet|risks|plan|policy|knowledge")],
+    name: Annotated[str, typer.Argument(metavar="|".join(completion.SCHEMAS), autocompletion=completion.schemas)],
     as_json: Annotated[bool, typer.Option("--json", help="It always is.")] = True,
 ) -> None:
     """Print the JSON Schema of one kind of file."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption, ReportOption
+from agent.cli.terminal import completion
 
 if TYPE_CHECKING:
     from agent.settings import Settings
@@ -20,7 +21,9 @@ app = typer.Typer(rich_markup_mode=None)
 EvacuationArgument = Annotated[
     str,
     typer.Argument(
-        metavar="[EVACUATION]", help="Its id, as `lifeboat status` shows it; not needed when there is only one."
+        metavar="[EVACUATION]",
+        help="Its id, as `lifeboat status` shows it; not needed when there is only one.",
+        autocompletion=completion.evacuations,
     ),
 ]
 

@@ -16,3 +16,9 @@ def lifeboat(*arguments: str) -> tuple[int, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout
+
+
+def offered(line: str) -> list[str]:
+    """What the TAB key offers at the end of a line, as bash asks for it."""
+    asked = {"_LIFEBOAT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    return CliRunner().invoke(app, [], prog_name="lifeboat", env=asked).stdout.split()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from scenes.approvals import ALONE, NOON, PEOPLE, StoppedClock, ask_about, policy
-from scenes.command_line import lifeboat
+from scenes.command_line import lifeboat, offered
 
 from agent.documents import read_policy
 from tools.journal.sqlite import SqliteJournal
@@ -185,3 +185,11 @@ def test_names_from_outside_show_and_are_not_obeyed(desk: Desk) -> None:
     desk.policy = ALONE
     desk.ask(vms=("web\x1b[2J\u202e",))
     assert "\x1b" not in desk.says("ana", "show")[1]
+
+
+def test_the_tab_key_offers_what_waits(desk: Desk) -> None:
+    desk.ask("evac-1")
+    desk.ask("drain-2")
+    assert offered("lifeboat approve ") == ["evac-1", "drain-2"]
+    assert offered("lifeboat show d") == ["drain-2"]
+    assert offered("lifeboat pause ") == []

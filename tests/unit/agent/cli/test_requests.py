@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from scenes.command_line import lifeboat
+from scenes.command_line import lifeboat, offered
 from scenes.simulated_world import POLICY, World
 
 from agent.approve.approval import approve
@@ -63,3 +63,8 @@ def test_an_evacuation_that_is_not_there_is_bad_input(world: World) -> None:
     assert code == 2
     assert "no evacuation 'evac-9'" in said
     assert "not over: evac-1" in said
+
+
+def test_the_tab_key_offers_what_is_not_over(world: World) -> None:
+    assert offered("lifeboat pause ") == ["evac-1"]
+    assert offered("lifeboat approve ") == []
