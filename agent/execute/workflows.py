@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import sqlalchemy
 import sqlalchemy.exc
 from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos._migration import sqlite_migrations  # what it brings a file up to is told nowhere else
 
 from agent.actions.resources import Resources
 from agent.actions.runner import recover_attempts
@@ -30,12 +32,14 @@ from models.evacuation import Attempt, Evacuation
 from models.policy.policy import Policy
 from models.text import without_credentials
 from tools.journal import local_lease, sqlalchemy_url
-from tools.ports.journal import Leadership, Lease, LeaseLost
+from tools.journal.state_files import cannot_open
+from tools.ports.journal import Leadership, Lease, LeaseLost, NotWritten
 from tools.ports.records.attempts import AttemptEnded
 
-WORKFLOWS_VERSION = "1"
-"""Pinned, so that an upgrade of lifeboat goes on with what the old one began. Raise it only when the workflows below
-start other children, or start them in another order, and keep the old ones until their evacuations are over."""
+WORKFLOWS_VERSION = "2"
+"""Pinned, so that an upgrade of lifeboat goes on with what the old one began. Raise it whenever the workflows below start other
+children, or start them in another order: what an older one began is then finished from the journal (`Durable._take_over`), as
+DBOS could not follow it. 2: lanes"""
 _FILE = "durable.sqlite"
 
 _runs: dict[str, Run] = {}
@@ -194,8 +198,7 @@ class Durable:
             "name": "lifeboat",
             "system_database_url": self._url,
             "executor_id": f"lifeboat{self._term()}",
-            # what is started again goes through a queue that all of one version read: of one each, of its own lease
-            "application_version": f"{WORKFLOWS_VERSION} lifeboat{self._term()}",
+            "application_version": self._version(),
             "log_level": "CRITICAL",
             "enable_otlp": False,
             "notification_listener_polling_interval_sec": 0.2,  # also how long closing it takes
@@ -203,6 +206,7 @@ class Durable:
         }
         if self._url.startswith("sqlite"):
             _make_private(self._state_dir / _FILE)
+            _require_known(self._state_dir / _FILE)
         workflows = {self._workflow_of(run): run for run in runs}
         _runs.update(workflows)
         DBOS(config=config)
@@ -233,30 +237,40 @@ class Durable:
         return f"{run.id}{self._term()}"
 
     def _take_over(self) -> None:
-        """What other executors began is this one's now: DBOS starts again only what its own did. The journal says what is not
-        over; the workflows of before are closed, so that none of them is started again elsewhere."""
-        if self._leadership is None:
-            return
+        """What other executors, or other versions of the workflows, began is this one's now: DBOS starts again only what is of
+        its own version, and would have us wait for the rest for ever. The journal says what is not over; the workflows of before
+        are closed, so that none of them is started again elsewhere, and `_finish` goes on from the journal."""
+        mine = self._version()
         for workflow in DBOS.list_workflows(status=["PENDING", "ENQUEUED"]):
-            if not workflow.workflow_id.endswith(self._term()):
+            if not workflow.workflow_id.endswith(self._term()) or workflow.app_version != mine:
                 DBOS.cancel_workflow(workflow.workflow_id)
+
+    def _version(self) -> str:
+        """What is started again goes through a queue that all of one version read: of one each, of its own lease."""
+        return f"{WORKFLOWS_VERSION} lifeboat{self._term()}"
 
     @contextmanager
     def _to_its_end(self) -> Generator[None]:
-        """Raises LeadLost for whatever went wrong once another lifeboat led: that one has taken the work over."""
+        """Raises LeadLost for whatever went wrong once another lifeboat led: that one has taken the work over; NotWritten where
+        DBOS could not write, as on a full disk."""
         try:
             yield
         except Exception as error:
-            if self._leadership is None:
-                raise
-            try:
-                self._leadership.require()
-            except LeaseLost as lost:
-                raise LeadLost(str(lost), hint="what was begun is looked at and finished by whoever leads") from error
+            if self._leadership is not None:
+                try:
+                    self._leadership.require()
+                except LeaseLost as lost:
+                    raise LeadLost(
+                        str(lost), hint="what was begun is looked at and finished by whoever leads"
+                    ) from error
+            if isinstance(error, sqlalchemy.exc.SQLAlchemyError):
+                cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) and error.orig else error
+                why = without_credentials(_in_one_line(cause))
+                raise NotWritten(f"the database of durable runs can't be written: {why}") from error
             raise
 
 
-def _in_one_line(error: Exception) -> str:
+def _in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
@@ -265,6 +279,24 @@ def _make_private(file: Path) -> None:
     try:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
+        raise cannot_open(file, error, what="database of durable runs") from error
+
+
+def _require_known(file: Path) -> None:
+    """DBOS would go on in a database that a newer one has brought up to date, without a word. Raises BadInput."""
+    db = sqlite3.connect(file)
+    try:
+        there = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'dbos_migrations'").fetchone()
+        row = db.execute("SELECT max(version) FROM dbos_migrations").fetchone() if there else None
+    except sqlite3.Error as error:
         raise BadInput(
-            f"{file} can't be opened: {error.strerror}", hint="check state_dir in the settings; nothing was changed"
+            f"the database of durable runs {file} can't be read: {error}", hint="restore state_dir from a backup"
         ) from error
+    finally:
+        db.close()
+    version, known = int(row[0] or 0) if row else 0, len(sqlite_migrations)
+    if version > known:
+        raise BadInput(
+            f"the database of durable runs {file} is in version {version}, this lifeboat knows {known} at most",
+            hint="a newer lifeboat has used it: use that version here too; nothing was changed",
+        )

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import BadInput, Busy
+from tools.journal.state_files import cannot_open
 from tools.ports.journal import Holder
 
 _FILE = "evacuating.lock"
@@ -64,9 +65,7 @@ class FileLease:
         try:
             return os.open(self._path, flags, 0o600)
         except OSError as error:
-            raise BadInput(
-                f"{self._path} can't be opened: {error.strerror}", hint="check state_dir in the settings"
-            ) from error
+            raise cannot_open(self._path, error, what="lease") from error
 
 
 def _lock(file: int, kind: int) -> bool:

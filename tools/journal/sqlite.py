@@ -18,22 +18,10 @@ from pathlib import Path
 from models.errors import AuditBroken, BadInput, JournalInvalid, Refused
 from tools.journal.chain import GENESIS, check, digest
 from tools.journal.rows import COLUMNS, Row, RowReader, text_of
+from tools.journal.sqlite_schema import prepare
+from tools.journal.state_files import cannot_open
 from tools.ports.journal import Entry, NotWritten, R, Record, Scope, StoredEntry
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
-    seq INTEGER PRIMARY KEY, time TEXT NOT NULL, kind TEXT NOT NULL, evacuation TEXT, attempt TEXT,
-    data TEXT NOT NULL, previous TEXT NOT NULL, sha256 TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS records_by_attempt ON records (attempt);
-CREATE INDEX IF NOT EXISTS records_by_evacuation ON records (evacuation);
-CREATE INDEX IF NOT EXISTS records_by_kind ON records (kind, time);
-CREATE INDEX IF NOT EXISTS records_by_kind_and_evacuation ON records (kind, evacuation);
-CREATE INDEX IF NOT EXISTS records_by_kind_and_attempt ON records (kind, attempt);
-CREATE TRIGGER IF NOT EXISTS records_keep BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TRIGGER IF NOT EXISTS records_stay BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TABLE IF NOT EXISTS locks (vm TEXT PRIMARY KEY, attempt TEXT NOT NULL, since TEXT NOT NULL) STRICT;
-"""
 _FIELDS = ("seq", "time", "kind", "evacuation", "attempt", "text", "previous", "sha256")
 _STORED = "seq, time, kind, evacuation, attempt, data, previous, sha256"
 _BATCH = 5_000
@@ -54,10 +42,13 @@ class SqliteJournal:
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+            prepare(self._db, path)
+        except OSError as error:
+            raise cannot_open(path, error, what="journal") from error
+        except sqlite3.Error as error:
             raise BadInput(
-                f"journal {path} can't be opened: {error}", hint="check state_dir in the settings"
+                f"journal {path} can't be opened: {error}",
+                hint="check that its disk has room and can be written to, and state_dir in the settings",
             ) from error
 
     @property
