@@ -21,6 +21,7 @@ import numpy as np
 from agent.observe.signals import TelemetryCache, read_signals
 from models.risk.signal import Component, Limits, Signal, SignalHistory
 
+_NOISE = np.random.default_rng(0).normal(12.0, 0.01, 8_191)
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -34,10 +35,11 @@ class Answers:
     def histories(self, signal: Signal, *, start: datetime, end: datetime, step_seconds: float) -> list[SignalHistory]:
         count = int((end - start).total_seconds() / step_seconds) + 1
         grid = start.timestamp() + step_seconds * np.arange(count, dtype=np.float64)
-        random = np.random.default_rng(len(signal.name))
+        places = (grid // 15.0).astype(np.int64)
         found: list[SignalHistory] = []
-        for node in self._nodes:
-            values = np.full(count, 0.0) if signal.name in self._steady else random.normal(12.0, 0.01, count)
+        for n, node in enumerate(self._nodes):
+            # A moment has one value however it is asked for, as in Prometheus.
+            values = np.full(count, 0.0) if signal.name in self._steady else _NOISE[(places + 97 * n) % _NOISE.size]
             found.append(SignalHistory(signal, node, "part", grid, values))
         return found
 
@@ -61,6 +63,7 @@ def main() -> None:
     looks: list[dict[str, float]] = []
     histories: list[SignalHistory] = []
     for k in range(2):
+        histories = []  # as in the agent: a look's histories are gone before the next
         histories, unread = read_signals(source, signals, NOW + timedelta(seconds=30 * k), 15.0, memory)
         assert not unread, unread
         looks.append({

@@ -89,7 +89,7 @@ def read_signals(
             if any(cadence > RARER * interval for cadence in cadences.values()):
                 recent = _thinned(recent, _scrapes(metrics, signal, now, interval, memory), cadences, interval, memory)
             joined = _join(_day(metrics, signal, now, memory, again=signal.name in again), recent, memory)
-            _hold_day_once(signal.name, joined, memory)
+            _hold_once(signal.name, joined, memory)
             return joined
         except LifeboatError as error:
             return error
@@ -135,7 +135,7 @@ def _recent(
     start = now - timedelta(seconds=max(1, steps) * interval)
     fresh = metrics.histories(signal, start=start, end=now, step_seconds=interval)
     begin = (now - length).timestamp()
-    recent = _lean([history.since(begin) for history in _join(known, fresh, None)])
+    recent = _lean(_since(_join(known, fresh, None), begin))
     memory.recent[signal.name] = now, recent
     return recent
 
@@ -285,28 +285,43 @@ def _one_after_the_other(before: Floats, after: Floats) -> Floats:
     """Both stretches. What never moved in either, as most states and counts of damage, is one number seen many times: a day of
     10,000 nodes is 2 GB otherwise, and 0.7 GB so."""
     if not before.size or not after.size or before[0] != after[0] or not (_is_steady(before) and _is_steady(after)):
-        return np.concatenate((before, after))
+        values = np.concatenate((before, after))
+        values.flags.writeable = False  # so that it is kept as it is, without a view of its own
+        return values
     return _number(float(before[0]), before.size + after.size)
 
 
-def _hold_day_once(name: str, joined: Iterable[SignalHistory], memory: TelemetryCache) -> None:
-    """Let the day that is kept for the next look be the beginning of what this one joined, not a second copy of it."""
-    if name not in memory.days:
-        return
-    read, day = memory.days[name]
+def _hold_once(name: str, joined: Iterable[SignalHistory], memory: TelemetryCache) -> None:
+    """Let what is kept for the next look be the beginning and the end of what this one joined, not a second copy of them."""
     whole = {(h.node, h.part): h for h in joined}
-    memory.days[name] = read, [_beginning(h, whole.get((h.node, h.part))) for h in day]
+    if name in memory.days:
+        read, day = memory.days[name]
+        memory.days[name] = read, [_beginning(h, whole.get((h.node, h.part))) for h in day]
+    if name in memory.recent:
+        asked, recent = memory.recent[name]
+        memory.recent[name] = asked, [_end(h, whole.get((h.node, h.part))) for h in recent]
 
 
 def _beginning(day: SignalHistory, whole: SignalHistory | None) -> SignalHistory:
-    count = day.values.size
-    if whole is None or day.values.strides == (0,) or not 0 < count <= whole.values.size:
-        return day
     # Where the stretches overlap, the later one took the place of the day's last samples: another number stays apart.
-    ends = whole.times[0] == day.times[0] and whole.times[count - 1] == day.times[-1]
-    if not ends or whole.values[count - 1] != day.values[-1]:
-        return day
-    return SignalHistory(day.signal, day.node, day.part, day.times, whole.values[:count])
+    return _held(day, whole, slice(0, day.values.size))
+
+
+def _end(recent: SignalHistory, whole: SignalHistory | None) -> SignalHistory:
+    # What was thinned to its scrapes has other times and stays apart.
+    return _held(recent, whole, slice(0 if whole is None else whole.values.size - recent.values.size, None))
+
+
+def _held(part: SignalHistory, whole: SignalHistory | None, where: slice) -> SignalHistory:
+    """`part` as the stretch of `whole` that it is, if that has the same ends."""
+    count = part.values.size
+    if whole is None or part.values.strides == (0,) or not 0 < count <= whole.values.size:
+        return part
+    times, values = whole.times[where], whole.values[where]
+    same = times[0] == part.times[0] and times[-1] == part.times[-1]
+    if not same or values[0] != part.values[0] or values[-1] != part.values[-1]:
+        return part
+    return SignalHistory(part.signal, part.node, part.part, part.times, values)
 
 
 def _is_steady(values: Floats) -> bool:
@@ -319,14 +334,31 @@ def _number(value: float, count: int) -> Floats:
     return np.broadcast_to(np.float64(value), (count,))
 
 
-def _lean(histories: list[SignalHistory]) -> list[SignalHistory]:
-    """The same, each that never moved as one number."""
+def _lean(histories: Iterable[SignalHistory]) -> list[SignalHistory]:
+    """The same, each that never moved as one number, and the times of one grid as one array."""
+    grids: dict[tuple[int, int], Floats] = {}
     return [
-        SignalHistory(h.signal, h.node, h.part, h.times, _number(float(h.values[0]), h.values.size))
-        if h.values.size and _is_steady(h.values)
-        else h
+        SignalHistory(
+            h.signal,
+            h.node,
+            h.part,
+            grids.setdefault(_place(h.times), h.times),
+            _number(float(h.values[0]), h.values.size) if h.values.size and _is_steady(h.values) else h.values,
+        )
         for h in histories
     ]
+
+
+def _since(histories: Iterable[SignalHistory], start: float) -> Iterable[SignalHistory]:
+    """The part of each at or after `start`."""
+    cuts: dict[tuple[int, int], tuple[int, Floats]] = {}
+    for h in histories:
+        place = _place(h.times)
+        if place not in cuts:
+            first = int(np.searchsorted(h.times, start, side="left"))
+            cuts[place] = first, h.times[first:]
+        first, times = cuts[place]
+        yield SignalHistory(h.signal, h.node, h.part, times, h.values[first:])
 
 
 def _place(times: Floats) -> tuple[int, int]:

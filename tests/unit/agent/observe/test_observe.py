@@ -230,13 +230,16 @@ def test_a_second_look_asks_only_for_what_is_new() -> None:
     assert metrics.asked[-1][1] == pytest.approx(86_400 - 1800), "the healthy past is read again after a while"
 
 
-def test_the_day_that_is_kept_is_the_beginning_of_what_was_seen_not_a_second_copy() -> None:
+def test_what_is_kept_for_the_next_look_is_part_of_what_was_seen_not_a_second_copy() -> None:
     memory, world, metrics = TelemetryCache(), World(), Metrics(psu_12v_volts=lambda t: 12.0 + t / 1e6)
     for at in (0, 30, 60):
         seen = seen_values(world.look(metrics=metrics, signals=[RAIL], memory=memory, now=NOW + timedelta(seconds=at)))
         ((kept,),) = [day for _, day in memory.days.values()]
         assert np.shares_memory(seen, kept.values)
         assert np.allclose(kept.values, 12.0 + (kept.times - T0) / 1e6)
+        ((newest,),) = [recent for _, recent in memory.recent.values()]
+        assert np.shares_memory(seen, newest.values)
+        assert np.allclose(newest.values, 12.0 + (newest.times - T0) / 1e6)
     moved = Metrics(psu_12v_volts=lambda t: np.full(t.shape, 11.0))
     other = seen_values(world.look(metrics=moved, signals=[RAIL], memory=memory, now=NOW + timedelta(seconds=90)))
     assert other[0] == pytest.approx(12.0 - 0.0864), "what was read stays as it was"
