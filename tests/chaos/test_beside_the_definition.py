@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from scenes.simulated_world import POLICY, World
@@ -15,13 +14,6 @@ from models.evacuation import AttemptOutcome
 from models.policy.policy import SourceRelease
 from tools.domain.xml import parse_domain
 from tools.simulated.node import SimulatedNode
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.journal.close()
 
 
 def autostarted(world: World) -> dict[str, list[str]]:

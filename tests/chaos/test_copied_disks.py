@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from scenes.simulated_world import World
@@ -14,13 +13,6 @@ from tools.simulated.migration import Phase
 from tools.simulated.state import LOCAL_DIRECTORY
 
 PATH = f"{LOCAL_DIRECTORY}/db-0.raw"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.journal.close()
 
 
 def where(world: World) -> set[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from scenes.simulated_world import World
@@ -15,13 +14,6 @@ from models.plan import ActionKind
 from models.policy.policy import Policy
 from tools.ports.records.attempts import MoveRefused, ShutdownIntended
 from tools.simulated.node import SimulatedNode
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.journal.close()
 
 
 def cold_move(world: World) -> Attempt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,13 +29,6 @@ from tools.journal.file_lease import FileLease
 from tools.journal.sqlite import SqliteJournal
 
 NAME = "evac-1"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.journal.close()
 
 
 def order(world: World, policy: Policy = POLICY) -> ApprovedPlan:

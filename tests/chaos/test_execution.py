@@ -6,9 +6,7 @@ with what the nodes show, and locks are left only where a human must look.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from scenes.simulated_world import INFERENCE, POLICY, World
@@ -26,13 +24,6 @@ from models.fleet import VmState
 from models.plan import ActionKind, Plan
 from models.policy.policy import Policy
 from tools.journal.sqlite import SqliteJournal
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.journal.close()
 
 
 def kinds(plan: Plan) -> dict[str, ActionKind]:

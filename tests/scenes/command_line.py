@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from typer.testing import CliRunner
 
 from agent.cli.app import app
@@ -16,6 +19,17 @@ def lifeboat(*arguments: str) -> tuple[int, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout
+
+
+def work_in(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, *, settings: str | None = None, columns: int = 160
+) -> None:
+    """The shell is in this folder, with these settings in it and no others, in a terminal that wide."""
+    monkeypatch.chdir(directory)
+    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    if settings is not None:
+        (directory / "lifeboat.yaml").write_text(settings)
 
 
 def offered(line: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from scenes.approvals import ALONE, NOON, PEOPLE, StoppedClock, ask_about, policy
-from scenes.command_line import lifeboat, offered
+from scenes.command_line import lifeboat, offered, work_in
 
 from agent.documents import read_policy
 from tools.journal.sqlite import SqliteJournal
@@ -31,9 +31,7 @@ class Desk:
         self.now = NOON
         self.journal = SqliteJournal(directory / "journal.sqlite")
         (directory / "policy.yaml").write_text(POLICY)
-        (directory / "lifeboat.yaml").write_text(f"state_dir: {directory}\npolicy_file: policy.yaml\n")
-        monkeypatch.chdir(directory)
-        monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
+        work_in(directory, monkeypatch, settings=f"state_dir: {directory}\npolicy_file: policy.yaml\n")
         monkeypatch.setattr("tools.clock.SystemClock.now", lambda _: self.now)
         monkeypatch.setattr("tools.clock.SystemClock.uptime", lambda _: StoppedClock(self.now).uptime())
         self.policy = read_policy(directory / "policy.yaml")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from scenes.command_line import work_in
 from typer.testing import CliRunner, Result
 
 from agent.cli.archive import archive
@@ -34,12 +35,12 @@ VM = VmObservation(
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FsspecArchiveStore:
     """One archive, and what an interrupted copy left."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-    (tmp_path / "lifeboat.yaml").write_text(
-        "nodes: [{name: node-a, libvirt_uri: 'qemu+tls://127.0.0.1:1/system'}]\n"
-        f"archive_url: file://{tmp_path}/archives\nstate_dir: {tmp_path}/state\n"
+    work_in(
+        tmp_path,
+        monkeypatch,
+        settings="nodes: [{name: node-a, libvirt_uri: 'qemu+tls://127.0.0.1:1/system'}]\n"
+        f"archive_url: file://{tmp_path}/archives\nstate_dir: {tmp_path}/state\n",
+        columns=200,
     )
     store = FsspecArchiveStore(
         f"file://{tmp_path}/archives", key_file=tmp_path / "state/archive-signing.key", segment_chunks=1

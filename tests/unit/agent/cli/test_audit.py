@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from scenes.approvals import ALONE, NOON, ask_about, at
-from scenes.command_line import lifeboat
+from scenes.command_line import lifeboat, work_in
 
 from agent.approve.proposals import answer
 from models.proposals.states import EventKind
@@ -18,9 +18,7 @@ from tools.journal.sqlite import SqliteJournal
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An exported log of two questions, one of them answered."""
-    (tmp_path / "lifeboat.yaml").write_text(f"state_dir: {tmp_path}\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
+    work_in(tmp_path, monkeypatch, settings=f"state_dir: {tmp_path}\n")
     journal = SqliteJournal(tmp_path / "journal.sqlite")
     ask_about(journal, ALONE)
     answer(journal, "evac-1", EventKind.REJECT, by="terminal:ana", policy=ALONE, clock=at(NOON), why="not \x1b[31m now")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from scenes.command_line import work_in
 from typer.testing import CliRunner, Result
 
 from agent.cli.fleet import app as fleet_app
@@ -35,8 +36,7 @@ def lifeboat(*arguments: str) -> tuple[int, Result]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
+    work_in(tmp_path, monkeypatch)
     (tmp_path / "cluster.data").write_text(HBAL)
     return tmp_path
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from scenes.command_line import work_in
 from scenes.topology import Topology, live
 from typer.testing import CliRunner, Result
 
@@ -25,9 +26,7 @@ def lifeboat(*arguments: str) -> tuple[int, Result]:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "120")
+    work_in(tmp_path, monkeypatch, columns=120)
     scene = Topology().node("a").node("b").vm("web", on="b")
     write_value(tmp_path / "fleet.json", scene.fleet)
     write_value(tmp_path / "risks.json", scene.risks)

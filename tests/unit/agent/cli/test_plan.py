@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from scenes.command_line import work_in
 from scenes.topology import Topology
 from typer.testing import CliRunner, Result
 
@@ -30,9 +31,7 @@ def scene() -> Topology:
 
 @pytest.fixture
 def files(scene: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "160")
+    work_in(tmp_path, monkeypatch)
     write_value(tmp_path / "fleet.json", scene.fleet)
     write_value(tmp_path / "risks.json", scene.risks)
     return tmp_path

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from scenes.command_line import lifeboat, offered
+from scenes.command_line import lifeboat, offered, work_in
 from scenes.simulated_world import POLICY, World
 
 from agent.approve.approval import approve
@@ -22,9 +22,7 @@ from tools.journal.file_lease import FileLease
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """With an evacuation that was begun."""
     world = World(tmp_path)
-    (tmp_path / "lifeboat.yaml").write_text(f"state_dir: {tmp_path}\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
+    work_in(tmp_path, monkeypatch, settings=f"state_dir: {tmp_path}\n")
     plan, fleet, verdict = world.plan()
     now = world.fleet.clock.now()
     agreement = approve(plan, verdict, DenyingApprover(), now=now, expires_after=timedelta(minutes=15))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scenes.command_line import work_in
 from scenes.definitions import LINUX, ROOT, UUID, definition, disk
 from typer.testing import CliRunner, Result
 
@@ -19,9 +20,7 @@ SHARED_DISK = disk("<source file='/srv/nfs/a'/>", more="<shareable/>")
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
-    monkeypatch.setenv("COLUMNS", "160")
+    work_in(tmp_path, monkeypatch)
     return tmp_path
 
 

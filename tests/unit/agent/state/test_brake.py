@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from scenes.command_line import lifeboat
+from scenes.command_line import lifeboat, work_in
 from scenes.simulated_world import POLICY, World
 
 from agent.approve.approvers import DenyingApprover, PreapprovedBy
@@ -30,9 +30,7 @@ from tools.ports.records.brake import BreakerReset, BreakerTripped
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path)
-    (tmp_path / "lifeboat.yaml").write_text(f"state_dir: {tmp_path}\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
+    work_in(tmp_path, monkeypatch, settings=f"state_dir: {tmp_path}\n")
     monkeypatch.setattr("tools.clock.SystemClock", lambda: world.fleet.clock)
     yield world
     world.journal.close()
