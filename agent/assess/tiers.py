@@ -14,8 +14,8 @@ from models.risk.risk_level import RiskLevel
 from models.risk.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 from models.situation import Situation
 from tools.ports.journal import Journal
-from tools.ports.records.approvals import ApprovalClosed
-from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted
+from tools.ports.records.approvals import ApprovalAsked, ApprovalClosed
+from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted, EvacuationVerified
 from tools.ports.records.nodes import CooldownBegun, TiersChanged, TierStep
 
 
@@ -59,7 +59,7 @@ class Tiers:
                     why=one.why,
                     unknown_data=one.unknown_data,
                 )
-        void = never_answered(journal, now - policy.cooldown)
+        void = gives_no_cooldown(journal, now - policy.cooldown)
         for entry in journal.of(EvacuationPlanned, CooldownBegun, since=now - policy.cooldown):
             match entry.record:
                 case CooldownBegun(nodes=nodes):
@@ -104,13 +104,19 @@ class Tiers:
             self.acted_at.pop(node, None)
 
 
-def never_answered(journal: Journal, since: datetime) -> set[str]:
-    """Plans whose question was void before anybody acted on it, or that were taken up by a lifeboat that ended before it
-    began: no reason to leave their nodes alone."""
-    begun = {entry.evacuation for entry in journal.of(EvacuationStarted, since=since)}
-    void = (EventKind.SUPERSEDE, EventKind.WITHDRAW, EventKind.EXECUTE, EventKind.FAIL)
-    closed = [entry for entry in journal.of(ApprovalClosed, since=since) if entry.record.event.kind in void]
-    return {entry.evacuation for entry in closed if entry.evacuation is not None} - begun
+def gives_no_cooldown(journal: Journal, since: datetime) -> set[str]:
+    """Plans that are no reason to leave their nodes alone: whose question was void before anybody acted on it; that were taken up
+    by a lifeboat that ended before it began; and those that were begun. What came of these a `CooldownBegun` says where it is a
+    reason, and of one that was cut off nothing does: its nodes may be planned for at once, under the guard."""
+    begun, asked, verified = (
+        {entry.evacuation for entry in journal.of(kind, since=since)}
+        for kind in (EvacuationStarted, ApprovalAsked, EvacuationVerified)
+    )
+    kinds = (EventKind.SUPERSEDE, EventKind.WITHDRAW, EventKind.EXECUTE, EventKind.FAIL)
+    void = {entry.evacuation for entry in journal.of(ApprovalClosed, since=since) if entry.record.event.kind in kinds}
+    # a version that asked nobody wrote no `CooldownBegun`: there the plan stands for it, where it was seen through
+    left_to_it = verified - asked
+    return {each for each in (void | begun) - (left_to_it & begun) if each is not None}
 
 
 def record_changes(judged: Iterable[TierChange], journal: Journal, now: datetime) -> list[TierChange]:

@@ -84,6 +84,29 @@ def check_archives(context: CheckContext) -> Iterator[Finding]:
     room = "free space is unknown" if free is None else f"{free / 1e9:.1f} GB free"
     what = f"an object was written, read back and removed at {url}; {room}"
     yield finding("archives", "store", Health.WARN if low else Health.OK, what, "make room there" if low else "")
+    if files.names():
+        yield _signatures(context)
+
+
+def _signatures(context: CheckContext) -> Finding:
+    """Archives that this lifeboat could not restore: of another that shares the store, mostly, whose key nobody copied here."""
+    from tools.archive.store import FsspecArchiveStore
+
+    settings = context.settings
+    store = FsspecArchiveStore(
+        settings.archive_url,
+        key_file=settings.state_dir / "archive-signing.key",
+        encryption_key_file=settings.archive_key_file,
+        options=settings.archive_options,
+    )
+    sound, unreadable = store.survey()
+    if not unreadable:
+        return finding(
+            "archives", "signatures", Health.OK, f"{len(sound)} there, each signed by a key that counts here"
+        )
+    what = f"{len(unreadable)} of {len(sound) + len(unreadable)} can't be verified here: {unreadable[0].why}"
+    fix = "lifeboats that share a store share archive-signing.key, or have each other's .pub in trusted-archive-keys"
+    return finding("archives", "signatures", Health.WARN, visible(what, 400), fix)
 
 
 def check_language_model(context: CheckContext) -> Iterator[Finding]:

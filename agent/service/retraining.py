@@ -40,6 +40,7 @@ class Retraining:
         self._start = start or _start_process
         self._work: Work | None = None
         self._tried: datetime | None = None
+        self._told_to_wait = False
 
     def check(self) -> None:
         """Start one if it is due and none is at work; say how the last one ended. Raises nothing."""
@@ -53,6 +54,11 @@ class Retraining:
                 log.error("retraining-failed", exit_code=self._work.exitcode)
             self._work = None
         now = self._clock.now()
+        if not _holds_history(self._settings):
+            if not self._told_to_wait:
+                log.info("retraining-waits", why="no history yet: passes keep it, an hour at a time")
+            self._told_to_wait = True
+            return
         try:
             last = max(filter(None, (self._tried, self._last())), default=None)
         except LifeboatError as error:
@@ -73,6 +79,11 @@ class Retraining:
             return last_retraining(journal)
         finally:
             journal.close()
+
+
+def _holds_history(settings: Settings) -> bool:
+    """Whether anything was kept that a model could be trained on."""
+    return any((settings.state_dir / "history").glob("nodes-*.parquet"))
 
 
 def _start_process(settings: Settings) -> SpawnProcess:

@@ -128,11 +128,12 @@ class Harness:
             wait_for(run_lifeboat(arguments, self.address, state / "last.log"))
         seconds = round(time.monotonic() - started, 2)
         found = Found(point=str(point), killed=killed, seconds=seconds, last_step=steps[-1] if steps else "")
-        _judge(found, state, self.world.truth(), self.world.uuids())
+        judge_what_is_left(found, state, self.world.truth(), self.world.uuids())
         return found
 
 
-def _judge(found: Found, state: Path, truth: Truth, uuids: dict[str, str]) -> None:
+def judge_what_is_left(found: Found, state: Path, truth: Truth, uuids: dict[str, str]) -> None:
+    """What is lost, doubled, left over or wrong, by the journal and the archives in `state`, goes into `found`."""
     journal = SqliteJournal(state / "journal.sqlite")
     store = FsspecArchiveStore((state / "archives").as_uri(), key_file=state / "archive-signing.key")
     archived: set[str] = set()

@@ -213,26 +213,31 @@ class World:
         self._fleet.when(self._uuids[vm], phase, kill)
 
     def truth(self) -> Truth:
-        fleet = self._fleet
-        with fleet.lock:
-            fleet.advance()
-            domains = {(n, u): d for n, m in fleet.machines.items() for u, d in m.domains.items()}
-            return Truth(
-                ran_twice=frozenset(fleet.ran_twice),
-                running_on={name: fleet.running_on(uuid) for name, uuid in self._uuids.items()},
-                known_on={name: fleet.known_on(uuid) for name, uuid in self._uuids.items()},
-                stamped=[f"{d.described.name} on {n}" for (n, _), d in domains.items() if d.attempt is not None],
-                arriving=[f"{d.described.name} on {n}" for (n, _), d in domains.items() if d.incoming],
-                stray_images=[
-                    f"{path} on {n}"
-                    for n, machine in fleet.machines.items()
-                    for path in machine.images
-                    if n != "a" and path not in self._paths_in_use(n)
-                ],
-            )
+        return truth_of(self._fleet, self._uuids)
 
-    def _paths_in_use(self, node: str) -> set[str]:
-        return {disk.path for d in self._fleet.machines[node].domains.values() for disk in d.described.disks}
+
+def truth_of(fleet: SimulatedFleet, uuids: dict[str, str]) -> Truth:
+    """`uuids`: by vm."""
+    with fleet.lock:
+        fleet.advance()
+        domains = {(n, u): d for n, m in fleet.machines.items() for u, d in m.domains.items()}
+        return Truth(
+            ran_twice=frozenset(fleet.ran_twice),
+            running_on={name: fleet.running_on(uuid) for name, uuid in uuids.items()},
+            known_on={name: fleet.known_on(uuid) for name, uuid in uuids.items()},
+            stamped=[f"{d.described.name} on {n}" for (n, _), d in domains.items() if d.attempt is not None],
+            arriving=[f"{d.described.name} on {n}" for (n, _), d in domains.items() if d.incoming],
+            stray_images=[
+                f"{path} on {n}"
+                for n, machine in fleet.machines.items()
+                for path in machine.images
+                if n != "a" and path not in _paths_in_use(fleet, n)
+            ],
+        )
+
+
+def _paths_in_use(fleet: SimulatedFleet, node: str) -> set[str]:
+    return {disk.path for d in fleet.machines[node].domains.values() for disk in d.described.disks}
 
 
 class WorldServer(BaseManager):

@@ -12,6 +12,7 @@ from scenes.simulated_world import POLICY, World
 from agent.actions.progress import Progress
 from agent.approve.approval import approve
 from agent.approve.approvers import DenyingApprover
+from agent.assess.tiers import Tiers
 from agent.execute.evacuation import Run, Watcher
 from agent.execute.workflows import Durable
 from agent.llm.choose import planner_named
@@ -27,6 +28,7 @@ from models.policy.policy import Policy
 from models.risk.risk import Risk
 from tools.journal.file_lease import FileLease
 from tools.journal.sqlite import SqliteJournal
+from tools.ports.records.evacuations import EvacuationPlanned
 
 NAME = "evac-1"
 
@@ -128,6 +130,20 @@ def test_after_a_crash_an_expired_approval_starts_nothing(world: World) -> None:
     assert all("had expired" in attempt.message for attempt in evacuation.attempts)
     assert world.fleet.running_on(world.web) == ["a"]
     assert unfinished(world.journal) == []
+
+
+def test_a_node_that_people_were_asked_about_is_planned_for_at_once_after_its_evacuation_was_cut_off(
+    world: World,
+) -> None:
+    plan, _, verdict = world.plan()
+    asked = EvacuationPlanned.of(plan, verdict, world.risks())
+    world.journal.append(asked, now=world.fleet.clock.now(), evacuation=NAME)
+    assert Tiers.restored(POLICY, world.journal, world.fleet.clock.now()).acted_at.keys() == {"a"}, "they are asked"
+    cut_off(world)
+    world.fleet.clock.sleep(1000)
+    (evacuation,) = recover(world)
+    assert evacuation.outcome is EvacuationOutcome.CANCELLED
+    assert not Tiers.restored(POLICY, world.journal, world.fleet.clock.now()).acted_at
 
 
 def test_a_person_who_resumes_agrees_again(world: World) -> None:

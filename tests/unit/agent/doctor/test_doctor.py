@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,9 +16,12 @@ from agent.doctor.host import check_journal
 from agent.settings import ForecastSettings, NodeSettings, Settings
 from agent.state.certificate_pins import Pins, PinState
 from models.policy.policy import MigrationPolicy, PinRule, Policy
+from tools.archive.store import FsspecArchiveStore
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.brake import BreakerTripped
 from tools.simulated.fleet import SimulatedFleet
+
+SIGNATURES = ("archives", "signatures")
 
 
 class Ward:
@@ -104,6 +108,30 @@ def required(ward: Ward) -> None:
 def store_in_a_file(ward: Ward) -> None:
     (ward.journal.path.parent / "plain").write_text("")
     ward.archives = f"file://{ward.journal.path.parent}/plain/archives"
+
+
+def test_archives_that_another_lifeboats_key_signed_are_told_with_what_to_copy(ward: Ward, tmp_path: Path) -> None:
+    def said() -> list[tuple[Health, str]]:
+        return [(each.health, each.fix) for each in ward.findings() if (each.check, each.subject) == SIGNATURES]
+
+    assert said() == []
+    theirs = tmp_path / "elsewhere" / "archive-signing.key"
+    theirs.parent.mkdir()
+    node = ward.fleet.node("node-a")
+    (vm,) = node.vms()
+    FsspecArchiveStore(ward.archives, key_file=theirs, clock=ward.fleet.clock).write(
+        archive_id="theirs",
+        vm=node.observe(vm.uuid),
+        domain_xml=node.domain_xml(vm.uuid),
+        images=[],
+        on_progress=lambda done, total: None,
+    )
+    ((health, fix),) = said()
+    assert health is Health.WARN
+    assert "archive-signing.key" in fix
+    (tmp_path / "trusted-archive-keys").mkdir()
+    shutil.copy(theirs.with_suffix(".pub"), tmp_path / "trusted-archive-keys")
+    assert said() == [(Health.OK, "")]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from agent.service.retraining import Retraining
 from agent.settings import Settings
 from tools.journal import open_journal
@@ -32,17 +34,26 @@ class Work:
     exitcode: int | None = None
 
 
-def retraining(state: Path, clock: At, every: str | None = "7d") -> tuple[Retraining, list[Work]]:
+def retraining(
+    state: Path, clock: At, every: str | None = "7d", *, history: bool = True
+) -> tuple[Retraining, list[Work]]:
     settings = Settings.model_validate(
         {"state_dir": str(state), "forecast": {"retrain": every, "model": str(state / "m")}}
     )
     started: list[Work] = []
+    if history:
+        keep_some_history(state)
 
     def start(_: Settings) -> Work:
         started.append(Work())
         return started[-1]
 
     return Retraining(settings, clock, start), started
+
+
+def keep_some_history(state: Path) -> None:
+    (state / "history").mkdir(parents=True)
+    (state / "history" / "nodes-2026-02-01.parquet").touch()
 
 
 def test_one_at_a_time_and_again_when_it_is_due(tmp_path: Path) -> None:
@@ -87,3 +98,17 @@ def test_nothing_is_trained_where_nobody_asked_for_it(tmp_path: Path) -> None:
     job, started = retraining(tmp_path, At(), every=None)
     job.check()
     assert not started
+
+
+def test_without_a_history_it_is_said_once_that_it_waits_and_it_begins_as_soon_as_there_is_one(tmp_path: Path) -> None:
+    clock = At()
+    job, started = retraining(tmp_path, clock, history=False)
+    with capture_logs() as told:
+        for _ in range(5):
+            job.check()
+            clock.at += timedelta(days=8)
+        assert not started
+        keep_some_history(tmp_path)
+        job.check()
+    assert [(each["log_level"], each["event"]) for each in told] == [("info", "retraining-waits")]
+    assert len(started) == 1
