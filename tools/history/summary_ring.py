@@ -49,8 +49,13 @@ class _Level:
     """the end of the stretch that each row holds (unix seconds), 0: none"""
 
     def __post_init__(self) -> None:
+        new = not self.path.exists() or self.path.stat().st_size == 0
         self._map()
-        self.ends = np.asarray(self.cells[:, len(STATISTICS), 0]).astype(np.int64)
+        # A new file holds nothing yet; to read that out of a hole, a page here and there, took most of a new ring's first pass.
+        self.ends = np.zeros(self.slots, np.int64) if new else self._written_ends()
+
+    def _written_ends(self) -> NDArray[np.int64]:
+        return np.asarray(self.cells[:, len(STATISTICS), 0]).astype(np.int64)
 
     def _map(self) -> None:
         # A last line of each row holds the end of its stretch: what belongs together is written together.
