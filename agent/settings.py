@@ -164,6 +164,15 @@ class StatusSettings(Value):
     """of 127.0.0.1; read-only. To be seen elsewhere it goes through a proxy of yours that asks who is there"""
 
 
+class LogSettings(Value):
+    """What `lifeboat run`, `apply` and `resume` log, on stderr."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """one JSON object a line, or lines for people; `auto`: for people on a terminal, JSON everywhere else"""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """lines below it are left out"""
+
+
 class Settings(BaseSettings):
     """What `lifeboat.yaml` holds."""
 
@@ -213,6 +222,8 @@ class Settings(BaseSettings):
     """where other systems may answer, while `lifeboat run` runs"""
     status: StatusSettings | None = None
     """where `lifeboat run` says how it is; None: nowhere"""
+    log: LogSettings = LogSettings()
+    """how it logs (docs/observability.md)"""
     interval: Duration = parse_duration("30s")
     """how often the background agent looks"""
     simulated: bool = False

@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import structlog
+
 from models.fleet import Fleet, NodeState
 from models.planning.corroboration import why_uncorroborated
 from models.policy.policy import ColdMigratePolicy, Policy
 from models.proposals.states import EventKind
+from models.risk.risk import Risk
 from models.risk.risk_level import RiskLevel
 from models.risk.tier import NodeTier, Tier, TierAssessment, assess_tier, next_tier, worth_acting
 from models.situation import Situation
@@ -17,6 +20,9 @@ from tools.ports.journal import Journal
 from tools.ports.records.approvals import ApprovalAsked, ApprovalClosed
 from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted, EvacuationVerified
 from tools.ports.records.nodes import CooldownBegun, TiersChanged, TierStep
+from tools.tracing.trace import current_trace
+
+log = structlog.get_logger("lifeboat")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +125,10 @@ def gives_no_cooldown(journal: Journal, since: datetime) -> set[str]:
     return {each for each in (void | begun) - (left_to_it & begun) if each is not None}
 
 
-def record_changes(judged: Iterable[TierChange], journal: Journal, now: datetime) -> list[TierChange]:
-    """Write what changed in this look into the journal, as one record; those that changed."""
+def record_changes(
+    judged: Iterable[TierChange], journal: Journal, now: datetime, risks: Iterable[Risk] = ()
+) -> list[TierChange]:
+    """Write what changed in this look into the journal, as one record, and log it; those that changed."""
     changed = [one for one in judged if one.changed]
     if changed:  # one record: when a Prometheus falls silent, every node of the fleet changes at once
         steps = [
@@ -133,8 +141,20 @@ def record_changes(judged: Iterable[TierChange], journal: Journal, now: datetime
             )
             for one in changed
         ]
-        journal.append(TiersChanged(changes=tuple(steps)), now=now)
+        entry = journal.append(TiersChanged(changes=tuple(steps), trace=current_trace()), now=now)
+        _log_tiers(changed, risks, entry.seq)
     return changed
+
+
+def _log_tiers(changed: Iterable[TierChange], risks: Iterable[Risk], audit: int) -> None:
+    """One line for each node that changed its tier, with the signals that its risk stands on."""
+    drivers = {risk.node: [driver.signal for driver in risk.drivers] for risk in risks}
+    for one in changed:
+        was = one.before.tier if one.before else None
+        signals = drivers.get(one.now.node, [])
+        log.warning(
+            "tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why, signals=signals, audit=audit
+        )
 
 
 def unschedulable(fleet: Fleet, judged: dict[str, TierChange]) -> frozenset[str]:

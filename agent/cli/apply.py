@@ -56,8 +56,10 @@ def apply(
     from agent.state.brake import with_past_moves
     from models.plan import AtLeisure
     from models.situation import Situation
+    from tools.tracing.log import configure_log
 
     settings = load_settings(config)
+    configure_log(**dict(settings.log))
     check_plan(plan_file)
     with connect(settings, policy_file) as session, ProgressLines() as lines:
         watcher = lines.watcher()
@@ -114,6 +116,8 @@ def _require_due(plan: Plan, now: datetime) -> None:
 
 def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situation, as_json: bool) -> NoReturn:
     """Ask the approvers in the name of whoever is logged in here. Ends the command."""
+    from secrets import token_hex
+
     from agent.approve.approval import bind_to_fleet, require_passed
     from agent.approve.facts import facts
     from agent.approve.identity import terminal_identity
@@ -132,7 +136,7 @@ def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situatio
         require_passed(bound, judged)
         evacuation, now = new_evacuation_id(session.hands), session.hands.clock.now()
         session.hands.journal.append(
-            EvacuationPlanned.of(bound, judged, situation.risks), now=now, evacuation=evacuation
+            EvacuationPlanned.of(bound, judged, situation.risks, trace=token_hex(16)), now=now, evacuation=evacuation
         )
         nodes = (*bound.evacuating, *(action.source or at[action.vm] for action in bound.moves))
         occasions = dict.fromkeys(nodes, Occasion.ASKED)

@@ -54,6 +54,14 @@ def show(
     kind: Annotated[
         list[str] | None, typer.Option(metavar="KIND", help="Only this kind of record; may repeat.")
     ] = None,
+    about: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="Only what belongs together with this trace (of a log line), evacuation or attempt.",
+        ),
+    ] = None,
     most: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -63,24 +71,36 @@ def show(
 
     from agent.cli.console import console, write_json
     from agent.settings import load_settings
+    from agent.state.trail import trail_of
+    from models.errors import BadInput
     from models.text import visible
     from tools.journal import open_journal
 
     journal = open_journal(load_settings(config))
     try:
+        trail = trail_of(journal, about) if about is not None else None
+        if about is not None and trail is None:
+            raise BadInput(
+                f"nothing in the audit log is about {visible(about, 60)}", hint="`lifeboat status` names ids"
+            )
         found: list[dict[str, Any]] = [
             {
                 "seq": entry.seq, "at": entry.at.isoformat(), "kind": entry.kind, "evacuation": entry.evacuation,
                 "attempt": entry.attempt, "record": entry.record.data(), "sha256": entry.sha256,
             }
-            for entry in journal.entries(evacuation=evacuation)
-            if not kind or entry.kind in kind
+            for entry in (journal.entries(evacuation=evacuation) if trail is None else trail.entries)
+            if (not evacuation or entry.evacuation == evacuation) and (not kind or entry.kind in kind)
         ][-most:]  # fmt: skip
     finally:
         journal.close()
     if as_json:
-        write_json({"records": found})
+        write_json({"records": found} | ({"trace": trail.trace} if trail is not None else {}))
         return
+    if trail is not None:
+        evacuations = ", ".join(trail.evacuations) or "none"
+        console().print(
+            f"trace {trail.trace or '(written by an earlier version)'}, evacuations: {evacuations}", markup=False
+        )
     for one in found:
         about = one["attempt"] or one["evacuation"] or ""
         said = visible(_summary(one["record"]), _SUMMARY)

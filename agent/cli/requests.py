@@ -130,7 +130,9 @@ def _finish(
     from agent.cli.outcome import conclude, report_after_crash, take_over
     from agent.cli.terminal.progress import ProgressLines
     from agent.service.session import connect
+    from tools.tracing.log import configure_log
 
+    configure_log(**dict(settings.log))
     with connect(settings, policy_file) as session, ProgressLines() as lines:
         for evacuation in take_over(session, lines.watcher()):
             if evacuation.id == evacuation_id:

@@ -56,7 +56,9 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect
     from agent.service.slash_commands import LastLook
+    from tools.tracing.log import configure_log
 
+    configure_log(**dict(settings.log))
     with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
         last = LastLook(look_now=session.look, policy=session.policy, clock=session.hands.clock)
         leading = None

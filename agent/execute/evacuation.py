@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 import structlog
@@ -23,6 +24,7 @@ from agent.actions.runner import abandon, attempt_so_far, run_attempt
 from agent.execute.admission import AdmissionQueue
 from agent.execute.periodic import meanwhile
 from agent.state.requests import LOOK_SECONDS, read_requests
+from agent.state.trail import trace_of
 from models.approval import ApprovedPlan
 from models.base import format_duration
 from models.errors import BadInput
@@ -36,6 +38,7 @@ from tools.ports.records.evacuations import (
     EvacuationStarted,
     RestAbandoned,
 )
+from tools.tracing.trace import tracing
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -133,6 +136,10 @@ class Run:
         """On disk before anything else is done."""
         self._append(EvacuationStarted.of(self.approved, uptime=self.hands.clock.uptime()))
 
+    @cached_property
+    def _trace(self) -> str:
+        return trace_of(self.hands.journal, self.id)
+
     @property
     def lanes(self) -> list[list[list[int]]]:
         """Numbers (places in the plan) of the actions of each lane and wave, in the order they start."""
@@ -156,14 +163,15 @@ class Run:
     def attempt(self, number: int) -> Attempt:
         """Make the attempt, or finish one that was cut off, or answer how it ended when it is over already."""
         ctx = self._context(number)
-        try:
-            attempt = attempt_so_far(ctx)
-            if attempt is None:
-                reason = self.queue.acquire(number)
-                attempt = run_attempt(ctx) if reason is None else abandon(ctx, reason)
-        finally:
-            self.queue.release(number)
-        self.watcher.on_attempt_finished(attempt)
+        with tracing(self._trace, evacuation=self.id, attempt=ctx.id):
+            try:
+                attempt = attempt_so_far(ctx)
+                if attempt is None:
+                    reason = self.queue.acquire(number)
+                    attempt = run_attempt(ctx) if reason is None else abandon(ctx, reason)
+            finally:
+                self.queue.release(number)
+            self.watcher.on_attempt_finished(attempt)
         return attempt
 
     def expect(self, wave: Sequence[int]) -> None:

@@ -36,6 +36,7 @@ from agent.service.witnesses import Unheard, without_asking
 from agent.state.brake import OtherMovers, trip_if_due
 from agent.state.refusals import fleet_as_known
 from agent.state.requests import unfinished
+from agent.state.trail import log_step, planned_now, raised_in, trace_of
 from agent.verify import verify
 from models.approval import ApprovalRecord, ApprovedPlan
 from models.errors import LifeboatError, Refused
@@ -51,13 +52,9 @@ from models.situation import Situation
 from models.text import listed, visible
 from tools.ports.approval import Approver
 from tools.ports.journal import Record
-from tools.ports.records.evacuations import (
-    EvacuationApproved,
-    EvacuationPlanned,
-    EvacuationRefused,
-    EvacuationVerified,
-)
+from tools.ports.records.evacuations import EvacuationApproved, EvacuationRefused, EvacuationVerified
 from tools.ports.records.nodes import CooldownBegun
+from tools.tracing.trace import follow, within_trace
 
 _TIMELINE_MOST = 20_000
 """samples kept for reports: hours of a small fleet, minutes of a large one"""
@@ -103,6 +100,7 @@ class ControlLoop:
             self.watcher.shielded().on_message(told)
         return fleet_as_known(fleet, self.hands.journal, self.policy, now), risks
 
+    @within_trace()
     def run_once(self) -> PassResult:
         """Look once, and act when policy says so.
 
@@ -120,7 +118,7 @@ class ControlLoop:
             self._tiers = Tiers.restored(self.policy, self.hands.journal, now)
         self._unheard.hear(situation, self._tiers)
         judged = self._tiers.judge(situation)
-        changes = tuple(record_changes(judged.values(), self.hands.journal, now))
+        changes = tuple(record_changes(judged.values(), self.hands.journal, now, risks))
         so_far = PassResult(
             outcome=PassOutcome.IDLE,
             why="no node has to be evacuated",
@@ -153,11 +151,11 @@ class ControlLoop:
         if not wanted:  # a drain has time: it waits until nothing urgent is left
             wanted = tuple(node for node, act in acts.items() if act is Tier.DRAIN)
             policy, occasion = drain_only_policy(self.policy), Occasion.DRAIN
+        follow(next(iter(raised_in(wanted, self.hands.journal, now)), ""))
         if not wanted:
             waiting = (*review.waiting, *review.approved)
-            if not waiting:
-                return so_far
-            return replace(so_far, outcome=PassOutcome.WAITING, why="; ".join(map(waiting_line, waiting)))
+            why = "; ".join(map(waiting_line, waiting))
+            return replace(so_far, outcome=PassOutcome.WAITING, why=why) if waiting else so_far
         if going_on:
             why = f"evacuation {going_on[-1]} is not over: see `lifeboat status`"
             return replace(so_far, outcome=PassOutcome.WAITING, why=f"{', '.join(wanted)} should be left, and {why}")
@@ -217,7 +215,7 @@ class ControlLoop:
     ) -> PassResult:
         """Ask people, and go on: the answer is acted on by a later pass."""
         evacuation = new_evacuation_id(self.hands)
-        self._record(EvacuationPlanned.of(plan, verdict, situation.risks), evacuation)
+        self._record(planned_now(plan, verdict, situation.risks, cools_down=True), evacuation)
         occasions = dict.fromkeys(plan.evacuating, occasion)
         asked = questions.ask(plan, verdict, situation, evacuation, occasions, before=before)
         return replace(
@@ -233,6 +231,7 @@ class ControlLoop:
         agreed = self.questions.agreed(proposal, situation, judged)
         if agreed is None:
             return None
+        follow(trace_of(self.hands.journal, proposal.id))
         by_risk = Occasion.ASKED not in proposal.question.occasions.values()
         self._cordoned = unschedulable(situation.fleet, dict(judged)) - set(agreed.plan.evacuating)
         tiers = self._tiers if by_risk else None
@@ -241,6 +240,7 @@ class ControlLoop:
         )
         return self._go_on(result, tiers, planning_policy(proposal, self.policy))
 
+    @within_trace()
     def execute_plan(
         self,
         plan: Plan,
@@ -263,9 +263,9 @@ class ControlLoop:
         self._idle = idle
         evacuation = new_evacuation_id(self.hands)
         if not repeated:
-            self._record(EvacuationPlanned.of(plan, verdict, situation.risks, cools_down=False), evacuation)
-        result = self._run(plan, verdict, situation, started_at, evacuation, tiers, repeated=repeated)
-        return self._go_on(result, tiers, planning or self.policy)
+            self._record(planned_now(plan, verdict, situation.risks), evacuation)
+        ran = self._run(plan, verdict, situation, started_at, evacuation, tiers, repeated=repeated)
+        return self._go_on(ran, tiers, planning or self.policy)
 
     def _go_on(self, result: PassResult, tiers: Tiers | None, policy: Policy) -> PassResult:
         """What could not be done in the way that was planned, done in another. `policy`: the one it is planned by."""
@@ -300,7 +300,7 @@ class ControlLoop:
             occasion, first = Occasion.ASKED if plan.asked else by_risk, following.first_question
             return self._ask(self.questions, plan, verdict, situation, so_far, occasion, first)
         evacuation = new_evacuation_id(self.hands)
-        self._record(EvacuationPlanned.of(plan, verdict, risks, cools_down=False), evacuation)
+        self._record(planned_now(plan, verdict, risks), evacuation)
         names = listed([visible(action.vm_name, 60) for action in plan.moves])
         self.watcher.shielded().on_message(f"a move of {names} came to nothing: another is tried")
         return self._run(plan, verdict, situation, started_at, evacuation, tiers, covered=following.agreement)
@@ -397,4 +397,4 @@ class ControlLoop:
                 raise
 
     def _record(self, record: Record, evacuation: str) -> None:
-        self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation)
+        log_step(self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation))

@@ -26,6 +26,7 @@ from models.evacuation import Attempt, Evacuation
 from tools.parquet import is_panic
 from tools.ports.clock import Clock
 from tools.ports.journal import NotWritten
+from tools.tracing.trace import new_trace
 
 log = structlog.get_logger("lifeboat")
 
@@ -102,14 +103,16 @@ def serve(
         return False
 
     if once:
-        if leads():
-            recover_and_log()
-            on_pass(loop.run_once())
+        with new_trace():
+            if leads():
+                recover_and_log()
+                on_pass(loop.run_once())
         return Ended.STOPPED
 
     passes, stopping, reloading, clock = PassLog(), loop.watcher.cancelled, threading.Event(), loop.hands.clock
     observing = observer or PassObserver()
 
+    @new_trace()
     def a_pass() -> None:
         observing.began()
         try:
@@ -232,9 +235,6 @@ class PassLog:
         self._last: tuple[PassOutcome, str] | None = None
 
     def write(self, result: PassResult) -> None:
-        for one in result.tier_changes:
-            was = one.before.tier if one.before else None
-            log.warning("tier", node=one.now.node, tier=one.now.tier, was=was, why=one.now.why)
         this = result.outcome, result.why
         settled = (
             PassOutcome.WAITING,

@@ -25,14 +25,17 @@ class EvacuationPlanned(Record):
     """its nodes cool down from here on: people are asked, or a version planned it that wrote no `CooldownBegun`"""
     risks: tuple[Risk, ...] = ()
     """of the nodes to empty, as they were told then; empty: an earlier version planned it, or nobody told"""
+    trace: str = ""
+    """id that every log line about it has, and the look that first raised the tier of one of its nodes; empty: an earlier
+    version planned it"""
 
     @classmethod
     def of(
-        cls, plan: Plan, verdict: Verdict, risks: Iterable[Risk] | None, *, cools_down: bool = True
+        cls, plan: Plan, verdict: Verdict, risks: Iterable[Risk] | None, *, cools_down: bool = True, trace: str = ""
     ) -> EvacuationPlanned:
         """`risks`: of any nodes."""
         told = tuple(risk for risk in risks or () if risk.node in plan.evacuating)
-        return cls(plan=plan, verdict=verdict, cools_down=cools_down, risks=told)
+        return cls(plan=plan, verdict=verdict, cools_down=cools_down, risks=told, trace=trace)
 
 
 class EvacuationRefused(Record):

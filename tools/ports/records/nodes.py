@@ -25,6 +25,8 @@ class TiersChanged(Record):
 
     KIND = "tiers"
     changes: tuple[TierStep, ...]
+    trace: str = ""
+    """id of the look, as log lines have it; plans for these nodes carry it on. Empty: an earlier version wrote it"""
 
 
 class CooldownBegun(Record):

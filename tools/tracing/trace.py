@@ -1,0 +1,50 @@
+"""The trace id of what goes on now: 32 hex digits, as in W3C Trace Context. Log lines and journal records carry it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars
+
+_FIELD = "trace"
+
+
+@contextmanager
+def tracing(trace: str = "", **about: str) -> Generator[str]:
+    """For as long as the block runs, what this thread logs carries this trace id and the fields of `about`; the id.
+
+    Empty: the id that there is already, or a new one. Threads that are started meanwhile know nothing of it.
+    """
+    chosen = trace or current_trace() or secrets.token_hex(16)
+    with bound_contextvars(**{_FIELD: chosen}, **about):
+        yield chosen
+
+
+@contextmanager
+def new_trace() -> Generator[str]:
+    """As `tracing`, under an id that nothing had before."""
+    with tracing(secrets.token_hex(16)) as trace:
+        yield trace
+
+
+@contextmanager
+def within_trace() -> Generator[None]:
+    """Under the id that there is, or under a new one."""
+    if current_trace():
+        yield
+    else:
+        with new_trace():
+            yield
+
+
+def follow(trace: str) -> None:
+    """Until the block of `tracing` ends that this is in: what happens belongs to an earlier trace. Empty: to its own."""
+    if trace:
+        bind_contextvars(**{_FIELD: trace})
+
+
+def current_trace() -> str:
+    """Empty outside every block of `tracing`."""
+    return str(get_contextvars().get(_FIELD, ""))
