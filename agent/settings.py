@@ -51,6 +51,9 @@ class NodeSettings(Value):
     """as the metrics' `node_label` has it"""
     libvirt_uri: str
     """as lifeboat connects to it, such as `qemu+tls://node-a/system` or `qemu+ssh://root@node-a/system`"""
+    libvirt_read_uri: str | None = None
+    """the same node by an identity that may only read: looks go by it, and libvirt_uri is opened to plan and to act; None:
+    libvirt_uri for all (docs/least-privilege.md)"""
     migration_uri: str | None = None
     """as the other nodes connect to it for peer-to-peer migration; None: the same as libvirt_uri"""
     migration_address: str | None = None

@@ -24,6 +24,7 @@ FLEET_CHECKS: list[FleetCheck] = [
 ]
 NODE_CHECKS: list[NodeCheck] = [
     nodes.check_libvirt,
+    nodes.check_identities,
     nodes.check_certificate,
     nodes.check_hardware_log,
 ]

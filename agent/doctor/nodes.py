@@ -36,6 +36,27 @@ def check_libvirt(context: CheckContext, node: NodeSettings) -> Iterator[Finding
             yield finding("label", f"{node.name}/{vm.name}", Health.WARN, vm.label_warning, fix)
 
 
+def check_identities(_: CheckContext, node: NodeSettings) -> Iterator[Finding]:
+    """Who looks may not write, and who acts may. Nothing where one identity does both."""
+    if node.libvirt_read_uri is None:
+        return
+    from tools.libvirt.permissions import may_write
+
+    if may_write(node.name, node.libvirt_uri):
+        yield finding("identity", f"{node.name}, acting", Health.OK, "libvirt_uri may write")
+    else:
+        what = "libvirt_uri may not write: no vm moves from or to it"
+        fix = "give that identity the rights of deploy/polkit/60-lifeboat.rules"
+        yield finding("identity", f"{node.name}, acting", Health.FAIL, what, fix)
+    try:
+        writes = may_write(node.name, node.libvirt_read_uri)
+    except NodeUnreachable:
+        writes = False  # it lets nobody in who could: that looks get through is told by the line on libvirt
+    what = "libvirt_read_uri may write as well" if writes else "libvirt_read_uri may not write"
+    fix = "let it in to read only: see docs/least-privilege.md" if writes else ""
+    yield finding("identity", f"{node.name}, looking", Health.WARN if writes else Health.OK, what, fix)
+
+
 def check_certificate(context: CheckContext, node: NodeSettings) -> Iterator[Finding]:
     """What the other nodes are shown: port, certificate, its end, and its pin."""
     name, hypervisor, policy = node.name, context.nodes[node.name], context.policy.migration

@@ -91,12 +91,22 @@ def _start_event_loop() -> None:
 class LibvirtConnection:
     """The way to one node's libvirt.
 
-    `connect_seconds` bounds opening, `answer_seconds` any one call. Thread-safe. Raises BadInput for a URI that can't
-    be one, or names certificates that are not there.
+    `connect_seconds` bounds opening, `answer_seconds` any one call. `read_only`: libvirt refuses everything on it that changes
+    something, or shows secrets. Thread-safe. Raises BadInput for a URI that can't be one, or names certificates that are not
+    there.
     """
 
-    def __init__(self, node: str, uri: str, *, connect_seconds: float = 5.0, answer_seconds: float = 15.0) -> None:
+    def __init__(
+        self,
+        node: str,
+        uri: str,
+        *,
+        read_only: bool = False,
+        connect_seconds: float = 5.0,
+        answer_seconds: float = 15.0,
+    ) -> None:
         self.node = node
+        self._read_only = read_only
         self.uri = _checked_uri(node, uri)
         self.connect_seconds = connect_seconds
         self.answer_seconds = answer_seconds
@@ -189,7 +199,7 @@ class LibvirtConnection:
         given_up = threading.Event()
 
         def connect() -> libvirt.virConnect | None:
-            connection = libvirt.open(self.uri)
+            connection = libvirt.openReadOnly(self.uri) if self._read_only else libvirt.open(self.uri)
             if given_up.is_set():
                 close_quietly(connection)
                 return None

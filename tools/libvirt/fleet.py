@@ -17,6 +17,8 @@ class NodeFields(Protocol):
     @property
     def libvirt_uri(self) -> str: ...
     @property
+    def libvirt_read_uri(self) -> str | None: ...
+    @property
     def migration_uri(self) -> str | None: ...
     @property
     def migration_address(self) -> str | None: ...
@@ -55,6 +57,7 @@ def connect_nodes(
         node.name: LibvirtNode(
             node.name,
             node.libvirt_uri,
+            read_uri=node.libvirt_read_uri,
             peers={name: peer for name, peer in peers.items() if name != node.name},
             migration_uri=node.migration_uri,
             shared_paths=settings.shared_paths,

@@ -21,7 +21,8 @@ class LibvirtNode:
 
     `peers` maps the other nodes' names to how this node reaches them for peer-to-peer migration. libvirt can't know
     which storage every node reaches: pools and disks over the network count, and what `shared_paths` (directories) and
-    `shared_pools` (names) declare. `clock_offset` tells how far a node's clock is ahead, as libvirt does not. Raises
+    `shared_pools` (names) declare. `read_uri`: looks at the node and its vms go by that one, read-only; None: by `uri`, like
+    all else. `clock_offset` tells how far a node's clock is ahead, as libvirt does not. Raises
     BadInput for a URI that can't be one.
     """
 
@@ -30,6 +31,7 @@ class LibvirtNode:
         name: str,
         uri: str,
         *,
+        read_uri: str | None = None,
         peers: Mapping[str, Peer] | None = None,
         migration_uri: str | None = None,
         shared_paths: Sequence[str] = (),
@@ -54,6 +56,12 @@ class LibvirtNode:
             archive_bytes_per_second=archive_bytes_per_second,
         )
         view = LibvirtView(access, shared, figures)
+        looks, looking = view, connection
+        if read_uri is not None:
+            looking = LibvirtConnection(
+                name, read_uri, read_only=True, connect_seconds=connect_seconds, answer_seconds=answer_seconds
+            )
+            looks = LibvirtView(DomainAccess(looking), shared, figures)
         compatibility = LibvirtCompatibility(
             access,
             migration_uri=migration_uri or uri.partition("?")[0],
@@ -65,11 +73,11 @@ class LibvirtNode:
         lifecycle = LibvirtLifecycle(access)
 
         self.name = name
-        self._view, self._connection = view, connection
+        self._views, self._connections = {view, looks}, {connection, looking}
 
         # what every platform can do
-        self.node = view.node
-        self.vms = view.vms
+        self.node = looks.node
+        self.vms = looks.vms
         self.observe = view.observe
         self.migrate_live = migration.migrate_live
         self.job = migration.job
@@ -142,5 +150,7 @@ class LibvirtNode:
 
     def close(self) -> None:
         """Let go of its connections."""
-        self._view.close()
-        self._connection.close()
+        for view in self._views:
+            view.close()
+        for connection in self._connections:
+            connection.close()
