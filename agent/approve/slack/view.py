@@ -20,6 +20,7 @@ import structlog
 from agent.approve.proposals import answer, read
 from agent.approve.refusal_log import RefusalLog
 from agent.approve.slack import render
+from agent.approve.slack.breaker_notice import BreakerNotice
 from agent.approve.slack.thread_files import AWAY, ThreadFiles, is_younger
 from models.base import parse_duration
 from models.errors import AlreadyDecided, BadInput, LifeboatError, NotAnApprover, Refused
@@ -78,6 +79,7 @@ class SlackView:
         self._chat, self._journal, self._policy, self._clock = chat, journal, policy, clock
         self._on_command: Callable[[Command], None] = on_command or _ignore
         self._files = ThreadFiles(chat, journal, clock)
+        self._breaker = BreakerNotice(chat, journal, clock)
         self._lock = threading.RLock()
         self._listening = False
         self._not_before = 0.0
@@ -122,6 +124,7 @@ class SlackView:
                 asked = self._journal.unended(ApprovalAsked, ChatSettled, by=Scope.EVACUATION)
                 for name in dict.fromkeys(entry.evacuation for entry in asked if entry.evacuation is not None):
                     failed = self._try_to_show(name) or failed
+                self._breaker.look()
                 self._files.look()
                 if failed is not None:
                     raise failed

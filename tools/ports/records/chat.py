@@ -64,6 +64,16 @@ class ChatFileShown(Record):
     why: str = ""
 
 
+class ChatNoticeShown(Record):
+    """Something that nobody is asked about is in the chat."""
+
+    KIND = "chat-notice-shown"
+    about: int
+    """number of the record that it tells of"""
+    place: str
+    """which message"""
+
+
 class ChatRefused(Record):
     """Somebody pressed a button or typed a command, and was refused; nothing was decided."""
 

@@ -69,6 +69,7 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "report-written",
         "chat-file-intended",
         "chat-file-shown",
+        "chat-notice-shown",
         "storm-seen",
         "breaker-tripped",
         "breaker-reset",
