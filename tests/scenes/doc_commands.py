@@ -104,10 +104,12 @@ def unknown_in(words: list[str]) -> str | None:
     command = whole_command()
     while words and hasattr(command, "commands") and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
-    alone = getattr(command, "invoke_without_command", False) or not words or words[0] == "--help"
+    alone = getattr(command, "invoke_without_command", False) or not words or words[0].startswith("--")
     if hasattr(command, "commands") and not alone:
         return words[0]
-    options = {"--help"} | {option for each in command.params for option in each.opts}
+    options = {"--help", "--install-completion", "--show-completion"} | {
+        option for each in command.params for option in each.opts
+    }
     return next((word for word in words if re.match(r"--?[a-z]", word) and word.split("=")[0] not in options), None)
 
 
