@@ -149,6 +149,7 @@ def observed(session: Session, seen: Callable[[], Situation | None]) -> Observab
         holder=session.lease.holder,
         llm=settings.state_dir / LLM_DIRECTORY,
         interval_seconds=settings.interval.total_seconds(),
+        prices=(settings.llm.prompt_price, settings.llm.completion_price) if settings.llm is not None else (0.0, 0.0),
     )
 
 

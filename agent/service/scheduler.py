@@ -123,11 +123,11 @@ def serve(
             result = loop.run_once()
         except LifeboatError as error:
             observing.failed(error)
-            log.error("pass-failed", code=error.code, message=str(error))
+            passes.failed(error.code, str(error))
             return
         except NotWritten as error:
             observing.failed(RecordNotWritten(str(error)))
-            log.error("pass-failed", code=RecordNotWritten.code, message=str(error))
+            passes.failed(RecordNotWritten.code, str(error))
             return
         observing.ended(result)
         passes.write(result)
@@ -233,8 +233,20 @@ class PassLog:
 
     def __init__(self) -> None:
         self._last: tuple[PassOutcome, str] | None = None
+        self._failing: tuple[str, str] | None = None
+        self._failures = 0
+
+    def failed(self, code: str, message: str) -> None:
+        """The same failure is told once, then counted: at 2, 4, 8 … in a row, and when it is over."""
+        same = self._failing == (code, message)
+        self._failing, self._failures = (code, message), self._failures + 1 if same else 1
+        if self._failures & (self._failures - 1) == 0:
+            log.error("pass-failed", code=code, message=message, in_a_row=self._failures)
 
     def write(self, result: PassResult) -> None:
+        if self._failing is not None:
+            log.warning("pass-works-again", code=self._failing[0], failed_in_a_row=self._failures)
+            self._failing, self._failures = None, 0
         this = result.outcome, result.why
         settled = (
             PassOutcome.WAITING,

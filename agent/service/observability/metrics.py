@@ -31,7 +31,7 @@ from models.plan import ActionKind
 from models.risk.risk_level import RiskLevel
 from models.situation import Situation
 from tools.ports.clock import Clock
-from tools.ports.journal import Journal
+from tools.ports.journal import Holder, Journal
 
 _PASS_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _PAUSE_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120)
@@ -48,7 +48,11 @@ class AgentMetrics:
         clock: Clock,
         seen: Callable[[], Situation | None],
         llm: LlmDirectory,
+        holder: Callable[[], Holder | None],
+        interval_seconds: float,
+        prices: tuple[float, float] = (0.0, 0.0),
     ) -> None:
+        """`prices`: of a million tokens sent, and written."""
         disable_created_metrics()  # a series more for each counter, which Prometheus does not read by default
         self.registry = CollectorRegistry()
         r = self.registry
@@ -58,6 +62,8 @@ class AgentMetrics:
         self._seconds = Histogram(
             "lifeboat_pass_duration_seconds", "How long passes took.", buckets=_PASS_SECONDS, registry=r
         )
+        self._interval_seconds = interval_seconds
+        self._slow = Counter("lifeboat_slow_passes", "Passes that took longer than the interval.", registry=r)
         self._plans = Counter("lifeboat_plans", "Plans by the guard's verdict.", ["verdict"], registry=r)
         self._rules = Counter("lifeboat_rule_failures", "Plans that a rule refused, by rule.", ["rule"], registry=r)
         self._attempts = Counter(
@@ -74,12 +80,11 @@ class AgentMetrics:
         )
         self._last = Gauge("lifeboat_last_look_age_seconds", "Since the last pass that could look.", registry=r)
         self._last.set_function(lambda: _or_never(passes.seconds_since_worked()))
-        r.register(_State(journal=journal, clock=clock, seen=seen, llm=llm))
+        r.register(_State(journal=journal, clock=clock, seen=seen, llm=llm, holder=holder, prices=prices))
 
     def ended(self, result: PassResult, line: PassLine) -> None:
         """Count a pass that came to something."""
-        self._passes.labels(line.outcome).inc()
-        self._seconds.observe(line.seconds)
+        self._took(line)
         if result.repeated:
             return
         if result.verdict is not None:
@@ -97,9 +102,14 @@ class AgentMetrics:
 
     def failed(self, error: Exception, line: PassLine) -> None:
         """Count a pass that could not look, or broke."""
+        self._took(line)
+        self._failures.labels(error.code if isinstance(error, LifeboatError) else "unexpected").inc()
+
+    def _took(self, line: PassLine) -> None:
         self._passes.labels(line.outcome).inc()
         self._seconds.observe(line.seconds)
-        self._failures.labels(error.code if isinstance(error, LifeboatError) else "unexpected").inc()
+        if line.seconds > self._interval_seconds:
+            self._slow.inc()
 
     def text(self) -> bytes:
         """The exposition, as Prometheus scrapes it."""
@@ -114,6 +124,8 @@ class _State(Collector):
     clock: Clock
     seen: Callable[[], Situation | None]
     llm: LlmDirectory
+    holder: Callable[[], Holder | None]
+    prices: tuple[float, float]
 
     def collect(self) -> Iterable[Metric]:
         now = self.clock.now()
@@ -136,6 +148,9 @@ class _State(Collector):
         used.add_metric(["prompt"], tokens.prompt)
         used.add_metric(["completion"], tokens.completion)
         yield used
+        cost = (tokens.prompt * self.prices[0] + tokens.completion * self.prices[1]) / 1e6
+        yield _gauge("lifeboat_language_model_cost_today", "Since midnight UTC, in the money of the prices.", cost)
+        yield _gauge("lifeboat_lease_held", "1: a lifeboat is carrying out an evacuation.", self.holder() is not None)
         situation = self.seen()
         if situation is not None:
             yield from _risks(situation)
@@ -147,6 +162,8 @@ def _risks(situation: Situation) -> Iterable[Metric]:
     for level in RiskLevel:
         nodes.add_metric([level], levels[level])
     yield nodes
+    misfits = sum(bool(risk.misfit) for risk in situation.risks or ())
+    yield _gauge("lifeboat_forecast_misfit_nodes", "Nodes that the learned model does not fit.", misfits)
     chance = GaugeMetricFamily(
         "lifeboat_node_failure_probability", "P(the node fails within the horizon).", labels=["node", "horizon"]
     )

@@ -33,11 +33,16 @@ class Observability(PassObserver):
         holder: Callable[[], Holder | None],
         llm: Path,
         interval_seconds: float,
+        prices: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        """`seen`: the last look; `holder`: the lifeboat that is at work now; `llm`: what language models were told and cost."""
+        """`seen`: the last look; `holder`: the lifeboat that is at work now; `llm`: what language models were told and cost;
+        `prices`: of a million tokens sent, and written."""
         self._journal, self._clock, self._seen, self._holder = journal, clock, seen, holder
         self.passes = PassHistory(clock, interval_seconds=interval_seconds)
-        self.metrics = AgentMetrics(passes=self.passes, journal=journal, clock=clock, seen=seen, llm=LlmDirectory(llm))
+        self.metrics = AgentMetrics(
+            passes=self.passes, journal=journal, clock=clock, seen=seen, llm=LlmDirectory(llm), holder=holder,
+            interval_seconds=interval_seconds, prices=prices,
+        )  # fmt: skip
 
     def began(self) -> None:
         self.passes.began()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from scenes.simulated_world import POLICY, World
+from structlog.testing import capture_logs
 
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
@@ -124,3 +125,18 @@ def test_told_to_reload_it_ends_between_passes_or_goes_on_as_it_was(world: World
     assert len(asked) == 1
     assert ended is (Ended.RELOADING if usable else Ended.STOPPED)
     assert watched.loop.watcher.cancelled.is_set() is not usable
+
+
+def test_the_same_failure_is_told_once_then_counted_and_its_end_is_told(world: World) -> None:
+    watched = Watched(world)
+    watched.failing = {number: MetricsUnavailable("Prometheus does not answer") for number in range(2, 8)}
+    watched.failing[8] = MetricsUnavailable("Prometheus answers 503")
+    watched.ends = lambda: len(watched.looks) >= 9
+    with capture_logs() as lines:
+        watched.serve()
+    failed = [(line["message"], line["in_a_row"]) for line in lines if line["event"] == "pass-failed"]
+    assert failed == [
+        *(("Prometheus does not answer", times) for times in (1, 2, 4)),
+        ("Prometheus answers 503", 1),
+    ]
+    assert [line["failed_in_a_row"] for line in lines if line["event"] == "pass-works-again"] == [1]

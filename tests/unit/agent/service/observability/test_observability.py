@@ -195,3 +195,28 @@ def test_each_alert_fires_and_none_on_a_healthy_agent(tmp_path: Path) -> None:
             ["promtool", *command], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_of_metrics_is_as_prometheus_wants_it(agent: Agent) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("no promtool here: it comes with Debian's package prometheus")
+    agent.failing = ("a",)
+    agent.passes(2)
+    _, text = agent.get("/metrics")
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], check=False, input=text, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_pass_that_takes_longer_than_the_interval_is_counted(agent: Agent) -> None:
+    agent.passes()
+    slow = agent.loop.look
+
+    def late() -> tuple[Fleet, list[Risk]]:
+        agent.world.fleet.clock.sleep(INTERVAL + 1)
+        return slow()
+
+    agent.loop.look = late
+    agent.passes()
+    assert agent.metrics()["lifeboat_slow_passes_total"] == 1
