@@ -47,6 +47,7 @@ def run(
 def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner: str, once: bool) -> Ended:
     """The background agent with these settings, read from `path`, until it ends or they are to be read anew."""
     from agent.approve.approvers import DenyingApprover
+    from agent.approve.proposals import policy_digest
     from agent.configuration.check import require_reloadable
     from agent.service.control_loop import ControlLoop
     from agent.service.hindsight import HindsightKeeper
@@ -56,6 +57,7 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect
     from agent.service.slash_commands import LastLook
+    from agent.state.agent_policies import AgentPolicies
     from tools.tracing.log import configure_log
 
     configure_log(**dict(settings.log))
@@ -63,7 +65,9 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
         last = LastLook(look_now=session.look, policy=session.policy, clock=session.hands.clock)
         leading = None
         if session.leadership is not None:
-            leading = Leading(leadership=session.leadership, whereabouts=session.whereabouts)
+            agent, sha256 = session.leadership.agent, policy_digest(session.policy)
+            policies = AgentPolicies(session.unled, session.hands.clock, agent=agent, sha256=sha256)
+            leading = Leading(leadership=session.leadership, whereabouts=session.whereabouts, policies=policies)
         cycle = ControlLoop(
             hands=session.hands,
             policy=session.policy,

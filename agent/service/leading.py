@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import structlog
 
 from agent.service.control_loop import ControlLoop
+from agent.state.agent_policies import AgentPolicies
 from agent.state.whereabouts import Whereabouts
 from models.errors import LifeboatError
 from models.fleet import Fleet
-from tools.ports.journal import Leadership
+from tools.ports.journal import Leadership, NotWritten
 
 log = structlog.get_logger("lifeboat")
 
@@ -23,6 +24,9 @@ class Leading:
 
     leadership: Leadership
     whereabouts: Whereabouts
+    policies: AgentPolicies | None = None
+    """None: nobody compares them"""
+    _differing: str | None = None
     _epoch: int | None = None
     """under which the last pass of this agent was"""
     _led_by: str = ""
@@ -37,6 +41,7 @@ class Leading:
     def lead(self, loop: ControlLoop) -> bool:
         """Whether this agent leads now. What the loop remembers of an earlier lease is forgotten: others have acted since.
         Raises BadInput where the database does not answer."""
+        self._compare_policies()
         if not self.leadership.lead():
             leader = self.leadership.leader()
             if leader != self._led_by:
@@ -49,6 +54,20 @@ class Leading:
             loop.forget()
         self._epoch, self._led_by = epoch, self.leadership.agent
         return True
+
+    def _compare_policies(self) -> None:
+        """Say once that others go by another policy, and once that they agree again."""
+        if self.policies is None:
+            return
+        try:
+            found = self.policies.difference({other.name for other in self.leadership.others()})
+        except (LifeboatError, NotWritten):
+            return  # the pass itself says what is wrong with the database
+        if found is not None and found != self._differing:
+            log.error("policies-differ", why=found, mend="give every agent the same policy_file, then `kill -HUP` it")
+        elif found is None and self._differing is not None:
+            log.info("policies-agree")
+        self._differing = found
 
     def look(self, loop: ControlLoop) -> None:
         """As who stands by does: what is kept of the past goes on, and where this agent runs is known. Raises LifeboatError."""

@@ -37,6 +37,16 @@ class CooldownBegun(Record):
     why: str
 
 
+class AgentPolicy(Record):
+    """What one of several lifeboats that share a database goes by, from its start or reload on."""
+
+    KIND = "agent-policy"
+    agent: str
+    """what the others call it"""
+    sha256: str
+    """of the policy (`agent.approve.proposals.policy_digest`)"""
+
+
 class CertificatePinned(Record):
     KIND = "certificate-pinned"
     node: str
