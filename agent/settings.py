@@ -160,6 +160,17 @@ class WebhookSettings(Value):
     """name of a key → file with the secret, 32 bytes or more. Who holds it is `webhook:NAME` in policy's approval.people"""
 
 
+class KeepSettings(Value):
+    """How long `lifeboat run` keeps what would otherwise grow without end. The journal, which is the audit log, is kept whole."""
+
+    reports: Duration = Field(default=parse_duration("365d"), ge=timedelta(hours=1))
+    """`reports/`: the pages of plans and evacuations; the journal goes on saying what was done"""
+    conversations: Duration = Field(default=parse_duration("365d"), ge=timedelta(hours=1))
+    """`llm/`: what language models were told and answered; after it `lifeboat explain` has the plan without the conversation"""
+    history: Duration = Field(default=parse_duration("1825d"), ge=timedelta(days=30))
+    """`history/`: the fleet's past by day, which models are trained on"""
+
+
 class StatusSettings(Value):
     """The background agent says how it is over HTTP: `/` a page, `/metrics`, `/healthz`, `/readyz`."""
 
@@ -229,6 +240,8 @@ class Settings(BaseSettings):
     """how it logs (docs/observability.md)"""
     interval: Duration = parse_duration("30s")
     """how often the background agent looks"""
+    keep: KeepSettings = KeepSettings()
+    """how long reports, conversations and history are kept"""
     simulated: bool = False
     """the nodes behind this file are simulated; every report says so"""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -33,6 +34,7 @@ def parse_duration(text: str) -> timedelta:
     return duration
 
 
+@lru_cache(maxsize=1024)  # the same few horizons, for every node in every look
 def _read_duration(text: str) -> timedelta:
     compact = text.strip()
     parts = _DURATION_PART.findall(compact)

@@ -88,6 +88,7 @@ class FleetMonitor:
         self._previous = observation.fleet
         if self._memory.ring is not None:
             self._keep_history(observation, self._memory.ring)
+            self._memory.ring.let_go()
         return observation
 
     def _keep_history(self, observation: Observation, ring: SummaryRing) -> None:

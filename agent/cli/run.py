@@ -51,6 +51,7 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
     from agent.configuration.check import require_reloadable
     from agent.service.control_loop import ControlLoop
     from agent.service.hindsight import HindsightKeeper
+    from agent.service.housekeeping import Housekeeping
     from agent.service.leading import Leading
     from agent.service.questions import Questions
     from agent.service.retraining import Retraining
@@ -83,12 +84,18 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
         if leading is not None:
             cycle.hand_over = leading.hand_over
         observer = observed(session, lambda: last.situation)
+        housekeeping = Housekeeping(settings.state_dir, settings.keep, session.hands.clock)
+
+        def on_pass(result: PassResult) -> None:
+            keep_report(result, session)
+            housekeeping.tidy()
+
         with answerable_elsewhere(session, lambda: last.situation), telling_status(session, observer):
             return serve(
                 cycle,
                 recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
                 interval=settings.interval,
-                on_pass=lambda result: keep_report(result, session),
+                on_pass=on_pass,
                 observer=observer,
                 retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
                 leading=leading,

@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy
@@ -40,6 +41,9 @@ WORKFLOWS_VERSION = "2"
 """Pinned, so that an upgrade of lifeboat goes on with what the old one began. Raise it whenever the workflows below start other
 children, or start them in another order: what an older one began is then finished from the journal (`Durable._take_over`), as
 DBOS could not follow it. 2: lanes"""
+WORKFLOWS_KEPT = timedelta(days=7)
+"""by the machine's clock, since they began; longer than any evacuation takes"""
+_AT_ONCE = 500
 _FILE = "durable.sqlite"
 
 _runs: dict[str, Run] = {}
@@ -214,6 +218,7 @@ class Durable:
             try:
                 DBOS.launch()
                 self._take_over()
+                _forget_old()
             except sqlalchemy.exc.SQLAlchemyError as error:
                 raise BadInput(
                     f"the database of durable runs can't be opened: {without_credentials(_in_one_line(error))}",
@@ -268,6 +273,15 @@ class Durable:
                 why = without_credentials(_in_one_line(cause))
                 raise NotWritten(f"the database of durable runs can't be written: {why}") from error
             raise
+
+
+def _forget_old() -> None:
+    """DBOS's rows of what was over long ago: nobody asks for them, as the journal says how each evacuation ended."""
+    cutoff = (datetime.now(UTC) - WORKFLOWS_KEPT).isoformat()
+    while old := DBOS.list_workflows(
+        status=["SUCCESS", "ERROR", "CANCELLED"], end_time=cutoff, limit=_AT_ONCE, load_input=False, load_output=False
+    ):
+        DBOS.delete_workflows([each.workflow_id for each in old])
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -219,3 +220,22 @@ def test_what_was_refused_is_done_in_another_way_by_the_same_process(world: Worl
     assert kinds == [ActionKind.LIVE_MIGRATE, ActionKind.COLD_MIGRATE]
     assert unfinished(world.journal) == []
     world.check_nothing_lost_or_doubled()
+
+
+def workflows(world: World) -> set[str]:
+    """What DBOS has rows of."""
+    with sqlite3.connect(world.directory / "durable.sqlite") as database:
+        return {name for (name,) in database.execute("SELECT workflow_uuid FROM workflow_status")}
+
+
+def test_what_dbos_keeps_of_evacuations_that_are_long_over_is_let_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evacuate(world)
+    assert NAME in workflows(world)
+    monkeypatch.setattr("agent.execute.workflows.WORKFLOWS_KEPT", timedelta(0))
+
+    evacuate(world, name="evac-2")
+
+    assert not any(name.startswith(NAME) for name in workflows(world))
+    assert NAME in world.journal.evacuations(10)  # which goes on saying what became of it

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -70,12 +71,21 @@ class _Level:
         with replacing(self.path) as new:
             wider = _Level(path=new, seconds=self.seconds, slots=self.slots, columns=columns)
             for row in np.flatnonzero(self.ends):
+                if row % 16 == 0:
+                    wider.let_go()
+                    self.let_go()
                 wider.cells[row, :-1] = np.nan
                 wider.cells[row, :-1, : self.columns] = self.cells[row, :-1]
                 wider.cells[row, -1, 0] = self.ends[row]
             wider.cells.flush()
         self.columns = columns
         self._map()
+
+    def let_go(self) -> None:
+        """Give the pages back that were read or written: the file has them, and they are read again when they are asked for. At
+        1,000 nodes with 66 signals they are 0.9 GB, of which a look needs a few."""
+        whole = cast("mmap.mmap", self.cells._mmap)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        whole.madvise(mmap.MADV_DONTNEED)
 
     def row(self, end: int) -> int:
         """The row of a stretch, wiped first when it still holds an older one."""
@@ -221,8 +231,14 @@ class SummaryRing:
         """Make what was put lasting: rows first, then the state that names them."""
         self.fine.cells.flush()
         self.coarse.cells.flush()
+        self.let_go()
         state = {"version": VERSION, "columns": self.columns, "newest": self.newest, "older": self.older}
         write_atomically(self.directory / "state.json", json.dumps(state))
+
+    def let_go(self) -> None:
+        """Give back the memory that its files take; they are read again where they are asked for."""
+        for level in (self.fine, self.coarse):
+            level.let_go()
 
     def close(self) -> None:
         """Let go of the lock; what was not flushed may be lost."""
