@@ -143,6 +143,12 @@ class World:
             fleet.machines[name].domains.update(machine.domains)
             fleet.machines[name].images.update(machine.images)
             fleet.machines[name].state_files.update(machine.state_files)
+        fleet.stopping = [
+            (machine, domain)
+            for machine in fleet.machines.values()
+            for domain in machine.domains.values()
+            if domain.stops_at is not None
+        ]
         if forget_vm:
             gone = fleet.machines["a"]
             gone.domains.clear()

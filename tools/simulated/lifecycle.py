@@ -37,6 +37,7 @@ class SimulatedLifecycle:
                 and not ignores_agent
             ):
                 domain.stops_at = self._fleet.clock.monotonic() + seconds
+                self._fleet.stopping.append((self._fleet.machines[self._access.name], domain))
 
     def set_autostart(self, uuid: str, on: bool) -> None:
         with self._access.domain(uuid) as domain:

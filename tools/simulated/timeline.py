@@ -22,6 +22,8 @@ class Timeline:
         self.shared_images: dict[str, Image] = {}
         self.guests: dict[str, Guest] = {}
         self.migrations: list[Migration] = []
+        self.stopping: list[tuple[Machine, SimulatedDomain]] = []
+        """guests that were asked to stop: few of a large fleet, which everybody who looks brings up to the clock"""
         self.ran_twice: set[str] = set()
         """uuids of vms of which two copies ever ran at once, however briefly"""
         self.lost_finish_resumes_source = False
@@ -84,14 +86,14 @@ class Timeline:
             self._advancing = False
 
     def _advance_to(self, now: float) -> None:
-        for machine in self.machines.values():
-            for domain in machine.domains.values():
-                if domain.stops_at is not None and domain.stops_at <= now:
-                    domain.stops_at = None
-                    stops = machine.powered and domain.state is VmState.RUNNING
-                    if stops and domain.on_poweroff == "destroy":
-                        domain.state, domain.reason, domain.io_limits = VmState.SHUTOFF, "shut down", {}
-                        domain.on_poweroff = domain.described.on_poweroff
+        for machine, domain in self.stopping:
+            if domain.stops_at is not None and domain.stops_at <= now:
+                domain.stops_at = None
+                stops = machine.powered and domain.state is VmState.RUNNING
+                if stops and domain.on_poweroff == "destroy":
+                    domain.state, domain.reason, domain.io_limits = VmState.SHUTOFF, "shut down", {}
+                    domain.on_poweroff = domain.described.on_poweroff
+        self.stopping = [each for each in self.stopping if each[1].stops_at is not None]
         for migration in list(self.migrations):
             for phase in (Phase.COPYING, Phase.SWITCHOVER, Phase.HANDED_OVER, Phase.DONE):
                 if migration.end is None and not migration.has(phase) and migration.at(phase) <= now:

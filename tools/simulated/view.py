@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from models.errors import ActionFailed
 from models.fleet import Node, Vm, VmState
 from tools.domain.incarnation import incarnation_of
@@ -39,7 +41,7 @@ class SimulatedView:
             )
 
     def _vm(self, uuid: str, domain: SimulatedDomain) -> Vm:
-        labels, described, disks = read_labels(domain.xml), domain.described, self._storage.disks(domain)
+        labels, described, disks = _labels(domain.xml), domain.described, self._storage.disks(domain)
         guest = self._fleet.guests.get(uuid)
         return Vm(
             uuid=uuid,
@@ -57,10 +59,10 @@ class SimulatedView:
             migratable=not described.bound,
             cold_archive_allowed=labels.cold_archive_allowed,
             probe=labels.probe,
-            note=read_note(domain.xml),
+            note=_note(domain.xml),
             label_warning=labels.warning,
             io_error=domain.state is VmState.PAUSED and domain.reason == IO_ERROR,
-            incarnation=incarnation_of(domain.xml, domain.defined_xml or domain.xml) + f"-{domain.starts}",
+            incarnation=_incarnation(domain.xml, domain.defined_xml or domain.xml) + f"-{domain.starts}",
             **obstacle_fields(_inventory(domain), disks),
         )
 
@@ -113,8 +115,8 @@ class SimulatedView:
 def _inventory(domain: SimulatedDomain) -> Inventory:
     storage = SharedStorage(paths=(SHARED_DIRECTORY,))
     return whole_inventory(
-        take_inventory(domain.xml, storage),
-        take_inventory(domain.defined_xml, storage) if domain.defined_xml and domain.active else None,
+        _inventory_of(domain.xml, storage),
+        _inventory_of(domain.defined_xml, storage) if domain.defined_xml and domain.active else None,
         LibvirtState(
             persistent=domain.persistent,
             snapshots=domain.snapshots,
@@ -122,3 +124,10 @@ def _inventory(domain: SimulatedDomain) -> Inventory:
             saved_memory=domain.saved_memory,
         ),
     )
+
+
+# A large fleet's definitions are looked at in every pass, and hardly ever change.
+_labels = lru_cache(maxsize=1 << 14)(read_labels)
+_note = lru_cache(maxsize=1 << 14)(read_note)
+_incarnation = lru_cache(maxsize=1 << 14)(incarnation_of)
+_inventory_of = lru_cache(maxsize=1 << 14)(take_inventory)

@@ -1,0 +1,399 @@
+"""One day of `lifeboat run`, in this process, on a simulated fleet and a clock that runs many times as fast. SIMULATED nodes.
+
+Everything of the agent is the real thing: control loop, scheduler, journal, DBOS, guard, executor, its HTTP and its signals. Not
+real: the nodes, the clock, and what stands outside (Prometheus, Slack, a language model's endpoint), which are stubs on loopback.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import random
+import re
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from chaos.soak.outside import Outside, standing_by
+from chaos.soak.truth import Truth
+from chaos.soak.weather import Day, Event, drawn
+
+import tools.clock
+from agent.approve.identity import terminal_identity
+from agent.approve.proposals import answer, open_questions
+from agent.documents import read_policy
+from agent.state.brake import tripped
+from agent.state.requests import Request, ask, unfinished
+from bench.simulated_agent import populated, put_in_place
+from bench.simulated_prometheus import FleetTelemetry, serving
+from models.errors import LifeboatError
+from models.proposals.states import EventKind
+from tools.archive.store import FsspecArchiveStore
+from tools.clock import seconds_between
+from tools.journal import open_journal
+from tools.ports.records.attempts import AttemptEnded
+from tools.ports.records.evacuations import EvacuationEnded
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LINE = re.compile(r"\S+ \S+ \[(\w+)\s*\]\s+([\w-]+)")
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+POLICY = """
+approval: {live_migrate: auto, cold_migrate: auto, cold_archive: ask}
+data: {max_age: 15m}
+"""
+"""A look that takes two seconds of the machine takes minutes of the fleet's time: what it saw may be older than usual."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    nodes: int = 1_000
+    guests: int = 3
+    signals: int = 12
+    hours: float = 24.0
+    speed: float = 48.0
+    interval: str = "2m"
+    seed: int = 1
+    busy: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What the agent's process took, at one hour of the fleet."""
+
+    hour: float
+    rss_megabytes: float
+    anonymous_megabytes: float
+    """of these, what is no file of the ring or of the programs: the part that nothing else can take back"""
+    threads: int
+    handles: int
+    disk_bytes: dict[str, int]
+    """by what it is, under state_dir"""
+    log_bytes: int
+
+
+@dataclass(kw_only=True)
+class Found:
+    setup: Setup
+    samples: list[Sample] = field(default_factory=list[Sample])
+    broken: list[str] = field(default_factory=list[str])
+    happened: Counter[str] = field(default_factory=Counter[str])
+    attempts: Counter[str] = field(default_factory=Counter[str])
+    evacuations: Counter[str] = field(default_factory=Counter[str])
+    passes: Counter[str] = field(default_factory=Counter[str])
+    most: dict[str, int] = field(default_factory=dict[str, int])
+    ends: Counter[str] = field(default_factory=Counter[str])
+    """how `lifeboat run` ended, each time"""
+    said: Counter[str] = field(default_factory=Counter[str])
+    """lines of the log by what they say"""
+    cpu_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+def clock_of(speed: float) -> type[tools.clock.SystemClock]:
+    born = time.monotonic()
+
+    class FastClock(tools.clock.SystemClock):
+        """The same in the whole process."""
+
+        def now(self) -> datetime:
+            return BEGAN + timedelta(seconds=self.monotonic())
+
+        def monotonic(self) -> float:
+            return (time.monotonic() - born) * speed
+
+        def uptime(self) -> str:
+            return f"fast:{self.monotonic()}"
+
+        def seconds_since(self, uptime: str) -> float | None:
+            return seconds_between(uptime, self.uptime())
+
+        def sleep(self, seconds: float) -> None:
+            time.sleep(max(0.0, seconds) / speed)
+
+        def wait(self, event: threading.Event, seconds: float) -> bool:
+            return event.wait(max(0.0, seconds) / speed)
+
+    return FastClock
+
+
+class Play:
+    """Call `run` in the main thread: signals go there."""
+
+    def __init__(self, setup: Setup, directory: Path, say: Callable[[str], object]) -> None:
+        self.setup, self.directory, self._say = setup, directory, say
+        self.state = directory / "state"
+        self.state.mkdir(parents=True, mode=0o700)
+        self.log = directory / "log"
+        self.names = tuple(f"node-{n:04d}" for n in range(setup.nodes))
+        self.day: Day = drawn(setup.seed, self.names, setup.hours, BEGAN.timestamp(), busy=setup.busy)
+        self._draw = random.Random(setup.seed + 1)
+        self._over = threading.Event()
+        self._mend: list[tuple[float, Callable[[], object]]] = []
+        self.found = Found(setup=setup)
+
+    def run(self) -> Found:
+        began, worked = time.monotonic(), time.process_time()
+        with ExitStack() as stack:
+            telemetry = FleetTelemetry(nodes=self.names, signals=self.setup.signals, troubles=self.day.troubles)
+            self._prometheus_pid: int | None = None
+            url = stack.enter_context(serving(telemetry))
+            self._prometheus_pid = _newest_child()
+            self.outside: Outside = stack.enter_context(standing_by(self.setup.seed))
+            settings = self._write_settings(url)
+            tools.clock.SystemClock = clock_of(self.setup.speed)  # type: ignore[misc]
+            self.clock = tools.clock.SystemClock()
+            self.fleet = populated(self.names, self.setup.guests, self.clock)
+            put_in_place(self.fleet)
+            self.truth = Truth(fleet=self.fleet, policy=read_policy(self.state / "policy.yaml"))
+            archives = (self.directory / "archives").as_uri()
+            self.store = FsspecArchiveStore(archives, key_file=self.state / "archive-signing.key")
+            self.journal = open_journal(self.state)
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda *_: None)
+            others = [threading.Thread(target=each, name=f"soak-{each.__name__}", daemon=True)
+                      for each in (self._happen, self.truth.watch)]  # fmt: skip
+            stdout = os.dup(1)
+            file = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(file, 1)
+            os.close(file)
+            try:
+                for each in others:
+                    each.start()
+                while not self._over.is_set():
+                    self._serve(settings)
+            finally:
+                self._over.set()
+                self.truth.end()
+                for each in others:
+                    each.join(30)
+                sys.stdout.flush()
+                os.dup2(stdout, 1)
+                os.close(stdout)
+            self._conclude()
+            self.journal.close()
+        self.found.seconds, self.found.cpu_seconds = time.monotonic() - began, time.process_time() - worked
+        return self.found
+
+    def _serve(self, settings: Path) -> None:
+        from agent.cli.main import main
+
+        sys.argv = ["lifeboat", "run", "--planner", "llm", "--config", str(settings)]
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+        self.found.ends[f"exit {code}"] += 1
+        if code:
+            self.truth.say(f"lifeboat run ended with {code}")
+            time.sleep(0.5)
+
+    def _write_settings(self, prometheus: str) -> Path:
+        for name, token in (("bot", "xoxb-1-lab"), ("app", "xapp-1-lab")):
+            (self.directory / f"{name}-token").write_text(token)
+            (self.directory / f"{name}-token").chmod(0o600)
+        (self.state / "policy.yaml").write_text(POLICY)
+        planned = "".join(
+            f"{node},{datetime.fromtimestamp(a, UTC).isoformat()},{datetime.fromtimestamp(b, UTC).isoformat()},maintenance\n"
+            for node, a, b in self.day.planned
+        )
+        (self.directory / "incidents.csv").write_text("node,start,end,kind\n" + planned)
+        file = self.directory / "lifeboat.yaml"
+        file.write_text(yaml.safe_dump({
+            "state_dir": str(self.state), "simulated": True, "interval": self.setup.interval,
+            "policy_file": str(self.state / "policy.yaml"), "archive_url": (self.directory / "archives").as_uri(),
+            "prometheus": {"url": prometheus, "timeout_seconds": 3.0},
+            "forecast": {"incidents": str(self.directory / "incidents.csv")},
+            "llm": {"base_url": f"{self.outside.model_url}", "model": "stub", "timeout_seconds": 4.0, "interface": "tools_auto"},
+            "slack": {"channel": "C0LIFEBOAT", "bot_token_file": str(self.directory / "bot-token"),
+                      "app_token_file": str(self.directory / "app-token"), "api_url": self.outside.slack_url},
+            "nodes": [{"name": name, "libvirt_uri": "simulated:///"} for name in self.names],
+        }))  # fmt: skip
+        return file
+
+    # --- what happens ---------------------------------------------------------------------------------------------------
+
+    def _hour(self) -> float:
+        return self.clock.monotonic() / 3600
+
+    def _happen(self) -> None:
+        """In a thread of its own: everything that befalls the fleet, and what people do, and an hourly look at it all."""
+        waiting = list(self.day.events)
+        looked, sampled = 0.0, 0.0
+        while not self._over.is_set():
+            now = self._hour()
+            try:
+                while waiting and waiting[0].at <= now:
+                    self._strike(waiting.pop(0))
+                for due in [each for each in self._mend if each[0] <= now]:
+                    self._mend.remove(due)
+                    due[1]()
+                if now - looked >= 0.1:
+                    looked = now
+                    self._people()
+                if now - sampled >= min(1.0, self.setup.hours / 8):
+                    sampled = now
+                    self._sample()
+                    self.truth.check(self.journal, self.store, self.clock.now(), at_the_end=False)
+            except (LifeboatError, sqlite3.OperationalError, OSError) as error:
+                self.found.happened[f"soak: {type(error).__name__}"] += 1
+            if now >= self.setup.hours:
+                self._over.set()
+                os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.02)
+
+    def _strike(self, event: Event) -> None:
+        self.found.happened[event.what] += 1
+        fleet, whom, until = self.fleet, event.whom, event.at + event.hours
+        mend: Callable[[], object] | None = None
+        match event.what:
+            case "kill node":
+                self.truth.note_dying(whom)
+                fleet.kill_node(whom)
+                mend = lambda: fleet.revive_node(whom)
+            case "cut off":
+                fleet.cut_off(whom)
+                mend = lambda: fleet.reconnect(whom)
+            case "restart libvirtd":
+                fleet.stop_libvirtd(whom)
+                mend = lambda: fleet.start_libvirtd(whom)
+            case "cut links of":
+                with fleet.lock:
+                    busy = [m.source for m in fleet.migrations] + [m.target for m in fleet.migrations]
+                one = self._draw.choice(busy) if busy else whom
+                for other in self.names:
+                    if other != one:
+                        fleet._cut_links.add(frozenset((one, other)))
+                with fleet.lock:
+                    fleet._judge_all()
+                mend = fleet.mend_links
+            case "freeze Prometheus":
+                mend = self._frozen(self._prometheus_pid)
+            case "freeze Slack and the model":
+                self.outside.freeze(True)
+                mend = lambda: self.outside.freeze(False)
+            case "Slack is down":
+                self.outside.tell("Slack is down")
+                mend = lambda: self.outside.tell("Slack is up")
+            case "Slack drops sockets":
+                self.outside.tell(event.what)
+            case "lock the database":
+                mend = self._locked()
+            case "SIGHUP" | "SIGTERM":
+                os.kill(os.getpid(), signal.Signals[event.what])
+            case "kill switch":
+                (self.state / "STOP").touch()
+                since = self.clock.now()
+                mend = lambda: self._let_go(since)
+            case _:
+                if going_on := unfinished(self.journal):
+                    self._ask(Request(event.what), going_on[-1])
+                    if event.what == "pause":
+                        mend = lambda: self._ask(Request.RESUME, going_on[-1])
+        if mend is not None:
+            self._mend.append((min(until, self.setup.hours - 0.5), mend))
+
+    def _ask(self, request: Request, evacuation: str) -> None:
+        ask(self.journal, request, evacuation, by=terminal_identity(), now=self.clock.now())
+
+    def _let_go(self, since: datetime) -> None:
+        self.truth.stopped.append((since, self.clock.now()))
+        (self.state / "STOP").unlink(missing_ok=True)
+
+    def _frozen(self, pid: int | None) -> Callable[[], object] | None:
+        if pid is None:
+            return None
+        os.kill(pid, signal.SIGSTOP)
+        return lambda: os.kill(pid, signal.SIGCONT)
+
+    def _locked(self) -> Callable[[], object] | None:
+        """Somebody else's transaction holds the journal's file."""
+        other = sqlite3.connect(self.state / "journal.sqlite", timeout=1, check_same_thread=False, isolation_level=None)
+        try:
+            other.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            other.close()
+            return None
+        return other.close
+
+    def _people(self) -> None:
+        """Somebody answers questions, now and then; resets the breaker; starts guests that a dead node took along."""
+        for question in open_questions(self.journal, self.clock):
+            kind = self._draw.choice((EventKind.AGREE, EventKind.AGREE, EventKind.REJECT, None))
+            if kind is not None:
+                with suppress(LifeboatError):
+                    answer(self.journal, question.id, kind, by=terminal_identity(), policy=self.truth.policy,
+                           clock=self.clock, why="soak")  # fmt: skip
+                    self.found.happened[f"answered: {kind}"] += 1
+        if tripped(self.journal) is not None:
+            self.found.happened["breaker tripped"] += 1
+            from agent.state.brake import reset
+
+            reset(self.journal, by=terminal_identity(), why="soak", now=self.clock.now())
+
+    # --- what it takes --------------------------------------------------------------------------------------------------
+
+    def _sample(self) -> None:
+        gc.collect()
+        readings: list[tuple[int, int]] = []
+        for _ in range(15):
+            whole, shared = (
+                int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in Path("/proc/self/statm").read_text().split()[1:3]
+            )
+            readings.append((whole, whole - shared))
+            time.sleep(0.1)
+        resident, own = (sorted(each)[7] for each in zip(*readings, strict=True))
+        kinds: Counter[str] = Counter()
+        for path in self.state.rglob("*"):
+            with suppress(OSError):
+                if path.is_file():
+                    kinds[path.relative_to(self.state).parts[0]] += path.stat().st_blocks * 512
+        sample = Sample(
+            hour=round(self._hour(), 2), rss_megabytes=round(resident / 1e6, 1),
+            anonymous_megabytes=round(own / 1e6, 1),
+            threads=threading.active_count(), handles=len(list(Path("/proc/self/fd").iterdir())),
+            disk_bytes=dict(kinds), log_bytes=self.log.stat().st_size if self.log.exists() else 0,
+        )  # fmt: skip
+        self.found.samples.append(sample)
+        self._say(
+            f"{sample.hour:6.2f} h  rss {sample.rss_megabytes:7.1f} MB ({sample.anonymous_megabytes:.1f})"
+            f"  threads {sample.threads:4}  handles {sample.handles:4}"
+            f"  disk {sum(kinds.values()) / 1e6:7.1f} MB  log {sample.log_bytes / 1e3:7.0f} kB"
+            f"  broken {len(self.truth.broken)}  happened {sum(self.found.happened.values())}"
+        )
+
+    def _conclude(self) -> None:
+        self.truth.check(self.journal, self.store, self.clock.now(), at_the_end=True)
+        self.found.broken = self.truth.broken
+        self.found.most = dict(self.truth.most)
+        self.found.attempts = Counter(
+            f"{each.record.attempt.action.kind}: {each.record.attempt.outcome}"
+            for each in self.journal.of(AttemptEnded)
+        )
+        self.found.evacuations = Counter(str(each.record.outcome) for each in self.journal.of(EvacuationEnded))
+        for line in self.log.read_text(errors="replace").splitlines():
+            found = _LINE.match(_COLOUR.sub("", line))
+            self.found.said[f"{found[1]}: {found[2]}" if found else "(other)"] += 1
+
+
+def _newest_child() -> int | None:
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return int(children[-1]) if children else None
+
+
+def as_json(found: Found) -> str:
+    def plain(value: Any) -> Any:
+        return value.__dict__ if hasattr(value, "__dict__") else str(value)
+
+    return json.dumps(found.__dict__, default=plain, indent=1)

@@ -1,0 +1,151 @@
+"""What must hold of a large fleet at any time, and at the end of a day, by the simulation's truth and the journal."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from agent.state.requests import read_requests, unfinished
+from models.errors import LifeboatError
+from models.evacuation import AttemptOutcome
+from models.fleet import VmState
+from models.policy.policy import Policy
+from tools.archive.store import FsspecArchiveStore
+from tools.ports.journal import Journal
+from tools.ports.records.attempts import AttemptEnded, AttemptIntended
+from tools.simulated.fleet import SimulatedFleet
+
+STUCK_AFTER = timedelta(hours=2)
+"""an evacuation that nobody paused is over by then: its moves have 15 minutes each"""
+STOP_GRACE = timedelta(minutes=2)
+"""what was on its way when the kill switch was thrown is written down by then"""
+
+
+@dataclass(kw_only=True)
+class Truth:
+    """The fleet as it is, watched all the time."""
+
+    fleet: SimulatedFleet
+    policy: Policy
+    died: set[str] = field(default_factory=set[str])
+    """vms that a node took along: they are off until somebody starts them"""
+    most: Counter[str] = field(default_factory=Counter[str])
+    """how many moves there were at once, at most: of a node, of the fleet"""
+    broken: list[str] = field(default_factory=list[str])
+    stopped: list[tuple[datetime, datetime]] = field(default_factory=list[tuple[datetime, datetime]])
+    """when the kill switch was thrown, and when it was taken back"""
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        """Until `end`: the limits of moves at once, as the nodes see them."""
+        limits = self.policy.limits
+        while not self._over.wait(0.02):
+            with self.fleet.lock:
+                moving = [(m.source, m.target) for m in self.fleet.migrations if m.end is None]
+            outbound, inbound = Counter(s for s, _ in moving), Counter(t for _, t in moving)
+            for what, now, most in (
+                ("out of one node", max(outbound.values(), default=0), limits.outbound_per_node),
+                ("into one node", max(inbound.values(), default=0), limits.inbound_per_node),
+                ("over one link", max(Counter(moving).values(), default=0), limits.per_link),
+                ("in the fleet", len(moving), limits.per_fleet),
+            ):
+                self.most[what] = max(self.most[what], now)
+                if now > most:
+                    self.say(f"{now} moves {what} at once, {most} are allowed")
+
+    def end(self) -> None:
+        self._over.set()
+
+    def say(self, what: str) -> None:
+        if what not in self.broken:
+            self.broken.append(what)
+
+    def note_dying(self, node: str) -> None:
+        """Called before a node is killed: what runs there is off then, and nobody's fault."""
+        with self.fleet.lock:
+            self.fleet.advance()
+            self.died |= {uuid for uuid, domain in self.fleet.machines[node].domains.items() if domain.active}
+
+    def check(self, journal: Journal, store: FsspecArchiveStore, now: datetime, *, at_the_end: bool) -> None:
+        """Everything that must hold now; `at_the_end`: all is mended, and everything has had its time."""
+        for uuid in sorted(self.fleet.ran_twice):
+            self.say(f"{self._name(uuid)} ran twice at once")
+        try:
+            journal.verify()
+        except LifeboatError as error:
+            self.say(f"audit: {error}")
+        ended = [entry.record.attempt for entry in journal.of(AttemptEnded)]
+        intended = journal.of(AttemptIntended)
+        frozen = {each.action.vm for each in ended if each.outcome is AttemptOutcome.INDETERMINATE}
+        archived = {entry.vm_uuid for entry in store.entries()}
+        known = self._known()
+        for uuid in self.fleet.guests:
+            where = known.get(uuid, [])
+            running = [name for name, runs in where if runs]
+            if len(running) > 1:
+                self.say(f"{self._name(uuid)} runs on {' and '.join(running)}")
+            if not where and uuid not in archived:
+                self.say(f"{self._name(uuid)} is lost: on no node, and in no archive")
+        self._check_requests(journal, intended, now)
+        if at_the_end:
+            self._check_end(journal, ended, {e.attempt or "" for e in intended}, frozen, archived, known)
+
+    def _check_requests(self, journal: Journal, intended: list, now: datetime) -> None:  # type: ignore[type-arg]
+        for entry in intended:
+            for since, until in self.stopped:
+                if since + STOP_GRACE < entry.at < until:
+                    self.say(f"attempt {entry.attempt} began at {entry.at:%H:%M:%S}, while the kill switch was thrown")
+        for name in unfinished(journal):
+            started = journal.entries(evacuation=name)[0].at
+            if now - started > STUCK_AFTER and read_requests(journal, name).paused_by is None:
+                self.say(f"{name} is not over after {now - started}")
+
+    def _check_end(self, journal: Journal, ended: list, begun: set[str], frozen: set[str], archived: set[str],
+                   known: Mapping[str, list[tuple[str, bool]]]) -> None:  # type: ignore[type-arg]  # fmt: skip
+        for name in unfinished(journal):
+            self.say(f"{name} is not over at the end of the day")
+        for attempt in sorted(begun - {each.id for each in ended}):
+            self.say(f"attempt {attempt} never ended")
+        by_id = {each.id: each for each in ended}
+        for uuid, holder in journal.locks().items():
+            if holder not in by_id or by_id[holder].outcome is not AttemptOutcome.INDETERMINATE:
+                self.say(f"{self._name(uuid)} is locked by {holder}, which is not indeterminate")
+        for uuid, where in known.items():
+            if uuid in frozen:
+                continue
+            if len(where) > 1:
+                self.say(f"{self._name(uuid)} is defined on {' and '.join(name for name, _ in where)}")
+            if not any(runs for _, runs in where) and uuid not in self.died and uuid not in archived:
+                self.say(f"{self._name(uuid)} is off on {where[0][0]}, and no node took it along")
+        with self.fleet.lock:
+            for node, machine in self.fleet.machines.items():
+                for uuid, domain in machine.domains.items():
+                    if uuid not in frozen and (domain.attempt is not None or domain.incoming):
+                        self.say(f"{self._name(uuid)} on {node} still carries the mark of attempt {domain.attempt}")
+        last = {each.action.vm: each for each in ended}
+        for uuid, attempt in last.items():
+            target = attempt.action.target
+            moved = attempt.outcome is AttemptOutcome.DONE and target is not None and uuid in known
+            if moved and [name for name, _ in known[uuid]] != [target]:
+                self.say(f"{self._name(uuid)}: the journal has it on {target}, it is on {known[uuid]}")
+
+    def _known(self) -> dict[str, list[tuple[str, bool]]]:
+        """vm → the nodes that know it, and whether it really runs there."""
+        found: dict[str, list[tuple[str, bool]]] = {}
+        with self.fleet.lock:
+            self.fleet.advance()
+            for name, machine in self.fleet.machines.items():
+                for uuid, domain in machine.domains.items():
+                    runs = machine.powered and domain.state is VmState.RUNNING and not domain.incoming
+                    found.setdefault(uuid, []).append((name, runs))
+        return found
+
+    def _name(self, uuid: str) -> str:
+        with self.fleet.lock:
+            for machine in self.fleet.machines.values():
+                if uuid in machine.domains:
+                    return machine.domains[uuid].described.name
+        return uuid
