@@ -63,3 +63,7 @@ def print_status(status: Status, console: Console) -> None:
         console.print(Text(line, style="bold red"))
     for attempt in status.needs_human:
         console.print(Text(f"Needs a human: {attempt.message}", style="bold red"))
+    for section in (["breaker"] if status.breaker is not None else []) + (
+        ["indeterminate"] if status.needs_human else []
+    ):
+        console.print(Text(f"What to do, and what not: docs/runbook.md, {section}"))
