@@ -13,6 +13,8 @@ from tools.libvirt.connection import LibvirtConnection
 from tools.libvirt.node import LibvirtNode
 from tools.libvirt.permissions import may_write
 
+pytestmark = pytest.mark.libvirtd
+
 NOBODYS = "qemu+unix:///session?socket=/nowhere/libvirt-sock"
 
 

@@ -6,6 +6,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -58,7 +60,8 @@ class Stub:
 
 
 @contextmanager
-def stub_prometheus(answer: Answer) -> Iterator[Stub]:
+def stub_prometheus(answer: Answer, *, clock: Callable[[], datetime] | None = None) -> Iterator[Stub]:
+    """`clock`: what dates its answers; otherwise the machine's."""
     asked: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -77,6 +80,9 @@ def stub_prometheus(answer: Answer) -> Iterator[Stub]:
             self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return format_datetime(clock(), usegmt=True) if clock else super().date_time_string(timestamp)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -14,6 +14,7 @@ import requests
 from models.errors import BadInput, HardwareLogUnavailable
 from models.risk.signal import HardwareEvent
 from models.text import without_sent
+from tools.http_deadline import DeadlineSession
 from tools.logs.doubts import Counts, LineSpan, log_doubts
 from tools.logs.event_store import EventStore
 from tools.logs.files import split_line
@@ -88,7 +89,8 @@ class LokiLog:
     def _page(self, begin: int, end: int) -> list[tuple[int, Mapping[str, str], str]]:
         form = {"query": self._query, "start": str(begin), "end": str(end), "limit": str(PAGE), "direction": "forward"}
         try:
-            answer = requests.get(self._url, params=form, headers=self._headers, timeout=self._timeout)
+            with DeadlineSession() as session:
+                answer = session.get(self._url, params=form, headers=self._headers, timeout=self._timeout)
             body: Any = answer.json() if answer.status_code == 200 else None
         except (requests.RequestException, ValueError) as error:
             raise self._silent(f"is unreachable or answers no JSON ({type(error).__name__})") from error

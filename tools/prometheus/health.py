@@ -12,6 +12,7 @@ from typing import Any
 import requests
 
 from models.errors import LifeboatError, MetricsUnavailable
+from tools.http_deadline import DeadlineSession
 from tools.prometheus.metrics import node_name
 
 _KEPT_SECONDS = 60.0
@@ -78,9 +79,10 @@ def instant(
     half of what the answer took. Raises MetricsUnavailable when nothing answers, or not as Prometheus does."""
     began = time.time()
     try:
-        answer = requests.post(
-            f"{url.rstrip('/')}/api/v1/query", data={"query": query}, headers=dict(headers), timeout=timeout_seconds
-        )
+        with DeadlineSession() as session:
+            answer = session.post(
+                f"{url.rstrip('/')}/api/v1/query", data={"query": query}, headers=dict(headers), timeout=timeout_seconds
+            )
         ours = (began + time.time()) / 2
         if not answer.ok:
             raise MetricsUnavailable(

@@ -11,6 +11,7 @@ from typing import Any
 import requests
 
 from models.errors import MetricsUnavailable
+from tools.http_deadline import DeadlineSession
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ def raw_series(
     """
     form = {"query": f"{selector}[{seconds}s]", "time": f"{at.timestamp():.3f}"}
     try:
-        answer = requests.post(
-            f"{url.rstrip('/')}/api/v1/query", data=form, headers=dict(headers or {}), timeout=timeout_seconds
-        )
+        with DeadlineSession() as session:
+            answer = session.post(
+                f"{url.rstrip('/')}/api/v1/query", data=form, headers=dict(headers or {}), timeout=timeout_seconds
+            )
         body: Any = answer.json()
         if body["status"] != "success":
             raise MetricsUnavailable(

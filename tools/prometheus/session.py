@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
 from pydantic_core import from_json
 
-from models.errors import BadInput, MetricsRefused
+from models.errors import BadInput, MetricsRefused, MetricsUnavailable
 from models.risk.signal import Signal
 from models.text import without_sent
+from tools.http_deadline import DeadlineSession
 from tools.prometheus.matrix import Matrix, split_answer
+
+MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
+"""By how much Prometheus's clock may differ from this machine's: a fifth of the age policy lets data have (`data.max_age`)."""
 
 
 class _Uncollected:
@@ -49,7 +55,12 @@ class RefusalError(Exception):
         super().__init__(what)
         self.what, self.kind, self.status = what, kind, status
 
-    def about(self, signal: Signal, query: str, url: str) -> BadInput | MetricsRefused:
+    def about(self, signal: Signal, query: str, url: str) -> BadInput | MetricsUnavailable:
+        if self.kind == "clock":
+            return MetricsUnavailable(
+                f"Prometheus at {url}: {self.what}",
+                hint="fix time synchronisation (chrony) on the one that is wrong; nothing is known of any node until then",
+            )
         if self.kind == "bad_data" or "many-to-many" in self.what or "duplicate series" in self.what:
             return BadInput(
                 f"signal {signal.name}: Prometheus refuses its query: {self.what}; query: {query}",
@@ -65,7 +76,7 @@ class RefusalError(Exception):
         return MetricsRefused(f"Prometheus at {url} gave no data for {signal.name}: {self.what}", hint=hint)
 
 
-class CheckedSession(requests.Session):
+class CheckedSession(DeadlineSession):
     """Looks at each answer before the client, which drops warnings, types and messages, gets to see it."""
 
     def __init__(self, url: str) -> None:
@@ -76,7 +87,9 @@ class CheckedSession(requests.Session):
         if method == "POST":
             # The client puts everything into the URL, where long queries do not fit.
             kwargs["data"], kwargs["params"] = kwargs.pop("params", None), None
+        began = time.time()
         response = super().request(method, url, *args, **kwargs)
+        self._check_clock(response, began)
         split = split_answer(response.content)
         try:
             with UNCOLLECTED:
@@ -104,6 +117,18 @@ class CheckedSession(requests.Session):
         data["result"] = Matrix(b"", data["result"]) if split is None else split[1]
         response.json = _always(body)  # decoding takes longer than everything else: once is enough
         return response
+
+    def _check_clock(self, response: requests.Response, began: float) -> None:
+        """What was asked for was asked by this machine's clock: where Prometheus's tells another time, old data would pass for
+        new. RFC 9110 has every server with a clock date its answers, to the second."""
+        try:
+            dated = parsedate_to_datetime(response.headers["date"]).timestamp()
+        except (KeyError, ValueError):
+            return  # no date: a clock that is ahead of theirs finds no data, one that is behind is not found out here
+        ahead = dated - time.time() if dated > began else min(dated + 1 - began, 0.0)
+        if abs(ahead) > MAX_CLOCK_DIFFERENCE_SECONDS:
+            side = "ahead of" if ahead > 0 else "behind"
+            raise RefusalError(f"its clock is {abs(ahead):.0f} s {side} this machine's", kind="clock")
 
 
 def _always(body: object) -> Callable[..., object]:

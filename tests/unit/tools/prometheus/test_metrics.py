@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scenes.stub_prometheus import Answer, Reply, Stub, as_json, constant, grid, matrix, series, stub_prometheus
 
-from models.errors import BadInput, MetricsUnavailable
+from models.errors import BadInput, MetricsRefused, MetricsUnavailable
 from models.risk.signal import Component, Limits, Signal, SignalHistory
 from tools.prometheus.metrics import MAX_POINTS, PrometheusMetrics, node_name
 
@@ -199,3 +199,14 @@ def test_a_password_in_the_url_is_not_shown() -> None:
 )  # fmt: skip
 def test_node_names(label: str, node: str) -> None:
     assert node_name(label) == node
+
+
+@pytest.mark.parametrize(("off", "side"), [(timedelta(hours=1), "ahead of"), (timedelta(hours=-1), "behind")])
+def test_a_clock_that_is_off_by_an_hour_leaves_everything_unknown(off: timedelta, side: str) -> None:
+    """By a clock that is behind, data of an hour ago would pass for new."""
+    with stub_prometheus(constant((PSU1, "12")), clock=lambda: datetime.now(UTC) + off) as stub:
+        metrics = PrometheusMetrics(stub.url, node_label="node")
+        with pytest.raises(MetricsUnavailable, match=rf"its clock is 3[56]\d\d s {side} this machine's") as caught:
+            metrics.histories(VOLTS, start=END - timedelta(seconds=60), end=END, step_seconds=5)
+        metrics.close()
+    assert not isinstance(caught.value, MetricsRefused), "no other signal is worth asking for"
