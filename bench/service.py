@@ -27,6 +27,7 @@ from urllib.error import URLError
 from bench.simulated_prometheus import FleetTelemetry, serving
 
 _LOOK_SECONDS = 0.05
+_PATIENCE_SECONDS = 300
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=1_000)
     parser.add_argument("--guests", type=int, default=5, help="of each node")
     parser.add_argument("--signals", type=int, default=66, help="that each node exposes")
-    parser.add_argument("--seconds", type=float, default=180.0, help="watched after it was ready")
+    parser.add_argument("--seconds", type=float, default=180.0, help="watched after the first look")
     parser.add_argument("--interval", default="30s")
     chosen = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="lifeboat-bench-"))
@@ -50,7 +51,7 @@ def main() -> None:
     print(json.dumps({
         "nodes": chosen.nodes, "guests": chosen.nodes * chosen.guests, "signals": chosen.signals, "interval": chosen.interval,
         "machine": f"{platform.machine()}, {os.cpu_count()} CPUs", "load": round(os.getloadavg()[0], 1),
-        "first start": {what: first[what] for what in ("ready_seconds", "rss_megabytes")},
+        "first start": {what: first[what] for what in ("ready_seconds", "first_look_seconds", "rss_megabytes")},
         "started again": found,
     }, indent=1))  # fmt: skip
 
@@ -69,7 +70,7 @@ def write_settings(directory: Path, nodes: tuple[str, ...], url: str, port: int,
 def measured(
     directory: Path, nodes: tuple[str, ...], url: str, guests: int, seconds: float, interval: str
 ) -> dict[str, object]:
-    """Start it, wait until it is ready, watch it, end it."""
+    """Start it, wait until it is ready and until its first look ended, watch it, end it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -81,6 +82,7 @@ def measured(
     try:
         ready = _until_ready(agent, port, began, directory / "log")
         at_ready = rss(agent.pid)
+        looked = _until_looked(agent, port, began, directory / "log")
         passes = [_get(port, "/metrics")[0]]
         samples: list[tuple[float, float, int, int]] = []
         until = time.monotonic() + seconds
@@ -104,7 +106,7 @@ def measured(
 
     return {
         "fleet_alone_megabytes": round(fleet_alone(nodes, guests)),
-        "ready_seconds": round(ready, 2),
+        "ready_seconds": round(ready, 2), "first_look_seconds": round(looked, 1),
         "rss_megabytes": {
             "at ready": round(at_ready / 1e6), "between passes": median(2), "between passes, without files": median(3),
             "peak": round(peak),
@@ -135,9 +137,22 @@ def _until_ready(agent: subprocess.Popen[bytes], port: int, began: float, log: P
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
                 return time.monotonic() - began
         except (URLError, OSError):
-            if time.monotonic() - began > 120:
-                raise SystemExit(f"not ready after two minutes:\n{log.read_text()[-3000:]}") from None
+            if time.monotonic() - began > _PATIENCE_SECONDS:
+                raise SystemExit(f"not ready after {_PATIENCE_SECONDS} s:\n{log.read_text()[-3000:]}") from None
             time.sleep(_LOOK_SECONDS)
+
+
+def _until_looked(agent: subprocess.Popen[bytes], port: int, began: float, log: Path) -> float:
+    """Seconds from its start until the first pass that could look had ended."""
+    while True:
+        if agent.poll() is not None:
+            raise SystemExit(f"it ended before it had looked:\n{log.read_text()[-3000:]}")
+        since = _value(_get(port, "/metrics")[0], "lifeboat_last_look_age_seconds")
+        if since != float("inf"):
+            return time.monotonic() - began - since
+        if time.monotonic() - began > _PATIENCE_SECONDS:
+            raise SystemExit(f"no look ended within {_PATIENCE_SECONDS} s:\n{log.read_text()[-3000:]}")
+        time.sleep(10 * _LOOK_SECONDS)
 
 
 def _get(port: int, path: str) -> tuple[str, float]:
@@ -147,7 +162,11 @@ def _get(port: int, path: str) -> tuple[str, float]:
 
 
 def _passed(metrics: str, what: str) -> float:
-    name = f"lifeboat_pass_duration_seconds{what} "
+    return _value(metrics, f"lifeboat_pass_duration_seconds{what}")
+
+
+def _value(metrics: str, series: str) -> float:
+    name = f"{series} "
     return next(float(line.split()[1]) for line in metrics.splitlines() if line.startswith(name))
 
 

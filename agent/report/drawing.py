@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,7 @@ def to_svg(figure: Figure, texts: Texts, salt: str, label: str, size: Size | Non
     out = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"lifeboat-{salt}{of}"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    _close_fonts()
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -108,6 +110,14 @@ def to_svg(figure: Figure, texts: Texts, salt: str, label: str, size: Size | Non
     svg = re.sub(r"font-family: [^;\"]*; ", "", svg)  # the page's own
     head = f'<svg class="chart{page}" role="img" aria-label="{html.escape(label)}"'
     return re.sub(r"\n\s*\n", "\n", texts.fill_in(svg.replace("<svg", head, 1)))
+
+
+def _close_fonts() -> None:
+    """matplotlib keeps each font open once for each thread that ever drew, and an agent's threads come and go."""
+    if threading.current_thread() is not threading.main_thread():
+        from matplotlib import font_manager
+
+        font_manager._get_font.cache_clear()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 
 def _texts_of(figure: Figure) -> list[Any]:

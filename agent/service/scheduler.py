@@ -23,6 +23,7 @@ from agent.service.leading import Leading
 from agent.service.retraining import CHECK_EVERY, Retraining
 from models.errors import BadInput, LifeboatError, RecordNotWritten
 from models.evacuation import Attempt, Evacuation
+from tools import memory
 from tools.parquet import is_panic
 from tools.ports.clock import Clock
 from tools.ports.journal import NotWritten
@@ -143,6 +144,7 @@ def serve(
                     raise
                 observing.failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
                 log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
+            memory.give_back()
             _await_next_pass(loop, leading, reloading, began + interval.total_seconds())
 
     asked: list[int] = []

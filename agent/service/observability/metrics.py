@@ -80,7 +80,9 @@ class AgentMetrics:
         )
         self._last = Gauge("lifeboat_last_look_age_seconds", "Since the last pass that could look.", registry=r)
         self._last.set_function(lambda: _or_never(passes.seconds_since_worked()))
-        r.register(_State(journal=journal, clock=clock, seen=seen, llm=llm, holder=holder, prices=prices))
+        r.register(_State(journal=journal, clock=clock, llm=llm, holder=holder, prices=prices))
+        self._seen = seen
+        self._told: tuple[Situation | None, bytes] = None, b""
 
     def ended(self, result: PassResult, line: PassLine) -> None:
         """Count a pass that came to something."""
@@ -113,7 +115,15 @@ class AgentMetrics:
 
     def text(self) -> bytes:
         """The exposition, as Prometheus scrapes it."""
-        return generate_latest(self.registry)
+        situation = self._seen()
+        told, risks = self._told
+        if situation is not told:  # most of the page by far, and the same until the next look
+            of_look = CollectorRegistry()
+            if situation is not None:
+                of_look.register(_Risks(situation))
+            risks = generate_latest(of_look)
+            self._told = situation, risks
+        return generate_latest(self.registry) + risks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +132,6 @@ class _State(Collector):
 
     journal: Journal
     clock: Clock
-    seen: Callable[[], Situation | None]
     llm: LlmDirectory
     holder: Callable[[], Holder | None]
     prices: tuple[float, float]
@@ -151,9 +160,16 @@ class _State(Collector):
         cost = (tokens.prompt * self.prices[0] + tokens.completion * self.prices[1]) / 1e6
         yield _gauge("lifeboat_language_model_cost_today", "Since midnight UTC, in the money of the prices.", cost)
         yield _gauge("lifeboat_lease_held", "1: a lifeboat is carrying out an evacuation.", self.holder() is not None)
-        situation = self.seen()
-        if situation is not None:
-            yield from _risks(situation)
+
+
+class _Risks(Collector):
+    """What one look saw."""
+
+    def __init__(self, situation: Situation) -> None:
+        self._situation = situation
+
+    def collect(self) -> Iterable[Metric]:
+        yield from _risks(self._situation)
 
 
 def _risks(situation: Situation) -> Iterable[Metric]:

@@ -69,8 +69,12 @@ class Observability(PassObserver):
             situation=self._seen(),
             passes=self.passes.lines,
             not_ready=self.why_not_ready(),
+            first_look_seconds=self.passes.first_look_seconds(),
         )
 
     def serving(self, port: int) -> AbstractContextManager[int]:
         """Answer on 127.0.0.1 for as long as the block runs. Raises BadInput when the port is taken."""
-        return serving_status(port, metrics=self.metrics.text, page=self.page, why_not_ready=self.why_not_ready)
+        return serving_status(
+            port, metrics=self.metrics.text, page=self.page, why_not_ready=self.why_not_ready,
+            first_look_seconds=self.passes.first_look_seconds,
+        )  # fmt: skip

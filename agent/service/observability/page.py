@@ -30,6 +30,7 @@ def render_status(
     situation: Situation | None,
     passes: Sequence[PassLine],
     not_ready: str | None,
+    first_look_seconds: float | None = None,
 ) -> str:
     """The whole page. Names and reasons from outside stay text."""
     return _template().render(
@@ -41,6 +42,7 @@ def render_status(
         looked_at=situation.now if situation is not None else None,
         passes=passes,
         not_ready=not_ready,
+        first_look=first_look_seconds,
         refresh=REFRESH_SECONDS,
     )
 

@@ -85,10 +85,18 @@ class PassHistory:
         with self._lock:
             return None if self._worked_at is None else self._clock.monotonic() - self._worked_at
 
+    def first_look_seconds(self) -> float | None:
+        """How long the very first pass has looked so far, while that may still be: it reads what later ones find on disk. None:
+        another pass has ended or none has begun, or it has taken LATE_AFTER intervals."""
+        running = self.running_seconds()
+        if running is None or self.lines or running > LATE_AFTER * self._interval_seconds:
+            return None
+        return running
+
     def why_not_ready(self, *, moving: bool) -> str | None:
         """Why nobody should rely on it now; None when they may. `moving`: an evacuation runs, which takes the time it takes."""
         since = self.seconds_since_worked()
-        if moving:
+        if moving or self.first_look_seconds() is not None:
             return None
         if since is None:
             last = f"; the last one: {self.lines[0].why}" if self.lines else ""

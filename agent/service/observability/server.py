@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from agent.service.loopback_http import answering
+from models.text import seconds_in_words
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -17,7 +18,12 @@ Answer = tuple[int, str, bytes]
 
 
 def serving_status(
-    port: int, *, metrics: Callable[[], bytes], page: Callable[[], str], why_not_ready: Callable[[], str | None]
+    port: int,
+    *,
+    metrics: Callable[[], bytes],
+    page: Callable[[], str],
+    why_not_ready: Callable[[], str | None],
+    first_look_seconds: Callable[[], float | None],
 ) -> AbstractContextManager[int]:
     """Answer for as long as the block runs; the port it listens on. Raises BadInput when it is taken."""
 
@@ -25,8 +31,12 @@ def serving_status(
         return 200, _TEXT, b"alive\n"
 
     def readyz() -> Answer:
-        why = why_not_ready()
-        return (200, _TEXT, b"ready\n") if why is None else (503, _TEXT, f"not ready: {why}\n".encode())
+        why, first = why_not_ready(), first_look_seconds()
+        if why is not None:
+            return 503, _TEXT, f"not ready: {why}\n".encode()
+        if first is not None:
+            return 200, _TEXT, f"ready: looking for the first time, for {seconds_in_words(first)}\n".encode()
+        return 200, _TEXT, b"ready\n"
 
     answers: dict[str, Callable[[], Answer]] = {
         "/": lambda: (200, "text/html; charset=utf-8", page().encode()),

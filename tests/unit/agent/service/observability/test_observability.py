@@ -126,6 +126,31 @@ def test_it_is_ready_once_it_has_looked_and_not_when_that_is_long_ago(agent: Age
     assert agent.get("/healthz")[0] == 200
 
 
+def test_while_it_looks_for_the_first_time_it_is_ready_and_says_that_it_knows_nothing_yet(agent: Agent) -> None:
+    clock = agent.world.fleet.clock
+    agent.told.began()
+    clock.sleep(2 * INTERVAL)
+    assert agent.get("/readyz") == (200, "ready: looking for the first time, for 1 min\n")
+    assert "Nothing is known of the fleet yet" in agent.get("/")[1]
+    told = agent.metrics()
+    assert told["lifeboat_last_look_age_seconds"] == float("inf")
+    assert not [name for name in told if name.startswith("lifeboat_nodes ")]
+    clock.sleep(4 * INTERVAL)
+    assert agent.get("/readyz")[0] == 503, "a first look that never ends is none"
+    agent.told.failed(MetricsUnavailable("Prometheus does not answer"))
+    agent.told.began()
+    assert agent.get("/readyz")[0] == 503, "the next one is not the first"
+
+
+def test_risks_are_those_of_the_newest_look(agent: Agent) -> None:
+    agent.passes()
+    assert agent.metrics()["lifeboat_nodes level=risky"] == 0
+    agent.failing = ("a",)
+    agent.passes()
+    for _ in range(2):
+        assert agent.metrics()["lifeboat_nodes level=risky"] == 1
+
+
 def test_the_page_shows_what_an_operator_looks_for(agent: Agent) -> None:
     agent.failing = ("a",)
     agent.passes()
