@@ -110,7 +110,8 @@ def calibrate(
     unforeseen = [one for one in scored if not one.decision.id]
     judged = [one for one in taken if one.hindsight is not Hindsight.UNKNOWABLE]
     averted = sum(one.hindsight is Hindsight.AVERTED for one in taken)
-    failed = [one for one in scored if one.failed_at is not None]
+    # by the verdict: of some a person said so, and nobody knows when
+    failed = [one for one in scored if one.hindsight in (Hindsight.AVERTED, Hindsight.MISSED)]
     bands, left_out = _bands(noted, scored, evidence, now)
     return Calibration(
         evacuations=_counts(taken),

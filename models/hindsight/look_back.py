@@ -122,10 +122,12 @@ class NodeEvidence(Value):
     """by node (`*`: all): planned work"""
 
     def failures(self, node: str, now: datetime) -> list[Failure]:
-        """Every failure of the node: told ones, and silences long enough to be one."""
+        """Every failure of the node: told ones, and silences long enough to be one that nobody told of."""
         found = [failure for failure in self.told if failure.node == node]
         for start, end in self._silences(node, now):
-            if (end - start).total_seconds() >= LEAST_DOWN_SECONDS:
+            # people write down the hour, and the agent notes silence at its next look
+            told_of = any(failure.node == node and start - LOOK_GAP <= failure.at <= end for failure in self.told)
+            if (end - start).total_seconds() >= LEAST_DOWN_SECONDS and not told_of:
                 why = f"it did not answer from {moment(start)} on"
                 found.append(Failure(node=node, at=start, why=why, sure=False))
         return sorted(found, key=lambda failure: failure.at)

@@ -156,3 +156,23 @@ def test_what_was_lost_is_what_was_on_the_node_within_the_horizon() -> None:
     scored = look_back(decided(safe=[0.1, None], emptied_at=at(5)), NodeEvidence(told=(soon,)), at(30))
     assert scored is not None
     assert scored.lost == 10.0
+
+
+def test_a_failure_that_is_told_of_and_seen_is_one() -> None:
+    """A person writes 03:00; the agent saw silence from 03:30 on."""
+    silence = seen(silent=[(3.5, 6)])
+    told = NodeEvidence(seen=silence, told=(REPORTED,))
+    assert [(one.at, one.sure) for one in told.failures("a", at(30))] == [(at(3), True)]
+    assert len(unadvised(told, [], ["a"], at(30))) == 1
+    earlier = REPORTED.model_copy(update={"at": at(0.5)})
+    assert len(NodeEvidence(seen=silence, told=(earlier,)).failures("a", at(30))) == 2
+
+
+def test_a_failure_that_a_person_says_was_averted_was_foreseen() -> None:
+    """A node that was emptied goes silent: only a person knows that it failed, and not when."""
+    evidence = NodeEvidence(seen=seen(silent=[(3, 30)]))
+    unknowable = look_back(decided(), evidence, at(30))
+    assert unknowable is not None
+    averted = unknowable.model_copy(update={"hindsight": A, "corrected_by": "ana"})
+    came = calibrate([unknowable, averted], [], evidence, [], [], at(30))
+    assert (came.foreseen.count, came.foreseen.of) == (1, 1)
