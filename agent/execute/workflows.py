@@ -19,7 +19,6 @@ from pathlib import Path
 import sqlalchemy
 import sqlalchemy.exc
 from dbos import DBOS, DBOSConfig, SetWorkflowID
-from dbos._migration import sqlite_migrations  # what it brings a file up to is told nowhere else
 
 from agent.actions.resources import Resources
 from agent.actions.runner import recover_attempts
@@ -298,6 +297,10 @@ def _make_private(file: Path) -> None:
 
 def _require_known(file: Path) -> None:
     """DBOS would go on in a database that a newer one has brought up to date, without a word. Raises BadInput."""
+    try:
+        from dbos._migration import sqlite_migrations  # what it brings a file up to is told nowhere else
+    except ImportError:
+        return  # a DBOS that keeps it elsewhere: no reason not to run at all
     db = sqlite3.connect(file)
     try:
         there = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'dbos_migrations'").fetchone()
