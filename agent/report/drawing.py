@@ -117,7 +117,10 @@ def _close_fonts() -> None:
     if threading.current_thread() is not threading.main_thread():
         from matplotlib import font_manager
 
-        font_manager._get_font.cache_clear()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+        # Its own name for it, and nobody else's: without it a font stays open, and the page is drawn all the same.
+        kept: Any = getattr(font_manager, "_get_font", None)
+        if kept is not None:
+            kept.cache_clear()
 
 
 def _texts_of(figure: Figure) -> list[Any]:
