@@ -21,7 +21,7 @@ def test_a_short_soak_breaks_no_invariant(tmp_path: Path) -> None:
         "guests": 2,
         "signals": 8,
         "hours": 1.5,
-        "speed": 300,
+        "speed": 200,
         "interval": "90s",
         "busy": 4,
         "seed": 11,
