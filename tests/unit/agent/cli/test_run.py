@@ -55,6 +55,7 @@ def lifeboat(*arguments: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_asked_in_one_pass_agreed_to_by_two_and_carried_out_by_a_later_process(
     world: World, slack: SlackStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ def test_every_vm_is_saved_and_everything_is_marked_as_simulated(tmp_path: Path)
     assert "simulated" in page.read_text(encoding="utf-8").lower()
 
 
+@pytest.mark.slow
 def test_with_approve_nothing_moves_before_somebody_pressed(tmp_path: Path) -> None:
     written = io.StringIO()
     with Screen(Console(file=written, width=200), "demo", TriggerPolicy()) as screen:
