@@ -36,7 +36,7 @@ def require_clean(found: Found) -> None:
 def test_what_a_killed_agent_began_is_finished_by_another(harness: AgentHarness) -> None:
     found = harness.run(Schedule(number=1, faults=(fault("kill", seconds=60.0, after=0.25),)))
     require_clean(found)
-    assert found.leaders == 2
+    assert found.leaders >= 2
 
 
 def test_one_that_stood_still_past_its_lease_does_nothing_more_and_hosts_clocks_play_no_part(
