@@ -58,7 +58,9 @@ def test_a_fluttering_supply_is_noticed_before_any_alarm(lab: Lab, eyes: FleetMo
             assert time.monotonic() - began < 90.0, risks["node-c"]
             time.sleep(1.0)  # the pace of looking, not a wait for something to be over
         assert not [event for event in observation.events if event.node == "node-c" and event.part.startswith("PSU")]
-        assert risks["node-c"].drivers[0].why.startswith("PSU1 12V Out: ")
+        rail, _, reading = risks["node-c"].drivers[0].why.partition(": ")
+        assert rail == "PSU1 12V Out"
+        assert float(reading.split()[0]) < 12.1, "below what is usual there, by its level or already by its fall"
         assert max(risks[node].probability["2h"] for node in ("node-a", "node-b")) < 0.01
     finally:
         faults.clear(lab, "node-c")

@@ -37,6 +37,7 @@ def test_what_a_killed_agent_began_is_finished_by_another(harness: AgentHarness)
     found = harness.run(Schedule(number=1, faults=(fault("kill", seconds=60.0, after=0.25),)))
     require_clean(found)
     assert found.leaders >= 2
+    assert set(found.hands_of) - {"one"}, "another had hands on what was left"
 
 
 def test_one_that_stood_still_past_its_lease_does_nothing_more_and_hosts_clocks_play_no_part(
