@@ -86,7 +86,8 @@ def recover_cold_archive(ctx: AttemptContext, initial: VmObservation) -> Attempt
 def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -> AttemptResult:
     """The archive is verified: let the source go as far as policy says, and only when it was seen shut off."""
     action = ctx.action
-    ctx.record(Archived(archive=entry.id, sha256=entry.sha256, stored_bytes=entry.stored_bytes))
+    stored = entry.stored_bytes
+    ctx.record(Archived(archive=entry.id, sha256=entry.sha256, stored_bytes=stored, vm=ctx.vm.uuid, node=action.source))
     assert ctx.hands.archives is not None
     left_out = ctx.hands.archives.left_out(entry.id)
     kept = f"its disks and definition stay on {action.source}"

@@ -59,6 +59,7 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
     from agent.service.session import connect
     from agent.service.slash_commands import LastLook
     from agent.state.agent_policies import AgentPolicies
+    from agent.state.archived_guests import ArchiveWatch
     from tools.tracing.log import configure_log
 
     configure_log(**dict(settings.log))
@@ -72,7 +73,7 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
         cycle = ControlLoop(
             hands=session.hands,
             policy=session.policy,
-            look=last.look,
+            look=ArchiveWatch(look_now=last.look, journal=session.unled, clock=session.hands.clock).look,
             planner=session.planner,
             approver=DenyingApprover(),
             watcher=log_watcher(),

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent.state.archived_guests import archives_to_go_by
 from agent.state.brake import with_past_moves
 from agent.state.stop_times import with_stop_times
 from models.errors import NodeCannotTell, NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet, LearnedObstacle, Vm, VmState
 from models.plan import ActionKind
+from models.planning.archived import ArchivedGuest
 from models.policy.policy import Policy
 from models.text import moment, visible
 from tools.ports.journal import Journal
@@ -67,7 +69,7 @@ def standing_refusals(journal: Journal, policy: Policy, now: datetime) -> list[S
     ended = [each.record.attempt for each in journal.of(AttemptEnded, since=now - retry.failed_after)]
     stopped = {entry.attempt for entry in journal.of(ShutdownIntended, since=now - 2 * retry.failed_after)}
     found += _failed(ended, stopped, policy)
-    found += _archived(ended)
+    found += _archived(archives_to_go_by(journal, now, unwatched=retry.failed_after))
     return found
 
 
@@ -140,18 +142,15 @@ def _failed(ended: Iterable[Attempt], stopped: set[str | None], policy: Policy) 
         )
 
 
-def _archived(ended: Iterable[Attempt]) -> Iterator[StandingRefusal]:
-    """What lies in an archive and is still off where it was archived needs no other move for a while."""
-    for attempt in ended:
-        if attempt.outcome is not AttemptOutcome.DONE or attempt.archive is None:
-            continue
-        at = attempt.ended_at or attempt.started_at
+def _archived(guests: Iterable[ArchivedGuest]) -> Iterator[StandingRefusal]:
+    """What lies in an archive and is still off where it was archived needs no other move."""
+    for guest in guests:
         for kind in (ActionKind.COLD_MIGRATE, ActionKind.COLD_ARCHIVE):
             yield StandingRefusal(
-                vm=attempt.action.vm,
+                vm=guest.vm,
                 kind=kind,
                 target=None,
-                why=f"it was archived at {moment(at)} ({attempt.archive.id}) and is off",
-                node=attempt.action.source,
+                why=f"it was archived at {moment(guest.at)} ({guest.archive}) and is off",
+                node=guest.node,
                 only_shut_off=True,
             )

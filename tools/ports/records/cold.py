@@ -79,6 +79,18 @@ class Archived(Record):
     sha256: str
     """of the signed manifest"""
     stored_bytes: int
+    vm: str = ""
+    """uuid; empty in what an older lifeboat wrote"""
+    node: str = ""
+    """where the guest was archived, and its disks are"""
+
+
+class ArchiveOutdated(Record):
+    """The guest ran after it was archived, or may have: the archive may not be what it is any more. Once an archive."""
+
+    KIND = "archive-outdated"
+    archive: str
+    why: str
 
 
 class ArchiveActionIntended(Record):

@@ -15,6 +15,7 @@ from models.plan import Action, ActionKind
 from models.policy.policy import Policy
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.attempts import AttemptEnded, MoveRefused, ShutdownIntended
+from tools.ports.records.cold import Archived
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 LIVE, COLD, ARCHIVE = ActionKind.LIVE_MIGRATE, ActionKind.COLD_MIGRATE, ActionKind.COLD_ARCHIVE
@@ -66,6 +67,9 @@ def ended(
     )
     if stopped:
         journal.append(ShutdownIntended(), now=at, evacuation="e", attempt=attempt.id)
+    if attempt.archive is not None:
+        made = Archived(archive=facts.id, sha256=facts.sha256, stored_bytes=1, vm="u", node="a")
+        journal.append(made, now=at, evacuation="e", attempt=attempt.id)
     journal.append(AttemptEnded(attempt=attempt), now=at, evacuation="e", attempt=attempt.id)
 
 
