@@ -92,18 +92,26 @@ class BadInput(LifeboatError):
 
 
 class PolicyInvalid(BadInput):
+    """The policy file, or a field of it, is not what it has to be. Names the field and what was expected."""
+
     code = "policy-invalid"
 
 
 class FleetInvalid(BadInput):
+    """A fleet or risks file is not what it has to be, or speaks of nodes and vms that the other does not have."""
+
     code = "fleet-invalid"
 
 
 class DatasetInvalid(BadInput):
+    """A dataset folder lacks a table or column, or one holds what can't be. Names the table and what was expected."""
+
     code = "dataset-invalid"
 
 
 class ModelInvalid(BadInput):
+    """A forecast model file is of another version, truncated, changed, or not signed by the trusted key. It is not used."""
+
     code = "model-invalid"
 
 
@@ -114,7 +122,7 @@ class ExtraMissing(BadInput):
 
 
 class JournalInvalid(BadInput):
-    """An entry of the journal can't be read, and what was to be decided by it is not: a newer version may have written it."""
+    """An entry of the journal that decides something can't be read: a newer version may have written it, or it is damaged."""
 
     code = "journal-invalid"
 
@@ -126,6 +134,8 @@ class SourceError(LifeboatError):
 
 
 class MetricsUnavailable(SourceError):
+    """Prometheus is unreachable, refuses, answers with nothing, or its clock is not to be believed."""
+
     code = "metrics-unavailable"
 
 
@@ -134,6 +144,8 @@ class MetricsRefused(MetricsUnavailable):
 
 
 class HardwareLogUnavailable(SourceError):
+    """A hardware log (file, journal, Loki, event log of a BMC) can't be read."""
+
     code = "hardware-log-unavailable"
 
 
@@ -157,10 +169,14 @@ class Refused(LifeboatError):
 
 
 class PlanRefused(Refused):
+    """The guard found a rule that the plan breaks. `lifeboat guard PLAN --fleet F` shows every rule and what it found."""
+
     code = "plan-refused"
 
 
 class ApprovalMissing(Refused):
+    """Policy asks for a human's agreement, and nobody gave it."""
+
     code = "approval-missing"
 
 
@@ -193,6 +209,8 @@ class Busy(Refused):
 
 
 class PrecheckFailed(Refused):
+    """Something that one action needs does not hold at the moment it was to begin."""
+
     code = "precheck-failed"
 
 
@@ -203,41 +221,59 @@ class WontConverge(PrecheckFailed):
 
 
 class CpuIncompatible(PrecheckFailed):
+    """The target's CPU lacks features that the vm was started with."""
+
     code = "precheck-cpu"
     lasting = Lasting.AT_TARGET
 
 
 class MemoryShort(PrecheckFailed):
+    """The target has too little free memory, or too few hugepages in the NUMA cells that the vm is tied to."""
+
     code = "precheck-memory"
 
 
 class MachineUnknown(PrecheckFailed):
+    """The target's QEMU has no such machine type, architecture or virtualisation."""
+
     code = "precheck-machine"
     lasting = Lasting.AT_TARGET
 
 
 class DeviceBound(PrecheckFailed):
+    """A passthrough device or the like ties the vm to its node."""
+
     code = "precheck-devices"
     lasting = Lasting.EVERYWHERE
 
 
 class DisksUnmovable(PrecheckFailed):
+    """A disk can neither be reached from the target nor be copied there."""
+
     code = "precheck-disks"
 
 
 class NameTaken(PrecheckFailed):
+    """The target knows that uuid or name already."""
+
     code = "precheck-name-taken"
 
 
 class PortClosed(PrecheckFailed):
+    """The target's port for other nodes accepts no connection."""
+
     code = "precheck-port"
 
 
 class ClockOff(PrecheckFailed):
+    """The target's clock differs too much from that of lifeboat's host."""
+
     code = "precheck-clock"
 
 
 class VersionTooOld(PrecheckFailed):
+    """The target's QEMU is older than the source's."""
+
     code = "precheck-version"
     lasting = Lasting.AT_TARGET
 
@@ -255,6 +291,8 @@ class ActionFailed(LifeboatError):
 
 
 class MigrationFailed(ActionFailed):
+    """A live migration was begun and did not come to its end."""
+
     code = "migration-failed"
 
 
@@ -265,11 +303,13 @@ class MigrationRefused(MigrationFailed):
 
 
 class ArchiveFailed(ActionFailed):
+    """An archive was not finished, or not read back as it was written."""
+
     code = "archive-failed"
 
 
 class Indeterminate(LifeboatError):
-    """lifeboat can't tell where a vm runs. The vm is frozen and stays locked; a human must look."""
+    """lifeboat can't tell where a vm runs: a move was under way, and one end gave no answer."""
 
     code = "indeterminate"
     exit_code = 4
@@ -288,14 +328,20 @@ class LeadLost(LifeboatError):
 
 
 class PlannerFailed(LifeboatError):
+    """The language model gave no usable plan: no answer, a malformed one, or none within its limits."""
+
     code = "planner-failed"
 
 
 class AuditBroken(LifeboatError):
+    """The hash chain of the audit log does not hold: an entry was changed, removed, inserted or moved."""
+
     code = "audit-broken"
 
 
 class LabError(LifeboatError):
+    """The test bench could not be brought up, changed or taken down."""
+
     code = "lab"
 
 

@@ -7,7 +7,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from models.errors import LifeboatError
+from models.errors import BadInput, LifeboatError
+from models.explanations import EXPLANATIONS
 from models.text import visible_lines, without_credentials
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def write_json(value: Any) -> None:
 
 
 def fail(error: LifeboatError) -> NoReturn:
-    """End the command with the error's exit code and its one line on stderr."""
-    note(f"lifeboat: {' '.join(str(error).split())} [{error.code}]")
+    """End the command with the error's exit code and its one line on stderr.
+
+    The line ends with the command that says more; not where a file or option is wrong, for there it has said it all.
+    """
+    more = f"; see `lifeboat explain {error.code}`" if not _says_it_all(error) else ""
+    note(f"lifeboat: {' '.join(str(error).split())} [{error.code}]{more}")
     raise SystemExit(error.exit_code)
+
+
+def _says_it_all(error: LifeboatError) -> bool:
+    return error.exit_code == BadInput.exit_code and not EXPLANATIONS[error.code].calls_a_human

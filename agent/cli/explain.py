@@ -1,4 +1,4 @@
-"""`lifeboat explain`: which answers led to a plan, from the record of what was said with the language model."""
+"""`lifeboat explain`: what a code means and what to do; or which answers led to a plan, from the record of what was said."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from agent.cli.options import ConfigOption, JsonOption, PolicyOption
 if TYPE_CHECKING:
     from agent.llm.record import ConversationRecord
     from agent.settings import Settings
+    from models.errors import BadInput
     from models.plan import Plan
 
 app = typer.Typer(rich_markup_mode=None)
@@ -19,7 +20,13 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def explain(
-    plan_name: Annotated[str, typer.Argument(metavar="PLAN", help="A plan file, or the id of an evacuation.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE|PLAN",
+            help="An error code, exit code, rule or kind of journal record; or a plan file, or the id of an evacuation.",
+        ),
+    ],
     replay: Annotated[
         bool, typer.Option("--replay", help="Run the conversation again from its record, and compare the plans.")
     ] = False,
@@ -29,18 +36,26 @@ def explain(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how a plan came about: who made it, what a language model asked and was told, and why each vm goes where.
+    """Tell what a code means, what is left in which state and what to do; or how a plan came about.
 
-    Exit code 1 when a replay brings another plan.
+    Of a plan: who made it, what a language model asked and was told, and why each vm goes where. Exit code 1 when a replay
+    brings another plan.
     """
+    if not Path(name).is_file() and not replay and _tell_of_name(name, policy_file, as_json=as_json):
+        return
     from agent.cli.console import console, write_json
     from agent.llm.record import LlmDirectory, steps
     from agent.settings import load_settings
     from models.errors import BadInput
     from tools.llm.capabilities import LLM_DIRECTORY
 
-    settings = load_settings(config)
-    plan = _plan(plan_name, settings)
+    try:
+        settings = load_settings(config)
+    except BadInput:
+        if Path(name).exists():
+            raise
+        raise _unknown(name) from None  # without settings no evacuation is meant
+    plan = _plan(name, settings)
     by = plan.planned_by
     record = None
     if by.conversation_sha256 is not None:
@@ -66,9 +81,38 @@ def explain(
         raise typer.Exit(1)
 
 
+def _tell_of_name(name: str, policy_file: Path | None, *, as_json: bool) -> bool:
+    """Print what has this name; whether anything has."""
+    from agent.cli.console import console, write_json
+    from agent.cli.known_names import look_up
+    from agent.cli.terminal.explanations import print_explained, print_rule
+    from agent.documents import read_policy
+    from agent.guard.explain import explain as explain_rule
+    from agent.guard.rules import RULES
+    from models.policy.policy import Policy
+
+    found = look_up(name)
+    rule = None
+    if any(each.id == name for each in RULES):
+        rule = explain_rule(name, read_policy(policy_file) if policy_file is not None else Policy())
+    if as_json and (found or rule):
+        write_json(
+            {
+                "names": [one.model_dump(mode="json") for one in found],
+                "rules": [rule.model_dump(mode="json")] if rule else [],
+            }
+        )
+    elif found or rule:
+        out = console()
+        for one in found:
+            print_explained(one, out)
+        if rule is not None:
+            print_rule(rule, out)
+    return bool(found or rule)
+
+
 def _plan(name: str, settings: Settings) -> Plan:
     from agent.documents import read_plan
-    from models.errors import BadInput
     from tools.journal import open_existing_journal
     from tools.ports.records.evacuations import EvacuationPlanned
 
@@ -81,7 +125,21 @@ def _plan(name: str, settings: Settings) -> Plan:
                 return entry.record.plan
         finally:
             journal.close()
-    raise BadInput(f"{name!r} is neither a plan file nor an evacuation", hint="see `lifeboat status`")
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> BadInput:
+    from agent.cli.known_names import names_like
+    from agent.guard.rules import RULES
+    from models.errors import BadInput
+
+    near = names_like(name, [rule.id for rule in RULES])
+    hint = (
+        f"did you mean {' or '.join(near)}?" if near else "docs/reference has all; `lifeboat status` names evacuations"
+    )
+    return BadInput(
+        f"{name!r} is no code, rule or kind of record, and neither a plan file nor an evacuation", hint=hint
+    )
 
 
 def _replayed(plan: Plan, record: ConversationRecord, fleet: Path, risks: Path | None, policy: Path | None) -> bool:

@@ -211,10 +211,8 @@ def schema(
 
 
 def _print_rules(rule: str, policy: Policy, *, as_json: bool) -> None:
-    from rich.padding import Padding
-    from rich.text import Text
-
     from agent.cli.console import console, write_json
+    from agent.cli.terminal.explanations import print_rule
     from agent.guard.explain import explain, explain_all
 
     if as_json:
@@ -223,13 +221,7 @@ def _print_rules(rule: str, policy: Policy, *, as_json: bool) -> None:
         return
     out = console()
     for one in explain_all(policy) if rule == "all" else [explain(rule, policy)]:
-        out.print(Text(one.rule, style="bold"))
-        lines = [one.meaning, one.invariant or "Policy alone asks for it."]
-        lines += [f"{setting.field}: {setting.value}" for setting in one.settings]
-        if one.not_judged_without:
-            lines.append(f"Not judged without {' and '.join(one.not_judged_without)}: then a human has to agree.")
-        for line in lines:
-            out.print(Padding(Text(line), (0, 0, 0, 2)))
+        print_rule(one, out)
 
 
 def verdict_table(verdict: Verdict, *, every_rule: bool) -> Table:

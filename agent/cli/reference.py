@@ -1,38 +1,30 @@
-"""The pages of docs/reference, written from the code: `python -m agent.cli.reference`."""
+"""The pages of docs/reference, and the runbook, written from the code: `python -m agent.cli.reference`."""
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from agent.cli.known_names import codes, record_kinds, sentence
 from agent.configuration.fields import documented_fields
-from models.errors import LifeboatError
+from models.explanations import EXIT_CODES
 from models.policy.policy import Policy
 from tools.atomic_file import write_atomically
-from tools.ports import records
-from tools.ports.journal import Record
 
 DIRECTORY = Path(__file__).parents[2] / "docs/reference"
 _MADE = "Written from the code by `python -m agent.cli.reference`; a test holds it to the code.\n"
 
 
 def pages() -> dict[str, str]:
-    """File name → Markdown."""
-    return {"cli.md": _cli(), "policy.md": _policy(), "errors.md": _errors(), "records.md": _records()}
-
-
-def errors() -> list[type[LifeboatError]]:
-    """Every error of models/errors.py, each before those beneath it."""
-
-    def below(kind: type[LifeboatError]) -> Iterator[type[LifeboatError]]:
-        yield kind
-        for each in kind.__subclasses__():
-            yield from below(each)
-
-    return [kind for kind in below(LifeboatError) if kind.__module__ == LifeboatError.__module__]
+    """File name, from docs/reference → Markdown."""
+    return {
+        "cli.md": _cli(),
+        "policy.md": _policy(),
+        "errors.md": _errors(),
+        "records.md": _records(),
+        "../runbook.md": _runbook(),
+    }
 
 
 def _cli() -> str:
@@ -77,31 +69,46 @@ def _policy() -> str:
 
 def _errors() -> str:
     rows = [
-        f"| `{kind.code}` | {kind.exit_code} | {_cell(kind.__doc__ or kind.__name__)} |"
-        for kind in sorted(errors(), key=lambda kind: kind.code)
+        f"| {f'[`{one.name}`](../runbook.md#{one.name})' if one.look else f'`{one.name}`'} | {one.exit_code} |"
+        f" {_cell(one.means)} | {_cell(one.left)} | {_cell(sentence(one.do))} |"
+        for one in sorted(codes(), key=lambda one: one.name)
+        if one.exit_code is not None
     ]
     head = (
         f"# Error codes\n\n{_MADE}\nA command that fails ends in one line on standard error: what happened, what to do"
-        " next, and the code in brackets.\nCodes that call a human have a section in the [runbook](../runbook.md).\n\n"
+        " next, and the code in brackets.\n`lifeboat explain CODE` prints what stands here. Codes that call a human link to their"
+        " section in the [runbook](../runbook.md).\n\n"
     )
-    return head + "\n".join(["| code | exit | meaning |", "|---|---:|---|", *dict.fromkeys(rows)]) + "\n"
+    ends = "\n".join(f"- **{number}** {sentence(means)}" for number, means in EXIT_CODES.items())
+    table = "\n".join(["| code | exit | meaning | what is left | what to do |", "|---|---:|---|---|---|", *rows])
+    return f"{head}{table}\n\n## Exit codes\n\n{ends}\n"
+
+
+def _runbook() -> str:
+    head = (
+        f"# Runbook\n\n{_MADE}\nA section for each code and notice that calls a human: what it means, what to look at, what to do"
+        " and what not to do. The code stands\nin brackets at the end of a command's line, in the log, and in"
+        " `lifeboat_pass_failures_total{code}`; `lifeboat explain CODE` prints its section.\nThe rest of the codes:"
+        " [reference](reference/errors.md).\n"
+    )
+    parts = [
+        f"## {one.name}\n**Means** {one.means} {one.left}\n\n**Look** {one.look}\n\n**Do** {one.do}\n\n**Don't** {one.dont}\n"
+        for one in codes()
+        if one.look
+    ]
+    return "\n".join([head, *parts])
 
 
 def _records() -> str:
     parts = [f"# Journal records\n\n{_MADE}\n`lifeboat audit show --kind KIND` shows those of one kind."]
-    for module in sorted(each.name for each in pkgutil.iter_modules(records.__path__)):
-        found = vars(import_module(f"{records.__name__}.{module}")).values()
-        kinds = [kind for kind in found if isinstance(kind, type) and issubclass(kind, Record) and "KIND" in vars(kind)]
+    for module, kinds in record_kinds():
         rows = [
-            f"| `{kind.KIND}` | {_cell(_own_doc(kind))} | {', '.join(f'`{name}`' for name in kind.model_fields)} |"
+            f"| `{kind.KIND}` | {_cell(vars(kind).get('__doc__') or '')} |"
+            f" {', '.join(f'`{name}`' for name in kind.model_fields)} |"
             for kind in kinds
         ]
         parts.append("\n".join([f"## {module}\n", "| kind | meaning | fields |", "|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
-
-
-def _own_doc(kind: type) -> str:
-    return vars(kind).get("__doc__") or ""
 
 
 def _cell(text: str) -> str:

@@ -66,4 +66,4 @@ def print_status(status: Status, console: Console) -> None:
     for section in (["breaker"] if status.breaker is not None else []) + (
         ["indeterminate"] if status.needs_human else []
     ):
-        console.print(Text(f"What to do, and what not: docs/runbook.md, {section}"))
+        console.print(Text(f"What to do, and what not: `lifeboat explain {section}`"))

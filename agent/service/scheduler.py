@@ -243,7 +243,9 @@ class PassLog:
         same = self._failing == (code, message)
         self._failing, self._failures = (code, message), self._failures + 1 if same else 1
         if self._failures & (self._failures - 1) == 0:
-            log.error("pass-failed", code=code, message=message, in_a_row=self._failures)
+            log.error(
+                "pass-failed", code=code, message=message, in_a_row=self._failures, more=f"lifeboat explain {code}"
+            )
 
     def write(self, result: PassResult) -> None:
         if self._failing is not None:

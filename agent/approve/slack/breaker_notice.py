@@ -40,7 +40,10 @@ class BreakerNotice:
             match turn.record:
                 case BreakerTripped(rule=rule):
                     head = f"The breaker is tripped: nothing moves until a person resets it ({moment(turn.at)})"
-                    lines = [f"{rule}: {why}", "look, then: lifeboat breaker reset --why TEXT"]
+                    lines = [
+                        f"{rule}: {why}",
+                        "look (lifeboat explain breaker), then: lifeboat breaker reset --why TEXT",
+                    ]
                     place = thread = self._chat.post(*render.told(head, lines))
                 case BreakerReset(by=by):
                     head = f"{visible(by, 60)} has reset the breaker: lifeboat goes on"

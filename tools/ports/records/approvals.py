@@ -12,6 +12,8 @@ from tools.ports.journal import Timed
 
 
 class ApprovalAsked(Timed):
+    """A plan was put to the people whom policy names."""
+
     KIND = "approval-asked"
     touched: Fleet
     """the nodes that the plan leaves or fills, with their vms, as they were"""

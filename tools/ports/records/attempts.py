@@ -28,6 +28,8 @@ class AttemptIntended(Record):
 
 
 class AttemptEnded(Record):
+    """One try at one action came to its end."""
+
     KIND = "result"
     attempt: Attempt
     """with its outcome, as observed"""

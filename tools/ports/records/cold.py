@@ -108,6 +108,8 @@ class ArchiveActionIntended(Record):
 
 
 class ArchiveActionEnded(Record):
+    """A restore or wipe came to its end, or was cut off and looked at."""
+
     KIND = "archive-action-ended"
     how: str
     """in words; of one that was cut off, what its recovery saw and did"""
@@ -134,6 +136,8 @@ class ImageOverwritten(Record):
 
 
 class RestoreBegun(Record):
+    """A vm is to be brought back from an archive."""
+
     KIND = "restore-begun"
     archive: str
     node: str
@@ -142,6 +146,8 @@ class RestoreBegun(Record):
 
 
 class Restored(Record):
+    """A vm was brought back from an archive."""
+
     KIND = "restored"
     archive: str
     node: str
@@ -160,6 +166,8 @@ class RestoreFailed(Record):
 
 
 class WipeBegun(Record):
+    """The disks that an archived vm left on its node are to be destroyed."""
+
     KIND = "wipe-begun"
     archive: str
     node: str

@@ -18,6 +18,8 @@ from tools.ports.journal import Record, Timed
 
 
 class EvacuationPlanned(Record):
+    """A plan was made and judged."""
+
     KIND = "planned"
     plan: Plan
     verdict: Verdict
@@ -48,6 +50,8 @@ class EvacuationRefused(Record):
 
 
 class EvacuationApproved(Record):
+    """Somebody, or policy, agreed to a plan; it holds until it expires or the fleet changes."""
+
     KIND = "approved"
     plan_sha256: str
     by: str
@@ -77,6 +81,8 @@ class EvacuationStarted(Timed):
 
 
 class EvacuationEnded(Record):
+    """Nothing of it runs any more."""
+
     KIND = "evacuation-ended"
     outcome: EvacuationOutcome
 

@@ -11,6 +11,8 @@ from tools.ports.migration import IoLimits
 
 
 class DirtyRateMeasured(Record):
+    """How fast a guest rewrites its memory was measured before its move."""
+
     KIND = "dirty-rate"
     vm: str
     """uuid"""
@@ -22,6 +24,8 @@ class DirtyRateMeasured(Record):
 
 
 class DirtyRateUnknown(Record):
+    """How fast a guest rewrites its memory could not be measured."""
+
     KIND = "dirty-rate-unknown"
     error: str
 
@@ -35,6 +39,8 @@ class MigrateCalled(Timed):
 
 
 class MigrateCallEnded(Record):
+    """libvirt was called, and the call is over."""
+
     KIND = "call-over"
     error: str | None
     """None: it reported none, which proves nothing"""
@@ -61,6 +67,8 @@ class LadderStepHeld(Record):
 
 
 class LadderStepFailed(Record):
+    """A step of the convergence ladder was refused."""
+
     KIND = "ladder-failed"
     step: LadderStep
     error: str
@@ -123,5 +131,7 @@ class DiskLimitsRestored(Record):
 
 
 class DisksNotThrottled(Record):
+    """A guest's disks could not be slowed down for its move."""
+
     KIND = "io-not-throttled"
     error: str

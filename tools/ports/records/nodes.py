@@ -48,6 +48,8 @@ class AgentPolicy(Record):
 
 
 class CertificatePinned(Record):
+    """A node is known by this certificate from now on."""
+
     KIND = "certificate-pinned"
     node: str
     sha256: str
