@@ -77,6 +77,19 @@ def until(condition: Callable[[], object], what: str, seconds: float = _SECONDS)
         time.sleep(0.02)
 
 
+def boot_disk() -> bytes:
+    """What a disk of 1 MiB holds that boots, and counts its starts."""
+    code = _BOOT_CODE.ljust(_SECTOR - 2, b"\0") + b"\x55\xaa"
+    return code.ljust(1 << 20, b"\0")
+
+
+def label_of(labels: Labels) -> str:
+    """The labels as they stand in a definition's metadata."""
+    label = ET.fromstring(write_labels(labels))
+    label.tag = f"{{{NAMESPACE}}}vm"
+    return ET.tostring(label, encoding="unicode")
+
+
 class Libvirtd:
     """One node: its daemon, its directories, and libvirt's own way to it, for what lifeboat itself never does."""
 
@@ -182,8 +195,7 @@ class Libvirtd:
     def make_image(self, file: str, *, format: str = "raw", options: str = "", noise_mib: int = 0) -> None:
         """A disk that boots and counts its starts, and then holds noise."""
         plain = self.directory / "images" / f"{file}.making"
-        code = _BOOT_CODE.ljust(_SECTOR - 2, b"\0") + b"\x55\xaa"
-        plain.write_bytes(code.ljust(1 << 20, b"\0") + os.urandom(noise_mib << 20))
+        plain.write_bytes(boot_disk() + os.urandom(noise_mib << 20))
         more = ["-o", options] if options else []
         subprocess.run(
             ["qemu-img", "convert", "-q", "-O", format, *more, plain, self.image(file)],
@@ -246,11 +258,10 @@ class TwoLibvirtds:
         self, name: str, disks: str, *, devices: str = "", more: str = "", labels: Labels | None = None
     ) -> str:
         """A guest of 16 MiB that boots from its first disk."""
-        label = ET.fromstring(write_labels(labels or Labels(priority=Priority.LOW, cold_archive_allowed=True)))
-        label.tag = f"{{{NAMESPACE}}}vm"
+        label = label_of(labels or Labels(priority=Priority.LOW, cold_archive_allowed=True))
         return (
             f"<domain type='qemu'><name>{name}</name>"
-            f"<uuid>{uuids.uuid5(uuids.NAMESPACE_URL, name)}</uuid><metadata>{ET.tostring(label, encoding='unicode')}</metadata>"
+            f"<uuid>{uuids.uuid5(uuids.NAMESPACE_URL, name)}</uuid><metadata>{label}</metadata>"
             "<memory unit='MiB'>16</memory><vcpu>1</vcpu>"
             f"<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>{more}"
             f"<devices><emulator>{self.emulator}</emulator>{disks}{devices}</devices></domain>"
