@@ -187,6 +187,18 @@ class LogSettings(Value):
     """lines below it are left out"""
 
 
+class OtelSettings(Value):
+    """Spans of what `lifeboat run`, `apply` and `resume` do, by OTLP over HTTP (docs/how-to/opentelemetry.md)."""
+
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/]+")
+    """of the collector, such as `http://127.0.0.1:4318`; without a path, `/v1/traces` is added. None: what
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT says; nothing is sent where neither is set"""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """sent along, such as an authorisation, besides those of OTEL_EXPORTER_OTLP_HEADERS"""
+    timeout_seconds: float | None = Field(default=None, gt=0)
+    """for one batch of spans and all its tries, after which it is lost; None: OTEL_EXPORTER_OTLP_TIMEOUT, 10 without it"""
+
+
 class Settings(BaseSettings):
     """What `lifeboat.yaml` holds."""
 
@@ -238,6 +250,8 @@ class Settings(BaseSettings):
     """where `lifeboat run` says how it is; None: nowhere"""
     log: LogSettings = LogSettings()
     """how it logs (docs/observability.md)"""
+    otel: OtelSettings | None = None
+    """which OpenTelemetry collector is sent spans; None: the one that OTEL_… variables name, if any"""
     interval: Duration = parse_duration("30s")
     """how often the background agent looks"""
     keep: KeepSettings = KeepSettings()

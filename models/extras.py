@@ -14,7 +14,7 @@ class Extra:
     what: str
     """that needs it, as the beginning of a sentence"""
     modules: tuple[str, ...]
-    """top-level modules that it brings and that lifeboat imports itself"""
+    """that it brings and that lifeboat imports itself; top-level ones, except within a namespace that others use too"""
     besides: str = ""
     """what else the installation takes"""
 
@@ -29,6 +29,11 @@ EXTRAS = {
     "llm": Extra(
         what="a language model needs",
         modules=("openai", "langchain", "langchain_core", "langchain_openai", "httpx2"),
+    ),
+    "otel": Extra(
+        what="spans for OpenTelemetry need",
+        modules=("opentelemetry.exporter.otlp.proto.http", "opentelemetry.sdk"),
+        besides=", or take `otel` out of the settings",
     ),
     "ray": Extra(what="--backend ray needs", modules=("ray",), besides=", or leave --backend out"),
     "report": Extra(what="charts need", modules=("matplotlib",)),
@@ -47,5 +52,13 @@ def missing(name: str, module: str = "") -> ExtraMissing:
 
 def extra_missing(error: ModuleNotFoundError) -> ExtraMissing | None:
     """What to say of an import that failed for want of an extra; None where no extra has such a module."""
-    module = (error.name or "").partition(".")[0]
-    return next((missing(name, module) for name, extra in EXTRAS.items() if module in extra.modules), None)
+    found = error.name or ""
+    return next(
+        (missing(name, module) for name, extra in EXTRAS.items() for module in extra.modules if _same(module, found)),
+        None,
+    )
+
+
+def _same(module: str, missed: str) -> bool:
+    """Whether one of them is, or is part of, the other: the import of `a.b` fails for want of `a` too."""
+    return bool(missed) and (f"{missed}.".startswith(f"{module}.") or f"{module}.".startswith(f"{missed}."))

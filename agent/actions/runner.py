@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from agent.actions.archive_actions import open_archive_actions, recover_archive_actions
 from agent.actions.attempt import AttemptContext, AttemptResult
@@ -21,6 +20,7 @@ from agent.actions.progress import Progress
 from agent.actions.resources import Resources
 from agent.actions.shutdown import late_stops, settle_late_stops
 from agent.state.requests import unfinished
+from agent.state.trail import trace_of
 from models.errors import Indeterminate, Lasting, LifeboatError, Refused
 from models.evacuation import Attempt, AttemptOutcome, ObservedState
 from models.fleet import Vm
@@ -29,6 +29,8 @@ from models.policy.policy import Policy
 from tools.ports.journal import Entry, Journal, NotWritten, Scope
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended, MoveRefused, RecoveryBegun
 from tools.ports.vms import VmObservation
+from tools.tracing.spans import Span, span
+from tools.tracing.trace import tracing
 
 _RUNNERS: dict[ActionKind, Callable[[AttemptContext], AttemptResult]] = {
     ActionKind.LIVE_MIGRATE: live_migrate,
@@ -46,17 +48,47 @@ def run_attempt(ctx: AttemptContext) -> Attempt:
     """One try at one action: lock, run, write down how it ended. Never raises for a failed action."""
     started_at = ctx.hands.clock.now()
 
-    def locked() -> AttemptResult:
+    def locked(ctx: AttemptContext) -> AttemptResult:
         ctx.hands.journal.lock(ctx.vm.uuid, ctx.id, now=started_at)
         return _RUNNERS[ctx.action.kind](ctx)
 
     return _conclude(ctx, started_at, locked)
 
 
-def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[], AttemptResult]) -> Attempt:
+def _conclude(ctx: AttemptContext, started_at: datetime, run: Callable[[AttemptContext], AttemptResult]) -> Attempt:
     """Run it, write down how it ended, and give the vm free unless a human must look first."""
+    action = ctx.action
+    with span(
+        "attempt", key=ctx.id, within=ctx.evacuation, began=started_at, attempt=ctx.id, evacuation=ctx.evacuation,
+        vm=ctx.vm.name, vm_uuid=ctx.vm.uuid, action=action.kind, source=action.source, target=action.target,
+    ) as told:  # fmt: skip
+        attempt = _ended(_telling_phases(ctx, told), started_at, run)
+        measured = attempt.measured
+        told.tell(
+            outcome=attempt.outcome, error_code=attempt.error_code, message=attempt.message,
+            downtime_seconds=measured.downtime_seconds,
+        )  # fmt: skip
+        if attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.REFUSED, AttemptOutcome.INDETERMINATE):
+            told.failed(attempt.message)
+    return attempt
+
+
+def _telling_phases(ctx: AttemptContext, told: Span) -> AttemptContext:
+    """The same, and each phase it enters is an event of the span."""
+    phases: list[str] = []
+
+    def on_progress(progress: Progress) -> None:
+        if progress.phase not in phases[-1:]:
+            phases.append(progress.phase)
+            told.happened(progress.phase, detail=progress.detail)
+        ctx.on_progress(progress)
+
+    return replace(ctx, on_progress=on_progress)
+
+
+def _ended(ctx: AttemptContext, started_at: datetime, run: Callable[[AttemptContext], AttemptResult]) -> Attempt:
     try:
-        ending = run()
+        ending = run(ctx)
     except LifeboatError as error:
         nothing_begun = AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.FAILED
         ending = _after_error(ctx, str(error), error.code, nothing_begun)
@@ -186,18 +218,17 @@ def recover_attempts(
         attempt_id, entry = item
         action = entry.record.action
         vm = Vm(uuid=action.vm, name=action.vm_name or "?", node=action.source, memory_bytes=0)
-        return _recover(
-            AttemptContext(
-                id=attempt_id,
-                evacuation=entry.evacuation or "",
-                action=action,
-                vm=vm,
-                policy=policy,
-                hands=hands,
-                on_progress=tell,
-            ),
-            entry,
+        ctx = AttemptContext(
+            id=attempt_id,
+            evacuation=entry.evacuation or "",
+            action=action,
+            vm=vm,
+            policy=policy,
+            hands=hands,
+            on_progress=tell,
         )
+        with tracing(trace_of(hands.journal, ctx.evacuation), evacuation=ctx.evacuation, attempt=ctx.id):
+            return _recover(ctx, entry)
 
     recovered: list[Attempt] = []
     if open_attempts:
@@ -235,5 +266,5 @@ def _recover(ctx: AttemptContext, intent: Entry[AttemptIntended]) -> Attempt:
     if ctx.vm.name == "?":
         ctx = replace(ctx, vm=ctx.vm.model_copy(update={"name": initial.name}))
     ctx.record(RecoveryBegun(why="its intent is in the journal and its result is not"))
-    recover = partial(_RECOVERIES[ctx.action.kind], ctx, initial)
-    return _conclude(ctx, intent.at, recover)
+    recover = _RECOVERIES[ctx.action.kind]
+    return _conclude(ctx, intent.at, lambda ctx: recover(ctx, initial))

@@ -10,6 +10,7 @@ from models.errors import Indeterminate, LifeboatError
 from models.fleet import Fleet
 from models.knowledge import Knowledge
 from models.risk.risk import Risk
+from tools.tracing.spans import span
 
 if TYPE_CHECKING:
     from agent.observe.observation import Observation
@@ -119,7 +120,10 @@ class FleetMonitor:
         Raises MetricsUnavailable when no telemetry could be read at all, and Indeterminate when a vm is seen running on two
         nodes. A signal that is broken (two series for one node, PromQL that Prometheus refuses) is unknown in each risk.
         """
-        observation = self.observe()
+        with span("observe") as told:
+            observation = self.observe()
+            unread = {failed.what for failed in observation.unread}
+            told.tell(nodes=len(observation.fleet.nodes), vms=len(observation.fleet.vms), unread=sorted(unread))
         if observation.duplicate_vms:
             vm, nodes = observation.duplicate_vms[0]
             raise Indeterminate(
@@ -129,7 +133,8 @@ class FleetMonitor:
         for failed in observation.unread:
             if failed.what == "metrics":
                 raise failed.error
-        risks = self.assess(observation)
+        with span("assess"):
+            risks = self.assess(observation)
         if self._keep_telemetry:
             from agent.assess.telemetry import telemetry_of
 

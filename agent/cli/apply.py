@@ -51,17 +51,26 @@ def apply(
     from agent.documents import check_plan, read_plan
     from agent.guard.judge import judge
     from agent.service.control_loop import ControlLoop
+    from agent.service.observability.span_export import exporting_spans
     from agent.service.session import connect
     from agent.settings import load_settings
     from agent.state.brake import with_past_moves
     from models.plan import AtLeisure
     from models.situation import Situation
     from tools.tracing.log import configure_log
+    from tools.tracing.spans import span
+    from tools.tracing.trace import tracing
 
     settings = load_settings(config)
     configure_log(**dict(settings.log))
     check_plan(plan_file)
-    with connect(settings, policy_file) as session, ProgressLines() as lines:
+    with (
+        exporting_spans(settings),
+        connect(settings, policy_file) as session,
+        ProgressLines() as lines,
+        tracing(),
+        span("apply", first=True),
+    ):
         watcher = lines.watcher()
         recovered = take_over(session, watcher)
         fleet, risks = session.look()

@@ -129,11 +129,12 @@ def _finish(
     """Do here what was asked, as no lifeboat is running. Ends the command, unless another lifeboat was faster."""
     from agent.cli.outcome import conclude, report_after_crash, take_over
     from agent.cli.terminal.progress import ProgressLines
+    from agent.service.observability.span_export import exporting_spans
     from agent.service.session import connect
     from tools.tracing.log import configure_log
 
     configure_log(**dict(settings.log))
-    with connect(settings, policy_file) as session, ProgressLines() as lines:
+    with exporting_spans(settings), connect(settings, policy_file) as session, ProgressLines() as lines:
         for evacuation in take_over(session, lines.watcher()):
             if evacuation.id == evacuation_id:
                 conclude(report_after_crash(evacuation, session), evacuation, report_file, as_json)

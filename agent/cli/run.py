@@ -53,6 +53,7 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
     from agent.service.hindsight import HindsightKeeper
     from agent.service.housekeeping import Housekeeping
     from agent.service.leading import Leading
+    from agent.service.observability.span_export import exporting_spans
     from agent.service.questions import Questions
     from agent.service.retraining import Retraining
     from agent.service.scheduler import log_watcher, serve
@@ -63,7 +64,10 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
     from tools.tracing.log import configure_log
 
     configure_log(**dict(settings.log))
-    with connect(settings, policy_file, planner=planner, keep_ring=True) as session:
+    with (
+        exporting_spans(settings),
+        connect(settings, policy_file, planner=planner, keep_ring=True) as session,
+    ):
         last = LastLook(look_now=session.look, policy=session.policy, clock=session.hands.clock)
         leading = None
         if session.leadership is not None:

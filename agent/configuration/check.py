@@ -54,12 +54,20 @@ def check_files(settings: Settings, path: Path, policy_file: Path | None = None)
 def _lacking(settings: Settings) -> Iterator[tuple[str, ExtraMissing]]:
     """Sections of the settings with what they need and this installation does not have."""
     used = {"llm": settings.llm is not None, "slack": settings.slack is not None}
+    used["otel"] = settings.otel is not None
     used["forecast"] = bool(settings.forecast.model or settings.forecast.components or settings.forecast.retrain)
     for section in (section for section, is_used in used.items() if is_used):
         for module in EXTRAS[section].modules:
-            if find_spec(module) is None:
+            if not _is_installed(module):
                 yield section, missing(section, module)
                 break
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
 
 
 def require_reloadable(before: Settings, path: Path, policy_file: Path | None) -> None:

@@ -28,7 +28,7 @@ from agent.state.trail import trace_of
 from models.approval import ApprovedPlan
 from models.base import format_duration
 from models.errors import BadInput
-from models.evacuation import Attempt, Evacuation, outcome_with_stays
+from models.evacuation import Attempt, Evacuation, EvacuationOutcome, outcome_with_stays
 from models.plan import Action, ActionKind
 from tools.ports.journal import Entry, Record
 from tools.ports.records.attempts import AttemptEnded
@@ -38,6 +38,7 @@ from tools.ports.records.evacuations import (
     EvacuationStarted,
     RestAbandoned,
 )
+from tools.tracing.spans import finished_span
 from tools.tracing.trace import tracing
 
 T = TypeVar("T")
@@ -45,6 +46,8 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 log = structlog.get_logger("lifeboat")
+
+_AS_WANTED = (EvacuationOutcome.DONE, EvacuationOutcome.CANCELLED)
 
 
 @dataclass
@@ -224,6 +227,11 @@ class Run:
         ended_at = max(self._begun().at, self.hands.clock.now())  # somebody may have set the clock back
         if not self.hands.journal.of(EvacuationEnded, evacuation=self.id):
             self._append(EvacuationEnded(outcome=outcome))
+            finished_span(
+                "evacuation", trace=self._trace, key=self.id, began=self._begun().at, ended=ended_at,
+                error="" if outcome in _AS_WANTED else outcome, evacuation=self.id, outcome=outcome,
+                nodes=self.approved.plan.evacuating, attempts=len(attempts), approved_by=self.approved.agreement.by,
+            )  # fmt: skip
         return Evacuation(
             id=self.id,
             plan=self.approved.plan,

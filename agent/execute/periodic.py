@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import copy_context
 
 import structlog
 
@@ -29,7 +30,9 @@ def meanwhile(
             except Exception as error:
                 log.warning("turn-failed", name=name, error=repr(error))
 
-    follower = threading.Thread(target=follow, name=name, daemon=True)
+    follower = threading.Thread(
+        target=copy_context().run, args=(follow,), name=name, daemon=True
+    )  # under the same trace id
     follower.start()
     try:
         yield

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from agent.actions.resources import Resources
-from agent.approve.approval import approve, bind_to_fleet, require_valid_approval
+from agent.approve.approval import bind_to_fleet, require_valid_approval
 from agent.approve.proposals import read
 from agent.assess.monitor import Look
 from agent.assess.tiers import TierChange, Tiers, drain_only_policy, record_changes, unschedulable, with_unschedulable
 from agent.execute.evacuation import CarryOut, Watcher, execute, new_evacuation_id
 from agent.execute.withdrawal import WithdrawalWatch
-from agent.guard.judge import judge
 from agent.plan.solver import Planner
 from agent.plan.solver import plan as solve
 from agent.service.follow_up import ROUNDS
@@ -32,12 +31,12 @@ from agent.service.put_off import first_part
 from agent.service.questions import Questions, Review, asked_line, planning_policy, waiting_line
 from agent.service.replan import left_to_try, replanned
 from agent.service.shadow import note_only
+from agent.service.steps import agreed_at_once, judged_by_guard, verified
 from agent.service.witnesses import Unheard, without_asking
 from agent.state.brake import OtherMovers, trip_if_due
 from agent.state.refusals import fleet_as_known
 from agent.state.requests import unfinished
 from agent.state.trail import log_step, planned_now, raised_in, trace_of
-from agent.verify import verify
 from models.approval import ApprovalRecord, ApprovedPlan
 from models.errors import LifeboatError, Refused
 from models.evacuation import Evacuation, RiskSample, count_outcomes
@@ -54,6 +53,7 @@ from tools.ports.approval import Approver
 from tools.ports.journal import Record
 from tools.ports.records.evacuations import EvacuationApproved, EvacuationRefused, EvacuationVerified
 from tools.ports.records.nodes import CooldownBegun
+from tools.tracing.spans import span
 from tools.tracing.trace import follow, within_trace
 
 _TIMELINE_MOST = 20_000
@@ -92,6 +92,7 @@ class ControlLoop:
         """What was remembered between passes: another lifeboat has acted since, and the journal knows better."""
         self._tiers, self._idle, self._cordoned, self._others = None, None, frozenset(), OtherMovers()
 
+    @span("look")
     def observe(self) -> tuple[Fleet, list[Risk]]:
         """A look, with what the journal remembers of earlier tries and moves. Raises as `look`."""
         fleet, risks = self.look()
@@ -165,7 +166,7 @@ class ControlLoop:
         asked = ask_migration_blockers(self.hands, situation.fleet, wanted, self.policy)
         situation = replace(situation, fleet=self.hands.with_loads(asked, wanted))
         plan = self._plan(replace(situation, policy=policy), wanted)
-        verdict = judge(plan, situation)
+        verdict = judged_by_guard(plan, situation)
         if shadow:
             self._tiers.acted(wanted, now)
             return note_only(self.hands, plan, verdict, situation, so_far)
@@ -184,6 +185,7 @@ class ControlLoop:
         self._cool_down(plan.evacuating, policy, result)
         return replace(result, tier_changes=changes)
 
+    @span("plan")
     def _plan(self, situation: Situation, wanted: tuple[str, ...]) -> Plan:
         """The planner's; where the last pass found nothing to move and there still is nothing, the solver's says so."""
         if self._idle is not None and not (cheap := solve(situation, wanted, optimise=False)).moves:
@@ -331,7 +333,7 @@ class ControlLoop:
             if not repeated:
                 self._record(EvacuationRefused(code=error.code, why=str(error)), evacuation)
             return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
-        verification = verify(done, fleet, self.hands)
+        verification = verified(done, fleet, self.hands)
         self._record(EvacuationVerified(checks=verification), evacuation)
         fleet_after = self._fleet_after()
         silent = gone_silent(fleet, fleet_after) if fleet_after is not None else ()
@@ -364,11 +366,7 @@ class ControlLoop:
     ) -> Evacuation:
         self.hands.require_not_halted()
         clock, fleet = self.hands.clock, situation.fleet
-        agreement = (
-            answered
-            or covered
-            or approve(plan, verdict, self.approver, now=clock.now(), expires_after=self.policy.approval.expires_after)
-        )
+        agreement = answered or covered or agreed_at_once(plan, verdict, self.approver, self.policy, clock)
         self._record(EvacuationApproved(**dict(agreement)), evacuation)
         watch = WithdrawalWatch(
             plan,

@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from agent.actions.resources import Resources
+from agent.approve.decided import DecidedQuestions
 from agent.approve.proposals import ask, note, open_questions, policy_digest, read, write_due
 from agent.assess.tiers import TierChange, drain_only_policy, unschedulable, with_unschedulable
-from agent.guard.judge import judge
 from agent.service.put_off import at_its_time, begins_later
+from agent.service.steps import judged_by_guard, tell_closed, tell_wait
 from agent.state.requests import unfinished
 from models.approval import ApprovalRecord
 from models.errors import BadInput, Refused
@@ -68,6 +69,10 @@ class Questions:
     hands: Resources
     policy: Policy
     _hurried: set[str] = field(default_factory=set[str])
+    _decided: DecidedQuestions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._decided = DecidedQuestions(self.hands.journal)
 
     def ask(
         self,
@@ -106,6 +111,7 @@ class Questions:
 
     def review(self, fleet: Fleet, judged: Mapping[str, TierChange]) -> Review:
         """Every open question after a look: what time brought, what is not wanted any more, what does not fit any more."""
+        tell_closed(self._decided)
         journal, clock = self.hands.journal, self.hands.clock
         waiting: list[Proposal] = []
         approved: list[Proposal] = []
@@ -132,7 +138,7 @@ class Questions:
         fleet = _still_idle(proposal, _as_planned(proposal, situation.fleet, judged))
         now_situation = replace(situation, fleet=fleet)
         plan = at_its_time(proposal.question.plan, fleet).model_copy(update={"fleet_sha256": fleet.digest()})
-        verdict = judge(plan, now_situation)
+        verdict = judged_by_guard(plan, now_situation)
         why = why_not_enough(proposal, self.policy)
         if why is None and not verdict.passed:
             why = "it no longer passes: " + "; ".join(f"{one.rule}: {one.why}" for one in verdict.failures)
@@ -153,7 +159,8 @@ class Questions:
 
     def take(self, evacuation: str) -> None:
         """From here on it is carried out, once. Raises AlreadyDecided when it may not be any more."""
-        note(self.hands.journal, evacuation, EventKind.EXECUTE, why="", clock=self.hands.clock)
+        taken = note(self.hands.journal, evacuation, EventKind.EXECUTE, why="", clock=self.hands.clock)
+        tell_wait(taken, self.hands.journal)
 
     def give_up(self, evacuation: str, why: str) -> None:
         """It was taken, and could not begin."""

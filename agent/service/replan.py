@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from agent.actions.resources import Resources
-from agent.guard.judge import judge
 from agent.service.follow_up import covered_by, follow_up_plan, still_waiting
 from agent.service.pass_result import PassResult
 from agent.service.put_off import is_early
 from agent.service.questions import agreed_question
+from agent.service.steps import judged_by_guard
 from agent.state.requests import read_requests
 from models.approval import ApprovalRecord
 from models.evacuation import AttemptOutcome, Evacuation
@@ -51,7 +51,7 @@ def replanned(before: PassResult, situation: Situation, policy: Policy, hands: R
     plan = whole.parts(situation.now)[0]
     if not plan.moves or is_early(plan, situation.now):
         return None
-    verdict = judge(plan, situation)
+    verdict = judged_by_guard(plan, situation)
     asks = verdict.passed and verdict.approval is Approval.HUMAN
     (approved,) = hands.journal.of(EvacuationApproved, evacuation=done.id)[:1]
     agreement = covered_by(ApprovalRecord(**dict(approved.record)), first, plan) if asks else None

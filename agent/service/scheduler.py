@@ -27,6 +27,7 @@ from tools import memory
 from tools.parquet import is_panic
 from tools.ports.clock import Clock
 from tools.ports.journal import NotWritten
+from tools.tracing.spans import span
 from tools.tracing.trace import new_trace
 
 log = structlog.get_logger("lifeboat")
@@ -104,10 +105,12 @@ def serve(
         return False
 
     if once:
-        with new_trace():
+        with new_trace(), span("pass", first=True) as told:
             if leads():
                 recover_and_log()
-                on_pass(loop.run_once())
+                result = loop.run_once()
+                told.tell(outcome=result.outcome, why=result.why)
+                on_pass(result)
         return Ended.STOPPED
 
     passes, stopping, reloading, clock = PassLog(), loop.watcher.cancelled, threading.Event(), loop.hands.clock
@@ -117,11 +120,14 @@ def serve(
     def a_pass() -> None:
         observing.began()
         try:
-            if not leads():
-                observing.stood_by()
-                return
-            recover_and_log()
-            result = loop.run_once()
+            with span("pass", first=True) as told:
+                if not leads():
+                    told.tell(outcome="standing-by")
+                    observing.stood_by()
+                    return
+                recover_and_log()
+                result = loop.run_once()
+                told.tell(outcome=result.outcome, why=result.why)
         except LifeboatError as error:
             observing.failed(error)
             passes.failed(error.code, str(error))

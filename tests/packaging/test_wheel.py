@@ -153,10 +153,11 @@ def test_what_it_lacks_is_one_line_that_names_the_extra(installed: Installed) ->
         "llm: {base_url: 'http://127.0.0.1:1/v1', model: m}\n"
         "slack: {channel: C024BE91L, bot_token_file: fleet.json, app_token_file: fleet.json}\n"
         "forecast: {model: model}\n"
+        "otel: {endpoint: 'http://127.0.0.1:4318'}\n"
     )
     checked = installed("config", "check", "--config", "full.yaml")
     assert checked.returncode == 2
-    assert [f"lifeboat[{extra}]" in checked.stderr for extra in ("llm", "slack", "forecast")] == [True] * 3
+    assert [f"lifeboat[{extra}]" in checked.stderr for extra in ("llm", "slack", "forecast", "otel")] == [True] * 4
     stood_in = installed("plan", *files, "--planner", "llm", "--config", "full.yaml")
     assert stood_in.returncode == 0, stood_in.stderr
     assert "lifeboat[llm]" in stood_in.stderr
