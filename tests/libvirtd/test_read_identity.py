@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import libvirt
 import pytest
-from scenes.two_libvirtds import TwoLibvirtds
+from scenes.two_libvirtds import TwoLibvirtds, until
 
 from models.errors import LifeboatError
+from models.fleet import VmState
 from tools.libvirt.connection import LibvirtConnection
 from tools.libvirt.node import LibvirtNode
 from tools.libvirt.permissions import may_write
@@ -52,6 +53,21 @@ def test_by_a_read_only_connection_nothing_can_be_changed(two: TwoLibvirtds, vm:
             connection.call("a change", change)
     connection.close()
     assert two.a.runs(vm)
+
+
+def test_who_acts_is_connected_only_while_it_acts(two: TwoLibvirtds, vm: str, guest: str) -> None:
+    node = LibvirtNode("a", two.a.uri, read_uri=two.a.uri, memory_reserved_bytes=0, idle_seconds=0.2)
+    by_us = two.a.connections()
+    node.vms()
+    looking = two.a.connections()
+    assert looking > by_us
+    node.suspend(guest)
+    node.migration_blockers([guest])
+    node.resume(guest)
+    until(lambda: two.a.connections() == looking, "end of the connections that act")
+    node.suspend(guest)
+    assert node.vms()[0].state is VmState.PAUSED
+    node.close()
 
 
 def test_the_doctor_finds_out_who_may_write(two: TwoLibvirtds) -> None:

@@ -173,6 +173,11 @@ class Libvirtd:
         assert self._connection is not None, f"libvirtd {self.name} is not running"
         return self._connection
 
+    def connections(self) -> int:
+        """How many clients are connected to it."""
+        listening = f"{self.directory}/{_SOCKET}"
+        return sum(line.endswith(listening) for line in Path("/proc/net/unix").read_text().splitlines()) - 1
+
     def domain(self, name: str) -> libvirt.virDomain:
         return self.virt.lookupByName(name)
 

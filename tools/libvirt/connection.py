@@ -22,6 +22,7 @@ import libvirt
 
 from models.errors import BadInput, NodeCannotTell, NodeUnreachable
 from tools.bounded_call import BoundedCall
+from tools.libvirt.idle import Idle
 
 Answer = TypeVar("Answer")
 
@@ -92,8 +93,8 @@ class LibvirtConnection:
     """The way to one node's libvirt.
 
     `connect_seconds` bounds opening, `answer_seconds` any one call. `read_only`: libvirt refuses everything on it that changes
-    something, or shows secrets. Thread-safe. Raises BadInput for a URI that can't be one, or names certificates that are not
-    there.
+    something, or shows secrets. `idle_seconds`: closed when nobody has called for so long, and opened again for the next call;
+    None: kept. Thread-safe. Raises BadInput for a URI that can't be one, or names certificates that are not there.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class LibvirtConnection:
         read_only: bool = False,
         connect_seconds: float = 5.0,
         answer_seconds: float = 15.0,
+        idle_seconds: float | None = None,
     ) -> None:
         self.node = node
         self._read_only = read_only
@@ -113,6 +115,8 @@ class LibvirtConnection:
         self._lock = threading.Lock()
         self._shared: libvirt.virConnect | None = None
         self._opening: BoundedCall[libvirt.virConnect | None] | None = None
+        self.idle_seconds = idle_seconds
+        self._idle = Idle(idle_seconds, self._take_out, close_quietly)
 
     def call(
         self, what: str, function: Callable[[libvirt.virConnect], Answer], *, seconds: float | None = None
@@ -122,6 +126,10 @@ class LibvirtConnection:
         Raises NodeUnreachable when the node does not answer in time or the connection breaks meanwhile; libvirtError,
         and whatever `function` raises, pass through.
         """
+        with self._idle.busy():
+            return self._call(what, function, seconds)
+
+    def _call(self, what: str, function: Callable[[libvirt.virConnect], Answer], seconds: float | None) -> Answer:
         connection = self._connected()
         limit = self.answer_seconds if seconds is None else seconds
         call = BoundedCall(lambda: function(connection), name=f"libvirt-{self.node}")
@@ -163,10 +171,14 @@ class LibvirtConnection:
         )
 
     def close(self) -> None:
+        self._idle.stop()
+        for connection in self._take_out():
+            close_quietly(connection)
+
+    def _take_out(self) -> list[libvirt.virConnect]:
         with self._lock:
             connection, self._shared = self._shared, None
-        if connection is not None:
-            close_quietly(connection)
+        return [connection] if connection is not None else []
 
     def _connected(self) -> libvirt.virConnect:
         with self._lock:

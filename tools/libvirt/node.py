@@ -14,6 +14,9 @@ from tools.libvirt.storage import LibvirtStorage
 from tools.libvirt.view import LibvirtView, NodeFigures
 from tools.ports.shared_storage import SharedStorage
 
+IDLE_SECONDS = 10.0
+"""what acts is asked several times a second while it does, and by nobody between two evacuations"""
+
 
 class LibvirtNode:
     """One node. Each method of the port is that of the part which answers it. Thread-safe; nothing is connected before
@@ -21,9 +24,9 @@ class LibvirtNode:
 
     `peers` maps the other nodes' names to how this node reaches them for peer-to-peer migration. libvirt can't know
     which storage every node reaches: pools and disks over the network count, and what `shared_paths` (directories) and
-    `shared_pools` (names) declare. `read_uri`: looks at the node and its vms go by that one, read-only; None: by `uri`, like
-    all else. `clock_offset` tells how far a node's clock is ahead, as libvirt does not. Raises
-    BadInput for a URI that can't be one.
+    `shared_pools` (names) declare. `read_uri`: looks at the node and its vms go by that one, read-only, and
+    connections by `uri` are closed when they were not used for `idle_seconds`; None: by `uri`, like all else.
+    `clock_offset` tells how far a node's clock is ahead, as libvirt does not. Raises BadInput for a URI that can't be one.
     """
 
     def __init__(
@@ -44,8 +47,15 @@ class LibvirtNode:
         clock_offset: Callable[[str], float | None] | None = None,
         connect_seconds: float = 5.0,
         answer_seconds: float = 15.0,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        connection = LibvirtConnection(name, uri, connect_seconds=connect_seconds, answer_seconds=answer_seconds)
+        connection = LibvirtConnection(
+            name,
+            uri,
+            connect_seconds=connect_seconds,
+            answer_seconds=answer_seconds,
+            idle_seconds=None if read_uri is None else idle_seconds,
+        )
         access = DomainAccess(connection)
         shared = SharedStorage(tuple(shared_paths), tuple(shared_pools))
         figures = NodeFigures(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from tools.bounded_call import BoundedCall, wait_for_any
+from tools.libvirt.idle import Idle
 
 Connection = TypeVar("Connection")
 Answer = TypeVar("Answer")
@@ -38,7 +39,9 @@ class QemuQuestions(Generic[Connection]):
         *,
         altogether: float = ALTOGETHER_SECONDS,
         one: float = ONE_SECONDS,
+        idle_seconds: float | None = None,
     ) -> None:
+        """`idle_seconds`: its connections are closed when nobody has asked for so long; None: kept for the next question."""
         self._open, self._close, self._usable = open_connection, close_connection, usable
         self._altogether, self._one = altogether, one
         self._lock = threading.Lock()
@@ -46,10 +49,17 @@ class QemuQuestions(Generic[Connection]):
         self._owed: dict[str, BoundedCall[object]] = {}
         """vm → the call that has not ended"""
         self._closed = False
+        self._unasked = Idle(idle_seconds, self._take_out, close_connection)
 
     def ask(self, questions: Mapping[str, Callable[[Connection], Answer]]) -> dict[str, Answer]:
         """Answers by vm (its uuid), within `altogether` seconds. Left out: who does not answer in time, raises an error, or
         still owes the answer to an earlier question."""
+        if not questions:
+            return {}
+        with self._unasked.busy():
+            return self._ask_each(questions)
+
+    def _ask_each(self, questions: Mapping[str, Callable[[Connection], Answer]]) -> dict[str, Answer]:
         with self._lock:
             self._owed = {vm: call for vm, call in self._owed.items() if not call.over}
             waiting = deque((vm, question) for vm, question in questions.items() if vm not in self._owed)
@@ -106,7 +116,13 @@ class QemuQuestions(Generic[Connection]):
 
     def close(self) -> None:
         """Close what is idle. What is still owed closes its connection itself when it ends."""
+        self._unasked.stop()
         with self._lock:
-            self._closed, idle, self._idle = True, self._idle, []
-        for connection in idle:
+            self._closed = True
+        for connection in self._take_out():
             self._close(connection)
+
+    def _take_out(self) -> list[Connection]:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        return idle

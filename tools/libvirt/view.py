@@ -74,7 +74,9 @@ class LibvirtView:
         self._name = access.name
         self._shared = shared
         self._figures = figures
-        self._questions = QemuQuestions(access.connection.open_another, close_quietly, alive)
+        self._questions = QemuQuestions(
+            access.connection.open_another, close_quietly, alive, idle_seconds=access.connection.idle_seconds
+        )
 
     def node(self) -> Node:
         info, memory, capabilities = self._access.query(

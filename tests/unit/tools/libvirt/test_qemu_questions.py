@@ -114,3 +114,12 @@ def test_closing_leaves_no_connection_open_once_all_is_over(node: Node) -> None:
     questions.close()
     node.released.set()
     until(lambda: sorted(node.closed) == sorted(node.opened))
+
+
+def test_connections_that_nobody_asks_by_are_closed_and_opened_again_for_the_next_question(node: Node) -> None:
+    questions = QemuQuestions(node.open, node.closed.append, one=10.0, idle_seconds=0.02)
+    assert questions.ask({"vm-1": node.answers("vm-1")}) == {"vm-1": "vm-1"}
+    until(lambda: node.closed == node.opened)
+    assert questions.ask({"vm-1": node.answers("vm-1")}) == {"vm-1": "vm-1"}
+    until(lambda: node.closed == node.opened)
+    assert len(node.opened) == 2
