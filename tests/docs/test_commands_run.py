@@ -26,8 +26,18 @@ HARMLESS = {"cd", "cat", "zstd", "sha256sum", "jq", "base64", "openssl", "touch"
 def test_it_does(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asks = not any(line.startswith("lifeboat apply plan.json ") and "--propose" not in line for line in block.lines)
     with documented_fleet(tmp_path, monkeypatch, asks_people=asks) as world:
-        steps = block.lines if any(line.startswith("lifeboat") for line in block.lines) else ("\n".join(block.lines),)
+        steps = block.lines if _asks_lifeboat(block) else ("\n".join([*_before(block), *block.lines]),)
         assert [wrong for line in steps if (wrong := _wrong(line, world)) is not None] == []
+
+
+def _asks_lifeboat(block: Block) -> bool:
+    return any(line.startswith("lifeboat") for line in block.lines)
+
+
+def _before(block: Block) -> list[str]:
+    """What earlier blocks of the page have the shell do, in the folder that this one goes on in."""
+    earlier = (each for each in RUN if each.page == block.page and each.line < block.line)
+    return [line for each in earlier if not _asks_lifeboat(each) for line in each.lines]
 
 
 def _wrong(line: str, world: DocumentedFleet) -> str | None:

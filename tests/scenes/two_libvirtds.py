@@ -42,7 +42,6 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 POLICY = Policy(
     archive=ArchivePolicy(release_source=SourceRelease.UNDEFINE), migration=MigrationPolicy(tls_required=False)
 )
-_NOBODY = "nobody"
 _SECTOR = 512
 _SOCKET = "run/libvirt/libvirt-sock"
 _BOOT_CODE = bytes.fromhex(
@@ -90,11 +89,17 @@ def label_of(labels: Labels) -> str:
     return ET.tostring(label, encoding="unicode")
 
 
+def ordinary_user() -> pwd.struct_passwd | None:
+    """Whom a libvirtd runs as; None: whoever runs the test. Root's would be the system's own."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+
 class Libvirtd:
     """One node: its daemon, its directories, and libvirt's own way to it, for what lifeboat itself never does."""
 
-    def __init__(self, directory: Path, name: str, user: pwd.struct_passwd | None) -> None:
-        self.directory, self.name, self._user = directory, name, user
+    def __init__(self, directory: Path, name: str, user: pwd.struct_passwd | None, *, listens: str = "") -> None:
+        """`listens`: lines of libvirtd.conf about a listener beside the socket."""
+        self.directory, self.name, self._user, self._listens = directory, name, user, listens
         self.uri = f"qemu+unix:///session?socket={directory}/{_SOCKET}"
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: libvirt.virConnect | None = None
@@ -103,7 +108,8 @@ class Libvirtd:
         settings = "namespaces = []\nremember_owner = 0\nsecurity_driver = 'none'\nstdio_handler = 'file'\n"
         self.own(directory / "config/libvirt/qemu.conf", settings.replace("'", '"').encode())
         identity = uuids.uuid5(uuids.NAMESPACE_URL, f"lifeboat/{name}")
-        self.own(directory / "libvirtd.conf", f'host_uuid = "{identity}"\nlog_outputs = "2:stderr"\n'.encode())
+        conf = f'host_uuid = "{identity}"\nlog_outputs = "2:stderr"\n{listens}'
+        self.own(directory / "libvirtd.conf", conf.encode())
 
     def own(self, path: Path, content: bytes | None = None) -> None:
         """Make a directory or file that belongs to the node's user."""
@@ -122,7 +128,7 @@ class Libvirtd:
             as_user = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["libvirtd", "--config", str(self.directory / "libvirtd.conf")],
+                ["libvirtd", *(["--listen"] if self._listens else []), "--config", self.directory / "libvirtd.conf"],
                 cwd=self.directory, env={"PATH": os.environ["PATH"], **environment}, stderr=log, **as_user,
             )  # fmt: skip
         until(self._answers, f"libvirtd {self.name}")
@@ -226,7 +232,7 @@ class TwoLibvirtds:
     """Nodes a and b, and the lifeboat that moves guests between them."""
 
     def __init__(self) -> None:
-        user = pwd.getpwnam(_NOBODY) if os.geteuid() == 0 else None  # root's libvirtd would be the system's own
+        user = ordinary_user()
         base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.directory = Path(tempfile.mkdtemp(prefix="lifeboat-2-", dir=base))  # short: a socket's path has 107 bytes
         self.directory.chmod(0o755)
