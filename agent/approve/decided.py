@@ -39,7 +39,7 @@ class DecidedQuestions:
     def new(self) -> list[Decided]:
         """Those decided since the last call; none at the first: they are the past. Raises JournalInvalid."""
         if self._read_to is None:
-            entries = self.journal.of(ApprovalAsked, ApprovalChanged, ApprovalClosed)
+            entries = self.journal.of(ApprovalChanged, ApprovalClosed)
             self._read_to = max((entry.seq for entry in entries), default=0)
             return []
         entries = self.journal.of(ApprovalChanged, ApprovalClosed, after=self._read_to)

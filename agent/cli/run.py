@@ -10,7 +10,7 @@ import typer
 from agent.cli.options import ConfigOption, PolicyOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
     from agent.service.control_loop import PassResult
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent.service.scheduler import Ended
     from agent.service.session import Session
     from agent.settings import Settings
+    from models.risk.tier import Tier
     from models.situation import Situation
     from tools.slack.client import SlackChat
 
@@ -88,7 +89,7 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
         )
         if leading is not None:
             cycle.hand_over = leading.hand_over
-        observer = observed(session, lambda: last.situation)
+        observer = observed(session, lambda: last.situation, cycle.tiers)
         housekeeping = Housekeeping(settings.state_dir, settings.keep, session.hands.clock)
 
         def on_pass(result: PassResult) -> None:
@@ -150,7 +151,9 @@ def _open_to_http(session: Session, chat: SlackChat | None) -> AbstractContextMa
     return serving(webhook, settings.webhook.port, slack=slack)
 
 
-def observed(session: Session, seen: Callable[[], Situation | None]) -> Observability | None:
+def observed(
+    session: Session, seen: Callable[[], Situation | None], tiers: Callable[[], Mapping[str, Tier]]
+) -> Observability | None:
     """What is told of the agent, where the settings say so."""
     if session.settings.status is None:
         return None
@@ -162,6 +165,7 @@ def observed(session: Session, seen: Callable[[], Situation | None]) -> Observab
         journal=session.unled,
         clock=session.hands.clock,
         seen=seen,
+        tiers=tiers,
         holder=session.lease.holder,
         llm=settings.state_dir / LLM_DIRECTORY,
         interval_seconds=settings.interval.total_seconds(),

@@ -92,6 +92,10 @@ class ControlLoop:
         """What was remembered between passes: another lifeboat has acted since, and the journal knows better."""
         self._tiers, self._idle, self._cordoned, self._others = None, None, frozenset(), OtherMovers()
 
+    def tiers(self) -> dict[str, Tier]:
+        """Node → the tier it is in after the last look; empty before one."""
+        return {node: held.tier for node, held in dict(self._tiers.held).items()} if self._tiers is not None else {}
+
     @span("look")
     def observe(self) -> tuple[Fleet, list[Risk]]:
         """A look, with what the journal remembers of earlier tries and moves. Raises as `look`."""
@@ -121,12 +125,9 @@ class ControlLoop:
         judged = self._tiers.judge(situation)
         changes = tuple(record_changes(judged.values(), self.hands.journal, now, risks))
         so_far = PassResult(
-            outcome=PassOutcome.IDLE,
-            why="no node has to be evacuated",
-            started_at=started_at,
-            situation=situation,
+            outcome=PassOutcome.IDLE, why="no node has to be evacuated", started_at=started_at, situation=situation,
             tier_changes=changes,
-        )
+        )  # fmt: skip
         going_on = unfinished(self.hands.journal)
         shadow = self.policy.autonomy is Autonomy.SHADOW
         review = self.questions.review(fleet, judged) if self.questions is not None and not shadow else Review()

@@ -23,7 +23,7 @@ CALLS_A_HUMAN = {
 """codes whose exit code alone does not say so"""
 
 
-@pytest.mark.parametrize("name", ["cli.md", "policy.md", "errors.md", "records.md", "../runbook.md"])
+@pytest.mark.parametrize("name", ["cli.md", "policy.md", "errors.md", "records.md", "metrics.md", "../runbook.md"])
 def test_the_page_is_as_the_code_has_it(name: str) -> None:
     assert (DIRECTORY / name).read_text(encoding="utf-8") == pages()[name], "run: python -m agent.cli.reference"
 

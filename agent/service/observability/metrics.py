@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter as Count
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from agent.approve.proposals import open_questions
 from agent.llm.record import LlmDirectory
+from agent.service.observability import catalogue
+from agent.service.observability.families import counter, gauge, gauges, histogram
+from agent.service.observability.journal_counts import JournalCounts
 from agent.service.observability.passes import PassHistory, PassLine
 from agent.service.pass_result import PassResult
 from agent.state.brake import tripped
 from agent.state.requests import unfinished
 from models.errors import LifeboatError
-from models.evacuation import AttemptOutcome
-from models.plan import ActionKind
 from models.risk.risk_level import RiskLevel
+from models.risk.tier import Tier
 from models.situation import Situation
 from tools.ports.clock import Clock
 from tools.ports.journal import Holder, Journal
 
-_PASS_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-_PAUSE_SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 120)
+_PAST = timedelta(days=1)
+"""what is in the journal from this long before the start is not counted again, though the clock was set back meanwhile"""
 
 
 class AgentMetrics:
@@ -47,56 +43,47 @@ class AgentMetrics:
         journal: Journal,
         clock: Clock,
         seen: Callable[[], Situation | None],
+        tiers: Callable[[], Mapping[str, Tier]],
         llm: LlmDirectory,
         holder: Callable[[], Holder | None],
         interval_seconds: float,
         prices: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        """`prices`: of a million tokens sent, and written."""
+        """`tiers`: node → tier after the last look; `prices`: of a million tokens sent, and written."""
         disable_created_metrics()  # a series more for each counter, which Prometheus does not read by default
         self.registry = CollectorRegistry()
         r = self.registry
-        Info("lifeboat_build", "Version of the agent.", registry=r).info({"version": version("lifeboat")})
-        self._passes = Counter("lifeboat_passes", "Passes by what they came to.", ["outcome"], registry=r)
-        self._failures = Counter("lifeboat_pass_failures", "Passes that failed, by error code.", ["code"], registry=r)
-        self._seconds = Histogram(
-            "lifeboat_pass_duration_seconds", "How long passes took.", buckets=_PASS_SECONDS, registry=r
-        )
+        Info(catalogue.BUILD.name, catalogue.BUILD.meaning, registry=r).info({"version": version("lifeboat")})
+        ProcessCollector(registry=r)
+        self._passes = counter(catalogue.PASSES, r)
+        self._failures = counter(catalogue.PASS_FAILURES, r)
+        self._seconds = histogram(catalogue.PASS_DURATION, r)
         self._interval_seconds = interval_seconds
-        self._slow = Counter("lifeboat_slow_passes", "Passes that took longer than the interval.", registry=r)
-        self._plans = Counter("lifeboat_plans", "Plans by the guard's verdict.", ["verdict"], registry=r)
-        self._rules = Counter("lifeboat_rule_failures", "Plans that a rule refused, by rule.", ["rule"], registry=r)
-        self._attempts = Counter(
-            "lifeboat_attempts", "Moves and archives that ended, by kind and outcome.", ["kind", "outcome"], registry=r
-        )
-        for kind in (ActionKind.LIVE_MIGRATE, ActionKind.COLD_MIGRATE, ActionKind.COLD_ARCHIVE):
-            for outcome in AttemptOutcome:  # a series that begins at 1 has never increased, for Prometheus
-                self._attempts.labels(kind, outcome)
-        self._pauses = Histogram(
-            "lifeboat_guest_pause_seconds",
-            "How long guests stood still in live moves.",
-            buckets=_PAUSE_SECONDS,
-            registry=r,
-        )
-        self._last = Gauge("lifeboat_last_look_age_seconds", "Since the last pass that could look.", registry=r)
+        self._slow = counter(catalogue.SLOW_PASSES, r)
+        self._plans = counter(catalogue.PLANS, r)
+        self._rules = counter(catalogue.RULE_FAILURES, r)
+        self._counts = JournalCounts(r, journal, since=clock.now() - _PAST)
+        self._last = Gauge(catalogue.LAST_LOOK_AGE.name, catalogue.LAST_LOOK_AGE.meaning, registry=r)
         self._last.set_function(lambda: _or_never(passes.seconds_since_worked()))
-        r.register(_State(journal=journal, clock=clock, llm=llm, holder=holder, prices=prices))
+        r.register(_State(journal=journal, clock=clock, llm=llm, holder=holder, prices=prices, seen=seen, tiers=tiers))
         self._seen = seen
         self._told: tuple[Situation | None, bytes] = None, b""
+
+    def began(self) -> None:
+        """A pass begins: what the journal holds before the first is the past."""
+        with suppress(Exception):  # a journal that can't be read now is read, and said, by the pass
+            self._counts.begin()
 
     def ended(self, result: PassResult, line: PassLine) -> None:
         """Count a pass that came to something."""
         self._took(line)
+        self._of_the_look()
         if result.repeated:
             return
         if result.verdict is not None:
             self._plans.labels("passed" if result.verdict.passed else "refused").inc()
             for failure in result.verdict.failures:
                 self._rules.labels(failure.rule).inc()
-        for attempt in result.evacuation.attempts if result.evacuation is not None else ():
-            self._attempts.labels(attempt.action.kind, attempt.outcome or "running").inc()
-            if attempt.measured.downtime_seconds is not None:
-                self._pauses.observe(attempt.measured.downtime_seconds)
 
     def stood_by(self, line: PassLine) -> None:
         """Count a pass in which another lifeboat led."""
@@ -114,7 +101,11 @@ class AgentMetrics:
             self._slow.inc()
 
     def text(self) -> bytes:
-        """The exposition, as Prometheus scrapes it."""
+        """The exposition, as Prometheus scrapes it. Raises what reading the journal raises."""
+        self._counts.read_on()
+        return generate_latest(self.registry) + self._of_the_look()
+
+    def _of_the_look(self) -> bytes:
         situation = self._seen()
         told, risks = self._told
         if situation is not told:  # most of the page by far, and the same until the next look
@@ -123,7 +114,7 @@ class AgentMetrics:
                 of_look.register(_Risks(situation))
             risks = generate_latest(of_look)
             self._told = situation, risks
-        return generate_latest(self.registry) + risks
+        return risks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,31 +126,32 @@ class _State(Collector):
     llm: LlmDirectory
     holder: Callable[[], Holder | None]
     prices: tuple[float, float]
+    seen: Callable[[], Situation | None]
+    tiers: Callable[[], Mapping[str, Tier]]
 
     def collect(self) -> Iterable[Metric]:
         now = self.clock.now()
-        yield _gauge(
-            "lifeboat_questions_open", "Questions that wait for people.", len(open_questions(self.journal, self.clock))
-        )
-        yield _gauge(
-            "lifeboat_evacuations_running", "Evacuations that began and have not ended.", len(unfinished(self.journal))
-        )
-        yield _gauge(
-            "lifeboat_breaker_tripped", "1: nothing moves until a person resets it.", tripped(self.journal) is not None
-        )
-        yield _gauge(
-            "lifeboat_locked_vms", "Vms that an attempt holds; for long: a person is needed.", len(self.journal.locks())
-        )
+        questions = open_questions(self.journal, self.clock)
+        yield gauge(catalogue.QUESTIONS_OPEN, len(questions))
+        ages = [(now - each.question.asked_at).total_seconds() for each in questions]
+        yield gauge(catalogue.OLDEST_QUESTION_AGE, max(0.0, *ages, 0.0))
+        yield gauge(catalogue.EVACUATIONS_RUNNING, len(unfinished(self.journal)))
+        yield gauge(catalogue.BREAKER, tripped(self.journal) is not None)
+        yield gauge(catalogue.LOCKED, len(self.journal.locks()))
         tokens = self.llm.tokens(now)
-        used = GaugeMetricFamily(
-            "lifeboat_language_model_tokens_today", "Tokens since midnight UTC.", labels=["direction"]
-        )
-        used.add_metric(["prompt"], tokens.prompt)
-        used.add_metric(["completion"], tokens.completion)
-        yield used
-        cost = (tokens.prompt * self.prices[0] + tokens.completion * self.prices[1]) / 1e6
-        yield _gauge("lifeboat_language_model_cost_today", "Since midnight UTC, in the money of the prices.", cost)
-        yield _gauge("lifeboat_lease_held", "1: a lifeboat is carrying out an evacuation.", self.holder() is not None)
+        yield gauges(catalogue.TOKENS, {("prompt",): tokens.prompt, ("completion",): tokens.completion})
+        yield gauge(catalogue.COST, (tokens.prompt * self.prices[0] + tokens.completion * self.prices[1]) / 1e6)
+        yield gauge(catalogue.LEASE, self.holder() is not None)
+        situation = self.seen()
+        if situation is None:
+            return
+        looked = max(0.0, (now - situation.now).total_seconds())
+        known = [risk.data_age_seconds for risk in situation.risks or () if risk.data_age_seconds is not None]
+        if known:
+            yield gauge(catalogue.OLDEST_DATA_AGE, max(known) + looked)
+        if tiers := self.tiers():
+            held = Count(tiers.get(node.name, Tier.WATCH) for node in situation.fleet.nodes)
+            yield gauges(catalogue.TIERS, {(tier,): held[tier] for tier in Tier})
 
 
 class _Risks(Collector):
@@ -169,30 +161,18 @@ class _Risks(Collector):
         self._situation = situation
 
     def collect(self) -> Iterable[Metric]:
-        yield from _risks(self._situation)
-
-
-def _risks(situation: Situation) -> Iterable[Metric]:
-    levels = Count(node.level for node in situation.node_risks.values())
-    nodes = GaugeMetricFamily("lifeboat_nodes", "Nodes by what is known of their risk.", labels=["level"])
-    for level in RiskLevel:
-        nodes.add_metric([level], levels[level])
-    yield nodes
-    misfits = sum(bool(risk.misfit) for risk in situation.risks or ())
-    yield _gauge("lifeboat_forecast_misfit_nodes", "Nodes that the learned model does not fit.", misfits)
-    chance = GaugeMetricFamily(
-        "lifeboat_node_failure_probability", "P(the node fails within the horizon).", labels=["node", "horizon"]
-    )
-    for risk in situation.risks or ():
-        for horizon, probability in risk.probability.items():
-            chance.add_metric([risk.node, horizon], probability)
-    yield chance
-
-
-def _gauge(name: str, what: str, value: float) -> Metric:
-    family = GaugeMetricFamily(name, what)
-    family.add_metric([], float(value))
-    return family
+        situation = self._situation
+        levels = Count(node.level for node in situation.node_risks.values())
+        yield gauges(catalogue.NODES, {(level,): levels[level] for level in RiskLevel})
+        yield gauge(catalogue.MISFIT, sum(bool(risk.misfit) for risk in situation.risks or ()))
+        yield gauges(
+            catalogue.PROBABILITY,
+            {
+                (risk.node, horizon): probability
+                for risk in situation.risks or ()
+                for horizon, probability in risk.probability.items()
+            },
+        )
 
 
 def _or_never(seconds: float | None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from agent.service.pass_result import PassResult
 from agent.service.scheduler import PassObserver
 from agent.state.requests import unfinished
 from agent.state.status import read_status
+from models.risk.tier import Tier
 from models.situation import Situation
 from tools.ports.clock import Clock
 from tools.ports.journal import Holder, Journal
@@ -30,21 +31,23 @@ class Observability(PassObserver):
         journal: Journal,
         clock: Clock,
         seen: Callable[[], Situation | None],
+        tiers: Callable[[], Mapping[str, Tier]],
         holder: Callable[[], Holder | None],
         llm: Path,
         interval_seconds: float,
         prices: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        """`seen`: the last look; `holder`: the lifeboat that is at work now; `llm`: what language models were told and cost;
-        `prices`: of a million tokens sent, and written."""
+        """`seen`: the last look; `tiers`: node → tier after it; `holder`: the lifeboat that is at work now; `llm`: what language
+        models were told and cost; `prices`: of a million tokens sent, and written."""
         self._journal, self._clock, self._seen, self._holder = journal, clock, seen, holder
         self.passes = PassHistory(clock, interval_seconds=interval_seconds)
         self.metrics = AgentMetrics(
-            passes=self.passes, journal=journal, clock=clock, seen=seen, llm=LlmDirectory(llm), holder=holder,
+            passes=self.passes, journal=journal, clock=clock, seen=seen, tiers=tiers, llm=LlmDirectory(llm), holder=holder,
             interval_seconds=interval_seconds, prices=prices,
         )  # fmt: skip
 
     def began(self) -> None:
+        self.metrics.began()
         self.passes.began()
 
     def ended(self, result: PassResult) -> None:

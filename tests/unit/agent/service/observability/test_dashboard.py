@@ -45,13 +45,13 @@ def agent(tmp_path: Path) -> Iterator[int]:
     world = World(tmp_path)
     clock = world.fleet.clock
     seen = Situation(fleet=world.snapshot(), risks=world.risks(), policy=POLICY, now=clock.now())
-    told = Observability(
-        journal=world.journal, clock=clock, seen=lambda: seen, holder=lambda: None, llm=tmp_path / "llm",
-        interval_seconds=30.0,
-    )  # fmt: skip
     loop = ControlLoop(
         hands=world.hands, policy=POLICY, look=lambda: (world.snapshot(), world.risks()),
         planner=planner_named("solver", None), approver=DenyingApprover(),
+    )  # fmt: skip
+    told = Observability(
+        journal=world.journal, clock=clock, seen=lambda: seen, tiers=loop.tiers, holder=lambda: None, llm=tmp_path / "llm",
+        interval_seconds=30.0,
     )  # fmt: skip
     told.began()
     told.ended(loop.run_once())

@@ -14,15 +14,21 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from scenes.approvals import PEOPLE
 from scenes.hostile import EVERY
 from scenes.simulated_world import POLICY, World
 
 from agent.approve.approvers import DenyingApprover
+from agent.approve.proposals import answer, open_questions
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop
 from agent.service.observability.observability import Observability
+from agent.service.questions import Questions
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
 from models.fleet import Fleet
+from models.policy.approvers import ApproverRule
+from models.policy.policy import ApprovalPolicy, Policy
+from models.proposals.states import EventKind
 from models.risk.risk import Driver, Risk
 from models.situation import Situation
 from tools.ports.records.brake import BreakerTripped
@@ -45,7 +51,7 @@ class Agent:
             approver=DenyingApprover(),
         )  # fmt: skip
         self.told = Observability(
-            journal=world.journal, clock=world.fleet.clock, seen=lambda: self.seen, holder=lambda: None,
+            journal=world.journal, clock=world.fleet.clock, seen=lambda: self.seen, tiers=self.loop.tiers, holder=lambda: None,
             llm=world.directory / "llm", interval_seconds=INTERVAL,
         )  # fmt: skip
 
@@ -109,6 +115,38 @@ def test_an_evacuation_and_a_failed_look_are_counted(agent: Agent) -> None:
     assert told["lifeboat_nodes level=risky"] == 1
     assert told["lifeboat_node_failure_probability horizon=2h node=a"] > 0.5
     assert told["lifeboat_breaker_tripped"] == told["lifeboat_evacuations_running"] == 0
+
+
+def test_what_another_process_moves_is_counted_from_the_journal_too(agent: Agent) -> None:
+    agent.passes()
+    assert agent.metrics()["lifeboat_evacuations_total outcome=done"] == 0
+    agent.world.evacuate()
+    told = agent.metrics()
+    assert told["lifeboat_evacuations_total outcome=done"] == 1
+    assert told["lifeboat_attempts_total kind=live_migrate outcome=done"] == 2
+    assert told["lifeboat_attempt_duration_seconds_count kind=live_migrate"] == 2
+    assert told["lifeboat_guest_pause_seconds_count"] == 2
+    again = {name: value for name, value in agent.metrics().items() if not name.startswith("process_")}
+    assert again.items() <= told.items(), "and once"
+
+
+def test_answers_are_counted_with_how_long_they_took(agent: Agent) -> None:
+    world, clock = agent.world, agent.world.fleet.clock
+    agent.loop.policy = policy = Policy(approval=ApprovalPolicy(people=PEOPLE, approvers=(ApproverRule(may=("ana",)),)))
+    agent.loop.questions = Questions(hands=world.hands, policy=policy)
+    agent.failing = ("a",)
+    agent.passes()
+    (asked,) = open_questions(world.journal, clock)
+    clock.sleep(400)
+    told = agent.metrics()
+    assert (told["lifeboat_questions_open"], told["lifeboat_oldest_question_age_seconds"]) == (1, 400)
+    assert told["lifeboat_tier_nodes tier=evacuate"] == 1
+    assert told["lifeboat_oldest_data_age_seconds"] == 401
+    answer(world.journal, asked.id, EventKind.REJECT, by="terminal:ana", policy=policy, clock=clock)
+    told = agent.metrics()
+    assert told["lifeboat_questions_decided_total outcome=rejected"] == 1
+    assert told["lifeboat_question_answer_seconds_sum"] == 400
+    assert told["lifeboat_questions_open"] == told["lifeboat_oldest_question_age_seconds"] == 0
 
 
 def test_it_is_ready_once_it_has_looked_and_not_when_that_is_long_ago(agent: Agent) -> None:
@@ -203,9 +241,14 @@ def test_the_page_of_metrics_and_the_agent_name_the_same(agent: Agent) -> None:
     agent.failing = ("a",)
     agent.passes()
     page = (ROOT / "docs/observability.md").read_text()
-    named = {name.removesuffix("_total") for name in re.findall(r"`(lifeboat_\w+)", page)}
+    reference = (ROOT / "docs/reference/metrics.md").read_text()
+    shown = re.findall(r"^\| `(lifeboat_\w+)", reference, re.MULTILINE)
+    named = {name.removesuffix("_total") for name in shown}
     _, text = agent.get("/metrics")
-    assert named == {family.name for family in text_string_to_metric_families(text)} | {"lifeboat_pass_failures"}
+    told = {name for family in text_string_to_metric_families(text) if not (name := family.name).startswith("process_")}
+    assert named == told
+    mentioned = set(re.findall(r"`(lifeboat_\w+)", page))
+    assert mentioned <= set(shown), "what the page speaks of, there is"
     alerts = {rule["alert"] for rule in yaml.safe_load((ROOT / "deploy/alerts.yaml").read_text())["groups"][0]["rules"]}
     assert alerts == set(re.findall(r"`(Lifeboat\w+)`", page))
 
