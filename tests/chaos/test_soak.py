@@ -20,7 +20,7 @@ def test_a_short_soak_breaks_no_invariant(tmp_path: Path) -> None:
         "nodes": 25,
         "guests": 2,
         "signals": 8,
-        "hours": 1.5,
+        "hours": 1.0,
         "speed": 200,
         "interval": "90s",
         "busy": 4,
@@ -31,12 +31,13 @@ def test_a_short_soak_breaks_no_invariant(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{ROOT}"}
 
     ran = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
 
     day = json.loads(found.read_text()) if found.exists() else pytest.fail(ran.stderr[-3000:])
     assert day["broken"] == []
     assert set(day["ends"]) == {"exit 0"}
     assert sum(day["attempts"].values()) > 0  # it had something to do
-    early, late = day["samples"][2], day["samples"][-1]  # memory says nothing in so short a time
-    assert late["threads"] <= early["threads"] + 10
+    assert day["left"] == [
+        [] for _ in day["left"]
+    ]  # threads, each time it had ended; memory says nothing in so short a time

@@ -1,7 +1,7 @@
 """A day of fleet time at high speed: `lifeboat run` over simulated nodes, and everything that can go wrong, at random. SIMULATED.
 
-    PYTHONPATH=tests:. python -m chaos.soak                                        # 24 h, 1,000 nodes: half an hour
-    PYTHONPATH=tests:. python -m chaos.soak --nodes 50 --hours 2 --speed 240 --seed 7
+    PYTHONPATH=tests:. python -m chaos.soak                                        # 24 h, 1,000 nodes
+    PYTHONPATH=tests:. python -m chaos.soak --nodes 50 --hours 2 --interval 1m --seed 7
 
 Prints a table, and with --json all it found. Exit code 0: no invariant broken and nothing grows; 1 otherwise.
 """
@@ -9,6 +9,7 @@ Prints a table, and with --json all it found. Exit code 0: no invariant broken a
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -29,7 +30,8 @@ def main() -> int:
     setup = Setup(**{each.name: getattr(chosen, each.name) for each in fields(Setup)})
     memory = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(prefix="lifeboat-soak-", dir=memory if memory.is_dir() else None))
-    found = Play(setup, directory, lambda line: print(line, file=sys.stderr, flush=True)).run()
+    with os.fdopen(os.dup(2), "w") as terminal:  # the agent's own lines go into the log
+        found = Play(setup, directory, lambda line: print(line, file=terminal, flush=True)).run()
     wrong = why_not(found)
     print(written(found, wrong))
     if chosen.json is not None:

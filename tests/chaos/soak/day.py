@@ -6,11 +6,9 @@ real: the nodes, the clock, and what stands outside (Prometheus, Slack, a langua
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import random
-import re
 import signal
 import sqlite3
 import sys
@@ -20,12 +18,14 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
+from chaos.soak.clock import BEGAN, Pace, clock_of
 from chaos.soak.outside import Outside, standing_by
+from chaos.soak.taken import Sample, output_into, sampled, threads_left
 from chaos.soak.truth import Truth
 from chaos.soak.weather import Day, Event, drawn
 
@@ -40,14 +40,10 @@ from bench.simulated_prometheus import FleetTelemetry, serving
 from models.errors import LifeboatError
 from models.proposals.states import EventKind
 from tools.archive.store import FsspecArchiveStore
-from tools.clock import seconds_between
 from tools.journal import open_journal
 from tools.ports.records.attempts import AttemptEnded
 from tools.ports.records.evacuations import EvacuationEnded
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_LINE = re.compile(r"\S+ \S+ \[(\w+)\s*\]\s+([\w-]+)")
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = """
 approval: {live_migrate: auto, cold_migrate: auto, cold_archive: ask}
 data: {max_age: 15m}
@@ -61,25 +57,13 @@ class Setup:
     guests: int = 3
     signals: int = 12
     hours: float = 24.0
-    speed: float = 48.0
-    interval: str = "2m"
+    speed: float = 200.0
+    """seconds of the fleet to one of the machine while everybody waits"""
+    work_speed: float = 10.0
+    """seconds of the fleet to one of the processor while somebody works"""
+    interval: str = "5m"
     seed: int = 1
     busy: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """What the agent's process took, at one hour of the fleet."""
-
-    hour: float
-    rss_megabytes: float
-    anonymous_megabytes: float
-    """of these, what is no file of the ring or of the programs: the part that nothing else can take back"""
-    threads: int
-    handles: int
-    disk_bytes: dict[str, int]
-    """by what it is, under state_dir"""
-    log_bytes: int
 
 
 @dataclass(kw_only=True)
@@ -94,37 +78,12 @@ class Found:
     most: dict[str, int] = field(default_factory=dict[str, int])
     ends: Counter[str] = field(default_factory=Counter[str])
     """how `lifeboat run` ended, each time"""
+    left: list[list[str]] = field(default_factory=list[list[str]])
+    """names of the threads that were still there then"""
     said: Counter[str] = field(default_factory=Counter[str])
     """lines of the log by what they say"""
     cpu_seconds: float = 0.0
     seconds: float = 0.0
-
-
-def clock_of(speed: float) -> type[tools.clock.SystemClock]:
-    born = time.monotonic()
-
-    class FastClock(tools.clock.SystemClock):
-        """The same in the whole process."""
-
-        def now(self) -> datetime:
-            return BEGAN + timedelta(seconds=self.monotonic())
-
-        def monotonic(self) -> float:
-            return (time.monotonic() - born) * speed
-
-        def uptime(self) -> str:
-            return f"fast:{self.monotonic()}"
-
-        def seconds_since(self, uptime: str) -> float | None:
-            return seconds_between(uptime, self.uptime())
-
-        def sleep(self, seconds: float) -> None:
-            time.sleep(max(0.0, seconds) / speed)
-
-        def wait(self, event: threading.Event, seconds: float) -> bool:
-            return event.wait(max(0.0, seconds) / speed)
-
-    return FastClock
 
 
 class Play:
@@ -151,7 +110,8 @@ class Play:
             self._prometheus_pid = _newest_child()
             self.outside: Outside = stack.enter_context(standing_by(self.setup.seed))
             settings = self._write_settings(url)
-            tools.clock.SystemClock = clock_of(self.setup.speed)  # type: ignore[misc]
+            pace = Pace(speed=self.setup.speed, work_speed=self.setup.work_speed)
+            tools.clock.SystemClock = clock_of(pace)  # type: ignore[misc]
             self.clock = tools.clock.SystemClock()
             self.fleet = populated(self.names, self.setup.guests, self.clock)
             put_in_place(self.fleet)
@@ -161,29 +121,28 @@ class Play:
             self.journal = open_journal(self.state)
             for number in (signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda *_: None)
-            others = [threading.Thread(target=each, name=f"soak-{each.__name__}", daemon=True)
-                      for each in (self._happen, self.truth.watch)]  # fmt: skip
-            stdout = os.dup(1)
-            file = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            os.dup2(file, 1)
-            os.close(file)
-            try:
-                for each in others:
-                    each.start()
-                while not self._over.is_set():
-                    self._serve(settings)
-            finally:
-                self._over.set()
-                self.truth.end()
-                for each in others:
-                    each.join(30)
-                sys.stdout.flush()
-                os.dup2(stdout, 1)
-                os.close(stdout)
+            watchers = [threading.Thread(target=self._watch, args=(pace, each), name=f"soak-{each.__name__}", daemon=True)
+                        for each in (self._happen, self.truth.watch)]  # fmt: skip
+            pace.beside()
+            with pace.passing(), output_into(self.log):
+                try:
+                    for each in watchers:
+                        each.start()
+                    while not self._over.is_set():
+                        self._serve(settings)
+                finally:
+                    self._over.set()
+                    self.truth.end()
+                    for each in watchers:
+                        each.join(30)
             self._conclude()
             self.journal.close()
         self.found.seconds, self.found.cpu_seconds = time.monotonic() - began, time.process_time() - worked
         return self.found
+
+    def _watch(self, pace: Pace, what: Callable[[], None]) -> None:
+        pace.beside()
+        what()
 
     def _serve(self, settings: Path) -> None:
         from agent.cli.main import main
@@ -195,6 +154,7 @@ class Play:
         except SystemExit as end:
             code = end.code or 0
         self.found.ends[f"exit {code}"] += 1
+        self.found.left.append(threads_left())
         if code:
             self.truth.say(f"lifeboat run ended with {code}")
             time.sleep(0.5)
@@ -345,31 +305,12 @@ class Play:
     # --- what it takes --------------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
-        gc.collect()
-        readings: list[tuple[int, int]] = []
-        for _ in range(15):
-            whole, shared = (
-                int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in Path("/proc/self/statm").read_text().split()[1:3]
-            )
-            readings.append((whole, whole - shared))
-            time.sleep(0.1)
-        resident, own = (sorted(each)[7] for each in zip(*readings, strict=True))
-        kinds: Counter[str] = Counter()
-        for path in self.state.rglob("*"):
-            with suppress(OSError):
-                if path.is_file():
-                    kinds[path.relative_to(self.state).parts[0]] += path.stat().st_blocks * 512
-        sample = Sample(
-            hour=round(self._hour(), 2), rss_megabytes=round(resident / 1e6, 1),
-            anonymous_megabytes=round(own / 1e6, 1),
-            threads=threading.active_count(), handles=len(list(Path("/proc/self/fd").iterdir())),
-            disk_bytes=dict(kinds), log_bytes=self.log.stat().st_size if self.log.exists() else 0,
-        )  # fmt: skip
+        sample = sampled(round(self._hour(), 2), self.state, self.log)
         self.found.samples.append(sample)
         self._say(
             f"{sample.hour:6.2f} h  rss {sample.rss_megabytes:7.1f} MB ({sample.anonymous_megabytes:.1f})"
             f"  threads {sample.threads:4}  handles {sample.handles:4}"
-            f"  disk {sum(kinds.values()) / 1e6:7.1f} MB  log {sample.log_bytes / 1e3:7.0f} kB"
+            f"  disk {sum(sample.disk_bytes.values()) / 1e6:7.1f} MB  log {sample.log_bytes / 1e3:7.0f} kB"
             f"  broken {len(self.truth.broken)}  happened {sum(self.found.happened.values())}"
         )
 
@@ -383,8 +324,16 @@ class Play:
         )
         self.found.evacuations = Counter(str(each.record.outcome) for each in self.journal.of(EvacuationEnded))
         for line in self.log.read_text(errors="replace").splitlines():
-            found = _LINE.match(_COLOUR.sub("", line))
-            self.found.said[f"{found[1]}: {found[2]}" if found else "(other)"] += 1
+            self.found.said[_gist(line)] += 1
+
+
+def _gist(line: str) -> str:
+    """Level and event of a line of the log."""
+    try:
+        entry = json.loads(line)
+        return f"{entry['level']}: {entry['event']}"
+    except (ValueError, KeyError, TypeError):
+        return "(other)"
 
 
 def _newest_child() -> int | None:
