@@ -77,13 +77,34 @@ class Curve:
 
 @dataclass(kw_only=True)
 class _Prices:
-    """By step of the grid, a row a node; the fleet's is one row. None rises with time."""
+    """What a second of each thing costs; also how much more of it was asked for than there is.
 
-    link: Floats
-    slot: Floats
-    archive: Floats
-    fleet: Floats
+    Rows: each node's link, each node's streams, each node's archives, and the fleet's actions. Columns: the steps of the grid,
+    and for prices a last one of zeros, for what comes after it. No price rises with time.
+    """
+
+    rows: Floats
     room: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cells:
+    """Moments, by the step of the grid they lie in: its place among all rates laid flat, and the seconds into it."""
+
+    place: NDArray[np.intp]
+    into: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Offers:
+    """When each way could begin and end, [alone on its link or beside others, way, one of several ends]."""
+
+    ends: Floats
+    """seconds, [way, end]"""
+    lost: Floats
+    """by then; infinite where it would have to begin before now"""
+    end: _Cells
+    begin: _Cells
 
 
 @dataclass(kw_only=True)
@@ -91,7 +112,7 @@ class Market:
     """All vms of the nodes to empty, and what they compete for."""
 
     weight: Floats
-    """of each vm"""
+    """of each vm, node by node"""
     node: NDArray[np.intp]
     """of each vm"""
     ways: Sequence[Way]
@@ -103,36 +124,41 @@ class Market:
     _heading: Floats | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        nodes = len(self.curves)
         self._job = np.array([way.job for way in self.ways])
+        self._first = np.flatnonzero(np.diff(self._job, prepend=-1))
         self._on = np.array([way.node for way in self.ways])
         self._seconds = np.clip(np.array([way.seconds for way in self.ways]), 1e-3, _NEVER)
         self._alone, self._beside = self._seconds[:, 0], self._seconds[:, -1]
+        self._pace = np.stack([self._alone, self._beside])
         self._streams = self._seconds.shape[1]
-        self._sends = np.array([way.sends for way in self.ways])
-        self._archive = np.array([way.archive for way in self.ways])
+        self._sends = np.array([way.sends for way in self.ways], dtype=np.float64)
+        self._archive = np.array([way.archive for way in self.ways], dtype=np.float64)
         self._held = np.array([way.bytes_held for way in self.ways], dtype=np.float64)
-        self._rows = np.arange(len(self.ways))
         self._end = float(max(curve.at[-1] for curve in self.curves))
         self._stay = self.weight * np.array([curve.p[-1] for curve in self.curves])[self.node]
         longest = np.zeros(len(self.weight))
         np.maximum.at(longest, self._job, self._alone)
-        by_node = np.bincount(self.node, weights=longest, minlength=len(self.curves))
+        by_node = np.bincount(self.node, weights=longest, minlength=nodes)
         span = max(float(by_node.max()), float(longest.sum()) / self.caps.fleet)
         self._grid = min(span, self._end) * np.linspace(0.0, 1.0, self.steps + 1) ** _BEND
         self._step = np.diff(self._grid)
+        most = np.repeat([1.0, self.caps.outbound, self.caps.archives, self.caps.fleet], [nodes, nodes, nodes, 1])
+        self._offered = most[:, None] * self._step
+        self._link_share = np.stack([self._sends, self._sends / self._streams])
+        shares = [np.stack([link, np.ones_like(link), self._archive], axis=-1) for link in self._link_share]
+        self._shares = np.stack(shares)  # [alone or beside, way, of a link or of streams or of archives]
+        self._prices_of = np.arange(3)[:, None] * nodes + self._on
+        self._each_row = np.arange(2 * len(self.ways))
+        self._node_first = np.flatnonzero(np.diff(self.node, prepend=-1))
 
     def bound(self, *, reach: float, rounds: int) -> float:
         """A loss that nothing goes below. `reach`: the least loss known so far; the prices are looked for up to there."""
-        nodes = len(self.curves)
-        prices = _Prices(
-            link=np.zeros((nodes, self.steps)), slot=np.zeros((nodes, self.steps)),
-            archive=np.zeros((nodes, self.steps)), fleet=np.zeros((1, self.steps)),
-        )  # fmt: skip
+        prices = _Prices(rows=np.zeros((len(self._offered), self.steps + 1)))
         best_prices, best, pace, stalled = prices, -np.inf, 1.0, 0
-        ends, lost = self._ends()
-        cells = {0: self._patterns(ends, self._alone), 1: self._patterns(ends, self._beside)}
+        offers = self._offers()
         for _ in range(rounds):
-            value, usage = self._answer(prices, ends, lost, cells)
+            value, usage = self._answer(prices, offers)
             if value > best + 1e-6 * reach:
                 best, best_prices, stalled = value, prices, 0
             else:
@@ -149,12 +175,18 @@ class Market:
 
     # -- what every vm picks at given prices ----------------------------------------------------------------------------------
 
-    def _ends(self) -> tuple[Floats, Floats]:
-        """When a way could end, and what is lost by then; a row a way. Where nothing is on offer in between."""
+    def _offers(self) -> _Offers:
+        """Ends a grid apart, from now and from where a way is as long; where nothing is on offer in between."""
         grid = np.broadcast_to(self._grid, (len(self.ways), self.steps + 1))
         ends = np.concatenate([grid, grid + self._alone[:, None], grid[:, ::2] + self._beside[:, None]], axis=1)
         ends = np.clip(ends, self._alone[:, None], np.maximum(self._end, self._alone)[:, None])
-        return ends, self._lost(ends)
+        begins = ends - self._pace[:, :, None]
+        return _Offers(
+            ends=ends,
+            lost=np.where(begins < -1e-9, np.inf, self._lost(ends)),
+            end=self._cells(np.broadcast_to(ends, begins.shape)),
+            begin=self._cells(begins),
+        )
 
     def _lost(self, ends: Floats) -> Floats:
         lost = np.empty_like(ends)
@@ -163,83 +195,61 @@ class Market:
             lost[mine] = curve.within(ends[mine]) * self.weight[self._job[mine]][:, None]
         return lost
 
-    def _cell(self, at: Floats) -> tuple[NDArray[np.intp], Floats]:
-        n = np.clip(np.searchsorted(self._grid, at, side="right") - 1, 0, self.steps - 1)
-        return n, np.minimum(np.maximum(at - self._grid[n], 0.0), self._step[n])
+    def _cells(self, at: Floats) -> _Cells:
+        """Of moments [.., way, any]; rates are laid flat with a row of `steps` + 1 for each of [.., way]."""
+        n = np.maximum(np.searchsorted(self._grid, at, side="right") - 1, 0)
+        into = np.maximum(at - self._grid[n], 0.0)
+        row = np.arange(at.size // at.shape[-1]).reshape(*at.shape[:-1], 1)
+        return _Cells(place=n + row * (self.steps + 1), into=into)
 
-    def _patterns(
-        self, ends: Floats, seconds: Floats
-    ) -> tuple[tuple[NDArray[np.intp], Floats], tuple[NDArray[np.intp], Floats], NDArray[np.bool_]]:
-        begins = ends - seconds[:, None]
-        return self._cell(ends), self._cell(begins), begins < -1e-9
+    def _rates(self, prices: _Prices) -> Floats:
+        """What a second of each way costs, [alone on its link or beside others, way, step]."""
+        link, slot, archive = prices.rows.take(self._prices_of, axis=0)
+        return slot + prices.rows[-1] + archive * self._archive[:, None] + link * self._link_share[:, :, None]
 
-    def _rates(self, prices: _Prices) -> tuple[Floats, Floats]:
-        """(what a second of each way costs when it is alone on its link, what it costs beside others), a row a way."""
-        slot = prices.slot[self._on] + prices.fleet + prices.archive[self._on] * self._archive[:, None]
-        link = prices.link[self._on] * self._sends[:, None]
-        return slot + link, slot + link / self._streams
+    def _sums(self, rates: Floats) -> Floats:
+        """What each way has cost by the beginning of each step, had it run since now."""
+        sums = np.zeros_like(rates)
+        np.cumsum(rates[..., :-1] * self._step, axis=-1, out=sums[..., 1:])
+        return sums
 
-    def _spent(
-        self,
-        rate: Floats,
-        cells: tuple[tuple[NDArray[np.intp], Floats], tuple[NDArray[np.intp], Floats], NDArray[np.bool_]],
-    ) -> Floats:
-        total = np.concatenate([np.zeros((len(rate), 1)), np.cumsum(rate * self._step, axis=1)], axis=1)
-        (end, over), (begin, into), too_soon = cells
-        rows = self._rows[:, None]
-        cost = total[rows, end] + rate[rows, end] * over - total[rows, begin] - rate[rows, begin] * into
-        return np.where(too_soon, np.inf, cost)
+    def _spent(self, rates: Floats, end: _Cells, begin: _Cells) -> Floats:
+        sums = self._sums(rates)
+        paid = sums.take(end.place) + rates.take(end.place) * end.into
+        return paid - sums.take(begin.place) - rates.take(begin.place) * begin.into
 
-    def _answer(
-        self,
-        prices: _Prices,
-        ends: Floats,
-        lost: Floats,
-        cells: dict[int, tuple[tuple[NDArray[np.intp], Floats], tuple[NDArray[np.intp], Floats], NDArray[np.bool_]]],
-    ) -> tuple[float, _Prices]:
+    def _answer(self, prices: _Prices, offers: _Offers) -> tuple[float, _Prices]:
         """What it all comes to, about, and how much more of everything was asked for than there is."""
-        alone, beside = self._rates(prices)
-        by_pattern = [lost + self._spent(alone, cells[0]), lost + self._spent(beside, cells[1])]
-        found = [cost.argmin(axis=1) for cost in by_pattern]
-        values = [cost[self._rows, n] for cost, n in zip(by_pattern, found, strict=True)]
-        shared = values[1] < values[0]
-        value = np.where(shared, values[1], values[0]) + prices.room * self._held
+        cost = self._spent(self._rates(prices), offers.end, offers.begin) + offers.lost
+        cost = cost.reshape(len(self._each_row), -1)
+        nth = cost.argmin(axis=1)
+        least, found = cost[self._each_row, nth].reshape(self._pace.shape), nth.reshape(self._pace.shape)
+        value = least.min(axis=0) + prices.room * self._held
         pick, stays = self._picked(value)
-        chosen = pick[~stays]
-        end = ends[chosen, np.where(shared, found[1], found[0])[chosen]]
-        begin = end - np.where(shared, self._beside, self._alone)[chosen]
-        used = np.maximum(np.minimum(end[:, None], self._grid[1:]) - np.maximum(begin[:, None], self._grid[:-1]), 0.0)
-        caps, nodes, on = self.caps, len(self.curves), self._on[chosen]
-        usage = _Prices(
-            link=np.zeros((nodes, self.steps)) - self._step,
-            slot=np.zeros((nodes, self.steps)) - caps.outbound * self._step,
-            archive=np.zeros((nodes, self.steps)) - caps.archives * self._step,
-            fleet=used.sum(axis=0)[None, :] - caps.fleet * self._step,
-            room=float(self._held[chosen].sum() - caps.room),
-        )
-        np.add.at(usage.slot, on, used)
-        np.add.at(usage.archive, on, used * self._archive[chosen][:, None])
-        share = np.where(shared, 1.0 / self._streams, 1.0) * self._sends
-        np.add.at(usage.link, on, used * share[chosen][:, None])
-        return self._total(value, pick, stays, prices), usage
+        how = (least[1] < least[0])[pick].astype(np.intp)
+        end = offers.ends[pick, found[how, pick]][:, None]
+        begin = end - self._pace[how, pick][:, None]
+        used = np.maximum(np.minimum(end, self._grid[1:]) - np.maximum(begin, self._grid[:-1]), 0.0)
+        used[stays] = 0.0
+        by_vm = self._shares[how, pick].T[:, :, None] * used
+        by_node = np.add.reduceat(by_vm, self._node_first, axis=1)
+        rows = -self._offered
+        rows[:-1].reshape(3, -1, self.steps)[:, self.node[self._node_first]] += by_node
+        rows[-1] += by_node[1].sum(axis=0)
+        room = float(self._held[pick][~stays].sum()) - self.caps.room
+        return self._total(value, pick, stays, prices), _Prices(rows=rows, room=room)
 
     def _picked(self, value: Floats) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """The cheapest way of each vm, and whether staying is cheaper still."""
-        order = np.lexsort((value, self._job))
-        first = np.concatenate(([True], np.diff(self._job[order]) > 0))
-        pick = order[first]
-        return pick, self._stay < value[pick]
+        """The cheapest way of each vm, the first of several, and whether staying is cheaper still."""
+        least = np.minimum.reduceat(value, self._first)
+        cheapest = (value == least[self._job]).nonzero()[0][::-1]
+        pick = np.empty(len(least), dtype=np.intp)
+        pick[self._job[cheapest]] = cheapest
+        return pick, self._stay < least
 
     def _total(self, value: Floats, pick: NDArray[np.intp], stays: NDArray[np.bool_], prices: _Prices) -> float:
-        caps = self.caps
-        offered = (
-            (prices.link * self._step).sum()
-            + caps.outbound * (prices.slot * self._step).sum()
-            + caps.archives * (prices.archive * self._step).sum()
-            + caps.fleet * (prices.fleet * self._step).sum()
-            + prices.room * caps.room
-        )
-        return float(np.where(stays, self._stay, value[pick]).sum() - offered)
+        offered = float((prices.rows[:, :-1] * self._offered).sum()) + prices.room * self.caps.room
+        return float(np.where(stays, self._stay, value[pick]).sum()) - offered
 
     def _stepped(self, prices: _Prices, usage: _Prices, length: float) -> _Prices | None:
         """Dearer where too much was asked for, cheaper where too little; None where nothing is to change.
@@ -247,39 +257,23 @@ class Market:
         What is stepped is how far each price falls from one step to the next, so that none ever rises.
         """
         scale = max(self.caps.room, 1.0) / max(float(self._grid[-1]), 1e-9)  # a byte is much smaller than a second
-        falls: list[Floats] = []
-        slopes: list[Floats] = []
-        norm = 0.0
-        for name in ("link", "slot", "archive", "fleet"):
-            price, used = getattr(prices, name), getattr(usage, name)
-            fall = price - np.concatenate([price[:, 1:], np.zeros((len(price), 1))], axis=1)
-            slope = np.cumsum(used, axis=1)
-            slope = np.where((fall <= 0) & (slope < 0), 0.0, slope)
-            norm += float((slope**2).sum())
-            falls.append(fall)
-            slopes.append(slope)
-        room_slope = usage.room / scale
-        if prices.room <= 0 and room_slope < 0:
-            room_slope = 0.0
-        norm += room_slope**2
+        fall = prices.rows[:, :-1] - prices.rows[:, 1:]
+        slope = np.cumsum(usage.rows, axis=1)
+        slope[(fall <= 0) & (slope < 0)] = 0.0
+        room_slope = 0.0 if prices.room <= 0 and usage.room < 0 else usage.room / scale
+        heading = np.empty(slope.size + 1)
+        heading[:-1], heading[-1] = slope.ravel(), room_slope
+        norm = float(heading @ heading)
         if norm <= 0:
             return None
-        flat: Floats = np.concatenate([*(one.ravel() for one in slopes), [room_slope]])
-        if self._heading is not None and (turn := float(flat @ self._heading)) < 0:
-            flat = flat - _TURN * turn / float(self._heading @ self._heading) * self._heading
-            norm = float(flat @ flat)
-        self._heading = flat
-        at = 0
-        for n, one in enumerate(slopes):
-            slopes[n] = flat[at : at + one.size].reshape(one.shape)
-            at += one.size
-        room_slope = float(flat[-1])
-        changed = [
-            np.cumsum(np.maximum(fall + length / norm * slope, 0.0)[:, ::-1], axis=1)[:, ::-1]
-            for fall, slope in zip(falls, slopes, strict=True)
-        ]
-        room = max(prices.room + length / norm * room_slope / scale, 0.0)
-        return _Prices(link=changed[0], slot=changed[1], archive=changed[2], fleet=changed[3], room=room)
+        if self._heading is not None and (turn := float(heading @ self._heading)) < 0:
+            heading -= _TURN * turn / float(self._heading @ self._heading) * self._heading
+            norm = float(heading @ heading)
+        self._heading = heading
+        fall += length / norm * heading[:-1].reshape(fall.shape)
+        rows = np.zeros_like(prices.rows)
+        np.cumsum(np.maximum(fall, 0.0)[:, ::-1], axis=1, out=rows[:, -2::-1])
+        return _Prices(rows=rows, room=max(prices.room + length / norm * float(heading[-1]) / scale, 0.0))
 
     # -- the bound itself -----------------------------------------------------------------------------------------------------
 
@@ -308,46 +302,43 @@ class Market:
         is convex in z, so that halving finds the least, and the slope there tells how far off it may still be.
         """
         alone, beside = self._rates(prices)
+        extra = alone - beside
         if self._streams > 2:  # of more speeds than two: the cheapest at each moment, and the shortest time
-            slot, link = (
-                beside - (alone - beside) / (self._streams - 1),
-                (alone - beside) * self._streams / (self._streams - 1),
-            )
+            slot, link = beside - extra / (self._streams - 1), extra * self._streams / (self._streams - 1)
             rates = [
                 (self._seconds[:, n - 1] / self._alone)[:, None] * (slot + link / n)
                 for n in range(1, self._streams + 1)
             ]
-            return self._spent(np.min(rates, axis=0), self._patterns(ends, self._alone))
-        extra = alone - beside
-        sums = [
-            np.concatenate([np.zeros((len(rate), 1)), np.cumsum(rate * self._step, axis=1)], axis=1)
-            for rate in (beside, extra)
-        ]
-        rows = self._rows[:, None]
-
-        def until(which: int, at: Floats) -> tuple[Floats, Floats]:
-            n, into = self._cell(at)
-            rate = (beside, extra)[which][rows, n] * (at < self._grid[-1])
-            return sums[which][rows, n] + (beside, extra)[which][rows, n] * into, rate
-
+            start = ends - self._alone[:, None]
+            cost = self._spent(np.min(rates, axis=0), self._cells(ends), self._cells(start))
+            return np.where(start < -1e-9, np.inf, cost)
+        of_beside, of_extra = self._sums(beside), self._sums(extra)
         growth = (self._beside / self._alone - 1.0)[:, None]
         low = np.where(growth > 1e-9, (self._beside[:, None] - ends) / np.maximum(growth, 1e-9), 0.0)
         low = np.clip(low, 0.0, self._alone[:, None])
         high = np.where(growth > 1e-9, self._alone[:, None], 0.0) + 0.0 * low
-        total_beside, _ = until(0, ends)
-        total_extra, _ = until(1, ends)
 
-        def at(z: Floats) -> tuple[Floats, Floats]:
-            before, rate = until(0, ends - (self._beside[:, None] - z * growth))
-            extra_before, extra_rate = until(1, ends - z)
-            return total_beside - before + total_extra - extra_before, extra_rate - growth * rate
+        def until(sums: Floats, rate: Floats, cells: _Cells) -> Floats:
+            return sums.take(cells.place) + rate.take(cells.place) * cells.into
 
+        def begins(z: Floats) -> tuple[_Cells, _Cells]:
+            """Its own begin, and where it begins to be alone."""
+            return self._cells(ends - self._beside[:, None] + z * growth), self._cells(ends - z)
+
+        def slope(own: _Cells, single: _Cells) -> Floats:
+            return extra.take(single.place) - growth * beside.take(own.place)
+
+        def paid(own: _Cells, single: _Cells) -> Floats:
+            return in_all - until(of_beside, beside, own) - until(of_extra, extra, single)
+
+        over = self._cells(ends)
+        in_all = until(of_beside, beside, over) + until(of_extra, extra, over)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            _, slope = at(middle)
-            low, high = np.where(slope < 0, middle, low), np.where(slope < 0, high, middle)
-        paid_low, slope_low = at(low)
-        paid_high, _ = at(high)
+            rising = slope(*begins(middle)) < 0
+            low, high = np.where(rising, middle, low), np.where(rising, high, middle)
+        left = begins(low)
+        paid_low, paid_high = paid(*left), paid(*begins(high))
         # Convex: between the two it lies nowhere below the line from the left one along its slope.
-        least = paid_low + np.minimum(slope_low, 0.0) * (high - low)
+        least = paid_low + np.minimum(slope(*left), 0.0) * (high - low)
         return np.maximum(np.minimum(least, np.minimum(paid_low, paid_high)), 0.0)
