@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from models.plan import Action
 
+STOPPING = "stopping"
+"""phase: a guest that ran was asked to stop; in the phases after it, it does not run"""
+PAUSED = "copying, paused"
+"""phase: a guest that does not run while its memory is copied"""
+
 
 @dataclass(frozen=True)
 class CopyState:
@@ -35,7 +40,7 @@ class Progress:
     attempt: str
     action: Action
     phase: str
-    """`checking`, `copying`, `switching over`, `verifying`, …"""
+    """`checking`, `copying`, `stopping`, `verifying`, …"""
     fraction: float | None = None
     """0 to 1; None when it can't be told"""
     detail: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from agent.actions.attempt import AttemptContext, AttemptResult
+from agent.actions.progress import STOPPING
 from agent.actions.reconcile import NodeView, why_not_start
 from agent.actions.resources import Resources
 from models.errors import ActionFailed, LifeboatError
@@ -55,6 +56,7 @@ def stop(ctx: AttemptContext, source: Platform) -> AttemptResult | None:
     while True:
         view = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
         if view.seen is ObservedState.SHUTOFF:
+            ctx.progress(STOPPING, None, "it has stopped")
             if ctx.cancelled.is_set():
                 return put_back(ctx, source, "cancelled while it stopped", ActionFailed.code, was=VmState.RUNNING)
             return None
@@ -77,7 +79,7 @@ def stop(ctx: AttemptContext, source: Platform) -> AttemptResult | None:
             if not ctx.cancelled.is_set():
                 with suppress(LifeboatError):
                     source.shut_down(ctx.vm.uuid, press_button=True)
-        ctx.progress("stopping", None, f"waiting for the guest, {deadline - clock.monotonic():.0f} s left")
+        ctx.progress(STOPPING, None, f"waiting for the guest, {deadline - clock.monotonic():.0f} s left")
         clock.sleep(_LOOK_SECONDS)
 
 
@@ -92,7 +94,7 @@ def _give_back_late(ctx: AttemptContext, source: Platform) -> AttemptResult:
             seconds = policy.shutdown_timeout.total_seconds()
             cause = f"the guest took longer to stop than the {seconds:.0f} s that policy gives"
             return put_back(ctx, source, cause, ActionFailed.code, was=VmState.RUNNING)
-        ctx.progress("stopping", None, "it was asked to stop and is late: it is started again if it does")
+        ctx.progress(STOPPING, None, "it was asked to stop and is late: it is started again if it does")
         clock.sleep(_LOOK_SECONDS)
     ctx.record(ShutdownOutstanding(node=ctx.action.source, vm=ctx.vm.uuid, uptime=clock.uptime()))
     return _still_running(ctx, ctx.hands.observe(ctx.action.source, ctx.vm.uuid))
@@ -181,7 +183,7 @@ def _see_it_stop(ctx: AttemptContext) -> NodeView:
         view = ctx.hands.observe(ctx.action.source, ctx.vm.uuid)
         if view.seen is not ObservedState.RUNNING or clock.monotonic() >= pending_until:
             return view
-        ctx.progress("stopping", None, "it was asked to stop: waiting, to start it again")
+        ctx.progress(STOPPING, None, "it was asked to stop: waiting, to start it again")
         clock.sleep(_LOOK_SECONDS)
 
 

@@ -90,6 +90,8 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
         if leading is not None:
             cycle.hand_over = leading.hand_over
         observer = observed(session, lambda: last.situation, cycle.tiers)
+        if observer is not None:
+            cycle.watcher = observer.moves.watched(cycle.watcher)
         housekeeping = Housekeeping(settings.state_dir, settings.keep, session.hands.clock)
 
         def on_pass(result: PassResult) -> None:

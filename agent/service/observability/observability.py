@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 
 from agent.approve.proposals import open_questions
 from agent.llm.record import LlmDirectory
 from agent.service.observability.metrics import AgentMetrics
+from agent.service.observability.moves import RunningMoves
 from agent.service.observability.page import render_status
 from agent.service.observability.passes import PassHistory
 from agent.service.observability.server import serving_status
@@ -40,6 +42,8 @@ class Observability(PassObserver):
         """`seen`: the last look; `tiers`: node → tier after it; `holder`: the lifeboat that is at work now; `llm`: what language
         models were told and cost; `prices`: of a million tokens sent, and written."""
         self._journal, self._clock, self._seen, self._holder = journal, clock, seen, holder
+        self.moves = RunningMoves(clock)
+        self._began_at: datetime | None = None
         self.passes = PassHistory(clock, interval_seconds=interval_seconds)
         self.metrics = AgentMetrics(
             passes=self.passes, journal=journal, clock=clock, seen=seen, tiers=tiers, llm=LlmDirectory(llm), holder=holder,
@@ -48,6 +52,7 @@ class Observability(PassObserver):
 
     def began(self) -> None:
         self.metrics.began()
+        self._began_at = self._clock.now()
         self.passes.began()
 
     def ended(self, result: PassResult) -> None:
@@ -73,7 +78,16 @@ class Observability(PassObserver):
             passes=self.passes.lines,
             not_ready=self.why_not_ready(),
             first_look_seconds=self.passes.first_look_seconds(),
+            look_seconds=self._look_seconds(),
+            moves=self.moves.readings,
         )
+
+    def _look_seconds(self) -> float | None:
+        """How long the look of the pass that runs now has taken so far; None: it is over, or no pass runs."""
+        seconds, situation = self.passes.running_seconds(), self._seen()
+        if seconds is None or self._began_at is None or (situation is not None and situation.now >= self._began_at):
+            return None
+        return seconds
 
     def serving(self, port: int) -> AbstractContextManager[int]:
         """Answer on 127.0.0.1 for as long as the block runs. Raises BadInput when the port is taken."""

@@ -7,18 +7,20 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from agent.service.observability.moves import MoveReading
 from agent.service.observability.passes import PassLine
-from agent.state.status import Status
+from agent.state.status import EvacuationStatus, Status
 from models.base import format_duration
 from models.proposals.states import Proposal
 from models.risk.risk_level import RiskLevel
 from models.situation import Situation
-from models.text import listed, moment, percent, seconds_in_words, visible
+from models.text import bytes_in_words, listed, moment, percent, seconds_in_words, visible
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 MOST_NODES = 20
+MOST_EVACUATIONS = 5
 REFRESH_SECONDS = 15
 _LONGEST = 400
 
@@ -31,10 +33,14 @@ def render_status(
     passes: Sequence[PassLine],
     not_ready: str | None,
     first_look_seconds: float | None = None,
+    look_seconds: float | None = None,
+    moves: Sequence[MoveReading] = (),
 ) -> str:
-    """The whole page. Names and reasons from outside stay text."""
+    """The whole page. Names and reasons from outside stay text. `look_seconds`: how long a look has taken that is not over;
+    `moves`: how far those are that this process carries out."""
     return _template().render(
         status=status,
+        evacuations=[(each, _moves(each, moves)) for each in status.evacuations[:MOST_EVACUATIONS]],
         questions=[_question(each) for each in questions],
         nodes=_nodes(situation),
         more=max(0, len(situation.fleet.nodes) - MOST_NODES) if situation is not None else 0,
@@ -43,6 +49,7 @@ def render_status(
         passes=passes,
         not_ready=not_ready,
         first_look=first_look_seconds,
+        look=look_seconds if first_look_seconds is None else None,
         refresh=REFRESH_SECONDS,
     )
 
@@ -70,6 +77,54 @@ def _nodes(situation: Situation | None) -> list[dict[str, Any]]:
             }
         )
     return sorted(rows, key=lambda row: (-row["order"], row["name"]))[:MOST_NODES]
+
+
+def _moves(evacuation: EvacuationStatus, readings: Sequence[MoveReading]) -> list[dict[str, Any]]:
+    """Each that is under way, with its reading where this process carries it out."""
+    known = {each.progress.attempt: each for each in readings if each.progress.attempt.startswith(f"{evacuation.id}-")}
+    running = {each.id: each for each in evacuation.attempts if each.outcome == "running"}
+    told: list[dict[str, Any]] = []
+    for attempt in dict.fromkeys([*known, *running]):
+        reading, action = known.get(attempt), running.get(attempt)
+        if reading is not None:
+            told.append(_move_reading(reading))
+        elif action is not None:
+            name = action.vm_name or action.vm
+            told.append({"vm": name, "way": _way(action.kind, action.source, action.target), "reading": None})
+    return told
+
+
+def _move_reading(reading: MoveReading) -> dict[str, Any]:
+    progress = reading.progress
+    action, copy = progress.action, progress.copy
+    figures = (
+        [progress.detail]
+        if copy is None
+        else [
+            f"{bytes_in_words(copy.remaining_bytes)} left at {bytes_in_words(copy.bytes_per_second)}/s",
+            f"round {copy.iteration}" if copy.iteration else "",
+            f"{seconds_in_words(copy.expected_seconds)} to go"
+            if copy.expected_seconds is not None
+            else "no end in sight yet",
+            copy.ladder,
+        ]
+    )
+    still = reading.still_seconds
+    return {
+        "vm": action.vm_name or action.vm,
+        "way": _way(action.kind, action.source, action.target),
+        "reading": reading,
+        "phase": progress.phase,
+        "fraction": progress.fraction,
+        "percent": f"{progress.fraction * 100:.0f} %" if progress.fraction is not None else "",
+        "figures": "; ".join(filter(None, figures)),
+        "still": f"the guest has stood still for {seconds_in_words(still)}" if still is not None else "no pause so far",
+        "is_still": still is not None,
+    }
+
+
+def _way(kind: str, source: str | None, target: str | None) -> str:
+    return f"{kind.replace('_', ' ')}, {source or 'from an archive'} → {target or 'archive'}"
 
 
 def _question(proposal: Proposal) -> dict[str, Any]:

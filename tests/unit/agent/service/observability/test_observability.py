@@ -18,14 +18,17 @@ from scenes.approvals import PEOPLE
 from scenes.hostile import EVERY
 from scenes.simulated_world import POLICY, World
 
+from agent.actions.progress import Progress
 from agent.approve.approvers import DenyingApprover
 from agent.approve.proposals import answer, open_questions
+from agent.execute.evacuation import Watcher
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop
 from agent.service.observability.observability import Observability
 from agent.service.questions import Questions
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
 from models.fleet import Fleet
+from models.plan import Action, ActionKind
 from models.policy.approvers import ApproverRule
 from models.policy.policy import ApprovalPolicy, Policy
 from models.proposals.states import EventKind
@@ -200,6 +203,56 @@ def test_the_page_shows_what_an_operator_looks_for(agent: Agent) -> None:
         assert words in page
     assert "<script" not in page
     assert not re.search(r"(?:src|href)=\"(?!/metrics)", page), "the page fetches nothing"
+
+
+def test_the_page_says_how_far_each_move_is_and_how_old_that_is(agent: Agent) -> None:
+    clock, shown = agent.world.fleet.clock, list[str]()
+
+    def look_at_the_page(progress: Progress) -> None:
+        if progress.action.vm_name == "db" and progress.copy is not None and progress.fraction and not shown:
+            clock.sleep(1)
+            shown.append(agent.told.page())
+
+    agent.loop.watcher = agent.told.moves.watched(Watcher(on_progress=look_at_the_page))
+    agent.failing = ("a",)
+    agent.passes()
+    (page,) = shown
+    copied = re.search(r"db</b>: live migrate, a → [bc]<br>\s*copying <progress[^>]*></progress> (\d+) %", page)
+    assert copied
+    assert 0 < int(copied[1]) <= 100
+    assert re.search(r"left at [\d.]+ .iB/s", page)
+    assert "no pause so far" in page
+    assert re.search(r"read [1-9][\d.]* s ago", page)
+    assert "read " not in agent.told.page(), "what is over has no reading"
+
+
+def test_a_guest_that_was_stopped_to_be_moved_is_said_to_stand_still_and_for_how_long(agent: Agent) -> None:
+    clock, moves = agent.world.fleet.clock, agent.told.moves
+    action = Action(
+        kind=ActionKind.COLD_MIGRATE, vm="u", vm_name="web", source="a", target="b", reason="its node fails"
+    )
+    for phase in ("checking", "stopping", "copying"):
+        moves.take(Progress(attempt="evac-1-000", action=action, phase=phase))
+        clock.sleep(30)
+    (reading,) = moves.readings
+    assert (reading.seconds, reading.age_seconds, reading.still_seconds) == (90, 30, 30)
+    moves.end("evac-1-000")
+    moves.take(Progress(attempt="evac-1-001", action=action, phase="copying"))
+    (reading,) = moves.readings
+    assert reading.still_seconds is None, "it was off before"
+
+
+def test_a_look_that_is_not_over_is_said(agent: Agent) -> None:
+    agent.passes()
+    agent.world.fleet.clock.sleep(INTERVAL)
+    agent.told.began()
+    agent.world.fleet.clock.sleep(125)
+    assert (
+        "A look has been under way for 2 min 5 s and is not over: the risks are those of the one before"
+        in agent.told.page()
+    )
+    agent.loop.look()
+    assert "is not over" not in agent.told.page(), "the look is; the pass goes on"
 
 
 def test_outside_words_stay_text_on_the_page(agent: Agent) -> None:

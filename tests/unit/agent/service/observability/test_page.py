@@ -13,11 +13,14 @@ import pytest
 from scenes.browser import Browser, chromium, wait_for
 from scenes.topology import NOW, Topology
 
+from agent.actions.progress import PAUSED, CopyState, Progress
+from agent.service.observability.moves import MoveReading
 from agent.service.observability.page import render_status
 from agent.service.observability.passes import PassLine
 from agent.service.observability.server import serving_status
 from agent.state.status import AttemptStatus, EvacuationStatus, Status
 from models.past_moves import Tripped
+from models.plan import Action, ActionKind
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -64,14 +67,31 @@ def storm() -> str:
 
     def attempt(number: int, outcome: str, message: str) -> AttemptStatus:
         return AttemptStatus(
-            id=f"attempt-{number}", vm=f"uuid-{number}", vm_name=f"vm-{number}", kind="live_migrate", source=LONG,
+            id=f"evac-20261129-0301-{number:03}", vm=f"uuid-{number}", vm_name=f"vm-{number}", kind="live_migrate", source=LONG,
             target="node-20", outcome=outcome, message=message, locked=True,
         )  # fmt: skip
+
+    def reading(number: int, phase: str, *, still: float | None = None) -> MoveReading:
+        action = Action(
+            kind=ActionKind.LIVE_MIGRATE, vm=f"uuid-{number}", vm_name=f"vm-{number}", source=LONG, target="node-20", reason=""
+        )  # fmt: skip
+        copy = CopyState(
+            remaining_bytes=3 << 30, bytes_per_second=110e6, dirty_bytes_per_second=90e6, iteration=7, expected_seconds=None,
+            ladder="it rewrites its memory as fast as the link carries it",
+        )  # fmt: skip
+        progress = Progress(
+            attempt=f"evac-20261129-0301-{number:03}", action=action, phase=phase,
+            fraction=0.43 if still else None, copy=copy if still else None,
+        )  # fmt: skip
+        return MoveReading(progress=progress, seconds=95.0, age_seconds=0.5, still_seconds=still)
 
     evacuation = EvacuationStatus(
         id="evac-20261129-0301", started_at=NOW.isoformat(), outcome="running", actions=12, over=4,
         why=f"{LONG} is about to fail",
-        attempts=(attempt(1, "running", ""), attempt(2, "indeterminate", f"runs on {LONG} or on node-20: neither answers")),
+        attempts=(
+            attempt(1, "running", ""), attempt(3, "running", ""),
+            attempt(2, "indeterminate", f"runs on {LONG} or on node-20: neither answers"),
+        ),
     )  # fmt: skip
     return render_status(
         status=Status(
@@ -86,6 +106,8 @@ def storm() -> str:
             PassLine(ended_at=NOW - timedelta(seconds=30), seconds=0.8, outcome="evacuated", why=""),
         ],
         not_ready="the last look that worked was 12 minutes ago",
+        look_seconds=130.0,
+        moves=(reading(1, PAUSED, still=4.2), reading(4, "checking")),
     )  # fmt: skip
 
 
@@ -131,7 +153,7 @@ def test_a_reader_of_screens_finds_its_way(shown: Browser) -> None:
     assert {"Waits for approval", "Evacuations", "Risk by node", "Last passes"} <= {
         name for role, name in roles if role == "region"
     }
-    assert [name for role, name in roles if role.startswith("progress")] == ["actions over"]
+    assert [name for role, name in roles if role.startswith("progress")] == ["actions over", "how far"]
     assert shown.run("[...document.querySelectorAll('h1,h2,h3')].map(h => h.tagName).join()") == "H1,H2,H2,H2,H2"
     assert shown.run("[...document.querySelectorAll('th')].every(th => th.scope)")
 
