@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.settings import Settings
     from models.risk.tier import Tier
     from models.situation import Situation
+    from tools.service_manager import ServiceManager
     from tools.slack.client import SlackChat
 
 app = typer.Typer(rich_markup_mode=None)
@@ -39,13 +40,20 @@ def run(
     """
     from agent.service.scheduler import Ended
     from agent.settings import Settings, settings_path
+    from tools.service_manager import ServiceManager
 
-    path = settings_path(config)
-    while _serve(Settings.load(path), path, policy_file, planner=planner, once=once) is Ended.RELOADING:
+    path, manager = settings_path(config), ServiceManager()
+    if manager.watches:
+        import faulthandler
+
+        faulthandler.enable()  # ended because it hangs, it says where
+    while _serve(Settings.load(path), path, policy_file, manager, planner=planner, once=once) is Ended.RELOADING:
         pass
 
 
-def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner: str, once: bool) -> Ended:
+def _serve(
+    settings: Settings, path: Path, policy_file: Path | None, manager: ServiceManager, *, planner: str, once: bool
+) -> Ended:
     """The background agent with these settings, read from `path`, until it ends or they are to be read anew."""
     from agent.approve.approvers import DenyingApprover
     from agent.approve.proposals import policy_digest
@@ -108,6 +116,7 @@ def _serve(settings: Settings, path: Path, policy_file: Path | None, *, planner:
                 retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
                 leading=leading,
                 require_reloadable=lambda: require_reloadable(settings, path, policy_file),
+                manager=manager,
                 once=once,
             )
 

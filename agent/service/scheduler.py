@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from itertools import chain, repeat
@@ -27,6 +28,7 @@ from tools import memory
 from tools.parquet import is_panic
 from tools.ports.clock import Clock
 from tools.ports.journal import NotWritten
+from tools.service_manager import ServiceManager
 from tools.tracing.spans import span
 from tools.tracing.trace import new_trace
 
@@ -79,6 +81,7 @@ def serve(
     retraining: Retraining | None = None,
     leading: Leading | None = None,
     require_reloadable: Callable[[], None] | None = None,
+    manager: ServiceManager | None = None,
     once: bool = False,
 ) -> Ended:
     """Recover what a crash cut off, then run a pass now and every `interval`, until SIGTERM, Ctrl-C or SIGHUP.
@@ -86,7 +89,8 @@ def serve(
     What another lifeboat (a `lifeboat apply`) left unfinished meanwhile is recovered before the next pass. With `once`, one
     pass; its LifeboatError is raised instead of logged. `observer` is told of each pass. `retraining` starts beside them and
     holds none up. `leading`: where several lifeboats share a database, only the one that leads acts; the others look, and take
-    over. `require_reloadable`: asked at SIGHUP; while it raises BadInput the agent goes on as it is.
+    over. `require_reloadable`: asked at SIGHUP; while it raises BadInput the agent goes on as it is. `manager` is told
+    when passes begin and end; each turn of the loop and all progress of an evacuation is a sign of life.
     """
 
     def recover_and_log() -> None:
@@ -114,7 +118,8 @@ def serve(
         return Ended.STOPPED
 
     passes, stopping, reloading, clock = PassLog(), loop.watcher.cancelled, threading.Event(), loop.hands.clock
-    observing = observer or PassObserver()
+    observing, manager = observer or PassObserver(), manager or ServiceManager({})
+    loop.watcher = replace(loop.watcher, on_progress=_and(manager.sign_of_life, loop.watcher.on_progress))
 
     @new_trace()
     def a_pass() -> None:
@@ -124,6 +129,7 @@ def serve(
                 if not leads():
                     told.tell(outcome="standing-by")
                     observing.stood_by()
+                    passes.stood_by()
                     return
                 recover_and_log()
                 result = loop.run_once()
@@ -150,8 +156,9 @@ def serve(
                     raise
                 observing.failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
                 log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
+            manager.status(passes.latest)
             memory.give_back()
-            _await_next_pass(loop, leading, reloading, began + interval.total_seconds())
+            _await_next_pass(loop, leading, reloading, began + interval.total_seconds(), manager.sign_of_life)
 
     asked: list[int] = []
 
@@ -161,6 +168,7 @@ def serve(
     def heed(number: int) -> None:
         if number != signal.SIGHUP:
             log.info("stopping", signal=signal.Signals(number).name)
+            manager.stopping("told to stop; what runs is seen to its end")
             stopping.set()
         elif require_reloadable is not None:
             try:
@@ -178,13 +186,17 @@ def serve(
     standing_by = leading.standing_by() if leading is not None else nullcontext()
     with standing_by, _retraining_meanwhile(retraining, clock):
         passes_thread.start()
+        manager.sign_of_life()
+        manager.ready(passes.latest)
         while passes_thread.is_alive():  # told to stop: what runs is seen to its end, with the journal still open
             passes_thread.join(_SIGNAL_SECONDS)
+            manager.pass_on()
             while asked and not stopping.is_set():
                 heed(asked.pop(0))
     if stopping.is_set() or asked:
         log.info("stopped")
         return Ended.STOPPED
+    manager.reloading()
     return Ended.RELOADING
 
 
@@ -199,16 +211,32 @@ def _retraining_meanwhile(retraining: Retraining | None, clock: Clock) -> Genera
         yield
 
 
-def _await_next_pass(loop: ControlLoop, leading: Leading | None, reloading: threading.Event, due: float) -> None:
+def _await_next_pass(
+    loop: ControlLoop,
+    leading: Leading | None,
+    reloading: threading.Event,
+    due: float,
+    sign_of_life: Callable[[], None],
+) -> None:
     """Until `due`, by monotonic time; earlier when somebody approved something, when it falls to this lifeboat to lead, or when
     told to stop or to reload."""
     clock = loop.hands.clock
+    sign_of_life()
     while (left := due - clock.monotonic()) > 0 and not clock.wait(loop.watcher.cancelled, min(left, _ANSWER_SECONDS)):
+        sign_of_life()
         if reloading.is_set() or (leading is not None and leading.is_free()):
             return
         with suppress(Exception):  # what can't be read now is said by the next pass, which reads it too
             if loop.questions is not None and loop.questions.has_new_answer():
                 return
+
+
+def _and(first: Callable[[], None], then: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    def both(progress: Progress) -> None:
+        first()
+        then(progress)
+
+    return both
 
 
 class Ended(StrEnum):
@@ -240,12 +268,15 @@ class PassLog:
     """Logs what each pass came to; one that waits or is refused for the same reason as the one before is not said again."""
 
     def __init__(self) -> None:
+        self.latest = "looks for the first time"
+        """in one line, what the last pass came to"""
         self._last: tuple[PassOutcome, str] | None = None
         self._failing: tuple[str, str] | None = None
         self._failures = 0
 
     def failed(self, code: str, message: str) -> None:
         """The same failure is told once, then counted: at 2, 4, 8 … in a row, and when it is over."""
+        self.latest = f"the last pass failed ({code}): {message}"
         same = self._failing == (code, message)
         self._failing, self._failures = (code, message), self._failures + 1 if same else 1
         if self._failures & (self._failures - 1) == 0:
@@ -253,7 +284,11 @@ class PassLog:
                 "pass-failed", code=code, message=message, in_a_row=self._failures, more=f"lifeboat explain {code}"
             )
 
+    def stood_by(self) -> None:
+        self.latest = "stands by: another lifeboat leads"
+
     def write(self, result: PassResult) -> None:
+        self.latest = f"the last pass: {result.outcome}{f', {result.why}' if result.why else ''}"
         if self._failing is not None:
             log.warning("pass-works-again", code=self._failing[0], failed_in_a_row=self._failures)
             self._failing, self._failures = None, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
@@ -21,6 +22,7 @@ from models.errors import BadInput, MetricsUnavailable
 from models.fleet import Fleet
 from models.risk.risk import Risk
 from tools.clock import VirtualClock
+from tools.service_manager import ServiceManager
 
 INTERVAL = timedelta(seconds=30)
 ENOUGH = 4
@@ -140,3 +142,54 @@ def test_the_same_failure_is_told_once_then_counted_and_its_end_is_told(world: W
         ("Prometheus answers 503", 1),
     ]
     assert [line["failed_in_a_row"] for line in lines if line["event"] == "pass-works-again"] == [1]
+
+
+class Told(ServiceManager):
+    """What a service manager is told, in order, and how often lifeboat gave a sign of life and was looked on."""
+
+    def __init__(self) -> None:
+        super().__init__({"NOTIFY_SOCKET": "-", "WATCHDOG_USEC": "1"})
+        self.lines: list[str] = []
+        self.signs = 0
+        self.looked_on = threading.Semaphore(0)
+
+    def _tell(self, *lines: str) -> None:
+        self.lines += lines
+
+    def sign_of_life(self) -> None:
+        self.signs += 1
+        super().sign_of_life()
+
+    def pass_on(self) -> None:
+        super().pass_on()
+        self.looked_on.release()
+
+
+def test_a_service_manager_is_told_when_it_is_ready_what_passes_came_to_and_that_it_stops(world: World) -> None:
+    watched, told = Watched(world), Told()
+    watched.failing[2] = MetricsUnavailable("no answer")
+    serve(watched.loop, recover=lambda: ([], []), interval=INTERVAL, on_pass=lambda _: None, manager=told)
+    assert told.lines.index("READY=1") < told.lines.index("STOPPING=1")
+    assert "WATCHDOG=1" in told.lines
+    statuses = [line for line in told.lines if line.startswith("STATUS=the last pass")]
+    assert statuses[0].startswith("STATUS=the last pass: quiet")
+    assert statuses[1] == "STATUS=the last pass failed (metrics-unavailable): no answer"
+
+
+def test_a_pass_that_hangs_gives_no_sign_of_life(world: World) -> None:
+    watched, told = Watched(world), Told()
+    while_it_hung: list[int] = []
+
+    def look() -> tuple[Fleet, list[Risk]]:
+        told.looked_on.acquire(timeout=60)
+        before = told.signs
+        for _ in range(2):
+            assert told.looked_on.acquire(timeout=60)
+        while_it_hung.append(told.signs - before)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return watched.look()
+
+    watched.loop.look = look
+    serve(watched.loop, recover=lambda: ([], []), interval=INTERVAL, on_pass=lambda _: None, manager=told)
+    assert set(while_it_hung) == {0}
+    assert told.signs > 0
