@@ -54,9 +54,29 @@ class Command:
     block: Block
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One command of a `console` block, with the lines that the page shows beneath it."""
+
+    command: str
+    output: tuple[str, ...]
+
+
 def blocks() -> list[Block]:
     """Every `sh` and `console` block, page by page."""
     return [block for page in PAGES for block in _blocks(page)]
+
+
+def shown_on(page: str) -> list[Shown]:
+    """The commands of a page's `console` blocks, from top to bottom, with what is shown of their output."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found: list[Shown] = []
+    for fence in _FENCE.finditer(text):
+        if fence["language"] == "console":
+            for part in re.split(r"^\$ ", fence["body"], flags=re.MULTILINE)[1:]:
+                command, *output = part.splitlines()
+                found.append(Shown(command=command, output=tuple(output)))
+    return found
 
 
 def commands(block: Block) -> list[Command]:
