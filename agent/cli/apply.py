@@ -55,11 +55,12 @@ def apply(
     from agent.service.session import connect
     from agent.settings import load_settings
     from agent.state.brake import with_past_moves
+    from agent.state.trail import raised_in
     from models.plan import AtLeisure
     from models.situation import Situation
     from tools.tracing.log import configure_log
     from tools.tracing.spans import span
-    from tools.tracing.trace import tracing
+    from tools.tracing.trace import link, tracing
 
     settings = load_settings(config)
     configure_log(**dict(settings.log))
@@ -85,6 +86,7 @@ def apply(
         if plan.at_leisure is AtLeisure.ARCHIVE_IDLE:
             situation = observed_idleness(situation, config)
         verdict = judge(plan, situation)
+        link(*raised_in(plan.evacuating, session.hands.journal, now))
         if propose:
             _propose(session, plan, verdict, situation, as_json)
         _require_due(plan, now)
@@ -136,6 +138,7 @@ def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situatio
     from agent.service.questions import Questions, asked_line
     from models.policy.approvers import Occasion
     from tools.ports.records.evacuations import EvacuationPlanned
+    from tools.tracing.trace import current_links
 
     require_passed(plan, verdict)
     at = {vm.uuid: vm.node for vm in situation.fleet.vms}
@@ -145,7 +148,9 @@ def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situatio
         require_passed(bound, judged)
         evacuation, now = new_evacuation_id(session.hands), session.hands.clock.now()
         session.hands.journal.append(
-            EvacuationPlanned.of(bound, judged, situation.risks, trace=token_hex(16)), now=now, evacuation=evacuation
+            EvacuationPlanned.of(bound, judged, situation.risks, trace=token_hex(16), links=current_links()),
+            now=now,
+            evacuation=evacuation,
         )
         nodes = (*bound.evacuating, *(action.source or at[action.vm] for action in bound.moves))
         occasions = dict.fromkeys(nodes, Occasion.ASKED)

@@ -94,12 +94,15 @@ def show(
     finally:
         journal.close()
     if as_json:
-        write_json({"records": found} | ({"trace": trail.trace} if trail is not None else {}))
+        write_json({"records": found} | ({"trace": trail.trace, "links": trail.links} if trail is not None else {}))
         return
     if trail is not None:
         evacuations = ", ".join(trail.evacuations) or "none"
         console().print(
-            f"trace {trail.trace or '(written by an earlier version)'}, evacuations: {evacuations}", markup=False
+            f"trace {trail.trace or '(written by an earlier version)'}, evacuations: {evacuations}"
+            + (f", linked with the traces {', '.join(trail.links)}" if trail.links else ""),
+            markup=False,
+            soft_wrap=True,
         )
     for one in found:
         about = one["attempt"] or one["evacuation"] or ""

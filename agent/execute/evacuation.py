@@ -24,7 +24,7 @@ from agent.actions.runner import abandon, attempt_so_far, run_attempt
 from agent.execute.admission import AdmissionQueue
 from agent.execute.periodic import meanwhile
 from agent.state.requests import LOOK_SECONDS, read_requests
-from agent.state.trail import trace_of
+from agent.state.trail import links_of, trace_of
 from models.approval import ApprovedPlan
 from models.base import format_duration
 from models.errors import BadInput
@@ -230,6 +230,7 @@ class Run:
             finished_span(
                 "evacuation", trace=self._trace, key=self.id, began=self._begun().at, ended=ended_at,
                 error="" if outcome in _AS_WANTED else outcome, evacuation=self.id, outcome=outcome,
+                links=links_of(self.hands.journal, self.id),
                 nodes=self.approved.plan.evacuating, attempts=len(attempts), approved_by=self.approved.agreement.by,
             )  # fmt: skip
         return Evacuation(

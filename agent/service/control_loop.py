@@ -153,7 +153,7 @@ class ControlLoop:
         if not wanted:  # a drain has time: it waits until nothing urgent is left
             wanted = tuple(node for node, act in acts.items() if act is Tier.DRAIN)
             policy, occasion = drain_only_policy(self.policy), Occasion.DRAIN
-        follow(next(iter(raised_in(wanted, self.hands.journal, now)), ""))
+        follow(*raised_in(wanted, self.hands.journal, now))
         if not wanted:
             waiting = (*review.waiting, *review.approved)
             why = "; ".join(map(waiting_line, waiting))

@@ -20,7 +20,7 @@ from tools.ports.records.evacuations import (
     EvacuationVerified,
 )
 from tools.ports.records.nodes import TiersChanged
-from tools.tracing.trace import current_trace
+from tools.tracing.trace import current_links, current_trace
 
 log = structlog.get_logger("lifeboat")
 
@@ -29,16 +29,18 @@ _LONGEST = timedelta(days=30)
 
 
 def raised_in(nodes: Collection[str], journal: Journal, now: datetime) -> tuple[str, ...]:
-    """Traces of the looks that raised the tiers in which these nodes still are, the oldest first; empty: none is known."""
-    since: dict[str, str] = {}
+    """Traces of the looks that changed the tiers of these nodes since each last was at rest, the oldest first: the first raised
+    one of them, the rest raised others or the same further. Empty: none is known."""
+    since: dict[str, list[tuple[int, str]]] = {}
     for entry in journal.of(TiersChanged, since=now - _LONGEST):
         for step in entry.record.changes:
             if step.node in nodes:
                 if step.tier is Tier.WATCH:
                     since.pop(step.node, None)
                 else:
-                    since.setdefault(step.node, entry.record.trace)
-    return tuple(dict.fromkeys(trace for trace in since.values() if trace))
+                    since.setdefault(step.node, []).append((entry.seq, entry.record.trace))
+    looks = sorted(look for of_node in since.values() for look in of_node)
+    return tuple(dict.fromkeys(trace for _, trace in looks if trace))
 
 
 def trace_of(journal: Journal, evacuation: str) -> str:
@@ -47,13 +49,19 @@ def trace_of(journal: Journal, evacuation: str) -> str:
     return planned[-1].record.trace if planned else ""
 
 
+def links_of(journal: Journal, evacuation: str) -> tuple[str, ...]:
+    """Other traces that its plan has to do with, the oldest first."""
+    planned = journal.of(EvacuationPlanned, evacuation=evacuation)
+    return planned[-1].record.links if planned else ()
+
+
 def log_step(entry: Entry[Record]) -> None:
     """One line about a record that takes an evacuation a step on; `audit` is the record's number in the audit log."""
     about = {"evacuation": entry.evacuation, "audit": entry.seq}
     match entry.record:
-        case EvacuationPlanned(plan=plan, verdict=verdict):
-            nodes = [visible(node, 60) for node in plan.evacuating]
-            log.info("planned", nodes=nodes, moves=len(plan.moves), planner=plan.planned_by.planner, **about)
+        case EvacuationPlanned(plan=plan, verdict=verdict, links=links):
+            nodes, planner = [visible(node, 60) for node in plan.evacuating], plan.planned_by.planner
+            log.info("planned", nodes=nodes, moves=len(plan.moves), planner=planner, links=list(links), **about)
             failures = [f"{one.rule}: {one.why}" for one in verdict.failures]
             log.info("judged", passed=verdict.passed, approval=verdict.approval, failures=failures, **about)
         case EvacuationApproved(by=by, at=at):
@@ -70,7 +78,9 @@ def planned_now(
     plan: Plan, verdict: Verdict, risks: Iterable[Risk] | None, *, cools_down: bool = False
 ) -> EvacuationPlanned:
     """The record of a plan that is made under the trace that goes on now."""
-    return EvacuationPlanned.of(plan, verdict, risks, cools_down=cools_down, trace=current_trace())
+    return EvacuationPlanned.of(
+        plan, verdict, risks, cools_down=cools_down, trace=current_trace(), links=current_links()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +89,8 @@ class Trail:
 
     trace: str
     """empty: an earlier version wrote it"""
+    links: tuple[str, ...]
+    """other traces that it has to do with: of looks in which the risk lasted or grew, and of the pass that planned"""
     evacuations: tuple[str, ...]
     entries: tuple[Entry[Record], ...]
     """in their order"""
@@ -87,21 +99,34 @@ class Trail:
 def trail_of(journal: Journal, wanted: str) -> Trail | None:
     """Everything about an id: a trace, an evacuation or an attempt. None: the journal does not know it.
 
-    An evacuation leads to its trace, and the trace to every evacuation of it.
+    An evacuation leads to its trace, the trace to every evacuation of it, and each of these to the looks it is linked with; a
+    look leads to the evacuations that are linked with it.
     """
     entries = journal.entries()
-    traces = {entry.evacuation: entry.record.trace for entry in entries if isinstance(entry.record, EvacuationPlanned)}
-    trace, named = wanted, {entry.evacuation for entry in entries if wanted in (entry.evacuation, entry.attempt)}
-    named.discard(None)
-    if named:
-        trace = next((traces[each] for each in named if traces.get(each)), "")
-    evacuations = {each for each, own in traces.items() if each and trace and own == trace} | named
-    found = tuple(entry for entry in entries if entry.evacuation in evacuations or (trace and _trace(entry) == trace))
+    planned = {
+        entry.evacuation: entry.record
+        for entry in entries
+        if isinstance(entry.record, EvacuationPlanned) and entry.evacuation is not None
+    }
+    named = {entry.evacuation for entry in entries if wanted in (entry.evacuation, entry.attempt)} - {None}
+    traces = {planned[each].trace for each in named if each in planned} if named else {wanted}
+    traces.discard("")
+    evacuations = {each for each, own in planned.items() if own.trace in traces} | named
+    linked = {each for each, own in planned.items() if not named and wanted in own.links}
+    evacuations |= linked
+    looks = dict.fromkeys(
+        each for name, own in planned.items() if name in evacuations for each in (own.trace, *own.links)
+    )
+    wanted_looks = {*looks, *traces}
+    found = tuple(entry for entry in entries if entry.evacuation in evacuations or _trace(entry) in wanted_looks)
     if not found:
         return None
+    own = next((planned[each].trace for each in planned if each in evacuations), "" if named else wanted)
     order = dict.fromkeys(entry.evacuation for entry in found if entry.evacuation is not None)
-    return Trail(trace=trace, evacuations=tuple(order), entries=found)
+    links = tuple(each for each in looks if each and each != own)
+    return Trail(trace=own, links=links, evacuations=tuple(order), entries=found)
 
 
-def _trace(entry: Entry[Record]) -> str:
-    return entry.record.trace if isinstance(entry.record, EvacuationPlanned | TiersChanged) else ""
+def _trace(entry: Entry[Record]) -> str | None:
+    told = entry.record.trace if isinstance(entry.record, EvacuationPlanned | TiersChanged) else ""
+    return told or None

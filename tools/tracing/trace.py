@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars
 
 _FIELD = "trace"
+_links: ContextVar[tuple[str, ...]] = ContextVar("lifeboat_links", default=())
 
 
 @contextmanager
@@ -18,8 +20,12 @@ def tracing(trace: str = "", **about: str) -> Generator[str]:
     Empty: the id that there is already, or a new one. Threads that are started meanwhile know nothing of it.
     """
     chosen = trace or current_trace() or secrets.token_hex(16)
-    with bound_contextvars(**{_FIELD: chosen}, **about):
-        yield chosen
+    links = _links.set(() if chosen != current_trace() else _links.get())
+    try:
+        with bound_contextvars(**{_FIELD: chosen}, **about):
+            yield chosen
+    finally:
+        _links.reset(links)
 
 
 @contextmanager
@@ -39,10 +45,23 @@ def within_trace() -> Generator[None]:
             yield
 
 
-def follow(trace: str) -> None:
-    """Until the block of `tracing` ends that this is in: what happens belongs to an earlier trace. Empty: to its own."""
+def follow(trace: str = "", *others: str) -> None:
+    """Until the block of `tracing` ends that this is in: what happens belongs to an earlier trace, and has to do with the one
+    that it belonged to and with `others`. Empty: to its own."""
     if trace:
+        own = current_trace()
         bind_contextvars(**{_FIELD: trace})
+        link(*others, own)
+
+
+def link(*traces: str) -> None:
+    """As long as for `follow`: what happens has to do with these, too."""
+    _links.set(tuple(dict.fromkeys((*_links.get(), *traces))))
+
+
+def current_links() -> tuple[str, ...]:
+    """Other traces that what happens now has to do with, the oldest first."""
+    return tuple(each for each in _links.get() if each and each != current_trace())
 
 
 def current_trace() -> str:

@@ -30,14 +30,23 @@ class EvacuationPlanned(Record):
     trace: str = ""
     """id that every log line about it has, and the look that first raised the tier of one of its nodes; empty: an earlier
     version planned it"""
+    links: tuple[str, ...] = ()
+    """traces of later looks that changed a tier of its nodes, and of the pass that planned it; oldest first"""
 
     @classmethod
     def of(
-        cls, plan: Plan, verdict: Verdict, risks: Iterable[Risk] | None, *, cools_down: bool = True, trace: str = ""
+        cls,
+        plan: Plan,
+        verdict: Verdict,
+        risks: Iterable[Risk] | None,
+        *,
+        cools_down: bool = True,
+        trace: str = "",
+        links: tuple[str, ...] = (),
     ) -> EvacuationPlanned:
         """`risks`: of any nodes."""
         told = tuple(risk for risk in risks or () if risk.node in plan.evacuating)
-        return cls(plan=plan, verdict=verdict, cools_down=cools_down, risks=told, trace=trace)
+        return cls(plan=plan, verdict=verdict, cools_down=cools_down, risks=told, trace=trace, links=links)
 
 
 class EvacuationRefused(Record):
