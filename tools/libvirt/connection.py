@@ -1,9 +1,8 @@
 """One node's libvirt connections: opened in bounded time, kept alive, opened anew when lost, and never hanging.
 
 libvirt's calls block without a limit of their own: `open` for as long as the kernel tries to connect, others for as
-long as the far end keeps the connection. Two things bound them here: keepalive breaks a connection whose far end is
-gone, and each call is a `BoundedCall`. One given up on may still take effect later; callers observe, as they have to
-anyway.
+long as the far end keeps the connection. Keepalive breaks a connection whose far end is gone; each call is a `BoundedCall`, and
+one that is given up on is ended by shutting its socket. It may still take effect later; callers observe, as they have to anyway.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,15 +22,22 @@ import libvirt
 
 from models.errors import BadInput, NodeCannotTell, NodeUnreachable
 from tools.bounded_call import BoundedCall
+from tools.libvirt.far_end import PORTS, FarEnd, Sockets
 from tools.libvirt.idle import Idle
 
 Answer = TypeVar("Answer")
 
 _SCHEMES = ("qemu", "qemu+tls", "qemu+ssh", "qemu+unix", "qemu+tcp", "qemu+libssh", "qemu+libssh2")
-_PORTS = {"qemu+tls": 16514, "qemu+tcp": 16509}
 _KEEPALIVE_SECONDS = 2
 _KEEPALIVE_COUNT = 3
 """a connection without any sign of life for 2 s × (3 + 1) is broken"""
+_MOST_IDLE = 4
+"""connections kept for the next questions"""
+_ENDS_WITHIN_SECONDS = 1.0
+"""what libvirt may take to see that its socket was shut"""
+_RETRY_SECONDS = 30.0
+_MOST_HANGING = 6
+"""attempts to connect that can't be ended, as over ssh: the sixth comes a quarter of an hour after the first"""
 
 _event_loop_lock = threading.Lock()
 _event_loop: threading.Thread | None = None
@@ -44,7 +51,7 @@ def host_of(uri: str) -> str:
 def port_of(uri: str) -> int:
     """The TCP port a `qemu+tls` (or `qemu+tcp`) URI leads to."""
     parts = urlsplit(uri)
-    return parts.port or _PORTS.get(parts.scheme, _PORTS["qemu+tls"])
+    return parts.port or PORTS.get(parts.scheme, PORTS["qemu+tls"])
 
 
 def pki_directory(uri: str) -> Path | None:
@@ -55,7 +62,7 @@ def pki_directory(uri: str) -> Path | None:
 
 def closed_port(uri: str, *, seconds: float) -> str | None:
     """None when the port a `qemu+tls` or `qemu+tcp` URI leads to accepts a connection; else which, and why not."""
-    if urlsplit(uri).scheme not in _PORTS or not host_of(uri):
+    if urlsplit(uri).scheme not in PORTS or not host_of(uri):
         return None
     try:
         socket.create_connection((host_of(uri), port_of(uri)), timeout=seconds).close()
@@ -89,8 +96,49 @@ def _start_event_loop() -> None:
             _event_loop.start()
 
 
+class _Line:
+    """One connection, for one question at a time, with the socket below it.
+
+    libvirt does not survive (a crash, or a thread that waits for ever) that a connection breaks, or is closed, under several
+    questions at once.
+    """
+
+    def __init__(self, connection: libvirt.virConnect, sockets: Sockets) -> None:
+        self.connection, self._sockets = connection, sockets
+        self._lock = threading.Lock()
+        self._asking = self._given_up = False
+
+    def ask(self, function: Callable[[libvirt.virConnect], Answer]) -> Answer:
+        """In the thread that waits for the answer. Closes the connection if that was given up meanwhile."""
+        self._asking = True
+        try:
+            return function(self.connection)
+        finally:
+            with self._lock:
+                self._asking, close = False, self._given_up
+            if close:
+                self.close()
+
+    def give_up(self) -> None:
+        """End the question that is asked on it, if one is."""
+        with self._lock:
+            self._given_up, asking = True, self._asking
+            if asking:
+                self._sockets.shut()
+        if not asking:
+            self.close()
+
+    def close(self, *, seconds: float = 2.0) -> None:
+        """Nobody asks on it any more. libvirt takes leave of the far end first, which may hang as anything else."""
+        call = BoundedCall(lambda: close_quietly(self.connection), name="libvirt-close")
+        if not call.wait(seconds):
+            self._sockets.shut()
+            call.wait(seconds)
+        self._sockets.let_go()
+
+
 class LibvirtConnection:
-    """The way to one node's libvirt.
+    """The way to one node's libvirt: as many connections as there are questions at once.
 
     `connect_seconds` bounds opening, `answer_seconds` any one call. `read_only`: libvirt refuses everything on it that changes
     something, or shows secrets. `idle_seconds`: closed when nobody has called for so long, and opened again for the next call;
@@ -112,50 +160,62 @@ class LibvirtConnection:
         self.uri = _checked_uri(node, uri)
         self.connect_seconds = connect_seconds
         self.answer_seconds = answer_seconds
+        self._far_end = FarEnd(self.uri)
         self._lock = threading.Lock()
-        self._shared: libvirt.virConnect | None = None
-        self._opening: BoundedCall[libvirt.virConnect | None] | None = None
+        self._lines: list[_Line] = []
+        """those that nobody asks on"""
+        self._closed = False
+        self._hanging: list[BoundedCall[libvirt.virConnect | None]] = []
+        """attempts to connect that could not be ended"""
+        self._hung_at = 0.0
         self.idle_seconds = idle_seconds
-        self._idle = Idle(idle_seconds, self._take_out, close_quietly)
+        self._idle = Idle(idle_seconds, self._take_out, _Line.close)
 
     def call(
         self, what: str, function: Callable[[libvirt.virConnect], Answer], *, seconds: float | None = None
     ) -> Answer:
-        """`function` applied to the node's connection. `what` says in messages what was asked.
+        """`function` applied to a connection to the node, which must not outlive it. `what` says in messages what was asked.
 
         Raises NodeUnreachable when the node does not answer in time or the connection breaks meanwhile; libvirtError,
-        and whatever `function` raises, pass through.
+        and whatever `function` raises, pass through. A question that is not answered in time is ended; what it asked for may
+        still happen.
         """
         with self._idle.busy():
             return self._call(what, function, seconds)
 
     def _call(self, what: str, function: Callable[[libvirt.virConnect], Answer], seconds: float | None) -> Answer:
-        connection = self._connected()
+        line = self._line()
         limit = self.answer_seconds if seconds is None else seconds
-        call = BoundedCall(lambda: function(connection), name=f"libvirt-{self.node}")
+        call = BoundedCall(lambda: line.ask(function), name=f"libvirt-{self.node}")
         if not call.wait(limit):
-            self._drop(connection)
+            line.give_up()
             raise self.unreachable(f"gave no answer to {what} within {limit:g} s")
         try:
-            return call.result()
+            answer = call.result()
         except libvirt.libvirtError as error:
-            if alive(connection):
+            if self._put_back(line):
                 raise
-            self._drop(connection)
             raise self.unreachable(f"{what}: {one_line(error)}") from error
+        except BaseException:
+            self._put_back(line)
+            raise
+        self._put_back(line)
+        return answer
 
     @contextmanager
     def dedicated(self) -> Generator[libvirt.virConnect]:
         """A connection of its own, for calls that take long: a node serves few requests per connection at once."""
-        connection = self.open_another()
+        line = _Line(*self._open())
         try:
-            yield connection
+            yield line.connection
         finally:
-            close_quietly(connection)
+            line.close()
 
     def open_another(self) -> libvirt.virConnect:
         """A connection besides the shared one, which the caller closes. Raises NodeUnreachable."""
-        return self._open()
+        connection, sockets = self._open()
+        sockets.let_go()
+        return connection
 
     def unreachable(self, why: str) -> NodeUnreachable:
         return NodeUnreachable(
@@ -172,42 +232,43 @@ class LibvirtConnection:
 
     def close(self) -> None:
         self._idle.stop()
-        for connection in self._take_out():
-            close_quietly(connection)
-
-    def _take_out(self) -> list[libvirt.virConnect]:
         with self._lock:
-            connection, self._shared = self._shared, None
-        return [connection] if connection is not None else []
+            self._closed = True
+        for line in self._take_out():
+            line.close()
 
-    def _connected(self) -> libvirt.virConnect:
+    def _take_out(self) -> list[_Line]:
         with self._lock:
-            if self._shared is not None and alive(self._shared):
-                return self._shared
-            self._shared = None
-        opened = self._open()
-        with self._lock:
-            if self._shared is None:
-                self._shared = opened
-                return opened
-            shared = self._shared
-        close_quietly(opened)
-        return shared
+            lines, self._lines = self._lines, []
+        return lines
 
-    def _drop(self, connection: libvirt.virConnect) -> None:
-        with self._lock:
-            if self._shared is connection:
-                self._shared = None
-        # Closing may block as long as the call does.
-        BoundedCall(lambda: close_quietly(connection), name=f"libvirt-close-{self.node}")
+    def _line(self) -> _Line:
+        """One that nobody asks on, to be put back or given up."""
+        while True:
+            with self._lock:
+                line = self._lines.pop() if self._lines else None
+            if line is None:
+                return _Line(*self._open())
+            if alive(line.connection):
+                return line
+            line.close()
 
-    def _open(self) -> libvirt.virConnect:
+    def _put_back(self, line: _Line) -> bool:
+        """Whether its connection still stands."""
+        if stands := alive(line.connection):
+            with self._lock:
+                if not self._closed and len(self._lines) < _MOST_IDLE:
+                    self._lines.append(line)
+                    return True
+        line.close()
+        return stands
+
+    def _open(self) -> tuple[libvirt.virConnect, Sockets]:
         _start_event_loop()
-        with self._lock:
-            stuck = self._opening
-        if stuck is not None and not stuck.over:  # don't pile up threads on a node that hangs
-            raise self.unreachable("an earlier attempt to connect still hangs")
+        self._require_no_hanging_attempts()
         self._check_port()
+        if not self._far_end.opening.acquire(timeout=self.connect_seconds):
+            raise self.unreachable("other attempts to connect have not ended")
         given_up = threading.Event()
 
         def connect() -> libvirt.virConnect | None:
@@ -217,26 +278,45 @@ class LibvirtConnection:
                 return None
             return connection
 
-        call = BoundedCall(connect, name=f"libvirt-open-{self.node}")
-        if not call.wait(self.connect_seconds):
+        try:
+            before = self._far_end.sockets()
+            call = BoundedCall(connect, name=f"libvirt-open-{self.node}")
+            opened = call.wait(self.connect_seconds)
+            sockets = self._far_end.sockets().without(before)
+            before.let_go()
+        finally:
+            self._far_end.opening.release()
+        if not opened:
             given_up.set()
-            with self._lock:
-                self._opening = call
+            sockets.shut()
+            if not call.wait(_ENDS_WITHIN_SECONDS):
+                with self._lock:
+                    self._hanging.append(call)
+                    self._hung_at = time.monotonic()
+            sockets.let_go()
             raise self.unreachable(f"no connection within {self.connect_seconds:g} s")
         try:
             connection = call.result()
         except libvirt.libvirtError as error:
+            sockets.let_go()
             raise self.unreachable(one_line(error)) from error
-        if connection is None:
-            raise self.unreachable(f"no connection within {self.connect_seconds:g} s")
+        assert connection is not None  # nobody had given up on it
         with suppress(libvirt.libvirtError):  # a local driver has nothing to keep alive
             connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
-        return connection
+        return connection, sockets
+
+    def _require_no_hanging_attempts(self) -> None:
+        """Attempts that could not be ended must not pile up on a node that hangs: each next one waits twice as long."""
+        with self._lock:
+            self._hanging = [call for call in self._hanging if not call.over]
+            hanging, since = len(self._hanging), time.monotonic() - self._hung_at
+        if hanging and (hanging >= _MOST_HANGING or since < _RETRY_SECONDS * 2 ** (hanging - 1)):
+            raise self.unreachable("an earlier attempt to connect still hangs")
 
     def _check_port(self) -> None:
         """A plain TCP connection first: it fails fast and in words where libvirt would wait for the kernel."""
         parts = urlsplit(self.uri)
-        if parts.scheme not in _PORTS or not parts.hostname:
+        if parts.scheme not in PORTS or not parts.hostname:
             return
         try:
             socket.create_connection((parts.hostname, port_of(self.uri)), timeout=self.connect_seconds).close()
