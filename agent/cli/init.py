@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +35,10 @@ def init(
     ] = None,
     libvirt: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="libvirt of a node, `{node}` for its name: qemu+tls://{node}/system."),
+        typer.Option(
+            metavar="URI",
+            help="libvirt of a node: qemu+tls://{node}/system. `{node}`: its name; `{address}`: where Prometheus scrapes it.",
+        ),
     ] = None,
     archives: Annotated[
         str | None,
@@ -63,6 +67,9 @@ def init(
             raise BadInput(
                 f"{path} is there already", hint="give another --output, or edit it: `lifeboat config check`"
             )
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        there = "can't be written to" if output.parent.exists() else "is not there"
+        raise BadInput(f"{output}: the folder {output.parent} {there}", hint="make it first, or give another --output")
     url = _answer(prometheus, "Prometheus", "http://127.0.0.1:9090")
     found = discover(url, timeout_seconds=10.0, headers={}, node_label=node_label)
     if not as_json:
@@ -75,16 +82,12 @@ def init(
     label = _answer(node_label, "Label that names nodes", found.node_label)
     if label != found.node_label:
         found = discover(url, timeout_seconds=10.0, headers={}, node_label=label)
-    template = _answer(libvirt, "libvirt of each node", "qemu+tls://{node}/system")
-    if "{node}" not in template:
-        raise BadInput(
-            f"libvirt URI {template!r}: the node's name has no place in it", hint="write {node} where it goes"
-        )
+    template = _answer(libvirt, "libvirt of each node", _likely_template(found))
     store = _answer(archives, "Cold archives go to (none: nothing is archived)", "none")
     state_dir = _answer(str(state) if state else None, "State", "/var/lib/lifeboat")
     content: dict[str, Any] = {
         "prometheus": {"url": url, "node_label": label},
-        "nodes": [{"name": node, "libvirt_uri": template.replace("{node}", node)} for node in found.hypervisors],
+        "nodes": [{"name": node, "libvirt_uri": _uri(template, node, found)} for node in found.hypervisors],
         "state_dir": state_dir,
         "policy_file": str(policy_path.absolute()),
     }
@@ -105,6 +108,35 @@ def init(
         from agent.cli.doctor import doctor
 
         doctor(config=output)
+
+
+def _likely_template(found: Discovery) -> str:
+    """By name; by address where this machine does not know the first node's name."""
+    import socket
+
+    first = found.hypervisors[0]
+    try:
+        socket.getaddrinfo(first, None)
+    except OSError:
+        return "qemu+tls://{address}/system" if first in found.addresses else "qemu+tls://{node}/system"
+    return "qemu+tls://{node}/system"
+
+
+def _uri(template: str, node: str, found: Discovery) -> str:
+    """Raises BadInput where the template says nothing of the node, or its address is asked for and not known."""
+    from models.errors import BadInput
+
+    if not any(place in template for place in ("{node}", "{address}")):
+        raise BadInput(
+            f"libvirt URI {template!r}: nothing in it tells one node from another",
+            hint="write {node} where its name goes, or {address} for the address that Prometheus scrapes",
+        )
+    if "{address}" in template and node not in found.addresses:
+        raise BadInput(
+            f"libvirt URI {template!r}: Prometheus does not say at which address {node} is",
+            hint="write {node}, and let the name lead there",
+        )
+    return template.replace("{node}", node).replace("{address}", found.addresses.get(node, ""))
 
 
 def _answer(given: str | None, question: str, default: str) -> str:

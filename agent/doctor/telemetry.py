@@ -142,7 +142,8 @@ def _names(rows: Sequence[SignalRow]) -> str:
 
 
 def _exporters(rows: Sequence[SignalRow]) -> str:
-    return " or ".join(sorted({row.exporter for row in rows if row.exporter})) or "its exporter"
+    any_of = {exporter for row in rows if row.exporter for exporter in row.exporter.split(" or ")}
+    return " or ".join(sorted(any_of)) or "its exporter"
 
 
 def _listed(names: Sequence[str]) -> str:

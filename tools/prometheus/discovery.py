@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from tools.prometheus.health import instant
 from tools.prometheus.metrics import node_name, scrape_cadence
 
+_LIBVIRT_EXPORTER, _NODE_EXPORTER = "libvirt exporter", "node_exporter"
 EXPORTER_BY_SERIES = {
-    "node_uname_info": "node_exporter",
-    "libvirt_up": "libvirt exporter",
+    "node_uname_info": _NODE_EXPORTER,
+    "libvirt_up": _LIBVIRT_EXPORTER,
     "ipmi_up": "ipmi_exporter",
     "smartctl_version": "smartctl_exporter",
     "DCGM_FI_DEV_GPU_TEMP": "dcgm-exporter",
@@ -20,6 +21,8 @@ EXPORTER_BY_SERIES = {
 }
 """A series that each exporter always has, and the exporter's name."""
 
+_SPANS = ("60", "600")
+"""seconds in which scrapes are counted: a Prometheus that has just been started has few in the longer one"""
 _LIKELY_LABELS = ("node", "nodename", "host", "hostname", "instance")
 """the first of equals is proposed"""
 _NEVER_LABELS = frozenset({"__name__", "job"})
@@ -33,13 +36,15 @@ class Discovery:
     """the label whose values join most exporters of a node"""
     exporters: Mapping[str, tuple[str, ...]]
     """node → exporters that speak of it"""
+    addresses: Mapping[str, str]
+    """node → the host that its libvirt exporter, or else its node_exporter, is scraped at; IPv6 in brackets"""
     scrape_interval_seconds: float | None
     """None: too few scrapes to tell"""
 
     @property
     def hypervisors(self) -> tuple[str, ...]:
         """Nodes with a libvirt exporter; where there is none at all, nodes with a node_exporter."""
-        for wanted in ("libvirt exporter", "node_exporter"):
+        for wanted in (_LIBVIRT_EXPORTER, _NODE_EXPORTER):
             if found := tuple(sorted(node for node, names in self.exporters.items() if wanted in names)):
                 return found
         return ()
@@ -53,14 +58,25 @@ def discover(
     found = [labels for labels, _, _ in instant(url, f'{{__name__=~"{names}"}}', timeout_seconds, headers)]
     label = node_label or join_label(found)
     exporters: dict[str, set[str]] = defaultdict(set)
+    targets: dict[str, dict[str, str]] = defaultdict(dict)
     for labels in found:
         if labels.get(label):
-            exporters[node_name(labels[label])].add(EXPORTER_BY_SERIES[labels["__name__"]])
-    scrapes = instant(url, "max(count_over_time(up[10m]))", timeout_seconds, headers)
+            node, exporter = node_name(labels[label]), EXPORTER_BY_SERIES[labels["__name__"]]
+            exporters[node].add(exporter)
+            targets[node][exporter] = node_name(labels.get("instance", ""))
+    scrapes: dict[str, float] = {}
+    for span in _SPANS:
+        for _, count, _ in instant(url, f"max(count_over_time(up[{span}s]))", timeout_seconds, headers):
+            scrapes[span] = count
     return Discovery(
         node_label=label,
         exporters={node: tuple(sorted(names)) for node, names in sorted(exporters.items())},
-        scrape_interval_seconds=scrape_cadence({"600": scrapes[0][1]}) if scrapes else None,
+        addresses={
+            node: f"[{host}]" if ":" in host else host
+            for node, hosts in sorted(targets.items())
+            if (host := hosts.get(_LIBVIRT_EXPORTER) or hosts.get(_NODE_EXPORTER))
+        },
+        scrape_interval_seconds=scrape_cadence(scrapes),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,12 +34,17 @@ PLAIN = (
     {"__name__": "node_uname_info", "job": "node", "instance": "hv2:9100", "nodename": "hv2"},
     {"__name__": "ipmi_up", "job": "ipmi", "instance": "hv2"},
 )
+IPV6 = ({"__name__": "libvirt_up", "job": "libvirt", "instance": "[fd00::1]:9177", "node": "hv1"},)
+NOWHERE = ({"__name__": "libvirt_up", "job": "libvirt", "node": "hv1"},)
 
 
-def answering(series: tuple[Labels, ...]):
+def answering(series: tuple[Labels, ...], *, up_for_seconds: int = 86_400):
+    """A Prometheus that scrapes every 30 s, and was started that long ago."""
+
     def answer(parameters: Mapping[str, str]) -> Reply:
-        if parameters.get("query", "").startswith("max("):
-            return vector(({}, 1.0, "20"))
+        span = re.fullmatch(r"max\(count_over_time\(up\[(\d+)s\]\)\)", parameters.get("query", ""))
+        if span:
+            return vector(({}, 1.0, str(min(int(span[1]), up_for_seconds) // 30)))
         return vector(*((labels, 1.0, "1") for labels in series))
 
     return answer
@@ -65,6 +72,49 @@ def test_the_nodes_prometheus_knows_become_settings_that_load(
     assert lifeboat("config", "check", "--config", str(output))[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("template", "series", "uris"),
+    [
+        ("qemu+tls://{address}/system", NODES, ["qemu+tls://10.0.0.1/system", "qemu+tls://10.0.0.2/system"]),
+        ("qemu+tls://{address}:16514/system?pkipath=/etc", IPV6, ["qemu+tls://[fd00::1]:16514/system?pkipath=/etc"]),
+        (None, NODES, ["qemu+tls://10.0.0.1/system", "qemu+tls://10.0.0.2/system"]),
+    ],
+    ids=["address", "IPv6", "names that this machine does not know"],
+)
+def test_libvirt_is_reached_where_prometheus_scrapes_the_node(
+    template: str | None, series: tuple[Labels, ...], uris: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def knows_addresses_only(host: str, *rest: object, **more: object) -> object:
+        if host.startswith("hv"):
+            raise socket.gaierror("no such name")
+        return known(host, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", knows_addresses_only)
+    output = tmp_path / "lifeboat.yaml"
+    given = ("--libvirt", template) if template else ()
+    with stub_prometheus(answering(series)) as stub:
+        code, out = lifeboat("init", "--prometheus", stub.url, "--output", str(output), "--json", *given)
+    assert code == 0, out
+    written = yaml.safe_load(output.read_text())
+    assert [node["libvirt_uri"] for node in written["nodes"]] == uris
+
+
+def test_how_often_a_prometheus_scrapes_is_told_two_minutes_after_its_start(tmp_path: Path) -> None:
+    output = tmp_path / "lifeboat.yaml"
+    with stub_prometheus(answering(NODES, up_for_seconds=120)) as stub:
+        code, _ = lifeboat("init", "--prometheus", stub.url, "--output", str(output), "--json")
+    assert code == 0
+    assert yaml.safe_load(output.read_text())["prometheus"]["scrape_interval_seconds"] == 30.0
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    code, out = lifeboat("init", "--prometheus", "http://127.0.0.1:9", "-o", str(tmp_path / "none" / "lifeboat.yaml"))
+    assert code == BadInput.exit_code
+    assert "is not there" in out
+
+
 def test_a_label_that_joins_everything_tells_nothing_apart() -> None:
     assert join_label([labels | {"hostname": "monitoring"} for labels in NODES]) == "node"
 
@@ -73,6 +123,7 @@ def test_a_label_that_joins_everything_tells_nothing_apart() -> None:
     ("options", "series", "words"),
     [
         (("--libvirt", "qemu+tls://hv1/system"), NODES, "{node}"),
+        (("--libvirt", "qemu+tls://{address}/system"), NOWHERE, "does not say at which address hv1 is"),
         (("--archives", "none", "--state", ""), (), "neither a libvirt exporter nor a node_exporter"),
         (("--node-label", "rack"), NODES, "rack"),
     ],
