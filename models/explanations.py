@@ -42,7 +42,7 @@ class Explanation:
 
 EXPLANATIONS = {
     "indeterminate": Explanation(
-        left="A move was under way and one end gave no answer. The vm is locked and left alone; other vms go on.",
+        left="The vm is frozen, locked and left alone until a human has looked; other vms go on.",
         look="`lifeboat status` names the vm and both ends; then `virsh list --all` on both nodes.",
         do="bring the silent node back, or make sure that it is off. If the vm runs on both, stop one copy by "
         "hand. Then `lifeboat resume`, and `lifeboat status` says whether it is still locked.",
