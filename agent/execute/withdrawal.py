@@ -24,6 +24,8 @@ from models.risk.tier import NodeTier, Tier
 from models.situation import Situation
 from tools.ports.journal import Record
 from tools.ports.records.evacuations import PollFailed, TargetsChanged
+from tools.tracing.spans import span
+from tools.tracing.trace import tracing
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,13 @@ class WithdrawalWatch:
 
     def look_again(self) -> None:
         """One look. A failed one is said once, and changes nothing that was approved."""
+        with tracing(evacuation=self._evacuation):
+            self._look_again()
+
+    def _look_again(self) -> None:
         try:
-            fleet, risks = self._look()
+            with span("look"):
+                fleet, risks = self._look()
             self.take(fleet, risks)
         except Exception as error:  # whatever it is, the evacuation must not end for it
             if self._tiers is not None:

@@ -36,7 +36,7 @@ from agent.service.witnesses import Unheard, without_asking
 from agent.state.brake import OtherMovers, trip_if_due
 from agent.state.refusals import fleet_as_known
 from agent.state.requests import unfinished
-from agent.state.trail import log_step, planned_now, raised_in, trace_of
+from agent.state.trail import append_step, planned_now, raised_in, trace_of
 from models.approval import ApprovalRecord, ApprovedPlan
 from models.errors import LifeboatError, Refused
 from models.evacuation import Evacuation, RiskSample, count_outcomes
@@ -54,7 +54,7 @@ from tools.ports.journal import Record
 from tools.ports.records.evacuations import EvacuationApproved, EvacuationRefused, EvacuationVerified
 from tools.ports.records.nodes import CooldownBegun
 from tools.tracing.spans import span
-from tools.tracing.trace import follow, within_trace
+from tools.tracing.trace import follow, tracing, within_trace
 
 _TIMELINE_MOST = 20_000
 """samples kept for reports: hours of a small fleet, minutes of a large one"""
@@ -329,7 +329,8 @@ class ControlLoop:
         if not plan.moves or so_far.outcome is PassOutcome.WAITING:
             return so_far
         try:
-            done = self._carry_out(plan, verdict, situation, evacuation, tiers, agreement, covered)
+            with tracing(evacuation=evacuation):
+                done = self._carry_out(plan, verdict, situation, evacuation, tiers, agreement, covered)
         except Refused as error:
             if not repeated:
                 self._record(EvacuationRefused(code=error.code, why=str(error)), evacuation)
@@ -396,4 +397,4 @@ class ControlLoop:
                 raise
 
     def _record(self, record: Record, evacuation: str) -> None:
-        log_step(self.hands.journal.append(record, now=self.hands.clock.now(), evacuation=evacuation))
+        append_step(self.hands.journal, record, now=self.hands.clock.now(), evacuation=evacuation)

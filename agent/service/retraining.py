@@ -13,6 +13,7 @@ import structlog
 from agent.settings import Settings
 from models.errors import LifeboatError
 from tools.ports.clock import Clock
+from tools.tracing.trace import new_trace, within_trace
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -42,6 +43,7 @@ class Retraining:
         self._tried: datetime | None = None
         self._told_to_wait = False
 
+    @within_trace()
     def check(self) -> None:
         """Start one if it is due and none is at work; say how the last one ended. Raises nothing."""
         every = self._settings.forecast.retrain
@@ -93,11 +95,14 @@ def _start_process(settings: Settings) -> SpawnProcess:
     return process
 
 
+@new_trace()
 def _retrain(settings: Settings) -> None:
     from agent.assess.retraining import retrain
     from tools.clock import SystemClock
     from tools.journal import open_journal
+    from tools.tracing.log import configure_log
 
+    configure_log(**dict(settings.log))  # a process of its own
     os.nice(10)
     journal = open_journal(settings)
     try:

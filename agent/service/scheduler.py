@@ -22,15 +22,16 @@ from agent.execute.periodic import meanwhile
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.leading import Leading
 from agent.service.retraining import CHECK_EVERY, Retraining
+from agent.state.trail import trace_of
 from models.errors import BadInput, LifeboatError, RecordNotWritten
-from models.evacuation import Attempt, Evacuation
+from models.evacuation import Attempt, AttemptOutcome, Evacuation
 from tools import memory
 from tools.parquet import is_panic
 from tools.ports.clock import Clock
 from tools.ports.journal import NotWritten
 from tools.service_manager import ServiceManager
 from tools.tracing.spans import span
-from tools.tracing.trace import new_trace
+from tools.tracing.trace import new_trace, tracing
 
 log = structlog.get_logger("lifeboat")
 
@@ -41,6 +42,8 @@ _SIGNAL_SECONDS = 0.2
 """how soon a signal is heeded"""
 _QUIET_SECONDS = 30.0
 """the figures of a copy are logged this often"""
+_AS_WANTED = (AttemptOutcome.DONE, AttemptOutcome.CANCELLED, AttemptOutcome.SKIPPED)
+"""anything else is a warning"""
 
 
 def log_watcher() -> Watcher:
@@ -62,7 +65,12 @@ def log_watcher() -> Watcher:
 
     def log_end(attempt: Attempt) -> None:
         logged.pop(attempt.id, None)
-        log.info("ended", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
+        action = attempt.action
+        level = log.info if attempt.outcome in _AS_WANTED else log.warning
+        level(
+            "ended", attempt=attempt.id, vm=action.vm_name, action=action.kind, source=action.source, target=action.target,
+            outcome=attempt.outcome, message=attempt.message,
+        )  # fmt: skip
 
     return Watcher(
         on_progress=log_progress,
@@ -98,9 +106,16 @@ def serve(
             return
         attempts, evacuations = recover()
         for attempt in attempts:
-            log.warning("recovered", attempt=attempt.id, outcome=attempt.outcome, message=attempt.message)
-        for evacuation in evacuations:
-            log.warning("finished-after-crash", evacuation=evacuation.id, outcome=evacuation.outcome)
+            action, evacuation = attempt.action, attempt.id.rpartition("-")[0]
+            with tracing(trace_of(loop.hands.journal, evacuation)):
+                log.warning(
+                    "recovered", evacuation=evacuation, attempt=attempt.id, vm=action.vm_name, source=action.source,
+                    target=action.target, outcome=attempt.outcome, message=attempt.message,
+                )  # fmt: skip
+        for over in evacuations:
+            with tracing(trace_of(loop.hands.journal, over.id)):
+                nodes = list(over.plan.evacuating)
+                log.warning("finished-after-crash", evacuation=over.id, nodes=nodes, outcome=over.outcome)
 
     def leads() -> bool:
         if leading is None or leading.lead(loop):
@@ -121,7 +136,6 @@ def serve(
     observing, manager = observer or PassObserver(), manager or ServiceManager({})
     loop.watcher = replace(loop.watcher, on_progress=_and(manager.sign_of_life, loop.watcher.on_progress))
 
-    @new_trace()
     def a_pass() -> None:
         observing.began()
         try:
@@ -149,13 +163,14 @@ def serve(
     def pass_after_pass() -> None:
         while not (stopping.is_set() or reloading.is_set()):
             began = clock.monotonic()  # not the wall clock, which somebody may set back by an hour
-            try:
-                a_pass()
-            except BaseException as error:  # a fault in lifeboat or a library: the next pass may do better
-                if not (isinstance(error, Exception) or is_panic(error)):
-                    raise
-                observing.failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-                log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
+            with new_trace():
+                try:
+                    a_pass()
+                except BaseException as error:  # a fault in lifeboat or a library: the next pass may do better
+                    if not (isinstance(error, Exception) or is_panic(error)):
+                        raise
+                    observing.failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+                    log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
             manager.status(passes.latest)
             memory.give_back()
             _await_next_pass(loop, leading, reloading, began + interval.total_seconds(), manager.sign_of_life)
@@ -165,6 +180,7 @@ def serve(
     def take(number: int, _: object) -> None:
         asked.append(number)  # no more than that: whatever this thread holds just now can't be waited for here
 
+    @new_trace()
     def heed(number: int) -> None:
         if number != signal.SIGHUP:
             log.info("stopping", signal=signal.Signals(number).name)

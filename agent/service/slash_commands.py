@@ -35,6 +35,7 @@ from tools.ports.clock import Clock
 from tools.ports.journal import Journal
 from tools.ports.records.chat import ChatRefused
 from tools.ports.records.evacuations import EvacuationStarted
+from tools.tracing.trace import within_trace
 
 log = structlog.get_logger("lifeboat")
 
@@ -76,6 +77,7 @@ class SlashCommands:
     def __post_init__(self) -> None:
         self._refusals = RefusalLog(self.journal)
 
+    @within_trace()
     def take(self, command: Command) -> None:
         """Answer one. Raises nothing: an answer that Slack does not take is said in the log."""
         try:

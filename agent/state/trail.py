@@ -55,8 +55,9 @@ def links_of(journal: Journal, evacuation: str) -> tuple[str, ...]:
     return planned[-1].record.links if planned else ()
 
 
-def log_step(entry: Entry[Record]) -> None:
-    """One line about a record that takes an evacuation a step on; `audit` is the record's number in the audit log."""
+def append_step(journal: Journal, record: Record, *, now: datetime, evacuation: str) -> None:
+    """Write a record that takes an evacuation a step on, and log a line; `audit` is its number in the audit log."""
+    entry = journal.append(record, now=now, evacuation=evacuation)
     about = {"evacuation": entry.evacuation, "audit": entry.seq}
     match entry.record:
         case EvacuationPlanned(plan=plan, verdict=verdict, links=links):
@@ -67,7 +68,9 @@ def log_step(entry: Entry[Record]) -> None:
         case EvacuationApproved(by=by, at=at):
             log.info("approved", by=by, at=at.isoformat(), **about)
         case EvacuationRefused(code=code, why=why):
-            log.warning("refused", code=code, why=why, **about)
+            planned = journal.of(EvacuationPlanned, evacuation=entry.evacuation)
+            nodes = [visible(node, 60) for node in planned[-1].record.plan.evacuating] if planned else []
+            log.warning("refused", code=code, why=why, nodes=nodes, **about)
         case EvacuationVerified(checks=checks):
             log.info("verified", passed=checks.passed, **about)
         case _:

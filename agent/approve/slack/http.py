@@ -25,6 +25,7 @@ from models.text import visible
 from tools.ports.clock import Clock
 from tools.ports.journal import Journal
 from tools.ports.records.webhook import WebhookRefused
+from tools.tracing.trace import within_trace
 
 log = structlog.get_logger("lifeboat")
 
@@ -70,11 +71,13 @@ class SlackRequests:
             return 401
         except (LifeboatError, OSError) as error:  # the journal is away: Slack tells the person that it did not work
             self._free.release()
-            log.warning("slack", message=str(error))
+            with within_trace():
+                log.warning("slack", message=str(error))
             return 503
         threading.Thread(target=self._settle, args=(content,), name="slack-request", daemon=True).start()
         return 200
 
+    @within_trace()
     def _settle(self, content: dict[str, Any]) -> None:
         try:
             self.take(content)

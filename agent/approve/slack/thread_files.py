@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from agent.approve.slack import render
+from agent.state.trail import trace_of
 from tools.ports.chat import Chat, ChatError
 from tools.ports.clock import Clock
 from tools.ports.journal import Entry, Journal, Record, Scope, Timed
@@ -65,7 +66,8 @@ class ThreadFiles:
         except ChatError as error:
             if error.reason in AWAY:
                 raise
-            log.warning("slack", evacuation=name, message=f"the report could not be put into its thread: {error}")
+            message = f"the report could not be put into its thread: {error}"
+            log.warning("slack", trace=trace_of(self._journal, name), evacuation=name, message=message)
             line = f"the report could not be put here: it is on lifeboat's host, {written.record.path}"
             self._chat.post(*render.told(line, []), thread=place)
             self._end(name, written.record, "", str(error))

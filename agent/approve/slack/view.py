@@ -33,6 +33,7 @@ from tools.ports.journal import Entry, Journal, Record, Scope
 from tools.ports.records.approvals import ApprovalAsked
 from tools.ports.records.attempts import AttemptEnded
 from tools.ports.records.chat import ChatIntended, ChatRefused, ChatSettled, ChatShown
+from tools.tracing.trace import within_trace
 
 log = structlog.get_logger("lifeboat")
 
@@ -111,6 +112,7 @@ class SlackView:
             self.look()
             self._chat.close()
 
+    @within_trace()
     def look(self) -> None:
         """Bring what is shown up to the journal. Raises nothing: what fails is said once, and tried again."""
         with self._lock:
@@ -162,6 +164,7 @@ class SlackView:
                 "slack", message="its socket is gone: what people press does not arrive (see `lifeboat doctor`)"
             )
 
+    @within_trace()
     def press(self, press: Press) -> None:
         """Somebody pressed something. It was acknowledged already; what came of it they read in the message, or alone."""
         try:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import structlog
 from scenes.simulated_world import POLICY, World
 from structlog.testing import capture_logs
 
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassResult
-from agent.service.scheduler import Ended, serve
+from agent.service.scheduler import Ended, log_watcher, serve
 from models.errors import BadInput, MetricsUnavailable
+from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
+from models.plan import Action, ActionKind
 from models.risk.risk import Risk
 from tools.clock import VirtualClock
 from tools.service_manager import ServiceManager
+from tools.tracing.log import configure_log
 
 INTERVAL = timedelta(seconds=30)
 ENOUGH = 4
@@ -142,6 +147,39 @@ def test_the_same_failure_is_told_once_then_counted_and_its_end_is_told(world: W
         ("Prometheus answers 503", 1),
     ]
     assert [line["failed_in_a_row"] for line in lines if line["event"] == "pass-works-again"] == [1]
+
+
+def test_whatever_goes_wrong_in_a_pass_is_said_under_the_trace_of_that_pass(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watched = Watched(world)
+    watched.failing = {2: RuntimeError("a fault"), 3: MetricsUnavailable("Prometheus does not answer")}
+    configure_log(format="json")
+    try:
+        watched.serve()
+    finally:
+        structlog.reset_defaults()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    wrong = [line for line in lines if line["level"] in ("warning", "error")]
+    assert {"pass-crashed", "pass-failed"} <= {line["event"] for line in wrong}
+    traces = [line["trace"] for line in wrong if line["event"] in ("pass-crashed", "pass-failed")]
+    assert len(set(traces)) == 2
+    assert all(len(line["trace"]) == 32 for line in wrong)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level"), [(AttemptOutcome.INDETERMINATE, "warning"), (AttemptOutcome.DONE, "info")]
+)
+def test_a_move_that_went_wrong_is_a_warning_and_names_guest_and_nodes(outcome: AttemptOutcome, level: str) -> None:
+    action = Action(
+        kind=ActionKind.LIVE_MIGRATE, vm="u", vm_name="web", source="a", target="b", reason="its node fails"
+    )
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    attempt = Attempt(id="evac-1-000", action=action, started_at=at, ended_at=at, outcome=outcome, message="why")
+    with capture_logs() as lines:
+        log_watcher().on_attempt_finished(attempt)
+    (line,) = lines
+    assert (line["log_level"], line["vm"], line["source"], line["target"]) == (level, "web", "a", "b")
 
 
 class Told(ServiceManager):
