@@ -210,6 +210,8 @@ class Durable:
         if self._url.startswith("sqlite"):
             _make_private(self._state_dir / _FILE)
             _require_known(self._state_dir / _FILE)
+        else:
+            _require_known_in(self._url)
         workflows = {self._workflow_of(run): run for run in runs}
         _runs.update(workflows)
         DBOS(config=config)
@@ -311,9 +313,28 @@ def _require_known(file: Path) -> None:
         ) from error
     finally:
         db.close()
-    version, known = int(row[0] or 0) if row else 0, len(sqlite_migrations)
+    _require_not_newer(f" {file}", int(row[0] or 0) if row else 0, len(sqlite_migrations))
+
+
+def _require_known_in(url: str) -> None:
+    """As `_require_known`, of a PostgreSQL. One that does not answer is told of by who opens it."""
+    try:
+        from dbos._migration import get_migration_versions
+    except ImportError:
+        return
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    try:
+        version, known = get_migration_versions(engine, "dbos", use_listen_notify=True)
+    except sqlalchemy.exc.SQLAlchemyError:
+        return
+    finally:
+        engine.dispose()
+    _require_not_newer("", version, known)
+
+
+def _require_not_newer(where: str, version: int, known: int) -> None:
     if version > known:
         raise BadInput(
-            f"the database of durable runs {file} is in version {version}, this lifeboat knows {known} at most",
+            f"the database of durable runs{where} is in version {version}, this lifeboat knows {known} at most",
             hint="a newer lifeboat has used it: use that version here too; nothing was changed",
         )

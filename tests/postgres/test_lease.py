@@ -226,3 +226,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = World(tmp_path_factory.mktemp("world"))
     yield world
     world.journal.close()
+
+
+def test_one_that_leads_makes_way_for_a_newer_lifeboat_once_it_is_not_at_work(
+    agents: Opener, postgres_server: PostgresServer
+) -> None:
+    older, journal = agents("older")
+    assert older.lead()
+    with older.hold("evac-1"):
+        postgres_server.execute("INSERT INTO lifeboat.about VALUES (99)")
+        assert older.lead(), "what it has begun it sees to its end"
+        journal.append(DISK, now=NOW)
+    with pytest.raises(BadInput, match="a newer lifeboat has used it"):
+        older.lead()
+    assert older.leader() == "", "the newer one need not wait for its lease to run out"
+    with pytest.raises(LeaseLost):
+        older.require()
+    with pytest.raises(BadInput, match="in version 99"):
+        older.lead()

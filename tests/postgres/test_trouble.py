@@ -13,6 +13,8 @@ from scenes.postgres_server import PASSWORD, PostgresServer
 from scenes.simulated_world import World, stand_in_for_the_fleet
 
 from agent.execute.evacuation import Run
+from agent.execute.workflows import Durable
+from models.errors import BadInput
 from tools.journal.postgres import PostgresJournal
 from tools.journal.row_lease import RowLease
 from tools.journal.sqlite import SqliteJournal
@@ -84,6 +86,16 @@ def test_a_newer_lifeboat_has_used_it(settings: Path, postgres_server: PostgresS
     code, text = said("doctor", settings=settings)
     assert code == 2
     assert "in version 99, this lifeboat knows 1 at most" in text
+
+
+def test_a_newer_lifeboat_has_used_the_database_of_durable_runs(world: World, postgres_server: PostgresServer) -> None:
+    durable = Durable(world.directory, postgres_server.forget())
+    assert durable.execute(world.approved(), world.hands, evacuation="evac-1").attempts
+    postgres_server.execute("UPDATE dbos.dbos_migrations SET version = 9999")
+    with pytest.raises(BadInput, match="in version 9999, this lifeboat knows") as refused:
+        durable.execute(world.approved(), world.hands, evacuation="evac-2")
+    assert "a newer lifeboat has used it" in refused.value.hint
+    assert postgres_server.execute("SELECT version FROM dbos.dbos_migrations") == [(9999,)]
 
 
 def test_one_that_is_read_only_can_be_read_and_the_doctor_says_so(

@@ -48,6 +48,13 @@ def prepare(database: Database) -> None:
             raise _too_new(database.name, version)
 
 
+def why_too_new(database: Database) -> BadInput | None:
+    """What to raise where a newer lifeboat has brought the database up to date, maybe since this one opened it; None: none has.
+    Raises psycopg.Error."""
+    version = database.run(_version)
+    return _too_new(database.name, version) if version > len(_VERSIONS) else None
+
+
 def schema_version(database: Database) -> tuple[int, int]:
     """Of what is there, 0 for nothing, and of this lifeboat. Raises psycopg.Error."""
     return database.run(_version), len(_VERSIONS)

@@ -19,7 +19,7 @@ import psycopg
 
 from models.errors import BadInput, Busy, LifeboatError
 from tools.journal.postgres_connection import Connection, Database, uptime
-from tools.journal.postgres_schema import prepare
+from tools.journal.postgres_schema import prepare, why_too_new
 from tools.ports.journal import Agent, Holder, LeaseLost
 
 LEASE_SECONDS = 12.0
@@ -157,9 +157,12 @@ class RowLease:
     # Leadership
 
     def lead(self) -> bool:
-        """Be the leader, or stay it, where nobody else is. Never waits. Raises BadInput when the database does not answer."""
+        """Be the leader, or stay it, where nobody else is. Never waits. Raises BadInput when the database does not answer, and
+        when a newer lifeboat has brought it up to date: then this one leads no more, once it is not at work any longer."""
         with self._mutex:
             if self._valid():
+                if not self._blocks:
+                    self._make_way_for_newer()
                 return True
             if self._epoch is not None and not self._lost and uptime() >= self._until:
                 return False  # away: the next sign of life that arrives says which it is
@@ -167,6 +170,10 @@ class RowLease:
                 return False  # what was begun under a lease that is lost is watched to its end first
             self._forget()
             row = self._row()
+            with self._database.explained():
+                too_new = why_too_new(self._database)
+            if too_new is not None:
+                raise too_new
             if row.agent is not None and not self._stale(row):
                 return False
             if row.agent is None and row.avoids and row.avoids == self.node and self._somebody_elsewhere():
@@ -293,6 +300,14 @@ class RowLease:
                 lambda connection: connection.execute("DELETE FROM lifeboat.agents WHERE agent = %s", (self.agent,))
             )
         database.close()
+
+    def _make_way_for_newer(self) -> None:
+        too_new = None
+        with suppress(psycopg.Error):  # away: it leads on until its lease is over
+            too_new = why_too_new(self._database)
+        if too_new is not None:
+            self.resign()
+            raise too_new
 
     def _somebody_elsewhere(self) -> bool:
         return any(other.node != self.node for other in self._others)
