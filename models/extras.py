@@ -37,6 +37,7 @@ EXTRAS = {
     ),
     "ray": Extra(what="--backend ray needs", modules=("ray",), besides=", or leave --backend out"),
     "report": Extra(what="charts need", modules=("matplotlib",)),
+    "s3": Extra(what="archives in S3 need", modules=("s3fs",)),
     "slack": Extra(what="Slack needs", modules=("slack_bolt", "slack_sdk")),
 }
 

@@ -55,6 +55,7 @@ def _lacking(settings: Settings) -> Iterator[tuple[str, ExtraMissing]]:
     """Sections of the settings with what they need and this installation does not have."""
     used = {"llm": settings.llm is not None, "slack": settings.slack is not None}
     used["otel"] = settings.otel is not None
+    used["s3"] = (settings.archive_url or "").startswith(("s3:", "s3a:"))
     used["forecast"] = bool(settings.forecast.model or settings.forecast.components or settings.forecast.retrain)
     for section in (section for section, is_used in used.items() if is_used):
         for module in EXTRAS[section].modules:

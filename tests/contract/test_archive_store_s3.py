@@ -1,4 +1,4 @@
-"""The archive store over S3, through s3fs and a real socket. Skipped where s3fs is not installed."""
+"""The archive store over S3, through s3fs and a real socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.archive.store import FsspecArchiveStore
 from tools.ports.archives import ArchiveEntry, ImageFile
 from tools.ports.vms import ImageRole, VmObservation
 
-pytest.importorskip("s3fs", reason="s3fs is an extra that the locked environment does not have")
+pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 VM = VmObservation(

@@ -13,9 +13,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from models.errors import ArchiveFailed, BadInput, LifeboatError
+from models.extras import missing
 from models.text import without_credentials
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_S3 = ("s3:", "s3a:")
 _BLOCK_BYTES = 8 << 20
 """what is held before it is sent, and one part of a multipart upload"""
 
@@ -27,6 +29,8 @@ class StoreFiles:
         try:
             fs, root = fsspec.core.url_to_fs(url, **options)
         except (ValueError, ImportError, TypeError, OSError) as error:
+            if isinstance(error, ImportError) and url.startswith(_S3):
+                raise missing("s3") from error
             raise BadInput(
                 without_credentials(f"archive_url {url!r} can't be used: {' '.join(str(error).split())}"),
                 hint="write it like file:///srv/archives, or install the fsspec driver it needs",
