@@ -17,6 +17,7 @@ FLEET_CHECKS: list[FleetCheck] = [
     check_approvers,
     check_slack,
     telemetry.check_telemetry,
+    telemetry.check_collector,
     telemetry.check_signals,
     telemetry.check_clock,
     check_forecast,

@@ -10,9 +10,11 @@ from agent.doctor.examine import CheckContext, Finding, Health, finding
 from agent.doctor.signals import Presence, SignalRow
 from agent.doctor.signals import check_signals as read_signals
 from models.errors import MetricsUnavailable
-from models.text import visible
+from models.text import visible, without_credentials
+from tools.tracing.collector import traces_url, why_no_spans
 
 _NAMED = 5
+_COLLECTOR_SECONDS = 5.0
 
 
 def check_telemetry(context: CheckContext) -> Iterator[Finding]:
@@ -36,6 +38,23 @@ def check_telemetry(context: CheckContext) -> Iterator[Finding]:
             yield finding("telemetry", node.name, health, what, "see Prometheus's page of targets; then the node")
         else:
             yield finding("telemetry", node.name, Health.OK, f"{total} target{'s' if total > 1 else ''}, all answer")
+
+
+def check_collector(context: CheckContext) -> Iterator[Finding]:
+    """The OpenTelemetry collector takes spans, where one is named. No evacuation needs it."""
+    otel = context.settings.otel
+    url = traces_url(otel.endpoint if otel is not None else None)
+    if url is None:
+        return
+    why = why_no_spans(url, otel.headers if otel is not None else {}, seconds=_COLLECTOR_SECONDS)
+    shown = visible(without_credentials(url), 200)
+    if why is None:
+        yield finding("telemetry", "OpenTelemetry", Health.OK, f"{shown} takes spans")
+    else:
+        what = f"{shown} takes no spans: {why}; lifeboat goes on without"
+        yield finding(
+            "telemetry", "OpenTelemetry", Health.WARN, what, "start the collector, or mend otel in the settings"
+        )
 
 
 def check_clock(context: CheckContext) -> Iterator[Finding]:

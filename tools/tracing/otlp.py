@@ -12,7 +12,6 @@ import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
-from urllib.parse import urlsplit
 
 import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -39,24 +38,20 @@ log = structlog.get_logger("lifeboat")
 
 _LAST_SECONDS = 3.0
 """for what still waits when the agent ends"""
-_PATH = "/v1/traces"
 
 
 def exporting(
-    *, endpoint: str | None, headers: Mapping[str, str], timeout_seconds: float | None, agent: str
+    *, url: str, headers: Mapping[str, str], timeout_seconds: float | None, agent: str
 ) -> AbstractContextManager[None]:
     """For as long as the block runs, spans of this process are sent; what still waits at its end, for _LAST_SECONDS.
 
-    endpoint: URL; without a path, `/v1/traces` of it; None: what OTEL_EXPORTER_OTLP_(TRACES_)ENDPOINT says. headers: besides
-    OTEL_EXPORTER_OTLP_(TRACES_)HEADERS. timeout_seconds: for one batch and all its retries; None:
-    OTEL_EXPORTER_OTLP_(TRACES_)TIMEOUT, 10 without it. agent: `service.instance.id`.
+    url: as `traces_url` has it. headers: besides OTEL_EXPORTER_OTLP_(TRACES_)HEADERS. timeout_seconds: for one batch and all its
+    retries; None: OTEL_EXPORTER_OTLP_(TRACES_)TIMEOUT, 10 without it. agent: `service.instance.id`.
     """
     library = logging.getLogger("opentelemetry")
     library.propagate, library.handlers = False, [logging.NullHandler()]  # `_Telling` says what matters, in our log
     session = DeadlineSession()
-    exporter = OTLPSpanExporter(
-        endpoint=_full(endpoint), headers=dict(headers), timeout=timeout_seconds, session=session
-    )
+    exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers), timeout=timeout_seconds, session=session)
     ids = _GivenIds()
     provider = TracerProvider(resource=_resource(agent), id_generator=ids, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(_Telling(exporter)))
@@ -70,12 +65,6 @@ def _collecting(provider: TracerProvider, ids: _GivenIds) -> Generator[None]:
             yield
     finally:
         BoundedCall(provider.shutdown, name="spans-last").wait(_LAST_SECONDS)
-
-
-def _full(endpoint: str | None) -> str | None:
-    if endpoint is None or urlsplit(endpoint).path not in ("", "/"):
-        return endpoint
-    return endpoint.rstrip("/") + _PATH
 
 
 def _resource(agent: str) -> Resource:

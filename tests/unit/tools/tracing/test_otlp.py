@@ -7,12 +7,21 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from scenes.odd_servers import Reply, answering
 from scenes.otlp_receiver import receiving
 from structlog.testing import capture_logs
 
+from tools.tracing.collector import traces_url, why_no_spans
 from tools.tracing.otlp import exporting
 from tools.tracing.spans import finished_span, span, span_id
 from tools.tracing.trace import new_trace
+
+
+def where(endpoint: str | None = None) -> str:
+    url = traces_url(endpoint)
+    assert url is not None
+    return url
+
 
 SECRET = "hunter2-hunter2"
 
@@ -20,7 +29,7 @@ SECRET = "hunter2-hunter2"
 def test_a_collector_gets_spans_under_lifeboats_own_trace_id_and_no_secret() -> None:
     with (
         receiving() as received,
-        exporting(endpoint=received.url, headers={"Authorization": "Bearer t"}, timeout_seconds=10, agent="one"),
+        exporting(url=where(received.url), headers={"Authorization": "Bearer t"}, timeout_seconds=10, agent="one"),
         new_trace() as trace,
     ):
         with span("pass", first=True):
@@ -51,11 +60,11 @@ def test_the_usual_variables_say_where_as_whom_and_how_much(monkeypatch: pytest.
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=lab")
         monkeypatch.setenv("OTEL_SERVICE_NAME", "lifeboat-lab")
-        with exporting(endpoint=None, headers={}, timeout_seconds=None, agent="one"), new_trace(), span("pass"):
+        with exporting(url=where(), headers={}, timeout_seconds=None, agent="one"), new_trace(), span("pass"):
             pass
         monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
         monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
-        with exporting(endpoint=None, headers={}, timeout_seconds=None, agent="one"), new_trace(), span("look"):
+        with exporting(url=where(), headers={}, timeout_seconds=None, agent="one"), new_trace(), span("look"):
             pass
     assert [made.name for made in received.spans] == ["pass"]
     assert received.headers[0]["x-tenant"] == "lab"
@@ -68,7 +77,7 @@ def test_a_collector_that_is_away_is_said_once_and_holds_nobody_up() -> None:
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}/v1/traces"
         with (
             capture_logs() as lines,
-            exporting(endpoint=endpoint, headers={}, timeout_seconds=0.2, agent="one"),
+            exporting(url=endpoint, headers={}, timeout_seconds=0.2, agent="one"),
             new_trace(),
         ):
             for _ in range(10):
@@ -80,8 +89,30 @@ def test_a_collector_that_is_away_is_said_once_and_holds_nobody_up() -> None:
 def test_a_collector_that_never_answers_holds_nobody_up() -> None:
     answers = threading.Event()
     with receiving(silent=answers) as received:
-        with exporting(endpoint=received.url, headers={}, timeout_seconds=0.2, agent="one"), new_trace():
+        with exporting(url=where(received.url), headers={}, timeout_seconds=0.2, agent="one"), new_trace():
             for _ in range(600):  # more than one batch: the thread that sends has begun to wait
                 with span("look"):
                     pass
         assert not answers.is_set(), "all were handed over, and the block ended, before it said a word"
+
+
+def test_who_asks_beforehand_hears_whether_the_collector_would_take_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiving() as received:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20t")
+        assert why_no_spans(where(received.url), {}, seconds=10) is None
+        assert received.headers[0]["authorization"] == "Bearer t"
+        gone = received.url
+    assert "refused" in (why_no_spans(where(gone), {}, seconds=10) or "")
+    with answering(Reply(status=401, body="")) as strict:
+        assert why_no_spans(strict.url, {}, seconds=10) == "it answers 401 Unauthorized"
+
+
+def test_it_is_off_where_nothing_names_a_collector_or_the_usual_variables_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    assert traces_url(None) is None
+    assert traces_url("http://c:4318") == traces_url("http://c:4318/v1/traces") == "http://c:4318/v1/traces"
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    assert traces_url("http://c:4318") is None
