@@ -216,6 +216,8 @@ class Settings(BaseSettings):
     """where cold archives go, as fsspec writes it: `file:///srv/archives`, `s3://bucket/path`"""
     archive_key_file: SecretFile | None = None
     """32 bytes or 64 hex digits; archives are sealed with it (AES-256-GCM). Who loses it loses the archives"""
+    verify_archives: Duration | None = Field(default=parse_duration("30d"), ge=timedelta(hours=1))
+    """how often `lifeboat run` reads every byte of each archive again; None: never, such as where the store charges for it"""
     archive_options: dict[str, Any] = {}
     """passed on to fsspec, such as `endpoint_url` for an S3-compatible store"""
     shared_paths: tuple[str, ...] = ()

@@ -106,7 +106,11 @@ def _serve(
             keep_report(result, session)
             housekeeping.tidy()
 
-        with answerable_elsewhere(session, lambda: last.situation), telling_status(session, observer):
+        with (
+            answerable_elsewhere(session, lambda: last.situation),
+            telling_status(session, observer),
+            checking_archives(session, observer) if not once else nullcontext(),
+        ):
             return serve(
                 cycle,
                 recover=lambda: session.durable.recover(session.hands, session.policy, session.look, cycle.watcher),
@@ -119,6 +123,24 @@ def _serve(
                 manager=manager,
                 once=once,
             )
+
+
+def checking_archives(session: Session, observer: Observability | None) -> AbstractContextManager[None]:
+    """For as long as the block runs, archives are read again when the settings say."""
+    settings, leadership = session.settings, session.leadership
+    if not settings.archive_url or settings.verify_archives is None:
+        return nullcontext()
+    from agent.service.archive_checks import ArchiveChecks
+
+    def acts() -> bool:
+        return leadership is None or leadership.leader() == leadership.agent
+
+    checks = ArchiveChecks(settings, session.unled, session.hands.clock, acts=acts)
+    if observer is not None:
+        from agent.service.observability.archive_metrics import ArchiveMetrics
+
+        observer.metrics.registry.register(ArchiveMetrics(checks, session.hands.clock))
+    return checks.running()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from models.planning.archived import ArchivedGuest, outdated
 from models.risk.risk import Risk
 from tools.ports.clock import Clock
 from tools.ports.journal import Journal
-from tools.ports.records.cold import Archived, ArchiveOutdated
+from tools.ports.records.cold import ArchiveChecked, Archived, ArchiveOutdated
 from tools.ports.records.hindsight import NodesSeen
 
 
@@ -20,6 +20,7 @@ def standing_archives(journal: Journal) -> dict[str, ArchivedGuest]:
     """archive → its guest, of every archive that nothing was said against. One that a lifeboat wrote which did not note the
     guest yet is not among them."""
     over = {entry.record.archive for entry in journal.of(ArchiveOutdated)}
+    over |= {entry.record.archive for entry in journal.of(ArchiveChecked) if not entry.record.sound}
     standing: dict[str, ArchivedGuest] = {}
     for entry in journal.of(Archived):
         made = entry.record

@@ -158,12 +158,13 @@ class StoreFiles:
                     f"{f', {free} are free' if free is not None else ''}; nothing was left there",
                     hint="make room in the store",
                 ) from error
-            raise ArchiveFailed(
+            missing = isinstance(error, FileNotFoundError)
+            raise (ArchiveFailed if missing else StoreSilent)(
                 f"{what}: the store {self.url} says: {error.strerror or ' '.join(str(error).split())[:300]}",
                 hint="check the store and its rights",
             ) from error
         except Exception as error:
-            raise ArchiveFailed(
+            raise StoreSilent(
                 f"{what}: the store {self.url} says: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
                 hint="check the store, its address and credentials",
             ) from error
@@ -174,3 +175,7 @@ class StoreFiles:
 
 class StoreFull(ArchiveFailed):
     """What was half-written is removed then: it would only take the room that is missing."""
+
+
+class StoreSilent(ArchiveFailed):
+    """The store did not give what was asked for: nothing is known of the archive."""

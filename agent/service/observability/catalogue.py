@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.guard.rules import RULES
+from agent.service.archive_checks import ROUND_OUTCOMES
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.plan import ActionKind
@@ -214,11 +215,29 @@ COST = Family(
     kind=Kind.GAUGE,
     meaning="Of those tokens, in the money of the prices in llm; a fallback's count at the first model's.",
 )
+ARCHIVES_UNSOUND = Family(
+    name="lifeboat_archives_unsound",
+    kind=Kind.GAUGE,
+    meaning="Archives that did not verify when they were read last: they can't be restored.",
+)
+ARCHIVE_CHECK_AGE = Family(
+    name="lifeboat_archive_check_age_seconds",
+    kind=Kind.GAUGE,
+    meaning="Since an archive was last read again; infinite before the first.",
+)
+ARCHIVE_CHECK_ROUNDS = Family(
+    name="lifeboat_archive_check_rounds",
+    kind=Kind.COUNTER,
+    meaning="Rounds in which archives that were due were read; failed: the store did not answer; given-up: it took twelve hours; "
+    "put-off: guests moved.",
+    labels={"outcome": ROUND_OUTCOMES},
+)
 
 FAMILIES: tuple[Family, ...] = (
     PASSES, PASS_FAILURES, PASS_DURATION, SLOW_PASSES, LAST_LOOK_AGE, OLDEST_DATA_AGE, NODES, TIERS, PROBABILITY, MISFIT,
     PLANS, RULE_FAILURES, QUESTIONS_OPEN, OLDEST_QUESTION_AGE, QUESTIONS_DECIDED, ANSWER, EVACUATIONS_RUNNING, EVACUATIONS,
-    ATTEMPTS, ATTEMPT_DURATION, PAUSE, LOCKED, BREAKER, LEASE, TOKENS, COST, BUILD,
+    ATTEMPTS, ATTEMPT_DURATION, PAUSE, LOCKED, BREAKER, LEASE, ARCHIVES_UNSOUND, ARCHIVE_CHECK_AGE,
+    ARCHIVE_CHECK_ROUNDS, TOKENS, COST, BUILD,
 )  # fmt: skip
 """in the order of the page"""
 OF_THE_JOURNAL = (QUESTIONS_DECIDED, ANSWER, EVACUATIONS, ATTEMPTS, ATTEMPT_DURATION, PAUSE)

@@ -93,6 +93,17 @@ class ArchiveOutdated(Record):
     why: str
 
 
+class ArchiveChecked(Record):
+    """An archive was read again, every byte of it, some time after it was made."""
+
+    KIND = "archive-checked"
+    archive: str
+    sound: bool
+    why: str
+    """empty when it is"""
+    seconds: float
+
+
 class ArchiveActionIntended(Record):
     """A restore or wipe is to be carried out: from here on the vm is its own, until `ArchiveActionEnded`."""
 

@@ -81,5 +81,6 @@ def test_no_kind_of_this_version_is_missing_among_them() -> None:
         "shadow-decided",
         "agent-policy",
         "archive-outdated",
+        "archive-checked",
     }
     assert known_kinds().keys() - {line["kind"] for line in OLD} == new_since_then

@@ -23,9 +23,12 @@ from agent.approve.approvers import DenyingApprover
 from agent.approve.proposals import answer, open_questions
 from agent.execute.evacuation import Watcher
 from agent.llm.choose import planner_named
+from agent.service.archive_checks import ArchiveChecks
 from agent.service.control_loop import ControlLoop
+from agent.service.observability.archive_metrics import ArchiveMetrics
 from agent.service.observability.observability import Observability
 from agent.service.questions import Questions
+from agent.settings import Settings
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
 from models.fleet import Fleet
 from models.plan import Action, ActionKind
@@ -57,6 +60,8 @@ class Agent:
             journal=world.journal, clock=world.fleet.clock, seen=lambda: self.seen, tiers=self.loop.tiers, holder=lambda: None,
             llm=world.directory / "llm", interval_seconds=INTERVAL,
         )  # fmt: skip
+        checks = ArchiveChecks(Settings(), world.journal, world.fleet.clock)
+        self.told.metrics.registry.register(ArchiveMetrics(checks, world.fleet.clock))
 
     def _look(self) -> tuple[Fleet, list[Risk]]:
         if self.error is not None:
