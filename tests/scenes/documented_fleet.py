@@ -22,12 +22,19 @@ from scenes.stub_prometheus import Reply, stub_prometheus, vector
 from scenes.watched_fleet import CATALOGUE, DAY, HOUR, START, hours
 
 from agent.approve.approvers import PreapprovedBy
+from agent.approve.webhook import Webhook
 from agent.documents import write_value
 from agent.observe.history import append_history
+from agent.service.webhook_server import read_secrets
+from agent.service.webhook_server import serving as serving_webhook
+from agent.settings import WebhookSettings
 from models.fleet import Fleet
+from models.policy.policy import Policy
 from models.risk.risk import Risk
+from tools.clock import SystemClock
 from tools.history.store import HistoryStore
 from tools.history.summary_ring import SummaryRing
+from tools.journal.sqlite import SqliteJournal
 from tools.simulated.fleet import SimulatedFleet
 
 NODES = ("node-a", "node-b", "node-c")
@@ -85,6 +92,7 @@ class DocumentedFleet:
         folders = {"/var/lib/lifeboat": "state", "/etc/lifeboat": "etc", "/etc/pki": "etc", "/srv/archives": "archives"}
         for prefix, folder in folders.items():
             word = word.replace(prefix, str(self.directory / folder))
+        word = word.replace("http://127.0.0.1:8765", f"http://127.0.0.1:{self.webhook_port}")
         if "archives/ARCHIVE" in word:
             word = word.replace("ARCHIVE", self._archive())
         match word:
@@ -134,10 +142,9 @@ class DocumentedFleet:
             f"archive_url: {(here / 'archives').as_uri()}\nprometheus: {{url: '{prometheus}'}}\n"
         )
         (here / "state").mkdir()
-        (here / "etc/libvirt").mkdir(parents=True)
+        (here / "etc/libvirt").mkdir()
         new = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=node-b -keyout key -out etc/libvirt/servercert.pem"
         subprocess.run(new.split(), cwd=here, check=True, capture_output=True)
-        (here / "etc/webhook-pager").write_text("0" * 64 + "\n")
         (here / "web.xml").write_text(definition(disk("<source file='/images/root.qcow2'/>")))
         for name in NODES:
             (here / "definitions" / name).mkdir(parents=True)
@@ -176,10 +183,28 @@ def documented_fleet(
     monkeypatch.delenv("LIFEBOAT_CONFIG", raising=False)
     monkeypatch.setattr("agent.approve.approvers.TerminalApprover", lambda: PreapprovedBy("terminal:ana"))
     monkeypatch.setattr("agent.approve.identity.terminal_identity", lambda: "terminal:ana")
-    with stub_prometheus(_prometheus) as prometheus, serving(step) as model:
-        world.model_url = model.url
+    with stub_prometheus(_prometheus) as prometheus, serving(step) as model, _webhook(directory) as port:
+        world.model_url, world.prometheus_url, world.webhook_port = model.url, prometheus.url, port
         world.write_files(prometheus.url)
         yield world
+
+
+@contextmanager
+def _webhook(directory: Path) -> Iterator[int]:
+    """The one that `lifeboat run` would serve, with one key; its port."""
+    secret = directory / "etc/webhook-pager"
+    secret.parent.mkdir()
+    secret.write_text("0" * 64 + "\n")
+    journal, clock = SqliteJournal(directory / "asked.sqlite"), SystemClock()
+    hook = Webhook(
+        journal=journal,
+        policy=Policy(),
+        clock=clock,
+        secrets=read_secrets(WebhookSettings(port=8765, keys={"pager": secret})),
+    )
+    with serving_webhook(hook, 0) as port:
+        yield port
+    journal.close()
 
 
 def _ok(*arguments: str) -> str:
