@@ -5,9 +5,15 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
+from typing import TYPE_CHECKING
 
+import pytest
 import typer.main
 import typer.testing
+
+if TYPE_CHECKING:
+    from longest_first import LongestFirst
+    from xdist.remote import Producer
 
 # What is loaded before the first test is never garbage: not looked through while it is loaded, nor in any test.
 gc.disable()
@@ -23,3 +29,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LongestFirst | None:
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from longest_first import LongestFirst
+
+    return LongestFirst(config, log)
