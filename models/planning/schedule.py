@@ -181,13 +181,17 @@ class Leaving(Protocol):
 
 def allowed(limit: Limit, limits: LimitPolicy) -> int:
     """How many policy allows."""
-    return {
-        Limit.OUTBOUND: limits.outbound_per_node,
-        Limit.INBOUND: limits.inbound_per_node,
-        Limit.LINK: limits.per_link,
-        Limit.FLEET: limits.per_fleet,
-        Limit.ARCHIVES: limits.archives_per_node,
-    }[limit]
+    match limit:
+        case Limit.OUTBOUND:
+            return limits.outbound_per_node
+        case Limit.INBOUND:
+            return limits.inbound_per_node
+        case Limit.LINK:
+            return limits.per_link
+        case Limit.FLEET:
+            return limits.per_fleet
+        case Limit.ARCHIVES:
+            return limits.archives_per_node
 
 
 def _counted_as(limit: Limit, one: Leaving) -> str | None:
@@ -227,15 +231,13 @@ def exceeded(limit: Limit, lanes: Sequence[Sequence[Sequence[Leaving]]], limits:
     return f"{count} {what} at once, policy allows {most}" if count > most else None
 
 
-def within_limits(wave: Sequence[Leaving], limits: LimitPolicy) -> bool:
-    """Whether a wave keeps every limit."""
-    return all(exceeded(limit, [[wave]], limits) is None for limit in Limit)
-
-
 def may_join(one: Leaving, running: Sequence[Leaving], limits: LimitPolicy) -> bool:
     """Whether one more may start beside those running: no limit that concerns it is reached."""
     for limit in Limit:
+        most = allowed(limit, limits)
+        if len(running) < most:
+            continue
         what = _counted_as(limit, one)
-        if what is not None and sum(_counted_as(limit, other) == what for other in running) >= allowed(limit, limits):
+        if what is not None and sum(_counted_as(limit, other) == what for other in running) >= most:
             return False
     return True

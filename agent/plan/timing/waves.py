@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from agent.plan.capacity import Capacities
 from models.fleet import Fleet, VmState
 from models.migration.estimate import LiveEstimate
-from models.planning.schedule import Move, Timing, wave_timings, within_limits
+from models.planning.schedule import Move, Timing, TimingOf, may_join, wave_timings
 from models.policy.policy import Policy
 
 LOOK_AHEAD = 48
@@ -23,6 +24,26 @@ GROWTH_SHARES = (0.5, 0.0, 0.25, 0.75)
 FEW_MOVES = 12
 MOST_TRIALS = 60
 """bounds of the search for a better order"""
+
+
+Told = Callable[[Sequence[Move]], list[TimingOf]]
+"""how long each move of a wave takes beside the others"""
+
+
+def told_once(fleet: Fleet, policy: Policy) -> Told:
+    """`wave_timings`, worked out once for each wave of the same moves: a search asks for the same ones again and again."""
+    known: dict[tuple[int, ...], tuple[Sequence[Move], list[TimingOf]]] = {}
+
+    def told(wave: Sequence[Move]) -> list[TimingOf]:
+        key = tuple(map(id, wave))
+        if key not in known:
+            known[key] = (
+                tuple(wave),
+                wave_timings(wave, fleet, policy),
+            )  # the moves kept, so that no other gets their ids
+        return known[key][1]
+
+    return told
 
 
 def _sound(timings: Sequence[tuple[float, float, LiveEstimate | None]], policy: Policy) -> bool:
@@ -71,6 +92,7 @@ def pack(
     growth_share: float = 0.5,
     room: Capacities | None = None,
     weight: Callable[[Move], float] | None = None,
+    told: Told | None = None,
 ) -> list[list[Move]]:
     """Waves: each takes the first move that is left, and beside it what shortens the whole.
 
@@ -83,6 +105,7 @@ def pack(
     With `room`, what the targets take at the start, a move waits until its target has room: what arrives holds it from the
     start of its wave on, what leaves until the end. Raises NotExecutable when all that is left waits.
     """
+    timings_of = told or partial(wave_timings, fleet=fleet, policy=policy)
     left = list(ordered)
     now = room.copy() if room is not None else None
 
@@ -94,23 +117,23 @@ def pack(
             now.take(move.vm, move.target, 0.0)
         return move
 
-    alone = {move.vm.uuid: wave_timings([move], fleet, policy)[0][0] for move in ordered}
+    alone = {move.vm.uuid: timings_of([move])[0][0] for move in ordered}
     waves: list[list[Move]] = []
     while left:
         first = next((n for n, move in enumerate(left) if has_room(move)), None)
         if first is None:
             raise NotExecutable
         wave = [enters(left.pop(first))]
-        timings = wave_timings(wave, fleet, policy)
+        timings = timings_of(wave)
         waiting = sum(map(weight, [*wave, *left])) if weight is not None else 0.0
         index = looked = 0
         while index < len(left) and looked < LOOK_AHEAD and len(wave) < policy.limits.per_fleet:
             looked += 1
             candidate = [*wave, left[index]]
-            if not within_limits(candidate, policy.limits) or not has_room(left[index]):
+            if not may_join(left[index], wave, policy.limits) or not has_room(left[index]):
                 index += 1
                 continue
-            with_it = wave_timings(candidate, fleet, policy)
+            with_it = timings_of(candidate)
             took, takes = max(t[0] for t in timings), max(t[0] for t in with_it)
             by_itself = alone[left[index].vm.uuid]
             if weight is None:
@@ -135,12 +158,14 @@ def pack(
     return waves
 
 
-def schedule(waves: Sequence[Sequence[Move]], fleet: Fleet, policy: Policy) -> dict[str, Timing]:
+def schedule(
+    waves: Sequence[Sequence[Move]], fleet: Fleet, policy: Policy, told: Told | None = None
+) -> dict[str, Timing]:
     """The timing of every move by vm uuid; a wave starts when the longest move of the one before is done."""
     timings: dict[str, Timing] = {}
     start = 0.0
     for number, wave in enumerate(waves):
-        estimates = wave_timings(wave, fleet, policy)
+        estimates = told(wave) if told else wave_timings(wave, fleet, policy)
         for move, (seconds, downtime, live) in zip(wave, estimates, strict=True):
             timings[move.vm.uuid] = Timing(wave=number, start=start, seconds=seconds, downtime=downtime, live=live)
         start += max((seconds for seconds, _, _ in estimates), default=0.0)
@@ -174,16 +199,18 @@ def best_waves(
     def weight(move: Move) -> float:
         return policy.weights.of(move.vm.priority) * max(failure_probability_by_source.get(move.source, 0.0), 1e-6)
 
+    told = told_once(fleet, policy) if len(moves) + len(making_room) <= FEW_MOVES else None
+
     def priced(ordered: Sequence[Move], share: float | None) -> tuple[float, list[list[Move]]]:
         try:
             waves = (
-                pack(ordered, fleet, policy, room=waiting_for_room, weight=weight)
+                pack(ordered, fleet, policy, room=waiting_for_room, weight=weight, told=told)
                 if share is None
-                else pack(ordered, fleet, policy, share, waiting_for_room)
+                else pack(ordered, fleet, policy, share, waiting_for_room, told=told)
             )
         except NotExecutable:
             return math.inf, []
-        return loss(schedule(waves, fleet, policy)), waves
+        return loss(schedule(waves, fleet, policy, told)), waves
 
     urgent = order(moves, fleet, policy, failure_probability_by_source)
     if ranks:

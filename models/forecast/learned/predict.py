@@ -6,6 +6,7 @@ the unit lasted until then. P(by h) = 1 − Π (1 − hazard), so the curve cann
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from models.errors import BadInput, ModelInvalid
 from models.forecast.data.as_of import span_name
@@ -66,6 +67,12 @@ class Member:
         return np.sign(part) * np.log1p(np.abs(part)) if self.logged else part
 
 
+@functools.cache
+def _threads() -> ThreadpoolController:
+    """The thread pools of this process, found once: looking through all it has loaded takes longer than a score."""
+    return ThreadpoolController()
+
+
 @dataclass(frozen=True, slots=True)
 class HorizonStep:
     """The hazard between the horizon before and this one."""
@@ -79,7 +86,7 @@ class HorizonStep:
         if not self.members:
             return np.zeros(len(features))
         # One core: what there is to do is too little to share, and threads that wait for each other spin.
-        with threadpool_limits(1):
+        with _threads().limit(limits=1):
             total, weights = np.zeros(len(features)), 0.0
             for member in self.members:
                 total += member.weight * member.probability(features)

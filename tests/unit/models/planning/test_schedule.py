@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.plan import Action, ActionKind
-from models.planning.schedule import may_join, within_limits
+from models.planning.schedule import Limit, exceeded, may_join
 from models.policy.policy import LimitPolicy
 
 NODES = st.sampled_from("abcd")
@@ -15,6 +17,11 @@ NODES = st.sampled_from("abcd")
 def move(source: str, target: str | None) -> Action:
     kind = ActionKind.LIVE_MIGRATE if target else ActionKind.COLD_ARCHIVE
     return Action(kind=kind, vm="x", source=source, target=target)
+
+
+def within_limits(wave: Sequence[Action], limits: LimitPolicy) -> bool:
+    """As the guard sees it."""
+    return all(exceeded(limit, [[wave]], limits) is None for limit in Limit)
 
 
 def test_an_archive_takes_a_place_off_its_node() -> None:
