@@ -178,7 +178,9 @@ def fault_of(ended: Ended) -> str | None:
     if "[unexpected]" in ended.stderr:
         return ended.stderr.strip().splitlines()[-1]
     lines = [line for line in ended.stderr.splitlines() if not line.startswith("note: ")]
-    if ended.exit_code == 2 and (len(lines) != 1 or not re.search(r"\[[a-z-]+\]$", lines[0])):
+    if ended.exit_code == 2 and (
+        len(lines) != 1 or not re.search(r"\[[a-z-]+\](; see `lifeboat explain [a-z-]+`)?$", lines[0])
+    ):
         return f"exit code 2 with {len(lines)} lines"
     for stream in (ended.stdout, ended.stderr):
         if obeyed := re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", stream):
