@@ -258,6 +258,7 @@ class SummaryRing:
         values: Floats = np.full((ends.size, columns.size), np.nan)
         for k in np.flatnonzero(rows >= 0):
             values[k] = self.fine.cells[rows[k], STATISTICS.index(statistic)][columns]
+        self.let_go()  # the kernel maps 16 pages for each that is read: 1.2 GB at 1,000 nodes with 66 signals
         times = ends.astype(np.float64)
         return [
             SignalHistory(signal, node, part, times, np.ascontiguousarray(values[:, k]))
@@ -272,6 +273,7 @@ class SummaryRing:
         values: Floats = np.full((len(STATISTICS), columns.size, ends.size), np.nan)
         for k in np.flatnonzero(rows >= 0):
             values[:, :, k] = self.coarse.cells[rows[k], : len(STATISTICS)][:, columns]
+        self.let_go()
         return Summaries(signal, ends.astype(np.float64), self.parts(signal), values)
 
     def window(self, signal: Signal, *, end: int, seconds: int) -> Floats:
@@ -293,6 +295,7 @@ class SummaryRing:
             for row in rows:  # one row at a time: two weeks never lie in memory at once
                 one = level.cells[row, : len(STATISTICS)][:, columns][None]
                 so_far = _merged(one if so_far is None else np.concatenate((so_far[None], one)))
+        self.let_go()
         return np.full((len(STATISTICS), columns.size), np.nan) if so_far is None else so_far
 
 

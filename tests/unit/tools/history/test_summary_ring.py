@@ -221,3 +221,31 @@ def test_whatever_the_pauses_the_last_day_is_complete(
     (a,) = ring.histories(RAIL, first=end - 86_400, last=end)
     assert np.allclose(a.values, [truth(t, 300, 0)[0] for t in a.times])
     ring.close()
+
+
+def mapped_kilobytes(directory: Path) -> int:
+    """Of the ring's files, in this process's memory (proc_pid_smaps(5))."""
+    total, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            ours = f"{directory}/" in line
+        elif ours and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
+
+
+def test_what_was_read_out_of_the_ring_does_not_stay_mapped(tmp_path: Path) -> None:
+    source, ring = Source(), SummaryRing(tmp_path)
+    look(ring, source, 0)
+    begin = T0 - 24 * COARSE_SECONDS
+
+    ring.histories(RAIL, first=begin, last=T0)
+    ring.hours(RAIL, first=begin, last=T0)
+    ring.window(RAIL, end=T0, seconds=24 * COARSE_SECONDS)
+
+    assert mapped_kilobytes(tmp_path) == 0
+    assert ring.fine.cells[ring.fine.row(T0), 0, 0] == truth(T0, FINE_SECONDS, 0)[0], (
+        "and is there when it is asked for"
+    )
+    assert mapped_kilobytes(tmp_path) > 0, "as would show"
+    ring.close()
