@@ -19,10 +19,15 @@ from pathlib import Path
 from tools.clock import SystemClock, seconds_between
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-_TICK_SECONDS = 0.01
+_TICK_SECONDS = 0.02
 """of the machine; how often is asked who works"""
 _LONGEST_TICK_SECONDS = 5 * _TICK_SECONDS
 """counted of a tick: who waits while this thread did not get the processor may have wanted it as well"""
+
+_MOSTLY = 0.6
+"""share of a tick; who works that much need not be looked for. Less is what asks for answers once a second of the fleet"""
+_QUIET_TICKS = 3
+_PATIENCE_SECONDS = 60.0
 
 
 class Pace:
@@ -33,6 +38,8 @@ class Pace:
         self.speed, self._work_speed = speed, work_speed
         self._at, self._since = 0.0, time.monotonic()
         self._apart: set[int] = set()
+        self._idle = 0
+        """ticks in a row in which nobody worked"""
         self._moved = threading.Lock()
 
     def elapsed(self) -> float:
@@ -42,6 +49,12 @@ class Pace:
 
     def beside(self) -> None:
         self._apart.add(threading.get_native_id())
+
+    def await_quiet(self) -> None:
+        """Until everybody waits, as between passes; a minute of the machine at most."""
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while self._idle < _QUIET_TICKS and time.monotonic() < until:
+            time.sleep(_TICK_SECONDS)
 
     @contextmanager
     def passing(self) -> Generator[None]:
@@ -60,7 +73,9 @@ class Pace:
         while not over.wait(_TICK_SECONDS):
             before, worked = worked, self._worked()
             work = max(0.0, worked - before)  # less where a child ended
-            busy = work > _TICK_SECONDS / 4 or self._somebody_works()
+            real = time.monotonic() - self._since
+            busy = work > _MOSTLY * real or self._somebody_works()
+            self._idle = 0 if busy else self._idle + 1
             with self._moved:
                 now = time.monotonic()
                 real = now - self._since

@@ -110,7 +110,7 @@ class Play:
             self._prometheus_pid = _newest_child()
             self.outside: Outside = stack.enter_context(standing_by(self.setup.seed))
             settings = self._write_settings(url)
-            pace = Pace(speed=self.setup.speed, work_speed=self.setup.work_speed)
+            self._pace = pace = Pace(speed=self.setup.speed, work_speed=self.setup.work_speed)
             tools.clock.SystemClock = clock_of(pace)  # type: ignore[misc]
             self.clock = tools.clock.SystemClock()
             self.fleet = populated(self.names, self.setup.guests, self.clock)
@@ -305,6 +305,7 @@ class Play:
     # --- what it takes --------------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
+        self._pace.await_quiet()
         sample = sampled(round(self._hour(), 2), self.state, self.log)
         self.found.samples.append(sample)
         self._say(

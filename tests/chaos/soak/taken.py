@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.memory import give_back
+
+_MANY = 500
 _LEAVE_SECONDS = 60.0
 """of the machine, at most: threads of pools that were told to end have ended by then"""
 
@@ -30,29 +33,29 @@ class Sample:
     disk_bytes: dict[str, int]
     """by what it is, under state_dir"""
     log_bytes: int
+    objects: dict[str, int]
+    """by type, those of which there are many"""
 
 
 def sampled(hour: float, state: Path, log: Path) -> Sample:
-    """Now; `state`: the agent's state_dir, `log`: where its lines go."""
+    """Now, what is no longer needed put away; `state`: the agent's state_dir, `log`: where its lines go."""
     gc.collect()
-    readings: list[tuple[int, int]] = []
-    for _ in range(15):
-        whole, shared = (
-            int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in Path("/proc/self/statm").read_text().split()[1:3]
-        )
-        readings.append((whole, whole - shared))
-        time.sleep(0.1)
-    resident, own = (sorted(each)[7] for each in zip(*readings, strict=True))
+    give_back()
+    resident, shared = (
+        int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in Path("/proc/self/statm").read_text().split()[1:3]
+    )
     kinds: Counter[str] = Counter()
     for path in state.rglob("*"):
         with suppress(OSError):
             if path.is_file():
                 kinds[path.relative_to(state).parts[0]] += path.stat().st_blocks * 512
+    objects = Counter(type(each).__name__ for each in gc.get_objects())
     return Sample(
         hour=hour, rss_megabytes=round(resident / 1e6, 1),
-        anonymous_megabytes=round(own / 1e6, 1),
+        anonymous_megabytes=round((resident - shared) / 1e6, 1),
         threads=threading.active_count(), handles=len(list(Path("/proc/self/fd").iterdir())),
         disk_bytes=dict(kinds), log_bytes=log.stat().st_size if log.exists() else 0,
+        objects={name: count for name, count in objects.items() if count >= _MANY},
     )  # fmt: skip
 
 

@@ -45,6 +45,18 @@ def disk_an_hour(found: Found) -> dict[str, float]:
     return {**grown, "(log)": (last.log_bytes - first.log_bytes) / hours / 1e3}
 
 
+def grown_objects(found: Found) -> dict[str, float]:
+    """Types of which there are more at the end than after warm-up, by medians; the ten that grew most."""
+    early, late = _thirds(found.samples)
+
+    def median(of: Sequence[Sample], name: str) -> float:
+        return statistics.median(each.objects.get(name, 0) for each in of)
+
+    names = {name for each in late for name in each.objects}
+    grown = {name: median(late, name) - median(early, name) for name in names}
+    return {name: more for name, more in sorted(grown.items(), key=lambda each: -each[1])[:10] if more > 0}
+
+
 def why_not(found: Found) -> list[str]:
     """What was not as it has to be; empty when all was."""
     wrong = list(found.broken)
@@ -74,6 +86,7 @@ def written(found: Found, wrong: Sequence[str]) -> str:
             for s in found.samples
         ),
         "", f"after warm-up: {grown}",
+        f"objects: {', '.join(f'{name} {more:+.0f}' for name, more in grown_objects(found).items()) if grew else ''}",
         f"disk, kB an hour: {', '.join(f'{kind} {kb:.0f}' for kind, kb in disk_an_hour(found).items()) if grew else ''}",
         f"happened: {_told(found.happened)}", f"attempts: {_told(found.attempts)}", f"evacuations: {_told(found.evacuations)}",
         f"at once, at most: {_told(found.most)}", f"lifeboat run ended: {_told(found.ends)}",
