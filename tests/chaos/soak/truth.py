@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from chaos.soak.rules import broken_by
 
 from agent.state.requests import read_requests, unfinished
 from models.errors import LifeboatError
@@ -45,6 +47,7 @@ class Truth:
         while not self._over.wait(0.02):
             with self.fleet.lock:
                 moving = [(m.source, m.target) for m in self.fleet.migrations if m.end is None]
+                self._check_room({target for _, target in moving})
             outbound, inbound = Counter(s for s, _ in moving), Counter(t for _, t in moving)
             for what, now, most in (
                 ("out of one node", max(outbound.values(), default=0), limits.outbound_per_node),
@@ -55,6 +58,16 @@ class Truth:
                 self.most[what] = max(self.most[what], now)
                 if now > most:
                     self.say(f"{now} moves {what} at once, {most} are allowed")
+
+    def _check_room(self, targets: Iterable[str]) -> None:
+        """Nobody moves onto a node past the memory it keeps back. The fleet's lock is held."""
+        for target in targets:
+            machine = self.fleet.machines[target]
+            taken = sum(
+                each.described.memory_bytes for each in machine.domains.values() if each.active or each.incoming
+            )
+            if taken > machine.node.memory_bytes - machine.node.memory_reserved_bytes:
+                self.say(f"{target} takes {taken} bytes of guests, past its reserve")
 
     def end(self) -> None:
         self._over.set()
@@ -91,6 +104,13 @@ class Truth:
                 self.say(f"{self._name(uuid)} is lost: on no node, and in no archive")
         self._check_requests(journal, intended, now)
         if at_the_end:
+            for wrong in broken_by(journal.entries(), journal.locks()):
+                self.say(f"journal: {wrong}")
+            for entry in store.entries():
+                try:
+                    store.verify(entry.id)
+                except LifeboatError as error:
+                    self.say(f"archive {entry.id}: {error}")
             self._check_end(journal, ended, {e.attempt or "" for e in intended}, frozen, archived, known)
 
     def _check_requests(self, journal: Journal, intended: list, now: datetime) -> None:  # type: ignore[type-arg]
@@ -125,12 +145,16 @@ class Truth:
                 for uuid, domain in machine.domains.items():
                     if uuid not in frozen and (domain.attempt is not None or domain.incoming):
                         self.say(f"{self._name(uuid)} on {node} still carries the mark of attempt {domain.attempt}")
+        found_on = {entry.attempt: entry.record.initial.node for entry in journal.of(AttemptIntended)}
         last = {each.action.vm: each for each in ended}
         for uuid, attempt in last.items():
             target = attempt.action.target
             moved = attempt.outcome is AttemptOutcome.DONE and target is not None and uuid in known
             if moved and [name for name, _ in known[uuid]] != [target]:
                 self.say(f"{self._name(uuid)}: the journal has it on {target}, it is on {known[uuid]}")
+            stayed = attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.CANCELLED) and uuid in known
+            if stayed and [name for name, _ in known[uuid]] != [found_on.get(attempt.id)]:
+                self.say(f"{self._name(uuid)}: its move came to nothing, it is on {known[uuid]}")
 
     def _known(self) -> dict[str, list[tuple[str, bool]]]:
         """vm → the nodes that know it, and whether it really runs there."""
