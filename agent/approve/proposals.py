@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from models.errors import AlreadyDecided, BadInput, NotAnApprover, Refused
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.policy.policy import Policy
-from models.proposals.rights import person_of, why_may_not
+from models.proposals.rights import asked_for, person_of, why_may_not
 from models.proposals.states import (
     DECISIONS,
     LIVE,
@@ -106,7 +106,8 @@ def answer(
     off: timedelta | None = None,
     after: int | None = None,
 ) -> Proposal:
-    """One person's answer, as it stands in the journal when this returns.
+    """One person's answer, as it stands in the journal when this returns. Who asked for it takes it back by rejecting it, also
+    once others agreed, until it is begun.
 
     `off`: for how long a snooze puts it off. `after`: seq of the entry under which they were shown the question; what people
     answered since makes it void. Raises NotAnApprover when policy does not let them, AlreadyDecided when somebody or time was
@@ -116,6 +117,9 @@ def answer(
 
     def decide(proposal: Proposal) -> ApprovalEvent:
         now = proposal.seen_at
+        if kind is EventKind.REJECT and asked_for(by, proposal.question, policy.approval):
+            person = person_of(by, policy.approval) or ""
+            return ApprovalEvent(kind=EventKind.WITHDRAW, at=now, by=by, person=person, why=visible(why, 500))
         _require_same_policy(proposal, policy)
         obstacle = why_may_not(by, proposal, policy.approval)
         if obstacle is not None:

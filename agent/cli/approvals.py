@@ -100,7 +100,8 @@ def reject(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reject a plan: it is not carried out, and its node is left alone for the policy's cooldown."""
+    """Reject a plan: it is not carried out, and its node is left alone for the policy's cooldown. Whoever asked for it takes it
+    back so, also once others agreed."""
     from models.proposals.states import EventKind
 
     _answer(EventKind.REJECT, evacuation, config, as_json, why=reason)

@@ -44,18 +44,24 @@ def may_answer(question: Question, policy: ApprovalPolicy, *, escalated: bool) -
     return (people or frozenset()) - ({asked_by} if asked_by is not None else frozenset())
 
 
+def asked_for(identity: str, question: Question, policy: ApprovalPolicy) -> bool:
+    """Whether this one asked for it, by whichever identity: they may take it back, and no more."""
+    person = person_of(identity, policy)
+    return identity == question.requested_by or (
+        person is not None and person == person_of(question.requested_by, policy)
+    )
+
+
 def why_may_not(identity: str, proposal: Proposal, policy: ApprovalPolicy) -> str | None:
     """Why this one may not answer it; None when they may."""
     question = proposal.question
     shown = visible(identity, 60)
-    if identity == question.requested_by:
-        return f"{shown} asked for it, and who asks never agrees"
     person = person_of(identity, policy)
+    if asked_for(identity, question, policy):
+        return f"{person if identity != question.requested_by else shown} asked for it, and who asks never agrees"
     if person is None:
         nobody = ": policy names nobody (approval.approvers)" if not policy.approvers else ""
         return f"{shown} is none of policy's people{nobody}"
-    if person == person_of(question.requested_by, policy):
-        return f"{person} asked for it, and who asks never agrees"
     escalated = proposal.state is ApprovalState.ESCALATED or proposal.seen_at >= proposal.halfway
     if person in may_answer(question, policy, escalated=escalated):
         return None

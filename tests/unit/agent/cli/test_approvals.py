@@ -129,6 +129,19 @@ def test_who_asked_never_approves(desk: Desk) -> None:
     assert "who asks never agrees" in said
 
 
+@pytest.mark.parametrize("agreed", [False, True])
+def test_who_asked_takes_it_back_also_once_others_agreed(desk: Desk, agreed: bool) -> None:
+    desk.ask(requested_by="slack:UANA")
+    if agreed:
+        assert desk.says("tom", "approve", "evac-1")[0] == 0
+    code, said = desk.says("ana", "reject", "evac-1", "-r", "the wrong node")
+    assert code == 0, said
+    told = desk.json("show", "evac-1")
+    assert (told["state"], told["agreements"] != []) == ("withdrawn", agreed)
+    assert "the wrong node" in said
+    assert desk.says("tom", "approve", "evac-1")[0] == 3
+
+
 def test_snoozed_until_then_and_no_longer_than_policy_says(desk: Desk) -> None:
     desk.ask()
     assert desk.says("ana", "snooze", "evac-1", "--for", "2h")[0] == 3
