@@ -10,13 +10,14 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from agent.unknown_fields import why_unknown
 from models.errors import BadInput, FleetInvalid, PolicyInvalid
 from models.fleet import Fleet
 from models.knowledge import Knowledge
 from models.plan import Plan
 from models.policy.policy import Policy
 from models.risk.risk import Risk
-from models.text import visible
+from models.text import counted, visible
 from tools.atomic_file import write_atomically
 from tools.input_file import kind_of, read_json, read_yaml_mapping
 
@@ -134,28 +135,37 @@ def _completed(content: dict[str, Any], fleet: Fleet) -> dict[str, Any]:
     return {**content, "actions": done}
 
 
+def _model_of(what: str) -> type[BaseModel] | None:
+    schema = SCHEMAS[what]
+    return schema if isinstance(schema, type) else None
+
+
 def _valid(path: Path, what: str, adapter: TypeAdapter[_T], content: object, error_type: type[BadInput]) -> _T:
     try:
         return adapter.validate_python(content)
     except ValidationError as error:
         raise error_type(
-            f"{what} file {path}: {field_at_fault(error, content)}", hint=f"see `lifeboat schema {what}`"
+            f"{what} file {path}: {field_at_fault(error, content, model=_model_of(what))}",
+            hint=f"see `lifeboat schema {what}`",
         ) from error
 
 
-def field_at_fault(error: ValidationError, content: object = None) -> str:
+def field_at_fault(error: ValidationError, content: object = None, *, model: type[BaseModel] | None = None) -> str:
     """The first field at fault, what was expected and what was found, and how many more there are; one line.
 
-    An item of a list is named by its name as well: `vms[3] (db-1).memory_bytes`.
+    An item of a list is named by its name as well: `vms[3] (db-1).memory_bytes`. `model`: of the file, to say what may be
+    meant by a field that is not known.
     """
     first, *more = error.errors(include_url=False)
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     found = ""
+    if first["type"] == "extra_forbidden":
+        message = why_unknown(model or BaseModel, first["loc"])
     # A whole mapping as "found" says nothing; the message of a check over several fields names what it saw.
-    if first["type"] not in ("missing", "value_error") and not isinstance(first["input"], dict | list):
+    elif first["type"] not in ("missing", "value_error") and not isinstance(first["input"], dict | list):
         found = f" (found {str(first['input'])[:60]!r})"
-    rest = f"; {len(more)} more fields are wrong" if more else ""
+    rest = f"; {counted(len(more), 'more field')} {'is' if len(more) == 1 else 'are'} wrong" if more else ""
     where = _place(first["loc"], content)
     return f"{where}: {message}{found}{rest}" if where else f"{message}{found}{rest}"
 

@@ -261,13 +261,6 @@ class Settings(BaseSettings):
     simulated: bool = False
     """the nodes behind this file are simulated; every report says so"""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _renamed(cls, content: Any) -> Any:
-        if isinstance(content, dict) and "durable_url" in content:
-            raise ValueError("durable_url is called database_url now, and the journal is in it too")
-        return content  # pyright: ignore[reportUnknownVariableType]
-
     @model_validator(mode="after")
     def _has_a_port(self) -> Self:
         if self.slack is not None and self.slack.signing_secret_file is not None and self.webhook is None:
@@ -297,7 +290,7 @@ class Settings(BaseSettings):
         try:
             return cls(**content)
         except ValidationError as error:
-            raise BadInput(f"{source}: {field_at_fault(error, content)}", hint="fix the field") from error
+            raise BadInput(f"{source}: {field_at_fault(error, content, model=cls)}", hint="fix the field") from error
         except SettingsError as error:
             raise BadInput(f"settings from the environment: {one_line(error)}", hint="fix the variable") from error
 

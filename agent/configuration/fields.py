@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from agent.unknown_fields import model_inside
 from models.base import format_duration
 from models.text import without_credentials
 
@@ -80,7 +81,7 @@ def documented_fields(model: type[BaseModel], *, prefix: str = "") -> Iterator[D
     """Each field that a file of this model may hold; those of models inside it come after all of its own."""
     inside: list[tuple[type[BaseModel], str]] = []
     for name, field in model.model_fields.items():
-        inner, many = _model_inside(field)
+        inner, many = model_inside(field)
         place = f"{prefix}{name}{'[]' if many else ''}"
         yield DocumentedField(name=place, default=_default(field), meaning=" ".join((field.description or "").split()))
         if inner is not None and inner is not model:  # one that falls back on another like it is told once
@@ -137,17 +138,3 @@ def _default(field: FieldInfo) -> str:
     if isinstance(plain, bool):
         return "true" if plain else "false"
     return str(plain) if plain or isinstance(plain, int | float) else {str: '""', list: "[]", dict: "{}"}[type(plain)]
-
-
-def _model_inside(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
-    """The model that a field holds, and whether it holds many."""
-    left: list[Any] = [field.annotation]
-    many = False
-    while left:
-        kind = left.pop()
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind, many
-        arguments = get_args(kind)
-        many = many or getattr(kind, "__origin__", None) in (tuple, list, dict)
-        left += [one for one in arguments if one is not type(None)]
-    return None, False

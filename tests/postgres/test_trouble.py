@@ -162,4 +162,4 @@ def test_the_setting_of_before_is_not_taken_for_the_new_one(tmp_path: Path) -> N
     file.write_text("durable_url: postgresql://lifeboat@db/x\n")
     code, text = lifeboat("status", "--config", str(file))
     assert code == 2
-    assert "durable_url is called database_url now" in text
+    assert "durable_url: an older version knew it; write database_url" in text

@@ -259,7 +259,7 @@ def test_bad_files_give_one_line_and_2(files: Path, name: str, content: Any, exp
     ("content", "expected"),
     [
         ("trigger: {probability: 2}", ("trigger.probability", "less than or equal to 1", "2")),
-        ("triger: {}", ("triger", "extra")),
+        ("triger: {}", ("triger", "not known here", "did you mean trigger?")),
         ("trigger: {horizon: soon}", ("trigger.horizon", "not a duration")),
         ("trigger: {horizon: 0s}", ("trigger.horizon",)),
         ("- a\n- b", ("expected a mapping", "a list")),
