@@ -102,6 +102,7 @@ def conclude(
     """Show the report and end the command with the evacuation's exit code."""
     from agent.cli.console import console, note, write_json
     from agent.report import render_terminal, write_report
+    from models.errors import Indeterminate
 
     if report_file is not None:
         write_report(report, report_file)
@@ -113,7 +114,10 @@ def conclude(
     unproven = unproven_moves(evacuation, verification)
     for check in unproven:
         note(f"lifeboat: {check.name}: {check.why} — find out which copy is the right one before anything is started")
-    raise SystemExit(4 if unproven else exit_code_of(evacuation))
+    code = Indeterminate.exit_code if unproven else exit_code_of(evacuation)
+    if code == Indeterminate.exit_code:
+        note(f"what to look at, and what not to do: `lifeboat explain {Indeterminate.code}`")
+    raise SystemExit(code)
 
 
 def unproven_moves(evacuation: Evacuation | None, verification: Verification | None) -> list[Check]:

@@ -121,7 +121,7 @@ class SlashCommands:
         told = read_status(self.journal, most=_MOST_EVACUATIONS)
         lines: list[str] = []
         if told.breaker is not None:
-            lines.append("the breaker is tripped, nothing moves: see `lifeboat breaker`")
+            lines.append("the breaker is tripped, nothing moves: see `lifeboat explain breaker`")
         waiting = open_questions(self.journal, self.clock)
         for each in waiting[:_MOST_EVACUATIONS]:
             lines += [f"{each.id}: {headline(each, self.policy)}", f"  {state_line(each)}"]
@@ -132,7 +132,8 @@ class SlashCommands:
                 lines.append(f"{one.id}: {one.outcome}{progress}{f': {one.why}' if one.why else ''}")
         frozen = [attempt.vm_name or attempt.vm for attempt in told.needs_human]
         if frozen:
-            lines.append(f"frozen until a human has looked: {', '.join(visible(name, 60) for name in frozen[:10])}")
+            names = ", ".join(visible(name, 60) for name in frozen[:10])
+            lines.append(f"frozen until a human has looked: {names} (`lifeboat explain indeterminate`)")
         under_way = counted(len(unfinished(self.journal)), "evacuation")
         return [f"{counted(len(waiting), 'plan')} waiting for an answer, {under_way} under way", *lines]
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from agent.approve.facts import headline, what_it_does
 from models.base import format_duration
+from models.errors import Indeterminate
 from models.plan import Action, ActionKind
 from models.policy.policy import Policy
 from models.proposals.rights import may_answer
@@ -82,6 +83,8 @@ def message(
         blocks.append(_called("asked:", may_answer(question, policy.approval, escalated=escalated), policy))
         blocks.append(_buttons(proposal, policy, tokens))
     how = f"or at a terminal: lifeboat show {question.id}" if proposal.state in OPEN else question.id
+    if proposal.state is ApprovalState.INDETERMINATE:
+        how = f"what to do, and what not: lifeboat explain {Indeterminate.code} · {question.id}"
     blocks.append(_line(f"{how} · audit log {head}"))
     return blocks, fallback(f"{headline(proposal, policy)} — {_state(proposal)}")
 

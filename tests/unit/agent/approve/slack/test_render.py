@@ -79,6 +79,12 @@ def test_it_has_buttons_while_it_waits_and_none_afterwards() -> None:
         assert state in shown(over, ALONE)
 
 
+def test_what_nobody_can_tell_says_where_it_is_said_what_to_do() -> None:
+    assert "lifeboat explain indeterminate" not in shown(asked())
+    unclear = asked().model_copy(update={"state": ApprovalState.INDETERMINATE})
+    assert "lifeboat explain indeterminate" in shown(unclear)
+
+
 def test_a_snooze_is_offered_as_far_as_policy_lets() -> None:
     options = elements(asked())[render.SNOOZE]["options"]
     assert [each["value"].partition(":")[2] for each in options] == ["5m", "10m", "30m", "1h"]
