@@ -8,6 +8,10 @@ from models.plan import Action
 
 STOPPING = "stopping"
 """phase: a guest that ran was asked to stop; in the phases after it, it does not run"""
+FETCHING = "fetching the rest"
+"""phase: a guest runs at its target, and its memory comes after it"""
+VERIFYING = "verifying"
+"""phase: it was moved, and is looked at"""
 PAUSED = "copying, paused"
 """phase: a guest that does not run while its memory is copied"""
 

@@ -320,7 +320,8 @@ class PassLog:
         waits = result.outcome in settled
         level = log.info if result.outcome is PassOutcome.IDLE else log.warning
         if not (waits and this == self._last):
-            level("pass", outcome=result.outcome, why=result.why, risks=_worst(result))
+            nodes = list(result.plan.evacuating) if result.plan is not None else []
+            level("pass", outcome=result.outcome, why=result.why, nodes=nodes, risks=_worst(result))
         self._last = this
 
 

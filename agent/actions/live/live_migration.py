@@ -18,6 +18,7 @@ from agent.actions.live.migration_monitor import (
     seconds_since_migrate_call,
     start_and_monitor,
 )
+from agent.actions.progress import VERIFYING
 from agent.actions.reconcile import NodeView, ReconcileStep, Reconciliation, is_own_job, reconcile_migration
 from agent.actions.resources import BlackoutMeter
 from models.errors import Indeterminate, LifeboatError, MigrationFailed
@@ -206,7 +207,7 @@ def wait_until_reconciled(ctx: AttemptContext, initial: VmObservation) -> tuple[
         if reconciliation.step is not ReconcileStep.LOOK_AGAIN:
             ctx.record(Reconciled(step=reconciliation.step, why=reconciliation.why))
             return reconciliation, at_source, at_target
-        ctx.progress("verifying", None, reconciliation.why)
+        ctx.progress(VERIFYING, None, reconciliation.why)
         clock.sleep(_LOOK_SECONDS)
 
 
@@ -276,7 +277,7 @@ def _guest_answers(ctx: AttemptContext) -> bool | None:
             answer = ctx.hands.ask_guest(ctx.vm.probe) or answer or False
         if answer is not False or clock.monotonic() >= deadline:
             return answer
-        ctx.progress("verifying", None, "waiting for the guest to answer")
+        ctx.progress(VERIFYING, None, "waiting for the guest to answer")
         clock.sleep(_LOOK_SECONDS)
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from agent.actions.attempt import AttemptContext
-from agent.actions.progress import PAUSED, CopyState
+from agent.actions.progress import FETCHING, PAUSED, CopyState
 from agent.actions.reconcile import is_own_job
 from models.errors import Indeterminate, LifeboatError, MigrationFailed, NodeUnreachable
 from models.migration.convergence import (
@@ -169,7 +169,7 @@ class MigrationMonitor:
             ladder=decision.reason,
         )
         copying = PAUSED if self.reached.suspended else "copying"
-        self.ctx.progress("fetching the rest" if job.post_copy else copying, self._fraction, copy=copy)
+        self.ctx.progress(FETCHING if job.post_copy else copying, self._fraction, copy=copy)
 
 
 def start_and_monitor(

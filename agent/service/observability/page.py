@@ -7,10 +7,12 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from agent.actions.progress import FETCHING, VERIFYING, Progress
 from agent.service.observability.moves import MoveReading
 from agent.service.observability.passes import PassLine
 from agent.state.status import EvacuationStatus, Status
 from models.base import format_duration
+from models.plan import ActionKind
 from models.proposals.states import Proposal
 from models.risk.risk_level import RiskLevel
 from models.situation import Situation
@@ -118,9 +120,17 @@ def _move_reading(reading: MoveReading) -> dict[str, Any]:
         "fraction": progress.fraction,
         "percent": f"{progress.fraction * 100:.0f} %" if progress.fraction is not None else "",
         "figures": "; ".join(filter(None, figures)),
-        "still": f"the guest has stood still for {seconds_in_words(still)}" if still is not None else "no pause so far",
+        "still": _pause(progress, still),
         "is_still": still is not None,
     }
+
+
+def _pause(progress: Progress, still: float | None) -> str:
+    if still is not None:
+        return f"the guest has stood still for {seconds_in_words(still)}"
+    if progress.action.kind is ActionKind.LIVE_MIGRATE and progress.phase in (FETCHING, VERIFYING):
+        return "its pause at switchover is told once the move has ended"
+    return "no pause so far"
 
 
 def _way(kind: str, source: str | None, target: str | None) -> str:

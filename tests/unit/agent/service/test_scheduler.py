@@ -209,7 +209,9 @@ def test_a_service_manager_is_told_when_it_is_ready_what_passes_came_to_and_that
     serve(watched.loop, recover=lambda: ([], []), interval=INTERVAL, on_pass=lambda _: None, manager=told)
     assert told.lines.index("READY=1") < told.lines.index("STOPPING=1")
     assert "WATCHDOG=1" in told.lines
-    statuses = [line for line in told.lines if line.startswith("STATUS=the last pass")]
+    statuses = list(
+        dict.fromkeys(line for line in told.lines if line.startswith("STATUS=the last pass"))
+    )  # once is enough
     assert statuses[0].startswith("STATUS=the last pass: quiet")
     assert statuses[1] == "STATUS=the last pass failed (metrics-unavailable): no answer"
 

@@ -217,11 +217,13 @@ def test_the_page_says_how_far_each_move_is_and_how_old_that_is(agent: Agent) ->
         if progress.action.vm_name == "db" and progress.copy is not None and progress.fraction and not shown:
             clock.sleep(1)
             shown.append(agent.told.page())
+            agent.told.moves.take(replace(progress, phase="verifying"))
+            shown.append(agent.told.page())
 
     agent.loop.watcher = agent.told.moves.watched(Watcher(on_progress=look_at_the_page))
     agent.failing = ("a",)
     agent.passes()
-    (page,) = shown
+    page, verifying = shown
     copied = re.search(r"db</b>: live migrate, a → [bc]<br>\s*copying <progress[^>]*></progress> (\d+) %", page)
     assert copied
     assert 0 < int(copied[1]) <= 100
@@ -229,6 +231,7 @@ def test_the_page_says_how_far_each_move_is_and_how_old_that_is(agent: Agent) ->
     assert "no pause so far" in page
     assert re.search(r"read [1-9][\d.]* s ago", page)
     assert "read " not in agent.told.page(), "what is over has no reading"
+    assert "its pause at switchover is told once the move has ended" in verifying
 
 
 def test_a_guest_that_was_stopped_to_be_moved_is_said_to_stand_still_and_for_how_long(agent: Agent) -> None:
