@@ -29,6 +29,7 @@ from models.base import UtcTime, Value
 from models.errors import PlannerFailed
 from models.text import without_credentials
 from tools.atomic_file import write_atomically
+from tools.bounded_call import BoundedCall
 from tools.llm.capabilities import Interface
 from tools.llm.endpoint import Endpoint, first_json_object, response_format
 
@@ -165,7 +166,13 @@ class TextReader:
         deadline = time.monotonic() + seconds
         try:
             with http_client(deadline, timeout_seconds=seconds, recorder=recorder, transport=self.transport) as client:
-                word = _word(endpoint_of(quick, api_key(self.llm), client), self.sorting, text)
+                asked = BoundedCall(
+                    lambda: _word(endpoint_of(quick, api_key(self.llm), client), self.sorting, text),
+                    name="text-reader-question",
+                )
+                if not asked.wait(deadline - time.monotonic()):
+                    raise PlannerFailed(f"the language model gave no answer within {seconds:g} s")
+                word = asked.result()
         except Exception as error:
             raise explained(error, quick) from error
         record = ConversationRecord(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from slack_bolt import App
@@ -20,8 +20,15 @@ from tools.bounded_call import BoundedCall
 from tools.ports.chat import Blocks, ChatError, Command, Press
 from tools.slack.payloads import Workspace, command_of, press_of
 
+Answer = TypeVar("Answer")
+
 SLACK_API: Final = "https://slack.com/api/"
 _TIMEOUT_SECONDS: Final = 10
+"""for each read: slack_sdk knows no other limit"""
+_ALTOGETHER_SECONDS: Final = 30.0
+"""for a request and its answer, files among them"""
+_MOST_HANGING: Final = 3
+"""requests whose answers do not end; nothing more is asked then"""
 _CLOSE_SECONDS: Final = 0.5
 _MOST_SEARCHED: Final = 50
 """messages of the channel, when one of lifeboat's own is looked for"""
@@ -44,8 +51,19 @@ _HINTS: Final = {
 class SlackChat:
     """A `Chat` in one channel of one workspace."""
 
-    def __init__(self, *, channel: str, bot_token: str, app_token: str | None, api_url: str = SLACK_API) -> None:
-        """Opens nothing yet. Without an `app_token` what people press comes from elsewhere, by HTTP: to `take`."""
+    def __init__(
+        self,
+        *,
+        channel: str,
+        bot_token: str,
+        app_token: str | None,
+        api_url: str = SLACK_API,
+        altogether_seconds: float = _ALTOGETHER_SECONDS,
+    ) -> None:
+        """Opens nothing yet. Without an `app_token` what people press comes from elsewhere, by HTTP: to `take`.
+        `altogether_seconds`: for one request and the whole of its answer."""
+        self._altogether_seconds = altogether_seconds
+        self._hanging: list[BoundedCall[Any]] = []
         self.channel, self._app_token = channel, app_token
         log = logging.getLogger("lifeboat.slack")
         log.setLevel(logging.CRITICAL)  # its own lines quote what was sent; ours say what matters
@@ -117,7 +135,7 @@ class SlackChat:
         url = self._reply_url(command)
         sender = WebhookClient(url, timeout=_TIMEOUT_SECONDS, logger=self._log)
         try:
-            answer = sender.send(text=text, blocks=list(blocks), response_type="ephemeral")
+            answer = self._in_time(lambda: sender.send(text=text, blocks=list(blocks), response_type="ephemeral"))
         except OSError as error:
             raise _unreachable(error) from error
         if answer.status_code != 200:
@@ -201,12 +219,23 @@ class SlackChat:
 
     def _ask(self, call: Callable[[], SlackResponse]) -> dict[str, Any]:
         try:
-            answer = call()
+            answer = self._in_time(call)
         except SlackClientError as error:
             raise _as_chat_error(error) from error
         except OSError as error:  # URLError, timeouts, a connection that is reset
             raise _unreachable(error) from error
         return answer.data if isinstance(answer.data, dict) else {}
+
+    def _in_time(self, call: Callable[[], Answer]) -> Answer:
+        """What it returns or raises; TimeoutError where its answer does not end. It may still take effect."""
+        self._hanging = [each for each in self._hanging if not each.over]
+        if len(self._hanging) >= _MOST_HANGING:
+            raise TimeoutError("earlier answers have not ended")
+        asked = BoundedCall(call, name="slack-request")
+        if not asked.wait(self._altogether_seconds):
+            self._hanging.append(asked)
+            raise TimeoutError(f"the whole answer was not there within {self._altogether_seconds:g} s")
+        return asked.result()
 
 
 def _as_chat_error(error: SlackClientError) -> ChatError:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import evacuations as scene
+from scenes.dripping_server import dripping
 from scenes.stub_openai import Answer, Endpoint, serving
 
 from agent.guard.judge import judge
@@ -176,3 +177,13 @@ def test_a_line_that_was_not_read_or_says_anything_else_is_no_trouble(tmp_path: 
 
 def test_it_may_use_no_word_that_allows_more() -> None:
     assert not {"may-stop", "replicated", "less-important", "more-important"} & set(WORDS)
+
+
+def test_a_server_that_drips_is_given_up_and_the_next_note_is_read(tmp_path: Path) -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\n", b"x-more: yes\r\n") as url:
+        directory = LlmDirectory(tmp_path)
+        reader = NoteReader(
+            llm=LlmSettings.model_validate({"base_url": url, "model": "m", "timeout_seconds": 0.3}), directory=directory
+        )
+        assert words(reader, noted(batch_1=MONTH_END)) == {BATCH: "unclear"}
+    assert "within 0.3 s" in reader.problem
