@@ -65,6 +65,8 @@ class AgentMetrics:
         self._counts = JournalCounts(r, journal, since=clock.now() - _PAST)
         self._last = Gauge(catalogue.LAST_LOOK_AGE.name, catalogue.LAST_LOOK_AGE.meaning, registry=r)
         self._last.set_function(lambda: _or_never(passes.seconds_since_worked()))
+        self._first = Gauge(catalogue.FIRST_LOOK.name, catalogue.FIRST_LOOK.meaning, registry=r)
+        self._first.set_function(lambda: float(passes.first_look_seconds() is not None))
         r.register(_State(journal=journal, clock=clock, llm=llm, holder=holder, prices=prices, seen=seen, tiers=tiers))
         self._seen = seen
         self._told: tuple[Situation | None, bytes] = None, b""

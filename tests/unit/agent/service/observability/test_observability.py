@@ -181,8 +181,10 @@ def test_while_it_looks_for_the_first_time_it_is_ready_and_says_that_it_knows_no
     told = agent.metrics()
     assert told["lifeboat_last_look_age_seconds"] == float("inf")
     assert not [name for name in told if name.startswith("lifeboat_nodes ")]
+    assert told["lifeboat_first_look_running"] == 1.0, "so that nobody is called"
     clock.sleep(4 * INTERVAL)
     assert agent.get("/readyz")[0] == 503, "a first look that never ends is none"
+    assert agent.metrics()["lifeboat_first_look_running"] == 0.0, "and somebody is"
     agent.told.failed(MetricsUnavailable("Prometheus does not answer"))
     agent.told.began()
     assert agent.get("/readyz")[0] == 503, "the next one is not the first"
