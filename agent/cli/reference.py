@@ -77,8 +77,8 @@ def _errors() -> str:
     ]
     head = (
         f"# Error codes\n\n{_MADE}\nA command that fails ends in one line on standard error: what happened, what to do"
-        " next, and the code in brackets.\n`lifeboat explain CODE` prints what stands here. Codes that call a human link to their"
-        " section in the [runbook](../runbook.md).\n\n"
+        " next, the code in brackets, and the command that says more.\n`lifeboat explain CODE`"
+        " prints what stands here. Codes that call a human link to their section in the [runbook](../runbook.md).\n\n"
     )
     ends = "\n".join(f"- **{number}** {sentence(means)}" for number, means in EXIT_CODES.items())
     table = "\n".join(["| code | exit | meaning | what is left | what to do |", "|---|---:|---|---|---|", *rows])

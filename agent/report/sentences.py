@@ -179,7 +179,9 @@ def _planned(report: Report) -> str:
 
 def weighed(loss: Loss) -> str:
     """What is lost by weight, and how far any plan could better it."""
-    told = f"By weight that is {few(loss.weighted_if_nothing)} against {few(loss.weighted_with_plan)}"
+    told = (
+        f"By weight, as it was planned, that is {few(loss.weighted_if_nothing)} against {few(loss.weighted_with_plan)}"
+    )
     if loss.weighted_bound is None or loss.gap is None:
         return f"{told}."
     if loss.gap < 0.0005:
