@@ -28,6 +28,17 @@ _BATCH = 5_000
 """entries held at once while the chain is checked"""
 
 
+def _make_private(path: Path) -> None:
+    """Make the file, for this user alone, if there is none: SQLite makes its own files beside it alike. One that is there is not
+    opened: to close it again drops every lock that this process has on it (fcntl(2)), and another process that takes its leave of
+    the journal then takes SQLite's log of it away from under the agent (https://www.sqlite.org/howtocorrupt.html, 2.2)."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if not os.access(path, os.R_OK | os.W_OK):
+            os.close(os.open(path, os.O_RDWR))  # says why not
+
+
 class SqliteJournal:
     """A `Journal` for the lifeboats of one host."""
 
@@ -38,7 +49,7 @@ class SqliteJournal:
         self._mutex = threading.RLock()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite makes its own files beside it alike
+            _make_private(path)
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,3 +123,17 @@ def test_a_journal_whose_pages_are_damaged_is_one_clear_line(tmp_path: Path) -> 
         SqliteJournal(journal.path).entries()
     with pytest.raises(AuditBroken, match="can't be read"):
         SqliteJournal(journal.path).verify()
+
+
+def test_another_process_that_leaves_takes_nothing_away_from_those_that_stay(journal: SqliteJournal) -> None:
+    fill(journal, 2)
+    SqliteJournal(journal.path).close()  # a second one in this process, as for what runs beside the passes
+    leave = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('SELECT * FROM records').fetchall(); db.close()"
+    subprocess.run([sys.executable, "-S", "-c", leave, str(journal.path)], check=True)
+
+    fill(journal, 3)
+
+    seen = SqliteJournal(journal.path)
+    assert [entry.seq for entry in seen.entries()] == [1, 2, 3, 4, 5]
+    assert seen.verify() == 5
+    seen.close()
