@@ -420,6 +420,7 @@ def test_files_that_somebody_else_removed_are_not(world: Whole):
     assert not record.complete
 
 
+@pytest.mark.slow
 def test_what_was_written_to_after_a_wipe_was_cut_off_is_not_wiped(world: Whole):
     archived_and_off(world)
     steps = 1

@@ -100,7 +100,7 @@ def harmless(interface: str) -> str:
     return sent(["harmless"], interface)
 
 
-@pytest.mark.parametrize("interface", ["tools_required", "json_schema"])
+@pytest.mark.parametrize("interface", [pytest.param("tools_required", marks=pytest.mark.slow), "json_schema"])
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=6))
 def test_the_bytes_sent_do_not_depend_on_what_outsiders_wrote(interface: str, texts: list[str]) -> None:

@@ -23,7 +23,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteJournal]
 
 
 @given(steps=pairs, two=st.booleans(), stops=st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=60, deadline=None, suppress_health_check=QUIET)
 def test_a_plan_runs_at_most_once_and_never_without_a_valid_approval(
     journal: SqliteJournal, steps: Any, two: bool, stops: bool
 ) -> None:

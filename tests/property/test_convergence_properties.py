@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +81,7 @@ climbs = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(histories, climbs, all_rules(), st.floats(0, 700))
 def test_one_decision(history: list[JobProgress], reached: LadderPosition, rules: Rules, elapsed: float) -> None:

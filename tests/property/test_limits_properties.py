@@ -106,6 +106,7 @@ def test_the_short_way_for_calm_parts_says_what_the_long_way_says(
         assert assess_node("node-a", [part], [], now=T0) == short
 
 
+@pytest.mark.slow
 @given(rails(), rails())
 @settings(max_examples=40, deadline=None)
 def test_the_order_of_parts_does_not_matter_and_more_parts_never_help(one: SignalHistory, two: SignalHistory) -> None:

@@ -236,6 +236,7 @@ def drives() -> dict[str, pl.DataFrame]:
     }
 
 
+@pytest.mark.slow
 def test_a_model_of_drives_speaks_of_each_nodes_disks(lived: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "drives", train(build(drives()), [30 * MICRO_DAY], settings=QUICK))
     times = np.array([LAST - 60.0, LAST])
@@ -257,6 +258,7 @@ def test_a_model_of_drives_speaks_of_each_nodes_disks(lived: Path, tmp_path: Pat
     assert "storage" not in mute.basis, "no disk reports: nothing to say"
 
 
+@pytest.mark.slow
 def test_what_stands_in_for_a_drive_and_what_an_array_lacks_decide_what_its_failure_means(
     lived: Path, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_look_gives_the_fleet_and_a_risk_for_each_node(stub: Stub) -> None:
     assert a.simulated
 
 
+@pytest.mark.slow
 def test_a_second_look_asks_for_less(stub: Stub) -> None:
     eyes = FleetMonitor(settings(stub.url), simulated()[1])
     eyes.poll()

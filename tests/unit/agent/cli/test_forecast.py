@@ -67,6 +67,7 @@ def test_backtest_reports_the_model_beside_the_baselines(tmp_path: Path) -> None
     assert {"ece", "cost_by_price_ratio", "lead_days_top_1%", "unit_recall_top_1%", "base_rate"} <= set(row)
 
 
+@pytest.mark.slow
 def test_backtest_writes_a_page_that_needs_nothing_else(tmp_path: Path) -> None:
     tables = frames(60, seed=1)
     tables["units"] = tables["units"].with_columns(pl.col("model").replace("worse", "<b>worse</b>"))
@@ -86,6 +87,7 @@ def test_backtest_writes_a_page_that_needs_nothing_else(tmp_path: Path) -> None:
     assert trial["beside_the_best_peer"]["verdict"] in ("better", "worse", "cannot be told")
 
 
+@pytest.mark.slow
 def test_a_dataset_in_which_one_model_makes_up_most_failures_is_named_in_one_line(tmp_path: Path) -> None:
     tables = frames(200, seed=3)
     better = pl.col("model") == "better"

@@ -98,6 +98,7 @@ def test_no_run_is_no_simulation() -> None:
         simulate(situation, plan(situation), runs=0)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(runs=st.integers(1, 50), seed=st.integers(0, 1000), risk=st.sampled_from([0.5, 0.9]))
 def test_figures_stay_within_what_there_is(runs: int, seed: int, risk: float) -> None:

@@ -155,6 +155,7 @@ def words_broken(shown: str, words: set[str]) -> set[str]:
     return {word for word in words if word not in there}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     width=st.integers(60, 220),

@@ -207,6 +207,7 @@ def test_a_line_cut_off_while_a_part_was_noted_costs_nothing(tmp_path: Path) -> 
     third.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 40 * 3600), min_size=1, max_size=6))
 def test_whatever_the_pauses_the_last_day_is_complete(

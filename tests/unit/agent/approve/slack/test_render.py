@@ -91,7 +91,7 @@ def test_a_snooze_is_offered_as_far_as_policy_lets() -> None:
     assert render.SNOOZE not in elements(asked(), policy(longest_snooze="1m"))
 
 
-@pytest.mark.parametrize("count", [200, 2000])
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_plan_of_many_guests_fits_and_says_how_many_are_left_out(count: int) -> None:
     names = tuple(f"guest-{number:04d}-{'x' * 40}" for number in range(count))
     proposal = asked(names=names)

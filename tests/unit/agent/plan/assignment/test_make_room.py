@@ -186,6 +186,7 @@ def test_full_fleets_lose_no_more_with_room_made_and_keep_every_limit(seed: int)
     assert plan(scene.situation) == made, "the same facts give the same plan"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10_000), nodes=st.integers(2, 5), most=st.integers(0, 4))
 def test_every_state_on_the_way_keeps_every_limit(seed: int, nodes: int, most: int) -> None:

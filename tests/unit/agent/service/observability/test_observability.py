@@ -316,6 +316,7 @@ def test_the_page_of_metrics_and_the_agent_name_the_same(agent: Agent) -> None:
     assert alerts == set(re.findall(r"`(Lifeboat\w+)`", page))
 
 
+@pytest.mark.slow
 def test_each_alert_fires_and_none_on_a_healthy_agent(tmp_path: Path) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("no promtool here: it comes with Debian's package prometheus")

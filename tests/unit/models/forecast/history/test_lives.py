@@ -186,6 +186,7 @@ def test_an_event_that_two_logs_tell_at_different_times_counts_once(store: Histo
 FLEET = [f"n{k:02}" for k in range(24)]
 
 
+@pytest.mark.slow
 def test_scoring_from_the_folder_is_scoring_from_what_was_known_then(tmp_path: Path) -> None:
     """The invariant this file exists for: a row, a life or an event that a later look changes would show here."""
     ill = {node: 0.05 + 0.01 * k for k, node in enumerate(FLEET[:8])}

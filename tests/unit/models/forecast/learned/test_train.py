@@ -27,6 +27,7 @@ def test_failing_units_rank_above_healthy_ones_on_time_and_units_never_seen(flee
     assert float(measured["random"]["average_precision"]) < 3 * float(trial.failed.mean())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_with_shuffled_labels_everything_falls_to_the_base_rate(fleet: Dataset) -> None:
     """Judged by permutation, not by a multiple of the base rate: a dozen failing units are few enough for luck."""
     trial = backtest.run(fleet, 7 * DAY, CUT, 2 * DAY, unseen=0.4, settings=QUICK, forest=False, shuffle=True)

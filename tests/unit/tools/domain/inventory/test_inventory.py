@@ -293,6 +293,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(trees, max_size=5))
 def test_no_arrangement_of_elements_makes_it_fail(children: list[ET.Element]):
