@@ -76,6 +76,11 @@ class RunningMoves:
         with self._lock:
             self._kept.pop(attempt, None)
 
+    def clear(self) -> None:
+        """Nothing moves between passes: what a recovery ended without a word is over, too."""
+        with self._lock:
+            self._kept.clear()
+
     @property
     def readings(self) -> tuple[MoveReading, ...]:
         """Of each that is under way, the one that began first first."""

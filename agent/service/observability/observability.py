@@ -56,9 +56,11 @@ class Observability(PassObserver):
         self.passes.began()
 
     def ended(self, result: PassResult) -> None:
+        self.moves.clear()
         self.metrics.ended(result, self.passes.ended(result))
 
     def failed(self, error: Exception) -> None:
+        self.moves.clear()
         self.metrics.failed(error, self.passes.failed(error))
 
     def stood_by(self) -> None:

@@ -83,7 +83,9 @@ def _nodes(situation: Situation | None) -> list[dict[str, Any]]:
 
 def _moves(evacuation: EvacuationStatus, readings: Sequence[MoveReading]) -> list[dict[str, Any]]:
     """Each that is under way, with its reading where this process carries it out."""
-    known = {each.progress.attempt: each for each in readings if each.progress.attempt.startswith(f"{evacuation.id}-")}
+    over = {each.id for each in evacuation.attempts if each.outcome != "running"}
+    mine = [each for each in readings if each.progress.attempt.startswith(f"{evacuation.id}-")]
+    known = {each.progress.attempt: each for each in mine if each.progress.attempt not in over}
     running = {each.id: each for each in evacuation.attempts if each.outcome == "running"}
     told: list[dict[str, Any]] = []
     for attempt in dict.fromkeys([*known, *running]):
