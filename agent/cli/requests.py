@@ -83,19 +83,31 @@ def resume(
 
 def _record(request: Request, evacuation: str, config: Path | None) -> tuple[Settings, str, Holder | None]:
     """Write the request down; the settings, the id of the evacuation it is for, and the lifeboat that runs now, if any."""
+    from agent.actions.resources import KILL_SWITCH
     from agent.approve.identity import terminal_identity
     from agent.settings import load_settings
     from agent.state.requests import Request, ask
+    from models.errors import BadInput, RecordNotWritten
     from tools.clock import SystemClock
     from tools.journal import lease_holder, open_journal
+    from tools.ports.journal import NotWritten
 
     settings = load_settings(config)
-    journal = open_journal(settings)
+    switch = f"`touch {settings.state_dir / KILL_SWITCH}` needs no database, and keeps lifeboat there from beginning anything"
+    try:
+        journal = open_journal(settings)
+    except BadInput as error:
+        if request is Request.RESUME:
+            raise
+        raise BadInput(error.message, hint=f"{error.hint}; {switch}") from error
     by, clock = terminal_identity(), SystemClock()
     try:
         if request is Request.RESUME:
             _require_approver(journal, settings, evacuation, by, clock)
         evacuation_id = ask(journal, request, evacuation, by=by, now=clock.now())
+    except NotWritten as error:
+        hint = f"nothing was asked; {switch}" if request is not Request.RESUME else "nothing was asked"
+        raise RecordNotWritten(str(error), hint=hint) from error
     finally:
         journal.close()
     return settings, evacuation_id, lease_holder(settings)

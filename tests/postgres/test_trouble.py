@@ -62,6 +62,15 @@ def test_nobody_answers(command: tuple[str, ...], tmp_path: Path, world: World) 
     assert "can't be reached" in line
 
 
+@pytest.mark.parametrize("command", ["pause", "cancel"])
+def test_where_nobody_answers_who_wants_it_to_stop_is_told_of_the_switch_that_needs_no_database(
+    command: str, tmp_path: Path, world: World
+) -> None:
+    settings = written(tmp_path, "postgresql://lifeboat@127.0.0.1:9/none")
+    code, text = said(command, settings=settings)
+    assert (code, f"touch {tmp_path / 'state' / 'STOP'}" in text) == (2, True)
+
+
 def test_a_wrong_password(tmp_path: Path, world: World, postgres_server: PostgresServer) -> None:
     settings = written(tmp_path, postgres_server.tcp_url(password="wrong one"))
     code, text = said("doctor", settings=settings)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -54,6 +56,15 @@ def test_what_was_asked_is_heeded_by_whoever_is_at_work_and_shown(world: World) 
     kinds = [entry.kind for entry in world.journal.entries(evacuation="evac-1")]
     assert kinds == ["evacuation-started", "pause-asked", "resume-asked", "cancel-asked"]
     assert world.journal.verify() == 4
+
+
+def test_where_nothing_can_be_written_who_wants_it_to_stop_is_told_of_the_switch(world: World) -> None:
+    with closing(sqlite3.connect(world.directory / "journal.sqlite")) as database:
+        full = "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        database.execute(full)
+    code, said = lifeboat("pause", "evac-1")
+    assert (code, f"touch {world.directory / 'STOP'}" in said, "Traceback" in said) == (1, True, False)
+    assert outcome() == "cut off"
 
 
 def test_an_evacuation_that_is_not_there_is_bad_input(world: World) -> None:
