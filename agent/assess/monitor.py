@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from models.errors import Indeterminate, LifeboatError
@@ -28,6 +29,9 @@ Look = Callable[[], tuple[Fleet, list[Risk]]]
 
 class FleetMonitor:
     """Looks again and again, each time remembering the last fleet, the healthy pasts and how far each log was read."""
+
+    unusable: Mapping[str, str] = MappingProxyType({})
+    """which learned forecasts the last look could not use → why"""
 
     def __init__(
         self,
@@ -112,6 +116,7 @@ class FleetMonitor:
         learned = self.learned.of(observation)
         if self._history_problem:
             learned = replace(learned, broken={**learned.broken, "history": self._history_problem})
+        self.unusable = learned.broken
         return assess(observation, self.signals, observation.at, learned=learned, simulated=self._settings.simulated)
 
     def poll(self) -> tuple[Fleet, list[Risk]]:

@@ -59,6 +59,7 @@ def _serve(
     from agent.approve.proposals import policy_digest
     from agent.configuration.check import require_reloadable
     from agent.service.control_loop import ControlLoop
+    from agent.service.forecast_trouble import ForecastTrouble
     from agent.service.hindsight import HindsightKeeper
     from agent.service.housekeeping import Housekeeping
     from agent.service.leading import Leading
@@ -70,14 +71,17 @@ def _serve(
     from agent.service.slash_commands import LastLook
     from agent.state.agent_policies import AgentPolicies
     from agent.state.archived_guests import ArchiveWatch
+    from tools.journal import be_the_only_one
     from tools.tracing.log import configure_log
 
     configure_log(**dict(settings.log))
     with (
         exporting_spans(settings),
+        nullcontext() if once else be_the_only_one(settings.state_dir),
         connect(settings, policy_file, planner=planner, keep_ring=True) as session,
     ):
-        last = LastLook(look_now=session.look, policy=session.policy, clock=session.hands.clock)
+        forecasts = ForecastTrouble(look_now=session.look, unusable=session.unusable_forecasts)
+        last = LastLook(look_now=forecasts.look, policy=session.policy, clock=session.hands.clock)
         leading = None
         if session.leadership is not None:
             agent, sha256 = session.leadership.agent, policy_digest(session.policy)
@@ -100,6 +104,7 @@ def _serve(
         observer = observed(session, lambda: last.situation, cycle.tiers)
         if observer is not None:
             cycle.watcher = observer.moves.watched(cycle.watcher)
+            observer.metrics.unusable = lambda: forecasts.told
         housekeeping = Housekeeping(settings.state_dir, settings.keep, session.hands.clock)
 
         def on_pass(result: PassResult) -> None:

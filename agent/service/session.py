@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -54,6 +54,8 @@ class Session:
     leadership: Leadership | None = None
     """where several lifeboats share a database: the same as `lease`"""
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
+    unusable_forecasts: Callable[[], Mapping[str, str]] = dict[str, str]
+    """which learned forecasts the last look could not use → why"""
 
     @cached_property
     def durable(self) -> Durable:
@@ -193,6 +195,7 @@ def connect(
             unled=unled,
             leadership=leadership,
             whereabouts=whereabouts,
+            unusable_forecasts=lambda: watching.unusable,
         )
     finally:
         if monitor is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from chaos.kill_world import FastClock, RemoteNode, look, remote_nodes
@@ -120,6 +121,8 @@ def _simulate(agent_: Agent, address: str) -> None:
         calling.agent, calling.epoch = agent_.name, epoch
 
     class FleetMonitor:
+        unusable = MappingProxyType[str, str]({})
+
         def __init__(self, *_: object, **__: object) -> None: ...
 
         def poll(self) -> Any:

@@ -15,6 +15,7 @@ import traceback
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy.engine.default
@@ -144,6 +145,8 @@ def _simulate(address: str, steps: Steps) -> None:
         nodes[name].steps = steps  # type: ignore[attr-defined]
 
     class FleetMonitor:
+        unusable = MappingProxyType[str, str]({})
+
         def __init__(self, *_: object, **__: object) -> None: ...
 
         def poll(self) -> Any:

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from agent.actions.resources import Resources
@@ -121,6 +122,8 @@ def stand_in_for_the_fleet(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     """The nodes that any settings name are this world's, its clock is the time, and a look finds that `a` is failing."""
 
     class FleetMonitor:
+        unusable = MappingProxyType[str, str]({})
+
         def __init__(self, *_: object, **__: object) -> None:
             self.telemetry = Knowledge()
 

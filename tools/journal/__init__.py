@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from tools.journal.chain import check_file, export
-from tools.journal.file_lease import FileLease
+from tools.journal.file_lease import FileLease, only_one_running
 from tools.journal.sqlite import SqliteJournal
 from tools.ports.journal import DatabaseFacts, Holder, Journal, Leadership, Lease
 
@@ -51,6 +52,11 @@ def open_existing_journal(place: JournalPlace) -> Journal | None:
 def local_journal(state_dir: Path) -> Journal | None:
     """What a lifeboat without a database has written there; None when none has. Raises BadInput."""
     return SqliteJournal(state_dir / _FILE) if (state_dir / _FILE).exists() else None
+
+
+def be_the_only_one(state_dir: Path) -> AbstractContextManager[None]:
+    """For as long as it is entered, this is the only background agent with that state folder. Raises BadInput."""
+    return only_one_running(state_dir)
 
 
 def local_lease(state_dir: Path) -> Lease:

@@ -19,6 +19,7 @@ from tools.journal.state_files import cannot_open
 from tools.ports.journal import Holder
 
 _FILE = "evacuating.lock"
+_RUNNING = "running.lock"
 _TRIES = 6
 _TRY_SECONDS = 0.05
 """somebody who only looks holds the lock for an instant too"""
@@ -66,6 +67,30 @@ class FileLease:
             return os.open(self._path, flags, 0o600)
         except OSError as error:
             raise cannot_open(self._path, error, what="lease") from error
+
+
+@contextmanager
+def only_one_running(state_dir: Path) -> Generator[None]:
+    """For as long as the block runs, this is the only background agent with this state folder. Raises BadInput, naming the one
+    that runs already: two would look twice, and by two policies."""
+    path = state_dir / _RUNNING
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise cannot_open(path, error, what="lock") from error
+    try:
+        if not _lock(file, fcntl.LOCK_EX):
+            raise BadInput(
+                f"another `lifeboat run` (pid {_read(file).pid}) uses {state_dir}; nothing was changed",
+                hint="stop that one, or `kill -HUP` it to have it read its files anew; several agents share a database_url, "
+                "each with a state_dir of its own",
+            )
+        os.ftruncate(file, 0)
+        os.pwrite(file, json.dumps({"pid": os.getpid(), "what": "run"}).encode(), 0)
+        yield
+    finally:
+        os.close(file)  # which gives the lock back
 
 
 def _lock(file: int, kind: int) -> bool:

@@ -140,6 +140,11 @@ MISFIT = Family(
     kind=Kind.GAUGE,
     meaning="Nodes that the learned model does not fit: drift.",
 )
+UNUSABLE = Family(
+    name="lifeboat_unusable_forecasts",
+    kind=Kind.GAUGE,
+    meaning="Learned forecasts that the last look could not use: limits and the fleet's own past judge alone.",
+)
 PLANS = Family(
     name="lifeboat_plans",
     kind=Kind.COUNTER,
@@ -240,7 +245,7 @@ ARCHIVE_CHECK_ROUNDS = Family(
 
 FAMILIES: tuple[Family, ...] = (
     PASSES, PASS_FAILURES, PASS_DURATION, SLOW_PASSES, LAST_LOOK_AGE, FIRST_LOOK, OLDEST_DATA_AGE, NODES, TIERS, PROBABILITY,
-    MISFIT, PLANS, RULE_FAILURES, QUESTIONS_OPEN, OLDEST_QUESTION_AGE, QUESTIONS_DECIDED, ANSWER, EVACUATIONS_RUNNING,
+    MISFIT, UNUSABLE, PLANS, RULE_FAILURES, QUESTIONS_OPEN, OLDEST_QUESTION_AGE, QUESTIONS_DECIDED, ANSWER, EVACUATIONS_RUNNING,
     EVACUATIONS, ATTEMPTS, ATTEMPT_DURATION, PAUSE, LOCKED, BREAKER, LEASE, ARCHIVES_UNSOUND, ARCHIVE_CHECK_AGE,
     ARCHIVE_CHECK_ROUNDS, TOKENS, COST, BUILD,
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Count
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,6 +68,9 @@ class AgentMetrics:
         self._first = Gauge(catalogue.FIRST_LOOK.name, catalogue.FIRST_LOOK.meaning, registry=r)
         self._first.set_function(lambda: float(passes.first_look_seconds() is not None))
         r.register(_State(journal=journal, clock=clock, llm=llm, holder=holder, prices=prices, seen=seen, tiers=tiers))
+        self.unusable: Callable[[], Collection[str]] = tuple[str, ...]
+        unusable = Gauge(catalogue.UNUSABLE.name, catalogue.UNUSABLE.meaning, registry=r)
+        unusable.set_function(lambda: len(self.unusable()))
         self._seen = seen
         self._told: tuple[Situation | None, bytes] = None, b""
 

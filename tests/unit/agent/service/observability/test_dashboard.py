@@ -21,9 +21,12 @@ from scenes.simulated_world import POLICY, World
 
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
+from agent.service.archive_checks import ArchiveChecks
 from agent.service.control_loop import ControlLoop
+from agent.service.observability.archive_metrics import ArchiveMetrics
 from agent.service.observability.catalogue import FAMILIES
 from agent.service.observability.observability import Observability
+from agent.settings import Settings
 from models.situation import Situation
 
 DASHBOARD: dict[str, Any] = json.loads((Path(__file__).parents[5] / "deploy/grafana-dashboard.json").read_text())
@@ -57,6 +60,7 @@ def agent(tmp_path: Path) -> Iterator[int]:
         journal=world.journal, clock=clock, seen=lambda: seen, tiers=loop.tiers, holder=lambda: None, llm=tmp_path / "llm",
         interval_seconds=30.0,
     )  # fmt: skip
+    told.metrics.registry.register(ArchiveMetrics(ArchiveChecks(Settings(), world.journal, clock), clock))
     told.began()
     told.ended(loop.run_once())
     with told.serving(0) as port:
