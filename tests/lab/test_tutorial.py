@@ -73,13 +73,10 @@ def newcomer(can_have_lab: None, tmp_path: Path) -> Iterator[Newcomer]:
 
 def test_what_the_page_shows_is_what_comes(newcomer: Newcomer) -> None:
     guest: list[dict[str, object]] = []
-    broken = False
     for shown in shown_on("docs/tutorial.md"):
-        said = newcomer.types(shown.command)
-        if broken and shown.command == "lifeboat assess":
-            said = _wait_until_it_is_told(newcomer, shown)
+        looks = shown.command == "lifeboat assess"
+        said = _wait_until_it_is_told(newcomer, shown) if looks else newcomer.types(shown.command)
         assert _lacking(said, shown) == [], f"{shown.command}\n{said}"
-        broken = broken or "lab break" in shown.command
         if shown.command.startswith("curl"):
             guest.append(json.loads(said))
     before, after = guest
