@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.errors import BadInput, Busy
@@ -86,8 +86,9 @@ def only_one_running(state_dir: Path) -> Generator[None]:
                 hint="stop that one, or `kill -HUP` it to have it read its files anew; several agents share a database_url, "
                 "each with a state_dir of its own",
             )
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps({"pid": os.getpid(), "what": "run"}).encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without saying whose it is
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps({"pid": os.getpid(), "what": "run"}).encode(), 0)
         yield
     finally:
         os.close(file)  # which gives the lock back
