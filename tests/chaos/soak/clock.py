@@ -19,13 +19,15 @@ from pathlib import Path
 from tools.clock import SystemClock, seconds_between
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-_TICK_SECONDS = 0.02
+_TICK_SECONDS = 0.01
 """of the machine; how often is asked who works"""
 _LONGEST_TICK_SECONDS = 5 * _TICK_SECONDS
 """counted of a tick: who waits while this thread did not get the processor may have wanted it as well"""
 
-_MOSTLY = 0.6
-"""share of a tick; who works that much need not be looked for. Less is what asks for answers once a second of the fleet"""
+_WORK_SECONDS = _TICK_SECONDS / 4
+"""of the processor since the last tick: somebody works. Where one thread keeps Python's lock the clock's own gets it only after
+that one has worked, and to look it seems to wait then; so this does not depend on how long the tick took. Less is what asks for
+answers, once a second of the fleet"""
 _QUIET_TICKS = 3
 _PATIENCE_SECONDS = 60.0
 
@@ -73,8 +75,7 @@ class Pace:
         while not over.wait(_TICK_SECONDS):
             before, worked = worked, self._worked()
             work = max(0.0, worked - before)  # less where a child ended
-            real = time.monotonic() - self._since
-            busy = work > _MOSTLY * real or self._somebody_works()
+            busy = work > _WORK_SECONDS or self._somebody_works()
             self._idle = 0 if busy else self._idle + 1
             with self._moved:
                 now = time.monotonic()

@@ -152,8 +152,8 @@ class Truth:
             moved = attempt.outcome is AttemptOutcome.DONE and target is not None and uuid in known
             if moved and [name for name, _ in known[uuid]] != [target]:
                 self.say(f"{self._name(uuid)}: the journal has it on {target}, it is on {known[uuid]}")
-            stayed = attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.CANCELLED) and uuid in known
-            if stayed and [name for name, _ in known[uuid]] != [found_on.get(attempt.id)]:
+            begun = attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.CANCELLED) and attempt.id in found_on
+            if begun and uuid in known and [name for name, _ in known[uuid]] != [found_on[attempt.id]]:
                 self.say(f"{self._name(uuid)}: its move came to nothing, it is on {known[uuid]}")
 
     def _known(self) -> dict[str, list[tuple[str, bool]]]:
