@@ -62,7 +62,10 @@ class _Level:
         self.ends = np.zeros(self.slots, np.int64) if new else self._written_ends()
 
     def _written_ends(self) -> NDArray[np.int64]:
-        return np.asarray(self.cells[:, len(STATISTICS), 0]).astype(np.int64)
+        assert self._file is not None
+        lines = ((row * (len(STATISTICS) + 1) + len(STATISTICS)) * self.columns for row in range(self.slots))
+        ends = b"".join(os.pread(self._file, 8, 8 * line) for line in lines)
+        return np.frombuffer(ends).astype(np.int64)
 
     def _map(self) -> None:
         # A last line of each row holds the end of its stretch: what belongs together is written together.
