@@ -345,7 +345,7 @@ def test_archives_made_before_encryption_was_turned_on_still_open(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("url", "why"), [("nosuch://bucket/x", "nosuch"), ("s3://bucket/x", "s3")], ids=["unknown", "driver missing"]
+    ("url", "why"), [("nosuch://bucket/x", "nosuch"), ("gs://bucket/x", "gs")], ids=["unknown", "driver missing"]
 )
 def test_a_store_that_can_not_be_opened_is_bad_input(tmp_path: Path, url: str, why: str):
     with pytest.raises(BadInput, match=why):
