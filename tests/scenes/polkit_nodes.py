@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -203,11 +204,13 @@ class PolkitNodes:
 
     def close(self) -> None:
         for connection in self._virt.values():
-            for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-                domain.destroy()
             connection.close()
         for process in self._processes:
             process.kill()  # nothing of theirs stays
+        for pid in self.directory.glob("*/run/qemu/*.pid"):
+            if pid.name != "driver.pid":  # libvirtd's own
+                with suppress(ValueError, ProcessLookupError):
+                    os.kill(int(pid.read_text()), signal.SIGKILL)
         for process in self._processes:
             process.wait(_SECONDS)
         shutil.rmtree(self.directory)
