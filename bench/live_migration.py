@@ -42,7 +42,7 @@ from models.policy.policy import Policy
 from tools.clock import SystemClock
 from tools.guest_probe import guest_asker
 from tools.journal import open_journal
-from tools.libvirt.migration_job import Peer
+from tools.libvirt.migration.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
 
 LAB = "bench"

@@ -21,7 +21,7 @@ def model_file(world: Path) -> None:
 
     from models.forecast.learned import serialise
     from models.forecast.learned.calibrate import Calibration
-    from models.forecast.learned.features import FeatureSpec
+    from models.forecast.learned.features.table import FeatureSpec
     from models.forecast.learned.predict import Forecast, HorizonStep, Member
 
     rows = np.random.default_rng(0).random((200, 3)).astype(np.float32)

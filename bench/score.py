@@ -27,7 +27,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from models.forecast.data.dataset import DAY, Dataset, build
-from models.forecast.learned.features import Builder
+from models.forecast.learned.features.table import Builder
 from models.forecast.learned.predict import Forecast, score
 from models.forecast.learned.train import TrainingSettings, train
 

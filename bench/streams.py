@@ -43,7 +43,7 @@ from models.risk.risk import Risk
 from models.situation import Situation
 from tools.clock import SystemClock
 from tools.journal import open_journal
-from tools.libvirt.migration_job import Peer
+from tools.libvirt.migration.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
 
 LINK = 30e6

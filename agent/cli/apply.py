@@ -135,7 +135,7 @@ def _propose(session: Session, plan: Plan, verdict: Verdict, situation: Situatio
     from agent.cli.console import console, write_json
     from agent.execute.evacuation import new_evacuation_id
     from agent.guard.judge import judge
-    from agent.service.questions import Questions, asked_line
+    from agent.service.people.questions import Questions, asked_line
     from models.policy.approvers import Occasion
     from tools.ports.records.evacuations import EvacuationPlanned
     from tools.tracing.trace import current_links

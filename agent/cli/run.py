@@ -60,15 +60,15 @@ def _serve(
     from agent.configuration.check import require_reloadable
     from agent.service.control_loop import ControlLoop
     from agent.service.forecast_trouble import ForecastTrouble
-    from agent.service.hindsight import HindsightKeeper
-    from agent.service.housekeeping import Housekeeping
     from agent.service.leading import Leading
     from agent.service.observability.span_export import exporting_spans
-    from agent.service.questions import Questions
-    from agent.service.retraining import Retraining
+    from agent.service.people.questions import Questions
+    from agent.service.people.slash_commands import LastLook
     from agent.service.scheduler import log_watcher, serve
     from agent.service.session import connect
-    from agent.service.slash_commands import LastLook
+    from agent.service.upkeep.hindsight import HindsightKeeper
+    from agent.service.upkeep.housekeeping import Housekeeping
+    from agent.service.upkeep.retraining import Retraining
     from agent.state.agent_policies import AgentPolicies
     from agent.state.archived_guests import ArchiveWatch
     from tools.journal import be_the_only_one
@@ -135,7 +135,7 @@ def checking_archives(session: Session, observer: Observability | None) -> Abstr
     settings, leadership = session.settings, session.leadership
     if not settings.archive_url or settings.verify_archives is None:
         return nullcontext()
-    from agent.service.archive_checks import ArchiveChecks
+    from agent.service.upkeep.archive_checks import ArchiveChecks
 
     def acts() -> bool:
         return leadership is None or leadership.leader() == leadership.agent
@@ -160,7 +160,7 @@ def answerable_elsewhere(session: Session, seen: Callable[[], Situation | None])
         if settings.slack is not None:
             from agent.approve.slack.connect import open_slack
             from agent.approve.slack.view import SlackView
-            from agent.service.slash_commands import SlashCommands
+            from agent.service.people.slash_commands import SlashCommands
 
             chat, clock, policy = open_slack(settings.slack), session.hands.clock, session.policy
             commands = SlashCommands(chat=chat, journal=session.unled, policy=policy, clock=clock, seen=seen)
@@ -175,7 +175,7 @@ def _open_to_http(session: Session, chat: SlackChat | None) -> AbstractContextMa
     from agent.approve.secret_files import read_signing_secret
     from agent.approve.slack.http import SlackRequests
     from agent.approve.webhook import Webhook
-    from agent.service.webhook_server import read_secrets, serving
+    from agent.service.people.webhook_server import read_secrets, serving
 
     clock, settings = session.hands.clock, session.settings
     assert settings.webhook is not None

@@ -16,7 +16,6 @@ from agent.execute.withdrawal import WithdrawalWatch
 from agent.plan.solver import Planner
 from agent.plan.solver import plan as solve
 from agent.service.follow_up import ROUNDS
-from agent.service.hindsight import HindsightKeeper
 from agent.service.leave_alone import NOBODY_AGREED, why_leave_alone
 from agent.service.migration_blockers import ask_migration_blockers
 from agent.service.pass_result import (
@@ -27,11 +26,12 @@ from agent.service.pass_result import (
     nothing_begun,
     what_it_came_to,
 )
+from agent.service.people.questions import Questions, Review, asked_line, planning_policy, waiting_line
 from agent.service.put_off import first_part
-from agent.service.questions import Questions, Review, asked_line, planning_policy, waiting_line
 from agent.service.replan import left_to_try, replanned
 from agent.service.shadow import note_only
 from agent.service.steps import agreed_at_once, judged_by_guard, verified
+from agent.service.upkeep.hindsight import HindsightKeeper
 from agent.service.witnesses import Unheard, without_asking
 from agent.state.brake import OtherMovers, trip_if_due
 from agent.state.refusals import fleet_as_known

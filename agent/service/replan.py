@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from agent.actions.resources import Resources
 from agent.service.follow_up import covered_by, follow_up_plan, still_waiting
 from agent.service.pass_result import PassResult
+from agent.service.people.questions import agreed_question
 from agent.service.put_off import is_early
-from agent.service.questions import agreed_question
 from agent.service.steps import judged_by_guard
 from agent.state.requests import read_requests
 from models.approval import ApprovalRecord

@@ -21,7 +21,7 @@ from agent.execute.evacuation import Watcher
 from agent.execute.periodic import meanwhile
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
 from agent.service.leading import Leading
-from agent.service.retraining import CHECK_EVERY, Retraining
+from agent.service.upkeep.retraining import CHECK_EVERY, Retraining
 from agent.state.trail import trace_of
 from models.errors import BadInput, LifeboatError, RecordNotWritten
 from models.evacuation import Attempt, AttemptOutcome, Evacuation

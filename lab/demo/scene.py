@@ -15,7 +15,7 @@ from agent.approve.approvers import DenyingApprover
 from agent.execute.evacuation import Watcher
 from agent.report import build_report, write_html
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
-from agent.service.questions import Questions
+from agent.service.people.questions import Questions
 from lab.demo.approver import Desk, asking, desk_of
 from lab.demo.proof import prove
 from lab.demo.screen import Screen

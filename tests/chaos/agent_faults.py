@@ -50,8 +50,8 @@ _QUIET_SECONDS = 4.0
 """several passes"""
 _IMPORTED_ONCE = (
     "agent.cli.app", "agent.service.session", "agent.execute.workflows", "agent.report", "agent.service.leading",
-    "agent.service.questions", "agent.service.retraining", "agent.service.scheduler", "rich.console", "tools.guest_probe",
-    "tools.journal.postgres", "tools.journal.row_lease", "dbos._sys_db_postgres",
+    "agent.service.people.questions", "agent.service.upkeep.retraining", "agent.service.scheduler", "rich.console",
+    "tools.guest_probe", "tools.journal.postgres", "tools.journal.row_lease", "dbos._sys_db_postgres",
 )  # fmt: skip
 
 

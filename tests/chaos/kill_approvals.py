@@ -53,7 +53,7 @@ _LAST_STEP = "after append evacuation-started"
 _PATIENCE_SECONDS = 90.0
 _GLANCE_SECONDS = 0.05
 _IMPORTED_ONCE = (
-    "agent.cli.run", "agent.service.scheduler", "agent.service.control_loop", "agent.service.slash_commands",
+    "agent.cli.run", "agent.service.scheduler", "agent.service.control_loop", "agent.service.people.slash_commands",
     "agent.approve.slack.connect", "agent.approve.slack.view", "agent.cli.outcome", "tools.slack.client",
 )  # fmt: skip
 

@@ -28,7 +28,7 @@ from models.policy.policy import Policy
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.domain.labels import read_attempt
-from tools.libvirt.migration_job import Peer
+from tools.libvirt.migration.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
 from tools.simulated.migration import Phase
 

@@ -14,7 +14,7 @@ from models.evacuation import AttemptOutcome
 from models.fleet import Fleet
 from models.plan import ActionKind
 from models.policy.policy import MigrationPolicy
-from tools.libvirt.migration_job import Peer
+from tools.libvirt.migration.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
 from tools.ports.migration import MigrationOptions
 
@@ -120,7 +120,7 @@ def test_a_guest_that_libvirt_can_not_describe_hides_neither_its_node_nor_the_ot
 
 
 def test_a_policy_that_lets_io_errors_move_tells_libvirt_so() -> None:
-    from tools.libvirt.migration_job import migration_flags
+    from tools.libvirt.migration.migration_job import migration_flags
 
     assert migration_flags(OPTIONS, declared_shared=False) & libvirt.VIR_MIGRATE_ABORT_ON_ERROR
     from dataclasses import replace

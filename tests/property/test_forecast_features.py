@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.forecast.data.as_of import Index
 from models.forecast.data.dataset import DAY, FOREVER, Dataset, Events, Telemetry, known_at
-from models.forecast.learned.features import Builder, FeatureSpec
+from models.forecast.learned.features.table import Builder, FeatureSpec
 
 HOUR = DAY // 24
 PLAN = FeatureSpec(windows=(HOUR, DAY), signals=("a",), clocks=(0.0,), spread=True, kinds=("x",))

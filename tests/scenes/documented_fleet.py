@@ -25,8 +25,8 @@ from agent.approve.approvers import PreapprovedBy
 from agent.approve.webhook import Webhook
 from agent.documents import write_value
 from agent.observe.history import append_history
-from agent.service.webhook_server import read_secrets
-from agent.service.webhook_server import serving as serving_webhook
+from agent.service.people.webhook_server import read_secrets
+from agent.service.people.webhook_server import serving as serving_webhook
 from agent.settings import WebhookSettings
 from models.fleet import Fleet
 from models.policy.policy import Policy

@@ -89,7 +89,7 @@ class SimulatedWorld(World):
 class LabWorld(World):
     def __init__(self, lab: Any) -> None:
         from lab.nodes import guests, hypervisor
-        from tools.libvirt.migration_job import Peer
+        from tools.libvirt.migration.migration_job import Peer
         from tools.libvirt.node import LibvirtNode
 
         self.lab = lab

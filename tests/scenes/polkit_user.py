@@ -26,7 +26,7 @@ from models.policy.policy import ArchivePolicy, MigrationPolicy, Policy, SourceR
 from tools.archive.store import FsspecArchiveStore
 from tools.clock import SystemClock
 from tools.journal.sqlite import SqliteJournal
-from tools.libvirt.migration_job import Peer
+from tools.libvirt.migration.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
 from tools.libvirt.permissions import may_write
 from tools.ports.hypervisor import Hypervisor

@@ -12,7 +12,7 @@ from tools.domain.labels import ATTEMPT_NAMESPACE, ATTEMPT_PREFIX, write_attempt
 from tools.domain.xml import parse_domain
 from tools.libvirt.connection import one_line
 from tools.libvirt.domains import DomainAccess
-from tools.libvirt.tuning import has_agent
+from tools.libvirt.migration.tuning import has_agent
 
 _ON_POWEROFF = {
     "destroy": libvirt.VIR_DOMAIN_LIFECYCLE_ACTION_DESTROY,

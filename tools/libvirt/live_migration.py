@@ -9,10 +9,10 @@ import libvirt
 
 from models.errors import ActionFailed, BadInput
 from models.migration.convergence import JobProgress
-from tools.libvirt import tuning
 from tools.libvirt.connection import one_line
 from tools.libvirt.domains import GONE, DomainAccess, find_domain
-from tools.libvirt.migration_job import (
+from tools.libvirt.migration import tuning
+from tools.libvirt.migration.migration_job import (
     Peer,
     in_post_copy,
     read_progress,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tools.libvirt.compatibility import LibvirtCompatibility
 from tools.libvirt.connection import LibvirtConnection
 from tools.libvirt.domains import DomainAccess
 from tools.libvirt.lifecycle import LibvirtLifecycle
 from tools.libvirt.live_migration import LibvirtLiveMigration
-from tools.libvirt.migration_job import Peer
+from tools.libvirt.migration.compatibility import LibvirtCompatibility
+from tools.libvirt.migration.migration_job import Peer
 from tools.libvirt.storage import LibvirtStorage
 from tools.libvirt.view import LibvirtView, NodeFigures
 from tools.ports.shared_storage import SharedStorage

@@ -10,10 +10,10 @@ import libvirt
 
 from models.errors import ActionFailed
 from tools.domain.xml import parse_domain
-from tools.libvirt import state_files, streams, volumes
 from tools.libvirt.connection import one_line
-from tools.libvirt.disks import shares_file
 from tools.libvirt.domains import DomainAccess
+from tools.libvirt.on_disk import state_files, streams, volumes
+from tools.libvirt.on_disk.disks import shares_file
 from tools.libvirt.view import LibvirtView
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import StateFile, StorageFacts

@@ -19,9 +19,12 @@ from tools.domain.inventory.whole import LibvirtState, whole_inventory
 from tools.domain.labels import read_attempt, read_labels, read_note, without_attempt
 from tools.domain.obstacles import ListedVm, obstacle_fields, without_common_disks
 from tools.domain.xml import Domain, parse_domain
-from tools.libvirt.compatibility import memory_stats
 from tools.libvirt.connection import alive, close_quietly, one_line
-from tools.libvirt.disks import (
+from tools.libvirt.domains import GONE, DomainAccess, find_domain
+from tools.libvirt.migration.compatibility import memory_stats
+from tools.libvirt.migration.migration_job import is_incoming
+from tools.libvirt.migration.tuning import blockers_from_qemu
+from tools.libvirt.on_disk.disks import (
     Sizes,
     observe_disks,
     observe_only_read,
@@ -31,11 +34,8 @@ from tools.libvirt.disks import (
     with_sizes,
     without_sizes,
 )
-from tools.libvirt.domains import GONE, DomainAccess, find_domain
-from tools.libvirt.migration_job import is_incoming
+from tools.libvirt.on_disk.volumes import Pool, list_pools
 from tools.libvirt.qemu_questions import QemuQuestions
-from tools.libvirt.tuning import blockers_from_qemu
-from tools.libvirt.volumes import Pool, list_pools
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import IO_ERROR, DiskObservation, VmObservation
 

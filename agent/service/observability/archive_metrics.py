@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agent.service.archive_checks import ROUND_OUTCOMES, ArchiveChecks
 from agent.service.observability import catalogue
 from agent.service.observability.families import gauge
+from agent.service.upkeep.archive_checks import ROUND_OUTCOMES, ArchiveChecks
 from tools.ports.clock import Clock
 
 

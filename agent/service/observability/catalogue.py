@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.guard.rules import RULES
-from agent.service.archive_checks import ROUND_OUTCOMES
+from agent.service.upkeep.archive_checks import ROUND_OUTCOMES
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.plan import ActionKind

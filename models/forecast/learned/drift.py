@@ -27,7 +27,7 @@ from models.forecast.data import labels
 from models.forecast.data.as_of import span_name
 from models.forecast.data.dataset import DAY, Ints
 from models.forecast.learned.descriptions import parted, spaced
-from models.forecast.learned.features import Builder, Matrix
+from models.forecast.learned.features.table import Builder, Matrix
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.reference import AGE, Ask, Question, Reference
 from models.forecast.learned.yearly import Year, came_of, last_year, off_by_more, since_training, year_before

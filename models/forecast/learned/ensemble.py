@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from models.forecast.data.as_of import span_name
 from models.forecast.data.dataset import Ints
 from models.forecast.learned.descriptions import parted
-from models.forecast.learned.features import FeatureSpec, Matrix
+from models.forecast.learned.features.table import FeatureSpec, Matrix
 from models.forecast.learned.predict import MISSING, Classifier, Member
 from models.forecast.learned.reference import AGE
 

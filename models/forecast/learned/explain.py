@@ -12,7 +12,7 @@ import numpy as np
 
 from models.forecast.data.dataset import Dataset, Floats, Ints
 from models.forecast.learned import descriptions as wording
-from models.forecast.learned.features import Builder, Matrix
+from models.forecast.learned.features.table import Builder, Matrix
 from models.forecast.learned.predict import Forecast
 
 

@@ -19,7 +19,7 @@ from models.forecast.data import labels
 from models.forecast.data.as_of import span_name
 from models.forecast.data.dataset import Floats, Ints
 from models.forecast.learned import evaluate
-from models.forecast.learned.features import Builder
+from models.forecast.learned.features.table import Builder
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.yearly import Year, year_before
 

@@ -18,7 +18,7 @@ from models.forecast.data.dataset import MICROSECONDS, Dataset, Ints, build
 from models.forecast.history.lives import SILENCE, History, Life, part_tables, tables
 from models.forecast.learned.drift import misfit, outcome_shifts
 from models.forecast.learned.explain import drivers_of
-from models.forecast.learned.features import Builder
+from models.forecast.learned.features.table import Builder
 from models.forecast.learned.level import recent_level
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.yearly import year_before

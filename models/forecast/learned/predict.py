@@ -20,7 +20,7 @@ from models.errors import BadInput, ModelInvalid
 from models.forecast.data.as_of import span_name
 from models.forecast.data.dataset import Dataset, Floats, Ints
 from models.forecast.learned.calibrate import Calibration, logit, sigmoid
-from models.forecast.learned.features import Builder, FeatureSpec, Matrix
+from models.forecast.learned.features.table import Builder, FeatureSpec, Matrix
 from models.forecast.learned.reference import Reference
 
 MISSING = np.float32(-1.0e6)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models.forecast.data import labels
 from models.forecast.data.as_of import span_name
 from models.forecast.data.dataset import Dataset, Floats, Ints
-from models.forecast.learned.features import Builder, FeatureSpec, Matrix
+from models.forecast.learned.features.table import Builder, FeatureSpec, Matrix
 
 Bools = NDArray[np.bool_]
 

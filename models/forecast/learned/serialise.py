@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from models.errors import ModelInvalid
 from models.forecast.learned.anomaly import AnomalyModel, anomaly_from_json
 from models.forecast.learned.calibrate import Calibration
-from models.forecast.learned.features import plan_from_json
+from models.forecast.learned.features.table import plan_from_json
 from models.forecast.learned.predict import Forecast, HorizonStep, Member
 from models.forecast.learned.reference import reference_from_json
 from models.forecast.learned.tree_bounds import require_in_bounds

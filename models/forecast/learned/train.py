@@ -26,7 +26,7 @@ from models.forecast.learned import evaluate
 from models.forecast.learned.calibrate import Calibration, at_level, fit_calibration
 from models.forecast.learned.concentration import concentration
 from models.forecast.learned.ensemble import EnsembleSettings, fit_ensembles
-from models.forecast.learned.features import CHUNK, Builder, FeatureSpec, Matrix, plan
+from models.forecast.learned.features.table import CHUNK, Builder, FeatureSpec, Matrix, plan
 from models.forecast.learned.predict import Forecast, HorizonStep
 from models.forecast.learned.reference import take_reference
 

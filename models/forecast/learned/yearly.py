@@ -18,7 +18,7 @@ from models.forecast.data import labels
 from models.forecast.data.as_of import span_name
 from models.forecast.data.dataset import DAY, Dataset, Floats, Ints
 from models.forecast.learned.concentration import finest_category
-from models.forecast.learned.features import Builder
+from models.forecast.learned.features.table import Builder
 from models.forecast.learned.predict import Forecast
 
 YEAR = 365 * DAY

@@ -14,7 +14,7 @@ import pytest
 from scenes.approvals import NOON, StoppedClock, ask_about, policy
 
 from agent.approve.webhook import Request, Webhook, sign
-from agent.service.webhook_server import read_secrets, serving
+from agent.service.people.webhook_server import read_secrets, serving
 from agent.settings import WebhookSettings
 from models.errors import BadInput
 from models.policy.policy import Policy

@@ -12,7 +12,7 @@ from scenes import evacuations as scene
 from scenes.approvals import StoppedClock
 
 from agent.archives.checks import check_archives, what_is_known
-from agent.service.archive_checks import EVERY, MOST, ArchiveChecks
+from agent.service.upkeep.archive_checks import EVERY, MOST, ArchiveChecks
 from agent.settings import Settings
 from agent.state.archived_guests import standing_archives
 from models.approval import ApprovalRecord

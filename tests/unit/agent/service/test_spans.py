@@ -17,7 +17,7 @@ from agent.approve.proposals import answer, open_questions
 from agent.execute.evacuation import Run, Watcher, execute
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop
-from agent.service.questions import Questions
+from agent.service.people.questions import Questions
 from agent.service.scheduler import serve
 from models.policy.approvers import ApproverRule, TwoPeoplePolicy
 from models.policy.policy import ApprovalPolicy, Policy

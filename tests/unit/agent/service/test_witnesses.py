@@ -11,7 +11,7 @@ from scenes.simulated_world import POLICY, World
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome
-from agent.service.questions import Questions
+from agent.service.people.questions import Questions
 from models.fleet import Fleet, Vm
 from models.risk.risk import Risk
 from models.risk.witness import Witness

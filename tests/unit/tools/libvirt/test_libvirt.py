@@ -14,7 +14,7 @@ import pytest
 libvirt = pytest.importorskip("libvirt")
 
 from models.errors import BadInput, NodeUnreachable, PrecheckFailed  # noqa: E402 — after the skip
-from tools.libvirt.migration_job import (  # noqa: E402
+from tools.libvirt.migration.migration_job import (  # noqa: E402
     Peer,
     migration_flags,
     migration_parameters,

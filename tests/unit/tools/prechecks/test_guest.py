@@ -213,8 +213,8 @@ def test_what_libvirt_keeps_besides_the_definition_counts(tmp_path: Path):
 def test_an_image_in_a_network_pool_of_the_node_needs_no_copy():
     """The paths of pools over the network count as shared without being declared."""
     pytest.importorskip("libvirt")
-    from tools.libvirt.disks import shared_by_pools
-    from tools.libvirt.volumes import Pool
+    from tools.libvirt.on_disk.disks import shared_by_pools
+    from tools.libvirt.on_disk.volumes import Pool
     from tools.ports.shared_storage import SharedStorage
 
     pools = [Pool("nfs", "netfs", "/mnt/nfs"), Pool("local", "dir", "/images"), Pool("ceph", "rbd", "")]

@@ -23,7 +23,7 @@ from agent.approve.slack import render
 from agent.approve.slack.http import SlackRequests, sign
 from agent.approve.slack.view import SlackView
 from agent.approve.webhook import Webhook
-from agent.service.webhook_server import serving
+from agent.service.people.webhook_server import serving
 from agent.settings import Settings, SlackSettings
 from models.errors import BadInput
 from models.proposals.states import ApprovalState

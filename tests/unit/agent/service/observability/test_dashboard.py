@@ -21,11 +21,11 @@ from scenes.simulated_world import POLICY, World
 
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
-from agent.service.archive_checks import ArchiveChecks
 from agent.service.control_loop import ControlLoop
 from agent.service.observability.archive_metrics import ArchiveMetrics
 from agent.service.observability.catalogue import FAMILIES
 from agent.service.observability.observability import Observability
+from agent.service.upkeep.archive_checks import ArchiveChecks
 from agent.settings import Settings
 from models.situation import Situation
 

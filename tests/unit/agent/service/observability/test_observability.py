@@ -23,11 +23,11 @@ from agent.approve.approvers import DenyingApprover
 from agent.approve.proposals import answer, open_questions
 from agent.execute.evacuation import Watcher
 from agent.llm.choose import planner_named
-from agent.service.archive_checks import ArchiveChecks
 from agent.service.control_loop import ControlLoop
 from agent.service.observability.archive_metrics import ArchiveMetrics
 from agent.service.observability.observability import Observability
-from agent.service.questions import Questions
+from agent.service.people.questions import Questions
+from agent.service.upkeep.archive_checks import ArchiveChecks
 from agent.settings import Settings
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
 from models.fleet import Fleet

@@ -17,7 +17,7 @@ from models.forecast.data import labels
 from models.forecast.data.dataset import DAY, Dataset, build, known_at
 from models.forecast.learned import drift
 from models.forecast.learned import serialise as store
-from models.forecast.learned.features import Builder, Matrix, plan
+from models.forecast.learned.features.table import Builder, Matrix, plan
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.reference import Ask, Question, Reference, take_reference
 

@@ -12,7 +12,7 @@ from models.forecast.data.dataset import DAY
 from models.forecast.learned import serialise
 from models.forecast.learned.calibrate import Calibration
 from models.forecast.learned.ensemble import EnsembleSettings, fit_ensembles
-from models.forecast.learned.features import FeatureSpec
+from models.forecast.learned.features.table import FeatureSpec
 from models.forecast.learned.predict import Forecast, HorizonStep, Member
 
 SMALL = EnsembleSettings(trees=5, leaf=5, event_leaf=5, rounds=5)

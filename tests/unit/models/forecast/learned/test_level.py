@@ -10,7 +10,7 @@ from scenes.fleet_history import CUT, QUICK, frames
 
 from models.forecast.data import labels
 from models.forecast.data.dataset import DAY, Dataset, Spans, build, known_at
-from models.forecast.learned.features import Builder
+from models.forecast.learned.features.table import Builder
 from models.forecast.learned.level import MOST, curve_at_recent_level, recent_level
 from models.forecast.learned.predict import Forecast
 from models.forecast.learned.train import train

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from models.errors import ModelInvalid
 from models.forecast.learned import serialise
 from models.forecast.learned.calibrate import Calibration
-from models.forecast.learned.features import FeatureSpec
+from models.forecast.learned.features.table import FeatureSpec
 from models.forecast.learned.predict import Forecast, HorizonStep, Member
 
 COLUMNS = 3

@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.service.housekeeping import EVERY, Housekeeping
+from agent.service.upkeep.housekeeping import EVERY, Housekeeping
 from agent.settings import KeepSettings
 from tools.clock import VirtualClock
 

@@ -14,7 +14,7 @@ from scenes.simulated_world import POLICY, World
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassOutcome
-from agent.service.hindsight import HindsightKeeper
+from agent.service.upkeep.hindsight import HindsightKeeper
 from models.fleet import Fleet, NodeState
 from models.policy.policy import Autonomy, Policy
 from models.risk.risk import Risk

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.forecast.data.as_of import Index, span_name
 from models.forecast.data.dataset import DAY, MICROSECONDS, Floats, Ints, Telemetry
-from models.forecast.learned.running_sums import Rows, RunningSums, running_sums
+from models.forecast.learned.features.running_sums import Rows, RunningSums, running_sums
 
 Bools = NDArray[np.bool_]
 

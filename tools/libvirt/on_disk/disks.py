@@ -11,7 +11,7 @@ import libvirt
 
 from models.fleet import VmState
 from tools.domain.xml import Domain, DomainDisk
-from tools.libvirt.volumes import Pool, Volume, describe_volume, find_volume
+from tools.libvirt.on_disk.volumes import Pool, Volume, describe_volume, find_volume
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import BackingImage, DiskObservation, ImageRole, OnlyReadFile
 

@@ -18,7 +18,7 @@ from agent.guard.judge import judge
 from agent.llm.choose import planner_named
 from agent.plan.solver import plan as solve
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
-from agent.service.questions import Questions
+from agent.service.people.questions import Questions
 from agent.state.status import read_status
 from models.errors import AlreadyDecided, NotAnApprover
 from models.fleet import Fleet

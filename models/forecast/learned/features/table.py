@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from models.errors import ModelInvalid
 from models.forecast.data.as_of import days
 from models.forecast.data.dataset import FOREVER, MICROSECONDS, Dataset, Floats, Ints, Telemetry
-from models.forecast.learned.event_features import EventFeatures
-from models.forecast.learned.signal_features import SignalFeatures
+from models.forecast.learned.features.events import EventFeatures
+from models.forecast.learned.features.signals import SignalFeatures
 
 Matrix = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from agent.service.retraining import Retraining
+from agent.service.upkeep.retraining import Retraining
 from agent.settings import Settings
 from tools.journal import open_journal
 from tools.ports.records.forecasts import ModelChallenged

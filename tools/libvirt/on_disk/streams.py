@@ -13,7 +13,7 @@ import libvirt
 
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError, PrecheckFailed
 from tools.libvirt.connection import LibvirtConnection, alive, one_line
-from tools.libvirt.volumes import describe_volume, find_volume
+from tools.libvirt.on_disk.volumes import describe_volume, find_volume
 
 _PACKET_BYTES = 262_120  # the most one stream message carries to any libvirt server
 _QUEUED_CHUNKS = 3

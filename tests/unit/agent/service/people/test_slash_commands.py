@@ -14,7 +14,7 @@ from scenes.simulated_world import World
 from agent.execute.evacuation import new_evacuation_id
 from agent.guard.judge import judge
 from agent.plan.solver import plan as solve
-from agent.service.slash_commands import LastLook, SlashCommands
+from agent.service.people.slash_commands import LastLook, SlashCommands
 from agent.state.requests import read_requests
 from lab.slack.limits import why_refused
 from models.approval import ApprovalRecord

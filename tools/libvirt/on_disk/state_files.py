@@ -20,7 +20,7 @@ import libvirt
 from models.errors import PrecheckFailed
 from tools.domain.xml import Domain
 from tools.libvirt.connection import one_line
-from tools.libvirt.volumes import list_pools
+from tools.libvirt.on_disk.volumes import list_pools
 from tools.ports.vms import ImageRole, StateFile
 
 _MAX_BYTES = 128 << 20

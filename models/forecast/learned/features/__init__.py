@@ -1,0 +1,1 @@
+"""What a model sees of a unit: numbers from what was known at that moment."""
