@@ -57,14 +57,14 @@ def test_by_a_read_only_connection_nothing_can_be_changed(two: TwoLibvirtds, vm:
 
 def test_who_acts_is_connected_only_while_it_acts(two: TwoLibvirtds, vm: str, guest: str) -> None:
     node = LibvirtNode("a", two.a.uri, read_uri=two.a.uri, memory_reserved_bytes=0, idle_seconds=0.2)
-    by_us = two.a.connections()
+    before = two.a.connections()
     node.vms()
     looking = two.a.connections()
-    assert looking > by_us
+    assert looking - before
     node.suspend(guest)
     node.migration_blockers([guest])
     node.resume(guest)
-    until(lambda: two.a.connections() == looking, "end of the connections that act")
+    until(lambda: two.a.connections() <= looking, "end of the connections that act")
     node.suspend(guest)
     assert node.vms()[0].state is VmState.PAUSED
     node.close()

@@ -44,6 +44,7 @@ POLICY = Policy(
 )
 _SECTOR = 512
 _SOCKET = "run/libvirt/libvirt-sock"
+_CONNECTED = "03"  # as /proc/net/unix says
 _BOOT_CODE = bytes.fromhex(
     "31c0 8ed8 8ec0 8ed0 bc007c fb"  # segments, stack, interrupts
     "bb007e b80102 b90200 b600 52 cd13"  # reads the second sector
@@ -179,10 +180,12 @@ class Libvirtd:
         assert self._connection is not None, f"libvirtd {self.name} is not running"
         return self._connection
 
-    def connections(self) -> int:
-        """How many clients are connected to it."""
+    def connections(self) -> set[str]:
+        """The inodes of the sockets by which clients are connected to it."""
+        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
         listening = f"{self.directory}/{_SOCKET}"
-        return sum(line.endswith(listening) for line in Path("/proc/net/unix").read_text().splitlines()) - 1
+        return {inode for *_, state, inode, path in (line for line in lines if len(line) == 8)
+                if path == listening and state == _CONNECTED}  # fmt: skip
 
     def domain(self, name: str) -> libvirt.virDomain:
         return self.virt.lookupByName(name)
