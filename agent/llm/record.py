@@ -70,6 +70,9 @@ class Tokens(Value):
     day: str = ""
     prompt: int = Field(default=0, ge=0)
     completion: int = Field(default=0, ge=0)
+    prompt_ever: int = Field(default=0, ge=0)
+    completion_ever: int = Field(default=0, ge=0)
+    """the same of all days: it never falls"""
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,13 @@ class LlmDirectory:
         return record
 
     def tokens(self, now: datetime) -> Tokens:
-        """Used so far on this day (UTC)."""
+        """Used so far on this day (UTC), and ever."""
         today = now.astimezone(UTC).date().isoformat()
         try:
             found = Tokens.model_validate_json((self.path / "tokens.json").read_bytes())
         except (OSError, ValidationError):
             return Tokens(day=today)
-        return found if found.day == today else Tokens(day=today)
+        return found if found.day == today else found.model_copy(update={"day": today, "prompt": 0, "completion": 0})
 
     def spend(self, prompt: int, completion: int, now: datetime) -> None:
         """Count tokens, on disk when this returns; by one process at a time. What can't be written is not counted."""
@@ -124,7 +127,13 @@ class LlmDirectory:
             with (self.path / "tokens.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 before = self.tokens(now)
-                after = Tokens(day=before.day, prompt=before.prompt + prompt, completion=before.completion + completion)
+                after = Tokens(
+                    day=before.day,
+                    prompt=before.prompt + prompt,
+                    completion=before.completion + completion,
+                    prompt_ever=before.prompt_ever + prompt,
+                    completion_ever=before.completion_ever + completion,
+                )
                 write_atomically(self.path / "tokens.json", after.model_dump_json())
         except OSError:
             return

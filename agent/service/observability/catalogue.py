@@ -225,6 +225,17 @@ COST = Family(
     kind=Kind.GAUGE,
     meaning="Of those tokens, in the money of the prices in llm; a fallback's count at the first model's.",
 )
+TOKENS_USED = Family(
+    name="lifeboat_language_model_tokens",
+    kind=Kind.COUNTER,
+    meaning="Tokens used while the agent runs, by all processes that share the state folder.",
+    labels={"direction": ("prompt", "completion")},
+)
+COST_INCURRED = Family(
+    name="lifeboat_language_model_cost",
+    kind=Kind.COUNTER,
+    meaning="Of those tokens, each at the price in llm when it was counted; a fallback's count at the first model's.",
+)
 ARCHIVES_UNSOUND = Family(
     name="lifeboat_archives_unsound",
     kind=Kind.GAUGE,
@@ -247,7 +258,7 @@ FAMILIES: tuple[Family, ...] = (
     PASSES, PASS_FAILURES, PASS_DURATION, SLOW_PASSES, LAST_LOOK_AGE, FIRST_LOOK, OLDEST_DATA_AGE, NODES, TIERS, PROBABILITY,
     MISFIT, UNUSABLE, PLANS, RULE_FAILURES, QUESTIONS_OPEN, OLDEST_QUESTION_AGE, QUESTIONS_DECIDED, ANSWER, EVACUATIONS_RUNNING,
     EVACUATIONS, ATTEMPTS, ATTEMPT_DURATION, PAUSE, LOCKED, BREAKER, LEASE, ARCHIVES_UNSOUND, ARCHIVE_CHECK_AGE,
-    ARCHIVE_CHECK_ROUNDS, TOKENS, COST, BUILD,
+    ARCHIVE_CHECK_ROUNDS, TOKENS, COST, TOKENS_USED, COST_INCURRED, BUILD,
 )  # fmt: skip
 """in the order of the page"""
 OF_THE_JOURNAL = (QUESTIONS_DECIDED, ANSWER, EVACUATIONS, ATTEMPTS, ATTEMPT_DURATION, PAUSE)

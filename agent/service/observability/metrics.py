@@ -18,6 +18,7 @@ from agent.llm.record import LlmDirectory
 from agent.service.observability import catalogue
 from agent.service.observability.families import counter, gauge, gauges, histogram
 from agent.service.observability.journal_counts import JournalCounts
+from agent.service.observability.llm_counts import LlmCounts
 from agent.service.observability.passes import PassHistory, PassLine
 from agent.service.pass_result import PassResult
 from agent.state.brake import tripped
@@ -63,6 +64,7 @@ class AgentMetrics:
         self._plans = counter(catalogue.PLANS, r)
         self._rules = counter(catalogue.RULE_FAILURES, r)
         self._counts = JournalCounts(r, journal, since=clock.now() - _PAST)
+        self._llm_counts = LlmCounts(r, llm, clock, prices=prices)
         self._last = Gauge(catalogue.LAST_LOOK_AGE.name, catalogue.LAST_LOOK_AGE.meaning, registry=r)
         self._last.set_function(lambda: _or_never(passes.seconds_since_worked()))
         self._first = Gauge(catalogue.FIRST_LOOK.name, catalogue.FIRST_LOOK.meaning, registry=r)
@@ -108,6 +110,7 @@ class AgentMetrics:
     def text(self) -> bytes:
         """The exposition, as Prometheus scrapes it. Raises what reading the journal raises."""
         self._counts.read_on()
+        self._llm_counts.read_on()
         return generate_latest(self.registry) + self._of_the_look()
 
     def _of_the_look(self) -> bytes:

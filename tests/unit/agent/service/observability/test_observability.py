@@ -23,6 +23,7 @@ from agent.approve.approvers import DenyingApprover
 from agent.approve.proposals import answer, open_questions
 from agent.execute.evacuation import Watcher
 from agent.llm.choose import planner_named
+from agent.llm.record import LlmDirectory
 from agent.service.control_loop import ControlLoop
 from agent.service.observability.archive_metrics import ArchiveMetrics
 from agent.service.observability.observability import Observability
@@ -155,6 +156,35 @@ def test_answers_are_counted_with_how_long_they_took(agent: Agent) -> None:
     assert told["lifeboat_questions_decided_total outcome=rejected"] == 1
     assert told["lifeboat_question_answer_seconds_sum"] == 400
     assert told["lifeboat_questions_open"] == told["lifeboat_oldest_question_age_seconds"] == 0
+
+
+def test_tokens_and_their_cost_only_ever_rise_though_a_day_ends(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    clock, llm = world.fleet.clock, LlmDirectory(tmp_path / "llm")
+    llm.spend(7_000_000, 0, clock.now())
+    told = Observability(
+        journal=world.journal, clock=clock, seen=lambda: None, tiers=dict, holder=lambda: None, llm=llm.path,
+        interval_seconds=INTERVAL, prices=(2.0, 10.0),
+    )  # fmt: skip
+
+    def scraped() -> list[float]:
+        values = {
+            sample.name + "".join(sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(told.metrics.text().decode())
+            for sample in family.samples
+        }
+        name = "lifeboat_language_model"
+        wanted = ("tokens_totalprompt", "tokens_totalcompletion", "cost_total", "tokens_todayprompt", "cost_today")
+        return [values[f"{name}_{each}"] for each in wanted]
+
+    assert scraped() == [0, 0, 0, 7_000_000, 14], "what was used before it started is the past"
+    llm.spend(1_000_000, 500_000, clock.now())
+    assert scraped() == [1_000_000, 500_000, 7, 8_000_000, 21]
+    clock.sleep(24 * 3600)
+    assert scraped() == [1_000_000, 500_000, 7, 0, 0], "the day's begin anew, these go on"
+    llm.spend(1_000_000, 0, clock.now())
+    assert scraped() == scraped() == [2_000_000, 500_000, 9, 1_000_000, 2]
+    world.journal.close()
 
 
 def test_it_is_ready_once_it_has_looked_and_not_when_that_is_long_ago(agent: Agent) -> None:
