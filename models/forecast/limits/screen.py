@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ from models.forecast.limits.part import (
     can_flutter,
     stale_seconds,
 )
-from models.risk.signal import Signal, SignalHistory, SignalKind
+from models.risk.signal import Limits, Signal, SignalHistory, SignalKind
 
 Bools = NDArray[np.bool_]
 
@@ -45,7 +46,7 @@ Bools = NDArray[np.bool_]
 class _Figures:
     """What of a signal the screen needs, read once."""
 
-    signal: Signal
+    limits: Limits
     low: float
     high: float
     relative: bool
@@ -75,17 +76,16 @@ def calm(histories: Sequence[SignalHistory], *, now: float) -> Bools:
     return found
 
 
-_KNOWN: dict[int, tuple[Signal, _Figures | None]] = {}
-"""By identity: to hash a signal takes longer than to judge its part."""
+_KNOWN: dict[int, tuple[ref[Signal], _Figures | None]] = {}
+"""By identity: to hash a signal takes longer than to judge its part. Held weakly: after a reload the catalogue is another one."""
 
 
 def _figures(signal: Signal) -> _Figures | None:
     """None: not watched."""
-    known = _KNOWN.get(id(signal))
-    if known is None or known[0] is not signal:
-        if len(_KNOWN) > 4096:
-            _KNOWN.clear()
-        known = _KNOWN[id(signal)] = signal, _read(signal)
+    place = id(signal)
+    known = _KNOWN.get(place)
+    if known is None or known[0]() is not signal:
+        known = _KNOWN[place] = ref(signal, lambda _: _KNOWN.pop(place, None)), _read(signal)
     return known[1]
 
 
@@ -94,7 +94,7 @@ def _read(signal: Signal) -> _Figures | None:
     if not signal.is_watched:
         return None
     return _Figures(
-        signal,
+        limits,
         -math.inf if limits.low is None else limits.low,
         math.inf if limits.high is None else limits.high,
         limits.relative,
@@ -131,8 +131,8 @@ def _calm(times: Floats, values: Floats, rows: Sequence[_Figures], now: float) -
         center, spread, jitter, least, greatest = _past(values[:, :before], jumps[:, : before - 1], noise)
         low, high = np.where(relative, low + center, low), np.where(relative, high + center, high)
         for k, row in enumerate(rows):
-            if row.signal.limits.rows:
-                measured = row.signal.limits.measured(float(center[k]))
+            if row.limits.rows:
+                measured = row.limits.measured(float(center[k]))
                 known[k] &= measured is not None
                 if measured is not None and measured.low is not None and measured.high is not None:
                     low[k], high[k] = measured.low, measured.high

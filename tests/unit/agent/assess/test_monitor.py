@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from weakref import ref
 
 import pytest
 import yaml
@@ -65,6 +67,17 @@ def test_a_look_gives_the_fleet_and_a_risk_for_each_node(stub: Stub) -> None:
     assert a.drivers[0].why == "PSU1 12V Out: 11.31 V, past its limit, limit 11.40 V, usually 12.10"
     assert b.probability["2h"] < 0.01
     assert a.simulated
+
+
+def test_who_looks_no_more_keeps_nothing_of_its_signals(stub: Stub) -> None:
+    """At each reload the catalogue is read anew: the one before goes."""
+    eyes = FleetMonitor(settings(stub.url), simulated()[1])
+    eyes.poll()
+    signals = [(signal.name, ref(signal)) for signal in eyes.signals]
+    eyes.close()
+    del eyes
+    gc.collect()
+    assert [name for name, kept in signals if kept() is not None] == []
 
 
 @pytest.mark.slow
