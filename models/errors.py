@@ -154,6 +154,11 @@ class NodeUnreachable(SourceError):
 
     code = "node-unreachable"
 
+    def __init__(self, message: str, *, hint: str = "", lasting: Lasting | None = None, node: str = "") -> None:
+        """`node`: which one, where it is known."""
+        super().__init__(message, hint=hint, lasting=lasting)
+        self.node = node
+
 
 class NodeCannotTell(NodeUnreachable):
     """libvirt on a node answers, and with an error where an answer was wanted: as little is known as of a silent node."""

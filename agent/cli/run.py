@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.service.observability.observability import Observability
     from agent.service.scheduler import Ended
     from agent.service.session import Session
+    from agent.service.upkeep.jobs import JobCounts
     from agent.settings import Settings
     from models.risk.tier import Tier
     from models.situation import Situation
@@ -68,6 +69,7 @@ def _serve(
     from agent.service.session import connect
     from agent.service.upkeep.hindsight import HindsightKeeper
     from agent.service.upkeep.housekeeping import Housekeeping
+    from agent.service.upkeep.jobs import JobCounts
     from agent.service.upkeep.retraining import Retraining
     from agent.state.agent_policies import AgentPolicies
     from agent.state.archived_guests import ArchiveWatch
@@ -82,7 +84,7 @@ def _serve(
     ):
         forecasts = ForecastTrouble(look_now=session.look, unusable=session.unusable_forecasts)
         last = LastLook(look_now=forecasts.look, policy=session.policy, clock=session.hands.clock)
-        leading = None
+        leading, jobs = None, JobCounts()
         if session.leadership is not None:
             agent, sha256 = session.leadership.agent, policy_digest(session.policy)
             policies = AgentPolicies(session.unled, session.hands.clock, agent=agent, sha256=sha256)
@@ -96,25 +98,26 @@ def _serve(
             watcher=log_watcher(),
             carry_out=session.durable.execute,
             questions=Questions(hands=session.hands, policy=session.policy),
-            hindsight=HindsightKeeper(session.hands.journal),
+            hindsight=HindsightKeeper(session.hands.journal, jobs),
             look_again=settings.interval,
         )
         if leading is not None:
             cycle.hand_over = leading.hand_over
-        observer = observed(session, lambda: last.situation, cycle.tiers)
+        observer = observed(session, lambda: last.situation, cycle.tiers, jobs)
         if observer is not None:
             cycle.watcher = observer.moves.watched(cycle.watcher)
             observer.metrics.unusable = lambda: forecasts.told
-        housekeeping = Housekeeping(settings.state_dir, settings.keep, session.hands.clock)
+        housekeeping = Housekeeping(settings.state_dir, settings.keep, session.hands.clock, jobs=jobs)
 
         def on_pass(result: PassResult) -> None:
-            keep_report(result, session)
+            with said_when_not_written(settings.state_dir):
+                keep_report(result, session, jobs)
             housekeeping.tidy()
 
         with (
             answerable_elsewhere(session, lambda: last.situation),
             telling_status(session, observer),
-            checking_archives(session, observer) if not once else nullcontext(),
+            checking_archives(session, observer, jobs) if not once else nullcontext(),
         ):
             return serve(
                 cycle,
@@ -122,7 +125,9 @@ def _serve(
                 interval=settings.interval,
                 on_pass=on_pass,
                 observer=observer,
-                retraining=Retraining(settings, session.hands.clock) if settings.forecast.retrain is not None else None,
+                retraining=Retraining(settings, session.hands.clock, jobs=jobs)
+                if settings.forecast.retrain is not None
+                else None,
                 leading=leading,
                 require_reloadable=lambda: require_reloadable(settings, path, policy_file),
                 manager=manager,
@@ -130,7 +135,21 @@ def _serve(
             )
 
 
-def checking_archives(session: Session, observer: Observability | None) -> AbstractContextManager[None]:
+@contextmanager
+def said_when_not_written(state_dir: Path) -> Generator[None]:
+    """A disk that is full or read-only costs the report of a pass, not the pass."""
+    try:
+        yield
+    except OSError as error:
+        import structlog
+
+        where = error.filename or state_dir
+        structlog.get_logger("lifeboat").error("report-not-written", message=f"{where}: {error.strerror or error}")
+
+
+def checking_archives(
+    session: Session, observer: Observability | None, jobs: JobCounts
+) -> AbstractContextManager[None]:
     """For as long as the block runs, archives are read again when the settings say."""
     settings, leadership = session.settings, session.leadership
     if not settings.archive_url or settings.verify_archives is None:
@@ -140,7 +159,7 @@ def checking_archives(session: Session, observer: Observability | None) -> Abstr
     def acts() -> bool:
         return leadership is None or leadership.leader() == leadership.agent
 
-    checks = ArchiveChecks(settings, session.unled, session.hands.clock, acts=acts)
+    checks = ArchiveChecks(settings, session.unled, session.hands.clock, acts=acts, jobs=jobs)
     if observer is not None:
         from agent.service.observability.archive_metrics import ArchiveMetrics
 
@@ -190,16 +209,20 @@ def _open_to_http(session: Session, chat: SlackChat | None) -> AbstractContextMa
 
 
 def observed(
-    session: Session, seen: Callable[[], Situation | None], tiers: Callable[[], Mapping[str, Tier]]
+    session: Session,
+    seen: Callable[[], Situation | None],
+    tiers: Callable[[], Mapping[str, Tier]],
+    jobs: JobCounts,
 ) -> Observability | None:
     """What is told of the agent, where the settings say so."""
     if session.settings.status is None:
         return None
+    from agent.service.observability.job_metrics import JobMetrics
     from agent.service.observability.observability import Observability
     from tools.llm.capabilities import LLM_DIRECTORY
 
     settings = session.settings
-    return Observability(
+    observer = Observability(
         journal=session.unled,
         clock=session.hands.clock,
         seen=seen,
@@ -209,6 +232,8 @@ def observed(
         interval_seconds=settings.interval.total_seconds(),
         prices=(settings.llm.prompt_price, settings.llm.completion_price) if settings.llm is not None else (0.0, 0.0),
     )
+    observer.metrics.registry.register(JobMetrics(jobs))
+    return observer
 
 
 def telling_status(session: Session, observer: Observability | None) -> AbstractContextManager[object]:
@@ -218,13 +243,20 @@ def telling_status(session: Session, observer: Observability | None) -> Abstract
     return observer.serving(session.settings.status.port)
 
 
-def keep_report(result: PassResult, session: Session) -> None:
+def keep_report(result: PassResult, session: Session, jobs: JobCounts) -> None:
     """Write the report of a pass that planned something to `state_dir/reports`; not when another lifeboat was at work, or
     when it came to the same as the one before."""
     from models.errors import Busy
 
     if result.plan is None or result.repeated or isinstance(result.refusal, Busy):
         return
+    from agent.service.upkeep.jobs import Job
+
+    with jobs.counted(Job.REPORT):
+        _write_report(result, session)
+
+
+def _write_report(result: PassResult, session: Session) -> None:
     import hashlib
 
     from agent.cli.outcome import report_of

@@ -46,6 +46,7 @@ from models.policy.approvers import Occasion
 from models.policy.policy import Autonomy, Policy
 from models.proposals.states import Proposal
 from models.risk.risk import Risk
+from models.risk.risk_level import RiskLevel
 from models.risk.tier import Tier
 from models.situation import Situation
 from models.text import listed, visible
@@ -80,6 +81,8 @@ class ControlLoop:
     """how often to look while an evacuation runs, to withdraw what is not wanted any more; None: never"""
     hand_over: Callable[[Fleet, Collection[str]], str | None] = lambda _fleet, _nodes: None
     """told which nodes are about to be left: what another lifeboat does instead of this one; None: this one goes on"""
+    about: tuple[str, ...] = ()
+    """the nodes that the newest pass was to empty, as far as it came"""
     timeline: list[RiskSample] = field(default_factory=list[RiskSample])
     _others: OtherMovers = field(default_factory=OtherMovers)
     _tiers: Tiers | None = None
@@ -111,7 +114,7 @@ class ControlLoop:
 
         Raises SourceError when the fleet or the telemetry can't be read: unknown, so nothing is done.
         """
-        started_at = self.hands.clock.now()
+        started_at, self.about = self.hands.clock.now(), ()
         fleet, risks = self.observe()
         now = self.hands.clock.now()
         situation = Situation(fleet=fleet, risks=risks, policy=self.policy, now=now)
@@ -137,6 +140,7 @@ class ControlLoop:
             return replace(so_far, outcome=PassOutcome.HALTED, why=f"{halted}: nothing is begun until it is removed")
         if not going_on:
             for proposal in review.approved:
+                self.about = proposal.question.plan.evacuating
                 result = self._carry_out_approved(proposal, situation, judged, started_at)
                 if result is not None:
                     self._cool_down(proposal.question.plan.evacuating, planning_policy(proposal, self.policy), result)
@@ -154,6 +158,7 @@ class ControlLoop:
             wanted = tuple(node for node, act in acts.items() if act is Tier.DRAIN)
             policy, occasion = drain_only_policy(self.policy), Occasion.DRAIN
         follow(*raised_in(wanted, self.hands.journal, now))
+        self.about = wanted
         if not wanted:
             waiting = (*review.waiting, *review.approved)
             why = "; ".join(map(waiting_line, waiting))
@@ -175,7 +180,9 @@ class ControlLoop:
         if verdict.passed and verdict.approval is Approval.HUMAN and occasion is Occasion.EVACUATE:
             at_once = without_asking(situation, wanted)
             plan, verdict, planning = at_once or (plan, verdict, policy)
-        trip_if_due(verdict, self.hands.journal, self.policy, now)
+        trip_if_due(
+            verdict, self.hands.journal, self.policy, now, plan=plan, risky=situation.at_level(RiskLevel.TRIGGERED)
+        )
         plan, verdict = first_part(plan, verdict, situation)
         if self.questions is not None and plan.moves and verdict.passed and verdict.approval is Approval.HUMAN:
             before = next((each for each in review.void if set(each.question.plan.evacuating) & set(wanted)), None)
@@ -371,14 +378,8 @@ class ControlLoop:
         agreement = answered or covered or agreed_at_once(plan, verdict, self.approver, self.policy, clock)
         self._record(EvacuationApproved(**dict(agreement)), evacuation)
         watch = WithdrawalWatch(
-            plan,
-            situation,
-            self.hands,
-            self.look,
-            evacuation=evacuation,
-            tiers=tiers,
-            on_message=self.watcher.on_message,
-        )
+            plan, situation, self.hands, self.look, evacuation=evacuation, tiers=tiers, on_message=self.watcher.on_message,
+        )  # fmt: skip
         # a person takes time, and so does a planner: the fleet must still be the one that was agreed about
         seen, risks = self.observe()
         fleet = with_unschedulable(seen, self._cordoned)

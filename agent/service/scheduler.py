@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -20,11 +20,13 @@ from agent.actions.runner import needs_recovery
 from agent.execute.evacuation import Watcher
 from agent.execute.periodic import meanwhile
 from agent.service.control_loop import ControlLoop, PassOutcome, PassResult
+from agent.service.due_times import DueTimes, Missed
 from agent.service.leading import Leading
 from agent.service.upkeep.retraining import CHECK_EVERY, Retraining
 from agent.state.trail import trace_of
-from models.errors import BadInput, LifeboatError, RecordNotWritten
+from models.errors import BadInput, LifeboatError, NodeUnreachable, RecordNotWritten
 from models.evacuation import Attempt, AttemptOutcome, Evacuation
+from models.text import listed, visible
 from tools import memory
 from tools.parquet import is_panic
 from tools.ports.clock import Clock
@@ -150,27 +152,38 @@ def serve(
                 told.tell(outcome=result.outcome, why=result.why)
         except LifeboatError as error:
             observing.failed(error)
-            passes.failed(error.code, str(error))
+            passes.failed(error.code, str(error), nodes=_nodes_of(error, loop))
             return
         except NotWritten as error:
             observing.failed(RecordNotWritten(str(error)))
-            passes.failed(RecordNotWritten.code, str(error))
+            passes.failed(RecordNotWritten.code, str(error), nodes=_nodes_of(error, loop))
             return
         observing.ended(result)
         passes.write(result)
         on_pass(result)
 
+    due_times = DueTimes(clock, interval_seconds=interval.total_seconds())
+
     def pass_after_pass() -> None:
         while not (stopping.is_set() or reloading.is_set()):
             began = clock.monotonic()  # not the wall clock, which somebody may set back by an hour
             with new_trace():
+                missed = due_times.began()
+                observing.missed(missed)
+                passes.missed(missed)
                 try:
                     a_pass()
                 except BaseException as error:  # a fault in lifeboat or a library: the next pass may do better
                     if not (isinstance(error, Exception) or is_panic(error)):
                         raise
                     observing.failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-                    log.error("pass-crashed", error=repr(error), traceback=traceback.format_exc())
+                    log.error(
+                        "pass-crashed",
+                        error=repr(error),
+                        nodes=_nodes_of(error, loop),
+                        traceback=traceback.format_exc(),
+                    )
+            due_times.ended()
             manager.status(passes.latest)
             memory.give_back()
             _await_next_pass(loop, leading, reloading, began + interval.total_seconds(), manager.sign_of_life)
@@ -270,6 +283,9 @@ class PassObserver:
     def began(self) -> None:
         """A pass begins."""
 
+    def missed(self, missed: Missed) -> None:
+        """A pass is about to begin; these due times passed before it."""
+
     def ended(self, result: PassResult) -> None:
         """It came to something, if only to a refusal."""
 
@@ -290,15 +306,25 @@ class PassLog:
         self._failing: tuple[str, str] | None = None
         self._failures = 0
 
-    def failed(self, code: str, message: str) -> None:
-        """The same failure is told once, then counted: at 2, 4, 8 … in a row, and when it is over."""
+    def failed(self, code: str, message: str, *, nodes: Sequence[str] = ()) -> None:
+        """The same failure is told once, then counted: at 2, 4, 8 … in a row, and when it is over. `nodes`: those that it is
+        about, or that were to be left."""
         self.latest = f"the last pass failed ({code}): {message}"
         same = self._failing == (code, message)
         self._failing, self._failures = (code, message), self._failures + 1 if same else 1
         if self._failures & (self._failures - 1) == 0:
             log.error(
-                "pass-failed", code=code, message=message, in_a_row=self._failures, more=f"lifeboat explain {code}"
-            )
+                "pass-failed", code=code, message=message, nodes=list(nodes), in_a_row=self._failures,
+                more=f"lifeboat explain {code}",
+            )  # fmt: skip
+
+    def missed(self, missed: Missed) -> None:
+        """Overlaps are told by what the pass came to; that all stood still nobody else says."""
+        if missed.standstills:
+            log.warning(
+                "stood-still", seconds=round(missed.seconds), passes_missed=missed.standstills,
+                why="this process or its host did not run; nobody watched the fleet meanwhile",
+            )  # fmt: skip
 
     def stood_by(self) -> None:
         self.latest = "stands by: another lifeboat leads"
@@ -326,9 +352,20 @@ class PassLog:
 
 
 def _worst(result: PassResult) -> str:
-    risks = result.situation.risks
-    horizon = risks and next(iter(risks[0].probability))
-    if not risks or not horizon:
-        return "unknown"
-    worst = max(risks, key=lambda risk: max(risk.probability.values()))
-    return f"{worst.node} " + " ".join(f"{h}={p:.3f}" for h, p in worst.probability.items())
+    """Of the node likeliest to fail, and which nodes' risk is unknown: that is no small risk."""
+    node_risks = result.situation.node_risks
+    known = {name: risk for name, node in node_risks.items() if (risk := node.usable_risk) is not None}
+    unknown = [visible(name, 60) for name in node_risks if name not in known]
+    told: list[str] = []
+    if known:
+        name, worst = max(known.items(), key=lambda one: max(one[1].probability.values()))
+        told.append(f"{visible(name, 60)} " + " ".join(f"{h}={p:.3f}" for h, p in worst.probability.items()))
+    if unknown or not known:
+        told.append(f"{listed(unknown)} unknown".strip())
+    return "; ".join(told)
+
+
+def _nodes_of(error: BaseException, loop: ControlLoop) -> list[str]:
+    """Those that a failure is about, or else those that the pass was to empty."""
+    nodes = [error.node] if isinstance(error, NodeUnreachable) and error.node else loop.about
+    return [visible(node, 60) for node in nodes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -86,17 +87,20 @@ def tripped(journal: Journal) -> Tripped | None:
     return standing
 
 
-def trip_if_due(verdict: Verdict, journal: Journal, policy: Policy, now: datetime) -> Tripped | None:
+def trip_if_due(
+    verdict: Verdict, journal: Journal, policy: Policy, now: datetime, *, plan: Plan, risky: Sequence[str]
+) -> Tripped | None:
     """Trip the breaker when a verdict of the background agent calls for it; what it is now.
 
     A day's cap that is reached trips it at once. A storm does once it was there `storm.latch_after` after it was first seen.
+    `plan`: that the verdict is about; `risky`: nodes at the trigger.
     """
     standing = tripped(journal)
     if standing is not None:
         return standing
     failed = {result.rule: result for result in verdict.failures}
     if "day-cap" in failed:
-        return _trip(failed["day-cap"], journal, now)
+        return _trip(failed["day-cap"], journal, now, plan.evacuating)
     if "storm" in failed:
         seen = journal.of(StormSeen, since=now - STORM_MEMORY)
         resets = journal.of(BreakerReset, since=now - STORM_MEMORY)
@@ -104,13 +108,16 @@ def trip_if_due(verdict: Verdict, journal: Journal, policy: Policy, now: datetim
         if not seen:
             journal.append(StormSeen(why=failed["storm"].why), now=now)
         if (seen and now - seen[0].at >= policy.storm.latch_after) or not policy.storm.latch_after:
-            return _trip(failed["storm"], journal, now)
+            return _trip(failed["storm"], journal, now, risky)
     return None
 
 
-def _trip(result: RuleResult, journal: Journal, now: datetime) -> Tripped:
-    journal.append(BreakerTripped(rule=result.rule, why=result.why), now=now)
-    log.error("breaker-tripped", rule=result.rule, why=result.why, next="look, then `lifeboat breaker reset`")
+def _trip(result: RuleResult, journal: Journal, now: datetime, nodes: Sequence[str]) -> Tripped:
+    journal.append(BreakerTripped(rule=result.rule, why=result.why, nodes=tuple(nodes)), now=now)
+    log.error(
+        "breaker-tripped", rule=result.rule, why=result.why, nodes=[visible(node, 60) for node in nodes],
+        next="look, then `lifeboat breaker reset`",
+    )  # fmt: skip
     return Tripped(at=now, rule=result.rule, why=result.why)
 
 

@@ -221,6 +221,7 @@ class LibvirtConnection:
         return NodeUnreachable(
             f"node {self.node} ({_without_query(self.uri)}): {why}",
             hint="its vms may still be running; check the node, its libvirtd and the network",
+            node=self.node,
         )
 
     def cannot_tell(self, what: str, error: libvirt.libvirtError) -> NodeCannotTell:
@@ -228,6 +229,7 @@ class LibvirtConnection:
         return NodeCannotTell(
             f"node {self.node}: libvirt there answers the question for {what} with an error: {one_line(error)}",
             hint="look at the log of its libvirtd; its vms may well be running",
+            node=self.node,
         )
 
     def close(self) -> None:

@@ -64,6 +64,7 @@ def shown_certificate(node: str, uri: str, *, client: Path | None, seconds: floa
         raise NodeUnreachable(
             f"node {node}: {host}:{port}: {error.strerror or error}",
             hint="its vms may still be running; check the node, its libvirtd and the network",
+            node=node,
         ) from error
 
 

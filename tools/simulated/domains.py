@@ -28,6 +28,7 @@ class DomainAccess:
         return NodeUnreachable(
             f"node {self.name} (simulated): does not answer{f' {when}' if when else ''}",
             hint="its vms may still be running; check the node, its libvirtd and the network",
+            node=self.name,
         )
 
     @contextmanager

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.guard.rules import RULES
+from agent.service.due_times import LATE_SECONDS
 from agent.service.upkeep.archive_checks import ROUND_OUTCOMES
+from agent.service.upkeep.jobs import Job, JobOutcome
 from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome, EvacuationOutcome
 from models.plan import ActionKind
@@ -101,6 +103,13 @@ SLOW_PASSES = Family(
     name="lifeboat_slow_passes",
     kind=Kind.COUNTER,
     meaning="Passes that took longer than the interval: the next one began late.",
+)
+MISSED_PASSES = Family(
+    name="lifeboat_missed_passes",
+    kind=Kind.COUNTER,
+    meaning="Times at which a pass was due and none began; the next one stands for all of them. overlap: the pass before was "
+    f"still at work; standstill: for more than {LATE_SECONDS:g} s the agent, or its host, stood still.",
+    labels={"why": ("overlap", "standstill")},
 )
 LAST_LOOK_AGE = Family(
     name="lifeboat_last_look_age_seconds",
@@ -253,12 +262,25 @@ ARCHIVE_CHECK_ROUNDS = Family(
     "put-off: guests moved.",
     labels={"outcome": ROUND_OUTCOMES},
 )
+JOBS_BEGUN = Family(
+    name="lifeboat_jobs_begun",
+    kind=Kind.COUNTER,
+    meaning="What is done beside looking and acting, by how often it began.",
+    labels={"kind": tuple(Job)},
+)
+JOBS_ENDED = Family(
+    name="lifeboat_jobs_ended",
+    kind=Kind.COUNTER,
+    meaning="The same, by how it ended; the log line says what failed.",
+    labels={"kind": tuple(Job), "outcome": tuple(JobOutcome)},
+)
 
 FAMILIES: tuple[Family, ...] = (
-    PASSES, PASS_FAILURES, PASS_DURATION, SLOW_PASSES, LAST_LOOK_AGE, FIRST_LOOK, OLDEST_DATA_AGE, NODES, TIERS, PROBABILITY,
-    MISFIT, UNUSABLE, PLANS, RULE_FAILURES, QUESTIONS_OPEN, OLDEST_QUESTION_AGE, QUESTIONS_DECIDED, ANSWER, EVACUATIONS_RUNNING,
-    EVACUATIONS, ATTEMPTS, ATTEMPT_DURATION, PAUSE, LOCKED, BREAKER, LEASE, ARCHIVES_UNSOUND, ARCHIVE_CHECK_AGE,
-    ARCHIVE_CHECK_ROUNDS, TOKENS, COST, TOKENS_USED, COST_INCURRED, BUILD,
+    PASSES, PASS_FAILURES, PASS_DURATION, SLOW_PASSES, MISSED_PASSES, LAST_LOOK_AGE, FIRST_LOOK, OLDEST_DATA_AGE, NODES, TIERS,
+    PROBABILITY, MISFIT, UNUSABLE, PLANS, RULE_FAILURES, QUESTIONS_OPEN, OLDEST_QUESTION_AGE, QUESTIONS_DECIDED, ANSWER,
+    EVACUATIONS_RUNNING, EVACUATIONS, ATTEMPTS, ATTEMPT_DURATION, PAUSE, LOCKED, BREAKER, LEASE, ARCHIVES_UNSOUND,
+    ARCHIVE_CHECK_AGE, ARCHIVE_CHECK_ROUNDS, JOBS_BEGUN, JOBS_ENDED, TOKENS, COST, TOKENS_USED,
+    COST_INCURRED, BUILD,
 )  # fmt: skip
 """in the order of the page"""
 OF_THE_JOURNAL = (QUESTIONS_DECIDED, ANSWER, EVACUATIONS, ATTEMPTS, ATTEMPT_DURATION, PAUSE)

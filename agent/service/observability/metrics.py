@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from agent.approve.proposals import open_questions
 from agent.llm.record import LlmDirectory
+from agent.service.due_times import Missed
 from agent.service.observability import catalogue
 from agent.service.observability.families import counter, gauge, gauges, histogram
 from agent.service.observability.journal_counts import JournalCounts
@@ -61,6 +62,7 @@ class AgentMetrics:
         self._seconds = histogram(catalogue.PASS_DURATION, r)
         self._interval_seconds = interval_seconds
         self._slow = counter(catalogue.SLOW_PASSES, r)
+        self._missed = counter(catalogue.MISSED_PASSES, r)
         self._plans = counter(catalogue.PLANS, r)
         self._rules = counter(catalogue.RULE_FAILURES, r)
         self._counts = JournalCounts(r, journal, since=clock.now() - _PAST)
@@ -80,6 +82,11 @@ class AgentMetrics:
         """A pass begins: what the journal holds before the first is the past."""
         with suppress(Exception):  # a journal that can't be read now is read, and said, by the pass
             self._counts.begin()
+
+    def missed(self, missed: Missed) -> None:
+        """Count due times that passed without a pass."""
+        self._missed.labels("overlap").inc(missed.overlaps)
+        self._missed.labels("standstill").inc(missed.standstills)
 
     def ended(self, result: PassResult, line: PassLine) -> None:
         """Count a pass that came to something."""

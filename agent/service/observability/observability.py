@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.approve.proposals import open_questions
 from agent.llm.record import LlmDirectory
+from agent.service.due_times import Missed
 from agent.service.observability.metrics import AgentMetrics
 from agent.service.observability.moves import RunningMoves
 from agent.service.observability.page import render_status
@@ -54,6 +55,9 @@ class Observability(PassObserver):
         self.metrics.began()
         self._began_at = self._clock.now()
         self.passes.began()
+
+    def missed(self, missed: Missed) -> None:
+        self.metrics.missed(missed)
 
     def ended(self, result: PassResult) -> None:
         self.moves.clear()

@@ -15,6 +15,7 @@ import structlog
 
 from agent.archives.checks import ArchivesKnown, check_archives, what_is_known
 from agent.execute.periodic import meanwhile
+from agent.service.upkeep.jobs import Job, JobCounts
 from agent.settings import Settings
 from agent.state.requests import unfinished
 from models.errors import LifeboatError
@@ -55,10 +56,12 @@ class ArchiveChecks:
         *,
         acts: Callable[[], bool] = lambda: True,
         start: Callable[[Settings], Work] | None = None,
+        jobs: JobCounts | None = None,
     ) -> None:
         """acts: whether it is this lifeboat that does such things now. start: what begins a round; None: a process."""
         self._settings, self._journal, self._clock, self._acts = settings, journal, clock, acts
         self._start = start or _start_process
+        self._jobs = jobs or JobCounts()
         self._work: Work | None = None
         self._began = self._due = clock.monotonic()
         self.known = ArchivesKnown()
@@ -84,8 +87,11 @@ class ArchiveChecks:
                 self._work.terminate()
                 log.error("archive-checks-failed", why=f"still reading after {MOST}: is the store slow?")
                 self.rounds["given-up"] += 1
+                failed = True
             else:
-                self.rounds["failed" if self._work.exitcode else "done"] += 1
+                failed = bool(self._work.exitcode)
+                self.rounds["failed" if failed else "done"] += 1
+            self._jobs.end(Job.ARCHIVE_CHECKS, failed=failed)
             self._work = None
             self.known = what_is_known(self._journal)
         if now < self._due or not self._acts():
@@ -95,6 +101,7 @@ class ArchiveChecks:
         if unfinished(self._journal):
             self.rounds["put-off"] += 1
             return
+        self._jobs.begin(Job.ARCHIVE_CHECKS)
         self._began, self._work = now, self._start(self._settings)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
+from agent.service.upkeep.jobs import Job, JobCounts
 from agent.state.decisions import evidence, scored, write_scores
+from models.errors import LifeboatError
 from models.fleet import NodeState
 from models.hindsight.look_back import WINDOW
 from models.situation import Situation
-from tools.ports.journal import Journal
+from tools.ports.journal import Journal, NotWritten
 from tools.ports.records.hindsight import NodesSeen, RisksNoted
 
 log = structlog.get_logger("lifeboat")
@@ -29,6 +31,7 @@ class HindsightKeeper:
     """Writes down, look after look."""
 
     journal: Journal
+    jobs: JobCounts = field(default_factory=JobCounts)
     _seen: tuple[datetime, frozenset[str]] | None = None
     _noted: datetime | None = None
     _restored: bool = False
@@ -47,13 +50,22 @@ class HindsightKeeper:
             self.journal.append(noted(situation), now=now)
             self._noted = now
         if due:
-            since = now - LOOK_BACK
-            for one in write_scores(
-                self.journal, scored(self.journal, evidence(self.journal, since), now, since), now, since
-            ):
-                log.info(
-                    "hindsight", evacuation=one.decision.id, node=one.decision.node, came=one.hindsight, why=one.why
-                )
+            self._score(now)
+
+    def _score(self, now: datetime) -> None:
+        """What can't be judged for a fault of lifeboat's own keeps nothing from being evacuated now."""
+        since = now - LOOK_BACK
+        try:
+            with self.jobs.counted(Job.HINDSIGHT):
+                made = scored(self.journal, evidence(self.journal, since), now, since)
+                for one in write_scores(self.journal, made, now, since):
+                    log.info(
+                        "hindsight", evacuation=one.decision.id, node=one.decision.node, came=one.hindsight, why=one.why
+                    )
+        except (LifeboatError, NotWritten):  # the journal itself is what is wrong: nothing may be begun with it
+            raise
+        except Exception as error:
+            log.error("hindsight-failed", error=repr(error), next="the next try is in an hour")
 
     def _restore(self, now: datetime) -> None:
         seen = self.journal.of(NodesSeen, since=now - EVERY)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.service.upkeep.jobs import Job, JobCounts
 from agent.settings import KeepSettings
 from tools.llm.capabilities import LLM_DIRECTORY
 from tools.ports.clock import Clock
@@ -28,8 +29,9 @@ _DAY = re.compile(r"[a-z]+-(\d{4}-\d{2}-\d{2})\.parquet")
 class Housekeeping:
     """Removes files that are older than they are kept; at most every EVERY."""
 
-    def __init__(self, state_dir: Path, keep: KeepSettings, clock: Clock) -> None:
+    def __init__(self, state_dir: Path, keep: KeepSettings, clock: Clock, *, jobs: JobCounts | None = None) -> None:
         self._state_dir, self._keep, self._clock = state_dir, keep, clock
+        self._jobs = jobs or JobCounts()
         self._due = clock.monotonic()
 
     def tidy(self) -> int:
@@ -39,9 +41,10 @@ class Housekeeping:
         self._due = self._clock.monotonic() + EVERY.total_seconds()
         removed = 0
         try:
-            for path in self._old():
-                path.unlink(missing_ok=True)
-                removed += 1
+            with self._jobs.counted(Job.HOUSEKEEPING):
+                for path in self._old():
+                    path.unlink(missing_ok=True)
+                    removed += 1
         except OSError as error:
             log.warning("housekeeping", message=f"{error.filename} can't be removed: {error.strerror}")
         if removed:

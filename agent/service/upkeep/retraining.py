@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from agent.service.upkeep.jobs import Job, JobCounts
 from agent.settings import Settings
 from models.errors import LifeboatError
 from tools.ports.clock import Clock
@@ -34,10 +35,18 @@ class Work(Protocol):
 class Retraining:
     """Starts one retraining at a time, as often as the settings say."""
 
-    def __init__(self, settings: Settings, clock: Clock, start: Callable[[Settings], Work] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        start: Callable[[Settings], Work] | None = None,
+        *,
+        jobs: JobCounts | None = None,
+    ) -> None:
         """start: what starts a retraining; None: a process."""
         self._settings = settings
         self._clock = clock
+        self._jobs = jobs or JobCounts()
         self._start = start or _start_process
         self._work: Work | None = None
         self._tried: datetime | None = None
@@ -52,6 +61,7 @@ class Retraining:
         if self._work is not None:
             if self._work.exitcode is None:
                 return
+            self._jobs.end(Job.RETRAINING, failed=bool(self._work.exitcode))
             if self._work.exitcode:
                 log.error("retraining-failed", exit_code=self._work.exitcode)
             self._work = None
@@ -68,6 +78,7 @@ class Retraining:
             return
         if last is None or now - last >= every:
             self._tried = now
+            self._jobs.begin(Job.RETRAINING)
             self._work = self._start(self._settings)
 
     def _last(self) -> datetime | None:

@@ -19,6 +19,8 @@ class BreakerTripped(Record):
     rule: str
     """the guard's rule behind it"""
     why: str
+    nodes: tuple[str, ...] = ()
+    """which look risky, of a storm; which were to be left, of a day's cap; empty in records of older versions"""
 
 
 class BreakerReset(Record):

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,12 +19,14 @@ from structlog.testing import capture_logs
 from agent.approve.approvers import DenyingApprover
 from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassResult
-from agent.service.scheduler import Ended, log_watcher, serve
-from models.errors import BadInput, MetricsUnavailable
+from agent.service.due_times import Missed
+from agent.service.scheduler import Ended, PassObserver, log_watcher, serve
+from models.errors import BadInput, MetricsUnavailable, NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
-from models.plan import Action, ActionKind
+from models.plan import Action, ActionKind, Plan
 from models.risk.risk import Risk
+from models.situation import Situation
 from tools.clock import VirtualClock
 from tools.service_manager import ServiceManager
 from tools.tracing.log import configure_log
@@ -59,6 +61,9 @@ class Watched:
         self.ends: Callable[[], bool] = lambda: len(self.looks) >= ENOUGH
         self.failing: dict[int, Exception] = {}
         """number of a look, from 1 → what it raises"""
+        self.risky: tuple[str, ...] = ()
+        self.blind_to: set[str] = set()
+        """nodes of which there is no data"""
         self.loop = ControlLoop(
             hands=world.hands, policy=POLICY, look=self.look, planner=planner_named("solver", None),
             approver=DenyingApprover(),
@@ -70,7 +75,11 @@ class Watched:
             os.kill(os.getpid(), signal.SIGTERM)
         if len(self.looks) in self.failing:
             raise self.failing[len(self.looks)]
-        return self.world.snapshot(), self.world.risks(failing=())
+        risks = self.world.risks(failing=self.risky)
+        blind = {"data_age_seconds": None, "probability": {"2h": 0.0}}
+        return self.world.snapshot(), [
+            risk.model_copy(update=blind) if risk.node in self.blind_to else risk for risk in risks
+        ]
 
     def serve(self, set_clock_by: timedelta = timedelta(0)) -> None:
         def on_pass(_: PassResult) -> None:
@@ -233,3 +242,74 @@ def test_a_pass_that_hangs_gives_no_sign_of_life(world: World) -> None:
     serve(watched.loop, recover=lambda: ([], []), interval=INTERVAL, on_pass=lambda _: None, manager=told)
     assert set(while_it_hung) == {0}
     assert told.signs > 0
+
+
+class Counted(PassObserver):
+    """Due times that passed without a pass."""
+
+    def __init__(self) -> None:
+        self.overlaps = self.standstills = 0
+
+    def missed(self, missed: Missed) -> None:
+        self.overlaps += missed.overlaps
+        self.standstills += missed.standstills
+
+
+class StandsStill(ServiceManager):
+    """Everything stands still for an hour once the first pass is over, as on a host that was put to sleep."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__({})
+        self._clock, self._slept = clock, False
+
+    def status(self, status: str) -> None:
+        if not self._slept:
+            self._slept = True
+            self._clock.sleep(3600)
+
+
+def test_due_times_that_met_a_pass_or_a_standstill_are_counted_and_a_standstill_is_said(world: World) -> None:
+    watched, counted = Watched(world), Counted()
+
+    def on_pass(_: PassResult) -> None:
+        if len(watched.looks) == 2:
+            watched.clock.sleep(2.5 * INTERVAL.total_seconds())
+
+    with capture_logs() as lines:
+        serve(
+            watched.loop, recover=lambda: ([], []), interval=INTERVAL, on_pass=on_pass, observer=counted,
+            manager=StandsStill(watched.clock),
+        )  # fmt: skip
+    assert (counted.standstills, counted.overlaps) == (3600 // INTERVAL.total_seconds(), 2)
+    (line,) = [line for line in lines if line["event"] == "stood-still"]
+    assert (line["log_level"], line["passes_missed"], line["seconds"]) == ("warning", 120, 3570)
+
+
+def test_a_pass_that_fails_names_the_node_it_is_about_or_those_it_was_to_empty(world: World) -> None:
+    watched = Watched(world)
+    watched.failing = {1: NodeUnreachable("node b: no answer", node="b"), 2: MetricsUnavailable("no answer")}
+
+    def planner(situation: Situation, evacuating: Collection[str] = (), *, asked: Collection[str] = ()) -> Plan:
+        raise ZeroDivisionError(f"a fault, while {evacuating} were planned")
+
+    watched.risky = ("a",)
+    watched.loop.planner = planner
+    with capture_logs() as lines:
+        watched.serve()
+    named = [line["nodes"] for line in lines if line["event"] == "pass-failed"]
+    assert named == [["b"], []]
+    assert {tuple(line["nodes"]) for line in lines if line["event"] == "pass-crashed"} == {("a",)}
+
+
+def test_a_node_without_data_is_unknown_in_the_line_of_a_pass_and_not_without_risk(world: World) -> None:
+    watched = Watched(world)
+    watched.blind_to = {"c"}
+    with capture_logs() as lines:
+        watched.serve()
+    told = next(line["risks"] for line in lines if line["event"] == "pass")
+    assert told in ("a 2h=0.001; c unknown", "b 2h=0.001; c unknown")
+    watched.blind_to, watched.looks = {"a", "b", "c"}, []
+    watched.loop.watcher.cancelled.clear()
+    with capture_logs() as lines:
+        watched.serve()
+    assert next(line["risks"] for line in lines if line["event"] == "pass") == "a, b and c unknown"

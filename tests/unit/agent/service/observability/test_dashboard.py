@@ -24,8 +24,10 @@ from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop
 from agent.service.observability.archive_metrics import ArchiveMetrics
 from agent.service.observability.catalogue import FAMILIES
+from agent.service.observability.job_metrics import JobMetrics
 from agent.service.observability.observability import Observability
 from agent.service.upkeep.archive_checks import ArchiveChecks
+from agent.service.upkeep.jobs import JobCounts
 from agent.settings import Settings
 from models.situation import Situation
 
@@ -61,6 +63,7 @@ def agent(tmp_path: Path) -> Iterator[int]:
         interval_seconds=30.0,
     )  # fmt: skip
     told.metrics.registry.register(ArchiveMetrics(ArchiveChecks(Settings(), world.journal, clock), clock))
+    told.metrics.registry.register(JobMetrics(JobCounts()))
     told.began()
     told.ended(loop.run_once())
     with told.serving(0) as port:

@@ -26,9 +26,11 @@ from agent.llm.choose import planner_named
 from agent.llm.record import LlmDirectory
 from agent.service.control_loop import ControlLoop
 from agent.service.observability.archive_metrics import ArchiveMetrics
+from agent.service.observability.job_metrics import JobMetrics
 from agent.service.observability.observability import Observability
 from agent.service.people.questions import Questions
 from agent.service.upkeep.archive_checks import ArchiveChecks
+from agent.service.upkeep.jobs import JobCounts
 from agent.settings import Settings
 from models.errors import BadInput, LifeboatError, MetricsUnavailable
 from models.fleet import Fleet
@@ -63,6 +65,7 @@ class Agent:
         )  # fmt: skip
         checks = ArchiveChecks(Settings(), world.journal, world.fleet.clock)
         self.told.metrics.registry.register(ArchiveMetrics(checks, world.fleet.clock))
+        self.told.metrics.registry.register(JobMetrics(JobCounts()))
 
     def _look(self) -> tuple[Fleet, list[Risk]]:
         if self.error is not None:
