@@ -130,8 +130,9 @@ class _Answers:
         if (summary := self._summarised(query)) is not None:
             signal, count = summary
             part = f'"{signal.part_label}":"part 1",' if signal.part_label else ""
+            asked = [stat for stat in STATISTICS if f'"stat", "{stat}"' in query]
             return _matrix(
-                row for stat in STATISTICS for row in self._rows(signal, f'{part}"stat":"{stat}"', stat, times, count)
+                row for stat in asked for row in self._rows(signal, f'{part}"stat":"{stat}"', stat, times, count)
             )
         return _matrix(())
 

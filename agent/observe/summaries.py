@@ -1,13 +1,15 @@
 """Bring the summary ring up to date: what Prometheus has computed since the last stretch, and no more.
 
-A pass asks for one stretch a signal, however long the history. After a pause it asks for the gap; what the fine ring can't hold
-any more comes in hours, a few at a time, so that no pass takes much longer than the others.
+A pass asks for one stretch a signal, however long the history. After a pause it asks for the gap: in whole hours, and of their
+stretches only for the last value, which is all that is ever read of them. What the fine ring can't hold any more comes in hours
+alone, a few at a time, so that no pass takes much longer than the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from models.errors import LifeboatError, MetricsUnavailable
@@ -18,15 +20,27 @@ from tools.ports.telemetry import SummarySource
 LAG_SECONDS = 20.0
 """A stretch is asked for this long after its end: the last scrape has to arrive."""
 AT_ONCE = 24
-"""Stretches in one answer: bounds what a gap takes in memory."""
+"""Stretches in one answer, or as many minutes in hours: bounds what a gap takes in memory, here and in Prometheus."""
+LAST_AT_ONCE = 2 * AT_ONCE
+"""Stretches in one answer where only their last value is asked for."""
 COARSE_RESOLUTION = 60
 """A gap is evaluated this finely, whatever the scrape interval: a day of 5-second steps would be a burden."""
 OLDER_AT_ONCE = 2
 """Signals whose old hours are filled in one pass."""
 _QUERIES_AT_ONCE = 2
 _WAITING = 2 * _QUERIES_AT_ONCE
-"""Signals whose answers are in memory at once: a gap of a day is 12 MB a signal at 1,000 nodes."""
+"""Signals whose answers are in memory at once: a gap of a day is 12 MB a signal at 1,000 nodes when it is not read in hours."""
 _REACH = FINE_SECONDS * (FINE_SLOTS - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What was read of one signal."""
+
+    stretches: list[Summaries]
+    hours: list[Summaries] = field(default_factory=list[Summaries])
+    whole: range = range(0)
+    """the ends of the hours that were read as such"""
 
 
 def refresh(
@@ -58,24 +72,42 @@ def refresh(
     if not due:
         return failed
 
-    def ask(asked: tuple[Signal, int]) -> list[Summaries] | LifeboatError:
+    def ask(asked: tuple[Signal, int]) -> _Answer | LifeboatError:
         signal, first = asked
         fine = max(5, round(interval_seconds))
         resolution = fine if end - first < 3 * FINE_SECONDS else max(fine, COARSE_RESOLUTION)
-        try:
+
+        def read(begin: int, until: int, *, step: int, at_once: int, last_only: bool = False) -> list[Summaries]:
             return [
                 source.summaries(
-                    signal, first=begin, last=min(end, begin + (AT_ONCE - 1) * FINE_SECONDS), step_seconds=FINE_SECONDS,
-                    resolution_seconds=resolution, recorded=recorded,
+                    signal, first=some, last=min(until, some + (at_once - 1) * step), step_seconds=step,
+                    resolution_seconds=resolution, recorded=recorded, last_only=last_only,
                 )
-                for begin in range(first, end + 1, AT_ONCE * FINE_SECONDS)
+                for some in range(begin, until + 1, at_once * step)
             ]  # fmt: skip
+
+        # Recording rules keep no hours: theirs are made out of stretches here.
+        hours = range(0) if recorded else _whole_hours(first, end)
+        try:
+            if not hours:
+                return _Answer(stretches=read(first, end, step=FINE_SECONDS, at_once=AT_ONCE))
+            begin, until = hours[0] - COARSE_SECONDS, hours[-1]
+            stretches = read(first, begin, step=FINE_SECONDS, at_once=AT_ONCE)
+            stretches += read(begin + FINE_SECONDS, until, step=FINE_SECONDS, at_once=LAST_AT_ONCE, last_only=True)
+            stretches += read(until + FINE_SECONDS, end, step=FINE_SECONDS, at_once=AT_ONCE)
+            at_once = AT_ONCE * FINE_SECONDS // COARSE_SECONDS
+            return _Answer(
+                stretches=stretches, hours=read(hours[0], until, step=COARSE_SECONDS, at_once=at_once), whole=hours
+            )
         except LifeboatError as error:
             return error
 
     answers = [ask(due[0])]
     if isinstance(answers[0], MetricsUnavailable):
         return {signal.name: answers[0] for signal, _ in due}
+    if isinstance(answers[0], _Answer) and not ring.newest:
+        nodes = {node for some in answers[0].stretches for node, _ in some.parts}
+        ring.reserve(len(nodes) * len(signals) // 2)  # as a rule about half of the catalogue's signals are there
     _take(ring, *due[0], answers[0], end, failed)
     with ThreadPoolExecutor(max_workers=_QUERIES_AT_ONCE) as pool:
         for begin in range(1, len(due), _WAITING):  # a day of a fleet's signals does not wait in memory for its turn
@@ -90,16 +122,19 @@ def refresh(
 
 
 def _take(
-    ring: SummaryRing, signal: Signal, first: int, answer: list[Summaries] | LifeboatError, end: int,
+    ring: SummaryRing, signal: Signal, first: int, answer: _Answer | LifeboatError, end: int,
     failed: dict[str, LifeboatError],
 ) -> None:  # fmt: skip
     if isinstance(answer, LifeboatError):
         failed[signal.name] = answer
         return
-    for summaries in answer:
+    for summaries in answer.stretches:
         ring.put(summaries)
+    for summaries in answer.hours:
+        ring.put(summaries, hourly=True)
     for hour in range(_hour(first + COARSE_SECONDS - FINE_SECONDS), end + 1, COARSE_SECONDS):
-        ring.fold(signal, hour)
+        if hour not in answer.whole:
+            ring.fold(signal, hour)
     ring.newest[signal.name] = end
 
 
@@ -124,6 +159,12 @@ def _fill_older(
             del ring.older[signal.name]
         else:
             ring.older[signal.name] = begin, first - COARSE_SECONDS
+
+
+def _whole_hours(first: int, end: int) -> range:
+    """The ends of the hours that lie wholly within the stretches that end at `first` … `end`."""
+    begin = -(-(first - FINE_SECONDS) // COARSE_SECONDS) * COARSE_SECONDS
+    return range(begin + COARSE_SECONDS, end + 1, COARSE_SECONDS)
 
 
 def _hour(at: int) -> int:

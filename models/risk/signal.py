@@ -88,6 +88,8 @@ class Limits(Value):
         return self
 
 
+STATISTICS = ("last", "min", "max", "mean", "count")
+"""What a summary holds of a stretch of time; count is the number of moments at which something was reported."""
 _OVER_TIME = {"last": "last", "min": "min", "max": "max", "mean": "avg", "count": "count"}
 _MATCHERS = re.compile(r"\{[^{}]*\}")
 CADENCE_SPANS = (600, 3600)
@@ -232,14 +234,16 @@ class Signal(Value):
             .replace("$per_hour", f"{3600.0 / window:g}")
         )
 
-    def summary_query(self, node_label: str, *, stretch_seconds: int, resolution_seconds: int) -> str:
-        """PromQL that has Prometheus compute each of STATISTICS over a stretch, told apart by the label `stat`.
+    def summary_query(
+        self, node_label: str, *, stretch_seconds: int, resolution_seconds: int, statistics: Sequence[str] = STATISTICS
+    ) -> str:
+        """PromQL that has Prometheus compute each of `statistics` over a stretch, told apart by the label `stat`.
 
         Within the stretch the signal is evaluated every `resolution_seconds`.
         """
         inside = f"({self.query(node_label)})[{stretch_seconds}s:{resolution_seconds}s]"
         return " or ".join(
-            f'label_replace({_OVER_TIME[stat]}_over_time({inside}), "stat", "{stat}", "", "")' for stat in STATISTICS
+            f'label_replace({_OVER_TIME[stat]}_over_time({inside}), "stat", "{stat}", "", "")' for stat in statistics
         )
 
     @property
@@ -294,10 +298,6 @@ class SignalHistory:
         """The part of it at or before `end` (unix seconds)."""
         after = int(np.searchsorted(self.times, end, side="right"))
         return SignalHistory(self.signal, self.node, self.part, self.times[:after], self.values[:after])
-
-
-STATISTICS = ("last", "min", "max", "mean", "count")
-"""What a summary holds of a stretch of time; count is the number of moments at which something was reported."""
 
 
 class Summaries:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 import socket
 import subprocess
@@ -22,7 +24,7 @@ from lab.hardware import physics, replay
 from lab.hardware.series import all_series
 from lab.hardware.trajectory import Fault
 from models.errors import BadInput, LifeboatError
-from models.risk.signal import STATISTICS, Component, Limits, Signal, SignalHistory
+from models.risk.signal import STATISTICS, Component, Limits, Signal, SignalHistory, Summaries
 from tools.prometheus.metrics import PrometheusMetrics
 from tools.signals import load_catalogue
 from tools.simulated.fleet import SimulatedFleet
@@ -267,6 +269,51 @@ def test_summaries_are_what_prometheus_computes_over_each_stretch(source: Source
         assert (last, low, high) == (seen[-1], pytest.approx(min(seen), abs=0.16), max(seen))
         assert mean == pytest.approx(np.mean(seen), abs=0.1)
         assert count in (20, 21), "Prometheus 3 leaves the left end of a range out"
+
+
+def test_hours_and_last_values_alone_say_what_stretches_say(source: Source) -> None:
+    if source.is_stub:
+        pytest.skip("a stub computes nothing")
+    first, signal = int(START // 300 + 2) * 300, a_signal("ramp")
+
+    def read(step: int, **settings: bool) -> Summaries:
+        return source.metrics.summaries(
+            signal, first=first + step, last=first + 1200, step_seconds=step, resolution_seconds=60, **settings
+        )
+
+    stretches, alone, whole = read(300), read(300, last_only=True), read(1200)
+    assert alone.parts == stretches.parts == whole.parts
+    assert alone.values[0].tolist() == stretches.values[0].tolist()
+    assert np.isnan(alone.values[1:]).all()
+    last, low, high, mean, count = whole.values[:, :, 0]
+    assert last.tolist() == stretches.values[0, :, -1].tolist()
+    assert low.tolist() == stretches.values[1].min(axis=-1).tolist()
+    assert high.tolist() == stretches.values[2].max(axis=-1).tolist()
+    assert np.allclose(mean, stretches.values[3].mean(axis=-1), atol=0.1)
+    assert set(count) <= {20.0, 21.0}
+
+
+def test_series_that_stand_still_keep_their_own_times() -> None:
+    told = {"a": "1 1 1", "b": "1 1 1", "c": "1 2 NaN", "d": "- 1 1", "e": "1 1 1", "f": "- 1 1", "g": "- - 7"}
+
+    def samples(values: str) -> list[list[float | str]]:
+        return [[t, v] for t, v in zip((600, 900, 1200), values.split(), strict=True) if v != "-"]
+
+    def answer(_: Mapping[str, str]) -> Reply:  # without blanks, as Prometheus writes it
+        rows = [
+            {"metric": {"node": n, "name": "x", "stat": "last"}, "values": samples(values)}
+            for n, values in told.items()
+        ]
+        body = {"status": "success", "data": {"resultType": "matrix", "result": rows}}
+        return 200, "application/json", json.dumps(body, separators=(",", ":")).encode()
+
+    with stub_prometheus(answer) as stub:
+        metrics = PrometheusMetrics(stub.url, node_label="node")
+        found = metrics.summaries(a_signal("ramp"), first=600, last=1200, step_seconds=300, resolution_seconds=15)
+        metrics.close()
+    for (node, _), values in zip(found.parts, found.values[0], strict=True):
+        wanted = [math.nan if value == "-" else float(value) for value in told[node].split()]
+        assert np.array_equal(values, wanted, equal_nan=True), node
 
 
 def test_a_recorded_summary_is_read_as_it_is() -> None:

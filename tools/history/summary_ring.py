@@ -6,7 +6,8 @@ not depend on how much they hold.
     DIRECTORY/coarse.f8     340 hours, alike
     DIRECTORY/state.json    for each signal the newest stretch it was read up to
 
-A row is one stretch: written whole, in one place, and wiped when its turn comes again. The state is replaced after the rows are
+A row is one stretch: written whole, in one place, and wiped when its turn comes again. Of a gap that was read in hours, the
+stretches hold `last` alone: nobody reads more of them. The state is replaced after the rows are
 on disk, so that a crash in between reads the same stretches once more. One process writes; a second is refused.
 """
 
@@ -17,7 +18,6 @@ import fcntl
 import json
 import mmap
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -114,7 +114,7 @@ class _Level:
                 if row % 16 == 0:
                     wider.let_go()
                     self.let_go()
-                wider.cells[row, :-1] = np.nan
+                wider.cells[row, :-1, self.columns :] = np.nan
                 wider.cells[row, :-1, : self.columns] = self.cells[row, :-1]
                 wider.cells[row, -1, 0] = self.ends[row]
             wider.cells.flush()
@@ -208,6 +208,11 @@ class SummaryRing:
     def columns(self) -> int:
         return min(self.fine.columns, self.coarse.columns)
 
+    def reserve(self, columns: int) -> None:
+        """Room for so many parts in all, made at once: a new ring that doubles again and again copies what it just wrote."""
+        while self.columns < columns:
+            self._grow()
+
     def _grow(self) -> None:
         for level in (self.fine, self.coarse):
             if level.columns < 2 * self.columns or level.columns < len(self._parts):
@@ -292,7 +297,7 @@ class SummaryRing:
     # ---- reading ----
 
     def parts(self, signal: Signal) -> list[tuple[str, str]]:
-        """(node, part) of every part that ever reported the signal, in the order of what `window` gives."""
+        """(node, part) of every part that ever reported the signal, in the order of what `hours` gives."""
         return list(self._by_signal.get(signal.name, ()))
 
     def histories(self, signal: Signal, *, first: int, last: int, statistic: str = "last") -> list[SignalHistory]:
@@ -319,27 +324,6 @@ class SummaryRing:
         for k in np.flatnonzero(rows >= 0):
             values[:, :, k] = self.coarse.read(int(rows[k]), columns)
         return Summaries(signal, ends.astype(np.float64), self.parts(signal), values)
-
-    def window(self, signal: Signal, *, end: int, seconds: int) -> Floats:
-        """STATISTICS × parts over the `seconds` before `end` (15 minutes to 14 days): the day from the fine ring, what is
-        older from the hours. NaN where nothing is known; `last` is the newest number within the window."""
-        columns = np.array(self._columns_of.get(signal.name, []), dtype=np.int64)
-        fine_from = end - min(seconds, FINE_SECONDS * FINE_SLOTS) + FINE_SECONDS
-        levels: list[tuple[_Level, Sequence[int]]] = []
-        if seconds > FINE_SECONDS * FINE_SLOTS:
-            edge = (fine_from - FINE_SECONDS) // COARSE_SECONDS * COARSE_SECONDS
-            oldest = max(end - seconds, edge - COARSE_SECONDS * COARSE_SLOTS)
-            rows, _ = self.coarse.find(-(-oldest // COARSE_SECONDS) * COARSE_SECONDS + COARSE_SECONDS, edge)
-            levels.append((self.coarse, [int(row) for row in rows if row >= 0]))
-            fine_from = max(edge + FINE_SECONDS, end - FINE_SECONDS * (FINE_SLOTS - 1))
-        rows, _ = self.fine.find(-(-fine_from // FINE_SECONDS) * FINE_SECONDS, end)
-        levels.append((self.fine, [int(row) for row in rows if row >= 0]))
-        so_far: Floats | None = None
-        for level, rows in levels:
-            for row in rows:  # one row at a time: two weeks never lie in memory at once
-                one = level.read(row, columns)[None]
-                so_far = _merged(one if so_far is None else np.concatenate((so_far[None], one)))
-        return np.full((len(STATISTICS), columns.size), np.nan) if so_far is None else so_far
 
 
 def _merged(stretches: Floats) -> Floats:

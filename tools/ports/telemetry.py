@@ -52,8 +52,12 @@ class SummarySource(Protocol):
         step_seconds: int,
         resolution_seconds: int,
         recorded: bool = False,
+        last_only: bool = False,
     ) -> Summaries:
-        """The stretches that end at `first`, `first + step_seconds` … `last` (unix seconds). Raises as `histories` does."""
+        """The stretches that end at `first`, `first + step_seconds` … `last` (unix seconds). Raises as `histories` does.
+
+        `last_only`: of the statistics only `last` is computed; the others are NaN. Not together with `recorded`.
+        """
         ...
 
 

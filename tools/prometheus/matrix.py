@@ -62,7 +62,11 @@ class Matrix:
             return None
         inside = self._text[len(b'[{"metric":{') : -len(_END)]
         cut = [row.partition(_VALUES) for row in inside.split(_NEXT)]
-        samples = [values for _, _, values in cut]
+        every = [values for _, _, values in cut]
+        # What stands still in a whole fleet, as most states and counts of damage, is read once.
+        place: dict[bytes, int] = {}
+        places = [place.setdefault(values, len(place)) for values in every]
+        samples = list(place)
         joined = b";".join(samples)  # `1764000000,"12.09"],[1764000300,"12.1";1764000000,"4"`
         several = b"],[" in joined
         shape = joined.translate(None, _NUMBER).replace(b"],[", b";")
@@ -80,7 +84,20 @@ class Matrix:
         if numbers.size != 2 * count:
             return None
         lengths = [values.count(b"],[") + 1 for values in samples] if several else [1] * len(samples)
-        return Rows(labels=[labels for labels, _, _ in cut], lengths=lengths, times=numbers[0::2], values=numbers[1::2])
+        times, values = numbers[0::2], numbers[1::2]
+        if len(samples) < len(every):
+            lengths, where = _again(lengths, places)
+            times, values = times[where], values[where]
+        return Rows(labels=[labels for labels, _, _ in cut], lengths=lengths, times=times, values=values)
+
+
+def _again(lengths: list[int], places: list[int]) -> tuple[list[int], NDArray[np.int64]]:
+    """The lengths of all series, and for each of their samples where it is, out of the lengths of those that differ."""
+    size = np.array(lengths, np.int64)
+    each = size[places]
+    begin = (np.cumsum(size) - size)[places]
+    where = np.arange(each.sum()) + np.repeat(begin - (np.cumsum(each) - each), each)
+    return each.tolist(), where
 
 
 def split_answer(content: bytes) -> tuple[bytes, Matrix] | None:

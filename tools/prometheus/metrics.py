@@ -122,15 +122,18 @@ class PrometheusMetrics:
         step_seconds: int,
         resolution_seconds: int,
         recorded: bool = False,
+        last_only: bool = False,
     ) -> Summaries:
         """Last, min, max, mean and count of the stretches that end at `first`, `first + step_seconds` … `last` (unix seconds).
 
-        Prometheus computes them; `recorded`: its recording rules have done so already (5-minute stretches only).
+        Prometheus computes them; `recorded`: its recording rules have done so already (5-minute stretches only). `last_only`: the
+        others stay NaN.
         Raises as `histories` does.
         """
         points: Floats = np.arange(first, last + 1, step_seconds, dtype=np.float64)
         query = signal.recorded if recorded else signal.summary_query(
-            self._node_label, stretch_seconds=step_seconds, resolution_seconds=resolution_seconds
+            self._node_label, stretch_seconds=step_seconds, resolution_seconds=resolution_seconds,
+            statistics=STATISTICS[:1] if last_only else STATISTICS,
         )  # fmt: skip
         if points.size > MAX_POINTS:
             raise ValueError(f"{points.size} stretches asked for at once, {MAX_POINTS} at most")

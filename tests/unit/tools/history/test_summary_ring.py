@@ -32,20 +32,26 @@ def truth(end: float, seconds: int, place: int) -> list[float]:
 
 
 class Source:
-    """Computes summaries as Prometheus would; remembers how many stretches it was asked for."""
+    """Computes summaries as Prometheus would; remembers how many stretches, and numbers, it was asked for."""
 
     def __init__(self, parts: Sequence[tuple[str, str]] = PARTS) -> None:
         self.parts = list(parts)
         self.asked: list[tuple[str, int, int]] = []
         self.broken: dict[str, LifeboatError] = {}
+        self.numbers = 0
 
-    def summaries(self, signal: Signal, *, first: int, last: int, step_seconds: int, **_: Any) -> Summaries:
+    def summaries(
+        self, signal: Signal, *, first: int, last: int, step_seconds: int, last_only: bool = False, **_: Any
+    ) -> Summaries:
         if signal.name in self.broken:
             raise self.broken[signal.name]
         times = np.arange(first, last + 1, step_seconds, dtype=np.float64)
         self.asked.append((signal.name, step_seconds, times.size))
         cells = [[truth(t, step_seconds, k) for k in range(len(self.parts))] for t in times]
         values = np.array(cells).reshape(times.size, len(self.parts), len(STATISTICS)).transpose(2, 1, 0)
+        if last_only:
+            values[1:] = np.nan
+        self.numbers += int(np.isfinite(values).sum())
         return Summaries(signal, times, self.parts, values)
 
     @property
@@ -89,19 +95,30 @@ def test_what_was_not_flushed_is_read_again_after_a_crash(tmp_path: Path) -> Non
     again.close()
 
 
-def test_windows_from_a_quarter_of_an_hour_to_two_weeks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("minutes", [0, 25, 55])
+def test_a_day_and_two_weeks_of_hours_are_known_whenever_in_the_hour_it_is_first_looked(
+    tmp_path: Path, minutes: int
+) -> None:
     source, ring = Source(), SummaryRing(tmp_path)
-    for at in range(0, 20 * 300, 300):  # each pass fills some of the older hours, too
+    begin = 60 * minutes
+    for at in range(begin, begin + 20 * 300, 300):  # each pass fills some of the older hours, too
         look(ring, source, at)
-    end = T0 + 19 * 300
     assert not ring.older
-    for seconds in (900, 3600, 86_400):
-        found = ring.window(RAIL, end=end, seconds=seconds)
-        assert np.allclose(found.T, [truth(end, seconds, k) for k in range(2)]), seconds
-    low, high, mean = ring.window(RAIL, end=end, seconds=13 * 86_400)[1:4, 0]
-    whole = truth(end, 13 * 86_400, 0)
-    assert (low, high) == pytest.approx((whole[1], whole[2]), abs=1e-3)
-    assert mean == pytest.approx(whole[3], abs=2e-3)
+    end = T0 + begin + 19 * 300
+    for first, last in ((end // 3600 * 3600 - 86_400, end // 3600 * 3600), (T0 - 13 * 86_400, T0 - 12 * 86_400)):
+        found = ring.hours(RAIL, first=first, last=last)
+        wanted = [[truth(hour, 3600, k) for hour in found.times] for k in range(2)]
+        assert np.allclose(found.values.transpose(1, 2, 0), wanted), "last, min, max, mean and count"
+    (a, _) = ring.histories(RAIL, first=end - 86_400, last=end)
+    assert a.values.tolist() == [truth(t, 300, 0)[0] for t in a.times]
+    ring.close()
+
+
+def test_a_first_look_asks_for_a_third_of_what_a_day_of_stretches_holds(tmp_path: Path) -> None:
+    source, ring = Source(), SummaryRing(tmp_path)
+    look(ring, source, 30 * 60)
+    older = 24 * len(STATISTICS) * len(PARTS)
+    assert source.numbers - older < 312 * len(STATISTICS) * len(PARTS) / 3
     ring.close()
 
 
@@ -151,7 +168,7 @@ def test_a_signal_that_fails_keeps_its_gap_and_the_others_go_on(tmp_path: Path) 
     look(ring, source, 0, [RAIL, FAN])
     source.broken["fan_speed_rpm"] = MetricsUnavailable("it answered only in part")
     assert set(look(ring, source, 300, [RAIL, FAN])) == {"fan_speed_rpm"}
-    assert math.isnan(ring.window(FAN, end=T0 + 300, seconds=300)[0, 0])
+    assert ring.histories(FAN, first=T0 + 300, last=T0 + 300) == []
     source.broken.clear()
     source.asked.clear()
     assert look(ring, source, 600, [RAIL, FAN]) == {}
@@ -173,7 +190,8 @@ def test_a_clock_that_ran_ahead_does_not_blind_the_ring_for_good(tmp_path: Path)
     look(ring, source, 30 * 86_400)
     look(ring, source, 0)
     assert ring.newest[RAIL.name] == T0
-    assert ring.window(RAIL, end=T0, seconds=900)[0, 0] == pytest.approx(truth(T0, 900, 0)[0])
+    (a, _) = ring.histories(RAIL, first=T0 - 600, last=T0)
+    assert a.values[-1] == pytest.approx(truth(T0, 300, 0)[0])
     ring.close()
 
 
@@ -221,6 +239,8 @@ def test_whatever_the_pauses_the_last_day_is_complete(
     end = (T0 + at + 5) // 300 * 300
     (a,) = ring.histories(RAIL, first=end - 86_400, last=end)
     assert np.allclose(a.values, [truth(t, 300, 0)[0] for t in a.times])
+    hours = ring.hours(RAIL, first=end // 3600 * 3600 - 23 * 3600, last=end // 3600 * 3600)
+    assert np.allclose(hours.values[:, 0].T, [truth(t, 3600, 0) for t in hours.times])
     ring.close()
 
 
@@ -242,7 +262,6 @@ def test_what_was_read_out_of_the_ring_does_not_stay_mapped(tmp_path: Path) -> N
 
     ring.histories(RAIL, first=begin, last=T0)
     ring.hours(RAIL, first=begin, last=T0)
-    ring.window(RAIL, end=T0, seconds=24 * COARSE_SECONDS)
 
     assert mapped_kilobytes(tmp_path) == 0
     assert ring.fine.cells[ring.fine.row(T0), 0, 0] == truth(T0, FINE_SECONDS, 0)[0], (
