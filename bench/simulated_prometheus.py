@@ -37,9 +37,10 @@ class Trouble:
 
     node: str
     """empty: Prometheus itself"""
-    kind: Literal["sag", "flap", "silent", "refuses", "drips"]
+    kind: Literal["sag", "flap", "silent", "nan", "refuses", "drips"]
     """sag: the 12 V rail falls past its limit; flap: it is out of its limits every other few minutes; silent: no exporter of
-    the node answers; refuses: Prometheus answers 503; drips: it hardly answers at all"""
+    the node answers; nan: they answer, and no value is a number; refuses: Prometheus answers 503; drips: it hardly
+    answers at all"""
     start: float
     until: float
 
@@ -168,6 +169,8 @@ class _Answers:
                     continue
                 if trouble.kind == "silent":
                     found[place] = "0" if signal.name == "target_up" and stat != "count" else None
+                elif trouble.kind == "nan":
+                    found[place] = found[place] if stat == "count" else "NaN"
                 elif signal.name == FAILING and stat != "count":
                     since = at - trouble.start
                     fallen = since / 3600 if trouble.kind == "sag" else float(since // 240 % 2)

@@ -9,17 +9,21 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from chaos.soak.guests import Peculiar
 from chaos.soak.rules import broken_by
 from chaos.soak.truth import Truth
 from scenes.simulated_world import POLICY, World
 
 from models.evacuation import AttemptOutcome
+from models.fleet import VmState
 from models.migration.convergence import LadderStep
-from models.plan import ActionKind
+from models.plan import ActionKind, PlannedBy
+from models.risk.tier import Tier
 from tools.ports.journal import Entry, Record
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended, ShutdownIntended, SourceUndefineIntended
-from tools.ports.records.evacuations import CancelRequested, EvacuationStarted
+from tools.ports.records.evacuations import CancelRequested, EvacuationPlanned, EvacuationStarted
 from tools.ports.records.migration import AbortIntended, LadderStepTaken, MigrateCalled
+from tools.ports.records.nodes import TiersChanged, TierStep
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +102,32 @@ def _of_another_plan(record: Record) -> Record:
     return record.model_copy(update={"agreement": record.agreement.model_copy(update={"plan_sha256": "0" * 64})})
 
 
+def _of_what_nobody_understands(record: Record) -> Record:
+    assert isinstance(record, EvacuationStarted)
+    why = {"live_obstacle": "<devices/frobnicator>", "archive_obstacle": "<devices/frobnicator>"}
+    vms = tuple(vm.model_copy(update=why) for vm in record.fleet.vms)
+    return record.model_copy(update={"fleet": record.fleet.model_copy(update={"vms": vms})})
+
+
+def _whose_labels_count_too_much(record: Record) -> Record:
+    assert isinstance(record, EvacuationStarted)
+    labels = record.policy.labels.model_copy(update={"believed": ()})
+    return record.model_copy(update={"policy": record.policy.model_copy(update={"labels": labels})})
+
+
+def _that_leaves_one_out(record: Record) -> Record:
+    assert isinstance(record, EvacuationStarted)
+    plan = record.plan.model_copy(update={"actions": record.plan.actions[1:]})
+    return record.model_copy(update={"plan": plan})
+
+
+def _that_moves_a_neighbour(record: Record) -> Record:
+    assert isinstance(record, EvacuationStarted)
+    first, *others = record.plan.actions
+    actions = (first.model_copy(update={"source": "c"}), *others)
+    return record.model_copy(update={"plan": record.plan.model_copy(update={"actions": actions})})
+
+
 def _nobody_knows(record: Record) -> Record:
     assert isinstance(record, AttemptEnded)
     attempt = record.attempt.model_copy(update={"outcome": AttemptOutcome.INDETERMINATE})
@@ -135,6 +165,10 @@ def test_a_real_evacuation_breaks_no_rule(told: Entries) -> None:
         (changed(AttemptIntended, _of_a_vm_nobody_planned), "not in the plan that was agreed to (6)"),
         (changed(EvacuationStarted, _refused), "the guard refused its plan (12)"),
         (changed(AttemptIntended, _to_the_failing_node), "which is left itself (8)"),
+        (changed(EvacuationStarted, _of_what_nobody_understands), "isn't understood (13)"),
+        (changed(EvacuationStarted, _whose_labels_count_too_much), "counts for more than policy says (15)"),
+        (changed(EvacuationStarted, _that_leaves_one_out), "says nothing of vm"),
+        (changed(EvacuationStarted, _that_moves_a_neighbour), "which is not to be left (15)"),
         (put(CancelRequested(by="u"), after=EvacuationStarted, later=-timedelta(minutes=3)), "was cancelled at"),
         (
             put(LadderStepTaken(step=LadderStep.POST_COPY, why="", elapsed_seconds=1.0), after=MigrateCalled),
@@ -179,6 +213,48 @@ def day(tmp_path: Path) -> Generator[tuple[World, Truth]]:
 def judged(world: World, truth: Truth) -> list[str]:
     truth.check(world.journal, world.store, world.fleet.clock.now(), at_the_end=True)
     return truth.broken
+
+
+def test_a_node_of_which_nothing_is_known_is_never_healthy(day: tuple[World, Truth]) -> None:
+    world, truth = day
+    now = world.fleet.clock.now()
+    truth.blind = [("b", now - timedelta(hours=2), now + timedelta(hours=1))]
+    sure = TierStep(node="b", tier=Tier.WATCH, was=Tier.CORDON, why="", unknown_data=False)
+    unsure = TierStep(node="b", tier=Tier.CORDON, was=Tier.WATCH, why="", unknown_data=True)
+    world.journal.append(TiersChanged(changes=(unsure,)), now=now)
+    assert not any("is said to be" in wrong for wrong in judged(world, truth))
+    world.journal.append(TiersChanged(changes=(sure,)), now=now)
+    assert any("b is said to be at watch" in wrong for wrong in judged(world, truth))
+    truth.blind = [(node, now - timedelta(hours=2), now + timedelta(hours=1)) for node in "bc"]
+    assert any("nothing is known of it (11)" in wrong for wrong in judged(world, truth))
+
+
+def test_a_guest_that_nobody_understands_and_is_stopped_is_named(tmp_path: Path) -> None:
+    world = cramped(World(tmp_path))
+    world.evacuate()
+    truth = Truth(fleet=world.fleet, policy=POLICY, peculiar=Peculiar(not_understood=frozenset({world.batch})))
+    assert any("batch, which nobody understands, is stopped" in wrong for wrong in judged(world, truth))
+    truth = Truth(fleet=world.fleet, policy=POLICY, peculiar=Peculiar(no_consent=frozenset({world.batch})))
+    assert any("batch is archived by a label that can't be read (15)" in wrong for wrong in judged(world, truth))
+    world.journal.close()
+
+
+def test_a_plan_taken_from_an_answer_that_was_none_is_named(day: tuple[World, Truth]) -> None:
+    world, truth = day
+    plan, _, verdict = world.plan()
+    plan = plan.model_copy(update={"planned_by": PlannedBy(planner="llm")})
+    world.journal.append(EvacuationPlanned.of(plan, verdict, ()), now=world.fleet.clock.now(), evacuation="evac-2")
+    assert any("a language model that never answered" in wrong for wrong in judged(world, truth))
+
+
+def test_a_guest_that_would_start_with_the_wrong_node_is_named(day: tuple[World, Truth]) -> None:
+    world, truth = day
+    (now,) = world.fleet.known_on(world.web)
+    there = world.fleet.machines[now].domains[world.web]
+    there.autostart = True
+    assert any("starts with its node any more (14)" in wrong for wrong in judged(world, truth))
+    world.fleet.machines["a"].domains[world.web] = replace(there, state=VmState.SHUTOFF)
+    assert any("web runs, and would start a second time with a" in wrong for wrong in judged(world, truth))
 
 
 def test_a_vm_that_is_not_where_the_journal_has_it_is_named(day: tuple[World, Truth]) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 import yaml
 from chaos.soak.clock import BEGAN, Pace, clock_of
+from chaos.soak.guests import made_peculiar
 from chaos.soak.outside import Outside, standing_by
 from chaos.soak.taken import Sample, output_into, sampled, threads_left
 from chaos.soak.truth import Truth
@@ -47,6 +48,7 @@ from tools.ports.records.evacuations import EvacuationEnded
 POLICY = """
 approval: {live_migrate: auto, cold_migrate: auto, cold_archive: ask}
 data: {max_age: 15m}
+labels: {believed: [priority, workload, cold-archive]}
 """
 """A look that takes two seconds of the machine takes minutes of the fleet's time: what it saw may be older than usual."""
 
@@ -76,6 +78,8 @@ class Found:
     evacuations: Counter[str] = field(default_factory=Counter[str])
     passes: Counter[str] = field(default_factory=Counter[str])
     most: dict[str, int] = field(default_factory=dict[str, int])
+    looked_at: dict[str, int] = field(default_factory=dict[str, int])
+    """how often there was something that a rule could find broken"""
     ends: Counter[str] = field(default_factory=Counter[str])
     """how `lifeboat run` ended, each time"""
     left: list[list[str]] = field(default_factory=list[list[str]])
@@ -115,7 +119,10 @@ class Play:
             self.clock = tools.clock.SystemClock()
             self.fleet = populated(self.names, self.setup.guests, self.clock)
             put_in_place(self.fleet)
-            self.truth = Truth(fleet=self.fleet, policy=read_policy(self.state / "policy.yaml"))
+            self.truth = Truth(
+                fleet=self.fleet, policy=read_policy(self.state / "policy.yaml"), blind=self.day.blind,
+                peculiar=made_peculiar(self.fleet, self.setup.seed),
+            )  # fmt: skip
             archives = (self.directory / "archives").as_uri()
             self.store = FsspecArchiveStore(archives, key_file=self.state / "archive-signing.key")
             self.journal = open_journal(self.state)
@@ -318,7 +325,7 @@ class Play:
     def _conclude(self) -> None:
         self.truth.check(self.journal, self.store, self.clock.now(), at_the_end=True)
         self.found.broken = self.truth.broken
-        self.found.most = dict(self.truth.most)
+        self.found.most, self.found.looked_at = dict(self.truth.most), dict(self.truth.looked_at)
         self.found.attempts = Counter(
             f"{each.record.attempt.action.kind}: {each.record.attempt.outcome}"
             for each in self.journal.of(AttemptEnded)

@@ -3,7 +3,8 @@
 By number, as in the design: 2 no source is let go of before its vm was seen elsewhere, 3 what is indeterminate is left alone,
 4 intent first and attempts only once, 5 nothing is aborted after post-copy, 6 nothing begins without an approval that holds,
 7 an archived guest's source is let go of only after every byte was read back, 8 nothing goes to a node that is left,
-10 nothing begins after a cancel, 12 whoever planned it, the guard passed it.
+10 nothing begins after a cancel, 12 whoever planned it, the guard passed it, 13 no guest is stopped to be moved whose definition
+isn't understood, 15 what owners write counts as far as policy says, and makes an evacuation neither smaller nor larger.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import datetime, timedelta
 from models.evacuation import AttemptOutcome
 from models.migration.convergence import LadderStep
 from models.plan import ActionKind
+from models.policy.label_rights import with_label_rights
 from tools.ports.journal import Entry, Record
 from tools.ports.records.attempts import (
     AttemptEnded,
@@ -61,6 +63,8 @@ class _Agreed:
     left: frozenset[str]
     """nodes"""
     post_copy: bool
+    obstacles: Mapping[tuple[str, ActionKind], str]
+    """vm and what may not be done to it → what of its definition isn't understood"""
 
 
 class _Story:
@@ -111,7 +115,9 @@ class _Story:
         self._started[evacuation] = _Agreed(
             actions=frozenset((action.vm, action.kind) for action in record.plan.actions),
             left=frozenset(record.plan.evacuating), post_copy=record.policy.migration.post_copy,
+            obstacles=_obstacles(record),
         )  # fmt: skip
+        yield from _outsiders(record, evacuation)
         if not record.verdict.passed:
             yield f"{evacuation} begins though the guard refused its plan (12)"
         if agreement.plan_sha256 != record.plan.digest():
@@ -132,6 +138,8 @@ class _Story:
             return
         if (action.vm, action.kind) not in started.actions:
             yield f"attempt {attempt}: {action.kind} of vm {action.vm} is not in the plan that was agreed to (6)"
+        if (obstacle := started.obstacles.get((action.vm, action.kind))) is not None:
+            yield f"attempt {attempt}: {action.kind} of vm {action.vm}, of which {obstacle} isn't understood (13)"
         if action.target in started.left:
             yield f"attempt {attempt} goes to {action.target}, which is left itself (8)"
         cancelled = self._cancelled.get(evacuation)
@@ -157,3 +165,28 @@ class _Story:
                 yield f"attempt {attempt} lets go of a source that no whole archive stands for (7)"
         elif not seen & {*SEEN_ELSEWHERE}:
             yield f"attempt {attempt} lets go of a source whose vm was not seen elsewhere (2)"
+
+
+def _obstacles(record: EvacuationStarted) -> dict[tuple[str, ActionKind], str]:
+    told = {
+        ActionKind.LIVE_MIGRATE: "live_obstacle",
+        ActionKind.COLD_MIGRATE: "cold_obstacle",
+        ActionKind.COLD_ARCHIVE: "archive_obstacle",
+    }
+    found = {(vm.uuid, kind): getattr(vm, field) for vm in record.fleet.vms for kind, field in told.items()}
+    return {each: obstacle for each, obstacle in found.items() if obstacle is not None}
+
+
+def _outsiders(record: EvacuationStarted, evacuation: str) -> Iterator[str]:
+    """Names, notes and labels are the owners' words."""
+    plan, fleet = record.plan, record.fleet
+    for vm in fleet.vms:
+        if vm != with_label_rights(fleet.model_copy(update={"vms": (vm,)}), record.policy.labels).vms[0]:
+            yield f"{evacuation}: a label of vm {vm.uuid} counts for more than policy says (15)"
+    named, left = {action.vm for action in plan.actions}, set(plan.evacuating)
+    for vm in fleet.vms:
+        if vm.node in left and vm.uuid not in named:
+            yield f"{evacuation} says nothing of vm {vm.uuid}, which is on {vm.node} (15)"
+    for action in plan.moves:
+        if plan.evacuating and action.source not in left:
+            yield f"{evacuation} moves vm {action.vm} off {action.source}, which is not to be left (15)"

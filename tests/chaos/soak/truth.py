@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from chaos.soak.guests import Peculiar, at_risk_of_starting_twice
 from chaos.soak.rules import broken_by
 
 from agent.state.requests import read_requests, unfinished
 from models.errors import LifeboatError
-from models.evacuation import AttemptOutcome
+from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import VmState
+from models.plan import ActionKind
 from models.policy.policy import Policy
+from models.risk.tier import Tier
 from tools.archive.store import FsspecArchiveStore
-from tools.ports.journal import Journal
+from tools.ports.journal import Entry, Journal
 from tools.ports.records.attempts import AttemptEnded, AttemptIntended
+from tools.ports.records.evacuations import EvacuationPlanned, EvacuationStarted
+from tools.ports.records.nodes import TiersChanged
 from tools.simulated.fleet import SimulatedFleet
 
 STUCK_AFTER = timedelta(hours=2)
 """an evacuation that nobody paused is over by then: its moves have 15 minutes each"""
 STOP_GRACE = timedelta(minutes=2)
 """what was on its way when the kill switch was thrown is written down by then"""
+BLIND_GRACE = timedelta(minutes=10)
+"""beyond policy's `data.max_age`: a summary may be five minutes old when it is read, and a look takes some"""
+STOPPED = (ActionKind.COLD_MIGRATE, ActionKind.COLD_ARCHIVE)
 
 
 @dataclass(kw_only=True)
@@ -39,6 +47,11 @@ class Truth:
     broken: list[str] = field(default_factory=list[str])
     stopped: list[tuple[datetime, datetime]] = field(default_factory=list[tuple[datetime, datetime]])
     """when the kill switch was thrown, and when it was taken back"""
+    blind: Sequence[tuple[str, datetime, datetime]] = ()
+    """node, and from when to when nothing is told of it"""
+    peculiar: Peculiar = field(default_factory=Peculiar)
+    looked_at: Counter[str] = field(default_factory=Counter[str])
+    """how often there was something to be wrong, by what"""
     _over: threading.Event = field(default_factory=threading.Event)
 
     def watch(self) -> None:
@@ -103,7 +116,13 @@ class Truth:
             if not where and uuid not in archived:
                 self.say(f"{self._name(uuid)} is lost: on no node, and in no archive")
         self._check_requests(journal, intended, now)
+        with self.fleet.lock:
+            doubtful = [each for each in at_risk_of_starting_twice(self.fleet) if each[0] not in frozen]
+        for uuid, node in doubtful:
+            self.say(f"{self._name(uuid)} runs, and would start a second time with {node} (14)")
         if at_the_end:
+            self._check_unknown(journal)
+            self._check_peculiar(journal, intended)
             for wrong in broken_by(journal.entries(), journal.locks()):
                 self.say(f"journal: {wrong}")
             for entry in store.entries():
@@ -113,7 +132,52 @@ class Truth:
                     self.say(f"archive {entry.id}: {error}")
             self._check_end(journal, ended, {e.attempt or "" for e in intended}, frozen, archived, known)
 
-    def _check_requests(self, journal: Journal, intended: list, now: datetime) -> None:  # type: ignore[type-arg]
+    def _check_unknown(self, journal: Journal) -> None:
+        """What nothing is known of is not healthy: its tier says so, and nothing is sent there (11)."""
+        for entry in journal.of(TiersChanged):
+            for step in entry.record.changes:
+                if self._is_blind(step.node, entry.at):
+                    self.looked_at["tiers of nodes of which nothing is known"] += 1
+                    if not step.unknown_data or step.tier is not Tier.CORDON:
+                        self.say(
+                            f"{step.node} is said to be at {step.tier} at {entry.at:%H:%M}, and nothing is known (11)"
+                        )
+        for started in journal.of(EvacuationStarted):
+            seen_at = started.record.fleet.observed_at
+            self.looked_at["plans made while something is unknown"] += any(
+                self._is_blind(node, seen_at) for node, _, _ in self.blind
+            )
+            for action in started.record.plan.moves:
+                if action.target is not None and self._is_blind(action.target, seen_at):
+                    self.say(
+                        f"{started.evacuation} sends {action.vm_name} to {action.target}: nothing is known of it (11)"
+                    )
+
+    def _is_blind(self, node: str, at: datetime) -> bool:
+        """Whether so little was told of a node for so long that it counts as unknown."""
+        late = self.policy.data.max_age + BLIND_GRACE
+        return any(node == each and since + late <= at < until for each, since, until in self.blind)
+
+    def _check_peculiar(self, journal: Journal, intended: Sequence[Entry[AttemptIntended]]) -> None:
+        """Guests whose definition isn't understood are not stopped (13); what outsiders write allows nothing (15)."""
+        for each in journal.of(EvacuationStarted):
+            for action in each.record.plan.actions:
+                self.looked_at["guests that nobody understands, planned for"] += (
+                    action.vm in self.peculiar.not_understood
+                )
+                self.looked_at["guests with an outsider's words, planned for"] += action.vm in self.peculiar.outsiders
+        for entry in intended:
+            action = entry.record.action
+            self.looked_at["moves of guests that start with their node"] += action.vm in self.peculiar.autostart
+            if action.kind in STOPPED and action.vm in self.peculiar.not_understood:
+                self.say(f"{self._name(action.vm)}, which nobody understands, is stopped for a {action.kind} (13)")
+            if action.kind is ActionKind.COLD_ARCHIVE and action.vm in self.peculiar.no_consent:
+                self.say(f"{self._name(action.vm)} is archived by a label that can't be read (15)")
+        for planned in journal.of(EvacuationPlanned):
+            if planned.record.plan.planned_by.planner == "llm":
+                self.say(f"{planned.evacuation} is planned by a language model that never answered as it should (13)")
+
+    def _check_requests(self, journal: Journal, intended: Sequence[Entry[AttemptIntended]], now: datetime) -> None:
         for entry in intended:
             for since, until in self.stopped:
                 if since + STOP_GRACE < entry.at < until:
@@ -123,8 +187,8 @@ class Truth:
             if now - started > STUCK_AFTER and read_requests(journal, name).paused_by is None:
                 self.say(f"{name} is not over after {now - started}")
 
-    def _check_end(self, journal: Journal, ended: list, begun: set[str], frozen: set[str], archived: set[str],
-                   known: Mapping[str, list[tuple[str, bool]]]) -> None:  # type: ignore[type-arg]  # fmt: skip
+    def _check_end(self, journal: Journal, ended: Sequence[Attempt], begun: set[str], frozen: set[str], archived: set[str],
+                   known: Mapping[str, list[tuple[str, bool]]]) -> None:  # fmt: skip
         for name in unfinished(journal):
             self.say(f"{name} is not over at the end of the day")
         for attempt in sorted(begun - {each.id for each in ended}):
@@ -143,6 +207,7 @@ class Truth:
         with self.fleet.lock:
             for node, machine in self.fleet.machines.items():
                 for uuid, domain in machine.domains.items():
+                    self._check_autostart(uuid, node, domain.autostart, frozen, archived, ended)
                     if uuid not in frozen and (domain.attempt is not None or domain.incoming):
                         self.say(f"{self._name(uuid)} on {node} still carries the mark of attempt {domain.attempt}")
         found_on = {entry.attempt: entry.record.initial.node for entry in journal.of(AttemptIntended)}
@@ -152,9 +217,20 @@ class Truth:
             moved = attempt.outcome is AttemptOutcome.DONE and target is not None and uuid in known
             if moved and [name for name, _ in known[uuid]] != [target]:
                 self.say(f"{self._name(uuid)}: the journal has it on {target}, it is on {known[uuid]}")
-            begun = attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.CANCELLED) and attempt.id in found_on
-            if begun and uuid in known and [name for name, _ in known[uuid]] != [found_on[attempt.id]]:
+            undone = attempt.outcome in (AttemptOutcome.FAILED, AttemptOutcome.CANCELLED) and attempt.id in found_on
+            if undone and uuid in known and [name for name, _ in known[uuid]] != [found_on[attempt.id]]:
                 self.say(f"{self._name(uuid)}: its move came to nothing, it is on {known[uuid]}")
+
+    def _check_autostart(
+        self, uuid: str, node: str, starts: bool, frozen: set[str], archived: set[str], ended: Sequence[Attempt]
+    ) -> None:
+        """What libvirt keeps beside the definition is the guest's wherever it is, and off where its archive has it (14)."""
+        told = any(each.action.vm == uuid and "its autostart could not be set again" in each.message for each in ended)
+        wanted = uuid in self.peculiar.autostart and uuid not in archived
+        if starts is not wanted and uuid not in frozen and not told:
+            self.say(
+                f"{self._name(uuid)} on {node} {'starts' if starts else 'does not start'} with its node any more (14)"
+            )
 
     def _known(self) -> dict[str, list[tuple[str, bool]]]:
         """vm → the nodes that know it, and whether it really runs there."""

@@ -89,7 +89,8 @@ def written(found: Found, wrong: Sequence[str]) -> str:
         f"objects: {', '.join(f'{name} {more:+.0f}' for name, more in grown_objects(found).items()) if grew else ''}",
         f"disk, kB an hour: {', '.join(f'{kind} {kb:.0f}' for kind, kb in disk_an_hour(found).items()) if grew else ''}",
         f"happened: {_told(found.happened)}", f"attempts: {_told(found.attempts)}", f"evacuations: {_told(found.evacuations)}",
-        f"at once, at most: {_told(found.most)}", f"lifeboat run ended: {_told(found.ends)}",
+        f"at once, at most: {_told(found.most)}", f"looked at: {_told(found.looked_at)}",
+        f"lifeboat run ended: {_told(found.ends)}",
         f"log: {_told(dict(found.said.most_common(12)))}",
         "", f"{len(wrong)} wrong" if wrong else "nothing wrong", *(f"- {each}" for each in wrong[:40]),
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from bench.simulated_prometheus import Trouble
 
@@ -32,6 +33,15 @@ class Day:
     """as Prometheus sees it"""
     planned: tuple[tuple[str, float, float], ...]
     """node and unix seconds of planned work"""
+
+    @property
+    def blind(self) -> list[tuple[str, datetime, datetime]]:
+        """Node, and from when to when nothing is told of it, or nothing that is a number."""
+        return [
+            (each.node, datetime.fromtimestamp(each.start, UTC), datetime.fromtimestamp(each.until, UTC))
+            for each in self.troubles
+            if each.kind in ("silent", "nan")
+        ]
 
 
 def drawn(seed: int, nodes: Sequence[str], hours: float, began: float, *, busy: float = 1.0) -> Day:
@@ -100,4 +110,6 @@ def drawn(seed: int, nodes: Sequence[str], hours: float, began: float, *, busy: 
         events.append(Event(at=at, what="kill switch", hours=draw.uniform(0.05, 0.4)))
     for at in times(40):
         events.append(Event(at=at, what=draw.choice(("pause", "pause", "cancel")), hours=draw.uniform(0.01, 0.2)))
+    for at in times(8):  # drawn last, so that a day of before is the same but for this
+        trouble(one(), "nan", at, min(last, at + draw.uniform(0.3, 1.5)))
     return Day(events=tuple(sorted(events, key=lambda each: each.at)), troubles=tuple(troubles), planned=tuple(planned))
