@@ -27,10 +27,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KILL_SPEED", "5")  # slower than for single kills: leases and wires go by the real time
-
 from chaos.agent_process import Agent, start_agent
-from chaos.kill_world import VMS, Truth, WorldServer
+from chaos.kill_world import VMS, FastClock, Truth, WorldServer
 from scenes.cut_off import Wire
 from scenes.postgres_server import PostgresServer, running
 
@@ -40,14 +38,18 @@ from models.errors import LifeboatError
 from models.evacuation import AttemptOutcome
 from tools.archive.store import FsspecArchiveStore
 from tools.journal.postgres import PostgresJournal
-from tools.ports.records.attempts import AttemptEnded
+from tools.ports.records.attempts import AttemptEnded, ShutdownIntended
+from tools.ports.records.evacuations import EvacuationPlanned
 
 NAMES = ("one", "two", "three")
 LEASE_SECONDS = 1.0
-_PATIENCE_SECONDS = 60.0
+SPEED = 5.0
+"""of the fleet's clock: slower than for single kills, since leases and wires go by the real time"""
+_PATIENCE_SECONDS = 180.0
 _LOOK_SECONDS = 0.1
-_QUIET_SECONDS = 4.0
-"""several passes"""
+_EMPTY_SECONDS = 0.3
+_QUIET_SECONDS = 20.0
+"""many passes, on a busy machine too"""
 _IMPORTED_ONCE = (
     "agent.cli.app", "agent.service.session", "agent.execute.workflows", "agent.report", "agent.service.leading",
     "agent.service.people.questions", "agent.service.upkeep.retraining", "agent.service.scheduler", "rich.console",
@@ -89,6 +91,8 @@ class Found:
     lost: list[str] = field(default_factory=list[str])
     left_over: list[str] = field(default_factory=list[str])
     wrong: list[str] = field(default_factory=list[str])
+    stopped_for_nothing: list[str] = field(default_factory=list[str])
+    """guests whose move was cut off while they were stopped, and that policy leaves alone for a while then"""
     hands_of: list[str] = field(default_factory=list[str])
     """agents that had one on a guest"""
     leaders: int = 0
@@ -137,6 +141,8 @@ class AgentHarness:
             importlib.import_module(module)
 
     def __enter__(self) -> AgentHarness:
+        self._stack.callback(setattr, FastClock, "speed", FastClock.speed)
+        FastClock.speed = SPEED  # of each process that is forked from here on
         self.server: PostgresServer = self._stack.enter_context(running())
         world_server = WorldServer(address=self.address, authkey=b"kill")
         world_server.start()
@@ -355,9 +361,7 @@ class Play:
             os.kill(self._pids[name], signal.SIGCONT)
 
     def _is_over(self) -> bool:
-        """Nothing is open, and nothing more is done: the node is empty, or what is left on it may not be moved again now."""
-        truth: Truth = self._world.truth()
-        empty = not any("a" in where for where in truth.running_on.values())
+        """Nothing is open, and nothing more is done: each guest is away, or what is left may not be moved again now."""
         try:
             journal = PostgresJournal(self._server.url(self._database))
         except LifeboatError:
@@ -367,19 +371,20 @@ class Play:
             if unfinished(journal) or needs_recovery(journal):
                 self._quiet = None
                 return False
+            nothing_left = _has_no_more_to_do(journal)
         except LifeboatError:
             return False
         finally:
             journal.close()
         if self._quiet is None or self._quiet[0] != state:
             self._quiet = state, time.monotonic()
-        return time.monotonic() - self._quiet[1] > (0.3 if empty else _QUIET_SECONDS)
+        return time.monotonic() - self._quiet[1] > (_EMPTY_SECONDS if nothing_left else _QUIET_SECONDS)
 
     def _end(self, found: Found) -> None:
         for name, pid in list(self._pids.items()):
             self._go_on(name)
             os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         for name, pid in list(self._pids.items()):
             while time.monotonic() < deadline:
                 done, _ = os.waitpid(pid, os.WNOHANG)
@@ -414,8 +419,13 @@ class Play:
             journal.verify()
             found.left_over += [f"lock of {attempt}" for attempt in journal.locks().values()]
             ended = [entry.record.attempt for entry in journal.of(AttemptEnded)]
+            stopped = {entry.attempt for entry in journal.of(ShutdownIntended)}
         finally:
             journal.close()
+        last = {attempt.action.vm_name: attempt for attempt in ended}
+        staying = [vm for vm in VMS if vm not in last or last[vm].outcome is not AttemptOutcome.DONE]
+        found.stopped_for_nothing = [vm for vm in staying if vm in last and last[vm].id in stopped]
+        found.wrong += [f"{vm} was left on a" for vm in staying if vm not in found.stopped_for_nothing]
         found.outcomes = dict(Counter(str(attempt.outcome) for attempt in ended))
         for vm, count in Counter(
             each.action.vm for each in ended if each.outcome is AttemptOutcome.DONE and each.action.target is not None
@@ -432,6 +442,15 @@ class Play:
             wire.close()
         with suppress(Exception):
             self._server.execute(f"DROP DATABASE {self._database} WITH (FORCE)")
+
+
+def _has_no_more_to_do(journal: PostgresJournal) -> bool:
+    """Whether each guest is away, or the last plan, made after all that was tried, moves nothing."""
+    plans, ended = journal.of(EvacuationPlanned), journal.of(AttemptEnded)
+    away = {each.record.attempt.action.vm for each in ended if each.record.attempt.outcome is AttemptOutcome.DONE}
+    return len(away) == len(VMS) or (
+        bool(plans and ended) and plans[-1].seq > ended[-1].seq and not plans[-1].record.plan.actions
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,17 +26,18 @@ from tools.simulated.migration import Phase
 NODES = ("a", "b", "c")
 VMS = ("web", "db", "churn", "spare", "batch")
 POLICY = Policy(approval=ApprovalPolicy(live_migrate=ApprovalMode.ASK))
-_SPEED = float(os.environ.get("KILL_SPEED", "20"))
 
 
 class FastClock:
     """Many times the machine's clock, the same in every process. Satisfies the Clock port."""
 
+    speed = 20.0
+
     def now(self) -> datetime:
         return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.monotonic())
 
     def monotonic(self) -> float:
-        return time.monotonic() * _SPEED
+        return time.monotonic() * self.speed
 
     def uptime(self) -> str:
         return f"fast:{self.monotonic()}"
@@ -45,10 +46,10 @@ class FastClock:
         return seconds_between(uptime, self.uptime())
 
     def sleep(self, seconds: float) -> None:
-        time.sleep(max(0.0, seconds) / _SPEED)
+        time.sleep(max(0.0, seconds) / self.speed)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        return event.wait(max(0.0, seconds) / _SPEED)
+        return event.wait(max(0.0, seconds) / self.speed)
 
 
 @dataclass(frozen=True)
