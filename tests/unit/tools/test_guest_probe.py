@@ -83,14 +83,14 @@ def test_any_status_but_a_5xx_is_an_answer_and_no_redirect_is_followed(status: s
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_server_that_drips_a_byte_at_a_time_is_left(scheme: str) -> None:
     def drip(caller: socket.socket) -> None:
-        for _ in range(200):
+        for _ in range(600):
             caller.sendall(b"H" if scheme == "http" else b"\x16")
             time.sleep(0.05)
 
     with serving(drip) as port:
         began = time.monotonic()
         assert ask(f"{scheme}://127.0.0.1:{port}/", seconds=0.3) is False
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 15.0
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_an_answer_that_never_ends_is_given_up_at_the_deadline(at_once: bytes, d
         began = time.monotonic()
         with pytest.raises(requests.Timeout, match=r"within 0\.2 s"):
             session.get(url, timeout=0.2)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     assert threading.active_count() <= threads
 
 

@@ -71,11 +71,11 @@ def test_missing_certificates_are_bad_input(tmp_path: Path):
 def test_a_refused_connection_is_unreachable_at_once(capfd: pytest.CaptureFixture[str]):
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
-    node = LibvirtNode("node-a", f"qemu+tls://127.0.0.1:{port}/system")
+    node = LibvirtNode("node-a", f"qemu+tls://127.0.0.1:{port}/system", connect_seconds=60.0)
     started = time.monotonic()
     with pytest.raises(NodeUnreachable, match="Connection refused") as caught:
         node.observe("00000000-0000-4000-8000-000000000001")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     assert "may still be running" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", ""), "libvirt prints nothing by itself"
@@ -87,7 +87,7 @@ def test_a_hung_daemon_is_unreachable_within_the_limit(silent_port: int):
         started = time.monotonic()
         with pytest.raises(NodeUnreachable, match="node-a"):
             node.vms()
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 15, "it would hang for ever"
 
 
 def test_tls_is_asked_of_nobody_who_speaks_something_else(silent_port: int):
