@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import socket
@@ -299,13 +298,12 @@ def test_series_that_stand_still_keep_their_own_times() -> None:
     def samples(values: str) -> list[list[float | str]]:
         return [[t, v] for t, v in zip((600, 900, 1200), values.split(), strict=True) if v != "-"]
 
-    def answer(_: Mapping[str, str]) -> Reply:  # without blanks, as Prometheus writes it
+    def answer(_: Mapping[str, str]) -> Reply:
         rows = [
             {"metric": {"node": n, "name": "x", "stat": "last"}, "values": samples(values)}
             for n, values in told.items()
         ]
-        body = {"status": "success", "data": {"resultType": "matrix", "result": rows}}
-        return 200, "application/json", json.dumps(body, separators=(",", ":")).encode()
+        return matrix(*rows)
 
     with stub_prometheus(answer) as stub:
         metrics = PrometheusMetrics(stub.url, node_label="node")

@@ -19,7 +19,7 @@ Answer = Callable[[Mapping[str, str]], Reply]
 
 
 def as_json(body: object, status: int = 200) -> Reply:
-    return status, "application/json", json.dumps(body).encode()
+    return status, "application/json", json.dumps(body, separators=(",", ":")).encode()  # as Prometheus writes it
 
 
 def matrix(*series: Mapping[str, Any], **more: Any) -> Reply:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tools.prometheus.cadence import scrape_cadence
 from tools.prometheus.health import instant
-from tools.prometheus.metrics import node_name, scrape_cadence
+from tools.prometheus.metrics import node_name
 
 _LIBVIRT_EXPORTER, _NODE_EXPORTER = "libvirt exporter", "node_exporter"
 EXPORTER_BY_SERIES = {

@@ -38,6 +38,22 @@ class Rows:
         """Raises ValueError."""
         return from_json(b"[{" + b"},{".join(self.labels) + b"}]")
 
+    def on_grid(self, points: Floats, step_seconds: float) -> Floats | None:
+        """Series × points, NaN where there is no sample or none that is finite; None: some times are not of the grid, or not in
+        their order. What is beyond the last point is left off: rounding the end up may have asked for one more."""
+        lengths = np.array(self.lengths, np.int64)
+        series = np.repeat(np.arange(lengths.size), lengths)
+        places = np.rint((self.times - points[0]) / step_seconds)
+        off = np.abs(self.times - points[0] - places * step_seconds) > 0.5
+        back = (np.diff(places) <= 0) & (np.diff(series) == 0)
+        if np.any(off) or np.any(back) or (places.size and places.min() < 0):
+            return None
+        inside = places < points.size
+        values: Floats = np.full((lengths.size, points.size), np.nan)
+        numbers = np.where(np.isfinite(self.values), self.values, np.nan)
+        values[series[inside], places[inside].astype(np.int64)] = numbers[inside]
+        return values
+
     @property
     def digest(self) -> bytes:
         """The same for the same series in the same order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -23,6 +23,7 @@ from urllib3.util import Retry
 
 from models.errors import BadInput, MetricsUnavailable
 from models.risk.signal import STATISTICS, Signal, SignalHistory, Summaries
+from tools.prometheus.cadence import scrape_cadence
 from tools.prometheus.matrix import Matrix
 from tools.prometheus.session import UNCOLLECTED, CheckedSession, RefusalError
 
@@ -91,8 +92,9 @@ class PrometheusMetrics:
         found: dict[tuple[str, str], tuple[Mapping[str, str], Floats]] = {}
         for begin in range(0, count, MAX_POINTS):
             points = grid[begin : begin + MAX_POINTS]
-            for series in self._decoded(signal, self._range(signal, points, step_seconds)):
-                labels, values = self._read(signal, series, points, step_seconds)
+            for labels, values in self._gridded(
+                signal, self._range(signal, points, step_seconds), points, step_seconds
+            ):
                 self._place(signal, found, labels, values, begin, count)
         return [SignalHistory(signal, node, part, grid, values) for (node, part), (_, values) in sorted(found.items())]
 
@@ -231,6 +233,24 @@ class PrometheusMetrics:
                 hint="check prometheus.url in the settings, and that Prometheus runs and listens there",
             ) from error
 
+    def _gridded(
+        self, signal: Signal, found: Matrix, points: Floats, step_seconds: float
+    ) -> Iterable[tuple[Mapping[str, str], Floats]]:
+        """The labels of each series of an answer and its values on the grid."""
+        with UNCOLLECTED:
+            rows = found.rows()
+            if rows is None:
+                return [self._read(signal, series, points, step_seconds) for series in self._decoded(signal, found)]
+            try:
+                labelled = rows.labelled()
+            except ValueError as error:
+                raise self._unreadable(signal, error) from error
+        values = rows.on_grid(points, step_seconds)
+        if values is None:
+            raise self._ungridded(signal)
+        # Of its own each: a slice would keep all of them in memory as long as one is needed.
+        return zip(labelled, map(np.copy, values), strict=True)
+
     def _read(
         self, signal: Signal, series: Mapping[str, Any], points: Floats, step_seconds: float
     ) -> tuple[Mapping[str, str], Floats]:
@@ -265,6 +285,9 @@ class PrometheusMetrics:
             raise self._unlabelled(signal, labels)
         key = (node_name(node), labels.get(signal.part_label, "") if signal.part_label else "")
         if key not in found:
+            if values.size == count:
+                found[key] = (labels, values)
+                return
             found[key] = (labels, np.full(count, np.nan))
         seen, whole = found[key]
         piece = whole[begin : begin + values.size]
@@ -334,25 +357,6 @@ def _worse(promql: str) -> np.ufunc | None:
     if found is None:
         return None
     return np.fmax if (found[2] != "min") != (found[1] is not None) else np.fmin
-
-
-_NICE = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 600, 900, 1200, 1800)
-"""Scrape intervals that people set, seconds."""
-
-
-def scrape_cadence(counts: Mapping[str, float]) -> float | None:
-    """Seconds between scrapes, from how many there were in each span (`CADENCE_SPANS`, as text); None: too few to tell.
-
-    The longer span is the finer measure, unless the series was not there all the time.
-    """
-    rates = [int(span) / count for span, count in counts.items() if count >= 2]
-    if not rates:
-        return None
-    cadence = min(rates)
-    if len(rates) > 1 and max(rates) <= 1.25 * cadence:
-        cadence = int(max(counts, key=int)) / counts[max(counts, key=int)]
-    near = min(_NICE, key=lambda nice: abs(nice - cadence))
-    return float(near) if abs(near - cadence) <= 0.12 * near else cadence
 
 
 def node_name(label: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,16 @@ def test_a_series_becomes_a_history_on_the_grid_asked_for() -> None:
     assert history.times[-1] == END.timestamp()
     assert np.all(history.values == 12.06)
     assert history.times.size == 13
+
+
+def test_an_answer_laid_out_by_a_proxy_is_read_as_well() -> None:
+    def with_blanks(parameters: Mapping[str, str]) -> Reply:
+        status, kind, body = constant((PSU1, "12.06"))(parameters)
+        return status, kind, json.dumps(json.loads(body), indent=1).encode()
+
+    (one,), (other,) = read(with_blanks), read(constant((PSU1, "12.06")))
+    assert one.times.tolist() == other.times.tolist()
+    assert one.values.tolist() == other.values.tolist()
 
 
 def test_the_query_names_the_configured_label_and_carries_the_headers() -> None:
