@@ -130,7 +130,7 @@ def _metrics() -> str:
     count = sum(each.series(nodes=1000) for each in FAMILIES)
     head = (
         f"# Metrics\n\n{_MADE}\nServed on `/metrics` ([observability](../observability.md)), besides `process_…` of the agent's "
-        f"process. In a fleet of 1,000 nodes there are {count:,} series,\nand four more for each node more: any other label "
+        f"process. In a fleet of 1,000 nodes there are {count:,} series,\nand five more for each node more: any other label "
         "takes no more than the values below. What counts is there from the start, at 0.\n\n"
     )
     families = "\n".join(["| metric | type | series | meaning |", "|---|---|---:|---|", *rows])

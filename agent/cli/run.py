@@ -233,6 +233,7 @@ def observed(
         prices=(settings.llm.prompt_price, settings.llm.completion_price) if settings.llm is not None else (0.0, 0.0),
     )
     observer.metrics.registry.register(JobMetrics(jobs))
+    observer.metrics.given_up = session.given_up
     return observer
 
 

@@ -56,6 +56,8 @@ class Session:
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
     unusable_forecasts: Callable[[], Mapping[str, str]] = dict[str, str]
     """which learned forecasts the last look could not use → why"""
+    given_up: Callable[[], Mapping[str, int]] = dict[str, int]
+    """node → how many questions to its libvirt got no answer in time"""
 
     @cached_property
     def durable(self) -> Durable:
@@ -123,6 +125,7 @@ def connect(
     from tools.clock import SystemClock
     from tools.guest_probe import guest_asker
     from tools.libvirt.fleet import connect_nodes
+    from tools.libvirt.given_up import GivenUp
 
     policy_path = policy_file or settings.policy_file
     policy = read_policy(policy_path) if policy_path is not None else Policy()
@@ -130,7 +133,8 @@ def connect(
     whereabouts = Whereabouts.here(settings.runs_on)
     journal = open_journal(settings, under=leadership)
     unled = open_journal(settings) if leadership is not None else journal
-    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=node_clocks(settings)))
+    tally = GivenUp(node.name for node in settings.nodes)
+    nodes: dict[str, Hypervisor] = dict(connect_nodes(settings, clock_offset=node_clocks(settings), tally=tally))
     monitor: FleetMonitor | None = None
     try:
         archives = open_archives(settings) if settings.archive_url else None
@@ -196,6 +200,7 @@ def connect(
             leadership=leadership,
             whereabouts=whereabouts,
             unusable_forecasts=lambda: watching.unusable,
+            given_up=tally.counts,
         )
     finally:
         if monitor is not None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from scenes.bad_socket import BadSocket, Trouble, bad_socket
-from scenes.two_libvirtds import TwoLibvirtds, until
+from scenes.two_libvirtds import IMAGES, TwoLibvirtds, until
 
 from agent.observe.observe import observe
 from models.errors import NodeUnreachable
 from models.fleet import Fleet, NodeState
+from tools.libvirt.given_up import GivenUp
 from tools.libvirt.node import LibvirtNode
 
 pytestmark = pytest.mark.libvirtd
@@ -26,9 +27,9 @@ def relay(two: TwoLibvirtds, tmp_path: Path) -> Iterator[BadSocket]:
         yield relay
 
 
-def behind(relay: BadSocket, *, answer_seconds: float = 1.0) -> LibvirtNode:
+def behind(relay: BadSocket, *, answer_seconds: float = 1.0, tally: GivenUp | None = None) -> LibvirtNode:
     uri = f"qemu+unix:///session?socket={relay.path}"
-    return LibvirtNode("a", uri, connect_seconds=1.0, answer_seconds=answer_seconds)
+    return LibvirtNode("a", uri, connect_seconds=1.0, answer_seconds=answer_seconds, tally=tally)
 
 
 class Looks:
@@ -46,7 +47,8 @@ class Looks:
 def asking() -> int:
     """Threads that wait for a libvirtd."""
     return sum(
-        thread.name.startswith(("libvirt-a", "libvirt-open", "libvirt-close")) for thread in threading.enumerate()
+        thread.name.startswith(("libvirt-a", "libvirt-open", "libvirt-close", "read-a"))
+        for thread in threading.enumerate()
     )
 
 
@@ -80,5 +82,25 @@ def test_many_questions_at_once_end_when_it_falls_silent_under_them(relay: BadSo
             assert all(isinstance(each.exception(), NodeUnreachable) for each in asked)
         relay.trouble = Trouble.NONE
         until(lambda: node.node().name == "a", "answer")
+    finally:
+        node.close()
+
+
+def test_reads_of_a_disk_end_when_nobody_waits_for_them_any_more(two: TwoLibvirtds, relay: BadSocket, vm: str) -> None:
+    two.a.make_image(f"{vm}.img", noise_mib=16)
+    tally = GivenUp("a")
+    node = behind(relay, answer_seconds=0.5, tally=tally)
+    try:
+        relay.stuck_after_bytes = 2 << 20
+        for reads in (1, 2):
+            chunks = node.read_disk(f"{IMAGES}/{vm}.img", chunk_bytes=1 << 20)
+            assert len(next(chunks)) == 1 << 20
+            with pytest.raises(NodeUnreachable, match="no byte of disk") as said:
+                for _ in chunks:
+                    pass
+            assert said.value.node == "a"
+            assert tally.counts()["a"] == reads
+            until(lambda: asking() == 0, "end of the read that was given up")
+        until(lambda: relay.open_now == 0, "end of every connection to it")
     finally:
         node.close()

@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -34,6 +34,8 @@ class BadSocket:
     def __init__(self, path: Path, behind: Path) -> None:
         self.path, self._behind = path, behind
         self.trouble = Trouble.NONE
+        self.stuck_after_bytes: int | None = None
+        """each connection is STUCK once so much was answered on it; None: as `trouble` says"""
         self.accepted = 0
         self._over = threading.Event()
         self._server = socket.socket(socket.AF_UNIX)
@@ -70,6 +72,7 @@ class BadSocket:
         with here, socket.socket(socket.AF_UNIX) as there, suppress(OSError):
             there.connect(str(self._behind))
             sent, after_trouble = bytearray(), 0  # sent: by libvirtd, and not passed on yet
+            answered = 0
             while not self._over.is_set():
                 readable, _, _ = select.select([here, there], [], [], 0.05)
                 if here in readable:
@@ -81,6 +84,11 @@ class BadSocket:
                         return
                     sent += answer
                 match self.trouble:
+                    case Trouble.NONE if self.stuck_after_bytes is not None:
+                        for message in _messages(sent):
+                            if answered < self.stuck_after_bytes or message[4:8] == _KEEPALIVE:
+                                here.sendall(message)
+                            answered += len(message)
                     case Trouble.NONE:
                         here.sendall(sent)
                         sent.clear()
@@ -92,13 +100,19 @@ class BadSocket:
                         here.sendall(sent[: 10 - after_trouble])
                         after_trouble += len(sent[: 10 - after_trouble])
                     case Trouble.STUCK:
-                        while len(sent) >= _HEADER and len(sent) >= (length := int.from_bytes(sent[:4])):
-                            message = bytes(sent[:length])
-                            del sent[:length]
+                        for message in _messages(sent):
                             if message[4:8] == _KEEPALIVE:
                                 here.sendall(message)
                     case _:
                         pass
+
+
+def _messages(sent: bytearray) -> Iterator[bytes]:
+    """Those that are whole, taken out of it."""
+    while len(sent) >= _HEADER and len(sent) >= (length := int.from_bytes(sent[:4])):
+        message = bytes(sent[:length])
+        del sent[:length]
+        yield message
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import libvirt
 from models.errors import BadInput, NodeCannotTell, NodeUnreachable
 from tools.bounded_call import BoundedCall
 from tools.libvirt.far_end import PORTS, FarEnd, Sockets
+from tools.libvirt.given_up import GivenUp
 from tools.libvirt.idle import Idle
 
 Answer = TypeVar("Answer")
@@ -96,7 +97,7 @@ def _start_event_loop() -> None:
             _event_loop.start()
 
 
-class _Line:
+class Line:
     """One connection, for one question at a time, with the socket below it.
 
     libvirt does not survive (a crash, or a thread that waits for ever) that a connection breaks, or is closed, under several
@@ -106,7 +107,7 @@ class _Line:
     def __init__(self, connection: libvirt.virConnect, sockets: Sockets) -> None:
         self.connection, self._sockets = connection, sockets
         self._lock = threading.Lock()
-        self._asking = self._given_up = False
+        self._asking = self._given_up = self._closed = False
 
     def ask(self, function: Callable[[libvirt.virConnect], Answer]) -> Answer:
         """In the thread that waits for the answer. Closes the connection if that was given up meanwhile."""
@@ -130,6 +131,10 @@ class _Line:
 
     def close(self, *, seconds: float = 2.0) -> None:
         """Nobody asks on it any more. libvirt takes leave of the far end first, which may hang as anything else."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
         call = BoundedCall(lambda: close_quietly(self.connection), name="libvirt-close")
         if not call.wait(seconds):
             self._sockets.shut()
@@ -142,7 +147,8 @@ class LibvirtConnection:
 
     `connect_seconds` bounds opening, `answer_seconds` any one call. `read_only`: libvirt refuses everything on it that changes
     something, or shows secrets. `idle_seconds`: closed when nobody has called for so long, and opened again for the next call;
-    None: kept. Thread-safe. Raises BadInput for a URI that can't be one, or names certificates that are not there.
+    None: kept. `tally` counts what is given up. Thread-safe. Raises BadInput for a URI that can't be one, or names certificates
+    that are not there.
     """
 
     def __init__(
@@ -154,22 +160,24 @@ class LibvirtConnection:
         connect_seconds: float = 5.0,
         answer_seconds: float = 15.0,
         idle_seconds: float | None = None,
+        tally: GivenUp | None = None,
     ) -> None:
         self.node = node
+        self._tally = tally or GivenUp()
         self._read_only = read_only
         self.uri = _checked_uri(node, uri)
         self.connect_seconds = connect_seconds
         self.answer_seconds = answer_seconds
         self._far_end = FarEnd(self.uri)
         self._lock = threading.Lock()
-        self._lines: list[_Line] = []
+        self._lines: list[Line] = []
         """those that nobody asks on"""
         self._closed = False
         self._hanging: list[BoundedCall[libvirt.virConnect | None]] = []
         """attempts to connect that could not be ended"""
         self._hung_at = 0.0
         self.idle_seconds = idle_seconds
-        self._idle = Idle(idle_seconds, self._take_out, _Line.close)
+        self._idle = Idle(idle_seconds, self._take_out, Line.close)
 
     def call(
         self, what: str, function: Callable[[libvirt.virConnect], Answer], *, seconds: float | None = None
@@ -189,6 +197,7 @@ class LibvirtConnection:
         call = BoundedCall(lambda: line.ask(function), name=f"libvirt-{self.node}")
         if not call.wait(limit):
             line.give_up()
+            self.given_up()
             raise self.unreachable(f"gave no answer to {what} within {limit:g} s")
         try:
             answer = call.result()
@@ -205,17 +214,25 @@ class LibvirtConnection:
     @contextmanager
     def dedicated(self) -> Generator[libvirt.virConnect]:
         """A connection of its own, for calls that take long: a node serves few requests per connection at once."""
-        line = _Line(*self._open())
+        line = self.line_of_its_own()
         try:
             yield line.connection
         finally:
             line.close()
+
+    def line_of_its_own(self) -> Line:
+        """As `dedicated`, for who may give up what is asked on it, and closes it. Raises NodeUnreachable."""
+        return Line(*self._open())
 
     def open_another(self) -> libvirt.virConnect:
         """A connection besides the shared one, which the caller closes. Raises NodeUnreachable."""
         connection, sockets = self._open()
         sockets.let_go()
         return connection
+
+    def given_up(self) -> None:
+        """Count one more question that got no answer in time."""
+        self._tally.note(self.node)
 
     def unreachable(self, why: str) -> NodeUnreachable:
         return NodeUnreachable(
@@ -239,23 +256,23 @@ class LibvirtConnection:
         for line in self._take_out():
             line.close()
 
-    def _take_out(self) -> list[_Line]:
+    def _take_out(self) -> list[Line]:
         with self._lock:
             lines, self._lines = self._lines, []
         return lines
 
-    def _line(self) -> _Line:
+    def _line(self) -> Line:
         """One that nobody asks on, to be put back or given up."""
         while True:
             with self._lock:
                 line = self._lines.pop() if self._lines else None
             if line is None:
-                return _Line(*self._open())
+                return self.line_of_its_own()
             if alive(line.connection):
                 return line
             line.close()
 
-    def _put_back(self, line: _Line) -> bool:
+    def _put_back(self, line: Line) -> bool:
         """Whether its connection still stands."""
         if stands := alive(line.connection):
             with self._lock:
@@ -296,6 +313,7 @@ class LibvirtConnection:
                     self._hanging.append(call)
                     self._hung_at = time.monotonic()
             sockets.let_go()
+            self.given_up()
             raise self.unreachable(f"no connection within {self.connect_seconds:g} s")
         try:
             connection = call.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from tools.libvirt.given_up import GivenUp
 from tools.libvirt.migration.migration_job import Peer
 from tools.libvirt.node import LibvirtNode
 
@@ -46,9 +47,13 @@ class FleetFields(Protocol):
 
 
 def connect_nodes(
-    settings: FleetFields, *, clock_offset: Callable[[str], float | None] | None = None
+    settings: FleetFields,
+    *,
+    clock_offset: Callable[[str], float | None] | None = None,
+    tally: GivenUp | None = None,
 ) -> dict[str, LibvirtNode]:
-    """The nodes these settings name. Connects to nothing yet. Raises BadInput for a URI that can't be one."""
+    """The nodes these settings name. Connects to nothing yet. `tally` counts questions that are given up.
+    Raises BadInput for a URI that can't be one."""
     peers = {
         node.name: Peer(node.migration_uri or node.libvirt_uri.partition("?")[0], node.migration_address or "")
         for node in settings.nodes
@@ -68,6 +73,7 @@ def connect_nodes(
             migration_bytes_per_second=node.migration_bytes_per_second,
             archive_bytes_per_second=node.archive_bytes_per_second,
             clock_offset=clock_offset,
+            tally=tally,
         )
         for node in settings.nodes
     }

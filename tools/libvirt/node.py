@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tools.libvirt.connection import LibvirtConnection
 from tools.libvirt.domains import DomainAccess
+from tools.libvirt.given_up import GivenUp
 from tools.libvirt.lifecycle import LibvirtLifecycle
 from tools.libvirt.live_migration import LibvirtLiveMigration
 from tools.libvirt.migration.compatibility import LibvirtCompatibility
@@ -26,7 +27,8 @@ class LibvirtNode:
     which storage every node reaches: pools and disks over the network count, and what `shared_paths` (directories) and
     `shared_pools` (names) declare. `read_uri`: looks at the node and its vms go by that one, read-only, and
     connections by `uri` are closed when they were not used for `idle_seconds`; None: by `uri`, like all else.
-    `clock_offset` tells how far a node's clock is ahead, as libvirt does not. Raises BadInput for a URI that can't be one.
+    `clock_offset` tells how far a node's clock is ahead, as libvirt does not. `tally` counts questions that are given up.
+    Raises BadInput for a URI that can't be one.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class LibvirtNode:
         connect_seconds: float = 5.0,
         answer_seconds: float = 15.0,
         idle_seconds: float = IDLE_SECONDS,
+        tally: GivenUp | None = None,
     ) -> None:
         connection = LibvirtConnection(
             name,
@@ -55,6 +58,7 @@ class LibvirtNode:
             connect_seconds=connect_seconds,
             answer_seconds=answer_seconds,
             idle_seconds=None if read_uri is None else idle_seconds,
+            tally=tally,
         )
         access = DomainAccess(connection)
         shared = SharedStorage(tuple(shared_paths), tuple(shared_pools))
@@ -69,7 +73,12 @@ class LibvirtNode:
         looks, looking = view, connection
         if read_uri is not None:
             looking = LibvirtConnection(
-                name, read_uri, read_only=True, connect_seconds=connect_seconds, answer_seconds=answer_seconds
+                name,
+                read_uri,
+                read_only=True,
+                connect_seconds=connect_seconds,
+                answer_seconds=answer_seconds,
+                tally=tally,
             )
             looks = LibvirtView(DomainAccess(looking), shared, figures)
         compatibility = LibvirtCompatibility(

@@ -14,6 +14,7 @@ from tools.libvirt.connection import one_line
 from tools.libvirt.domains import DomainAccess
 from tools.libvirt.on_disk import state_files, streams, volumes
 from tools.libvirt.on_disk.disks import shares_file
+from tools.libvirt.on_disk.reads import Reads
 from tools.libvirt.view import LibvirtView
 from tools.ports.shared_storage import SharedStorage
 from tools.ports.vms import StateFile, StorageFacts
@@ -28,6 +29,7 @@ class LibvirtStorage:
         self._access = access
         self._connection = access.connection
         self._name = access.name
+        self._reads = Reads(access.connection)
         self._shared = shared
         self._view = view
 
@@ -52,7 +54,7 @@ class LibvirtStorage:
             return streams.wipe_volume(self._connection, connection, path, overwrite=overwrite)
 
     def read_disk(self, path: str, *, chunk_bytes: int = 4 << 20) -> Generator[bytes]:
-        return streams.read_volume(self._connection, path, chunk_bytes=chunk_bytes)
+        return streams.read_volume(self._connection, self._reads, path, chunk_bytes=chunk_bytes)
 
     def image_header(self, path: str, *, length: int) -> bytes:
         return self._access.query(f"the header of {path}", lambda c: streams.read_header(c, self._name, path, length))

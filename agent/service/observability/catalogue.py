@@ -262,6 +262,12 @@ ARCHIVE_CHECK_ROUNDS = Family(
     "put-off: guests moved.",
     labels={"outcome": ROUND_OUTCOMES},
 )
+GIVEN_UP = Family(
+    name="lifeboat_libvirt_questions_given_up",
+    kind=Kind.COUNTER,
+    meaning="Questions to a node's libvirt that got no answer in time, attempts to connect and reads of disks too.",
+    labels={"node": Per.NODE},
+)
 JOBS_BEGUN = Family(
     name="lifeboat_jobs_begun",
     kind=Kind.COUNTER,
@@ -279,7 +285,7 @@ FAMILIES: tuple[Family, ...] = (
     PASSES, PASS_FAILURES, PASS_DURATION, SLOW_PASSES, MISSED_PASSES, LAST_LOOK_AGE, FIRST_LOOK, OLDEST_DATA_AGE, NODES, TIERS,
     PROBABILITY, MISFIT, UNUSABLE, PLANS, RULE_FAILURES, QUESTIONS_OPEN, OLDEST_QUESTION_AGE, QUESTIONS_DECIDED, ANSWER,
     EVACUATIONS_RUNNING, EVACUATIONS, ATTEMPTS, ATTEMPT_DURATION, PAUSE, LOCKED, BREAKER, LEASE, ARCHIVES_UNSOUND,
-    ARCHIVE_CHECK_AGE, ARCHIVE_CHECK_ROUNDS, JOBS_BEGUN, JOBS_ENDED, TOKENS, COST, TOKENS_USED,
+    ARCHIVE_CHECK_AGE, ARCHIVE_CHECK_ROUNDS, GIVEN_UP, JOBS_BEGUN, JOBS_ENDED, TOKENS, COST, TOKENS_USED,
     COST_INCURRED, BUILD,
 )  # fmt: skip
 """in the order of the page"""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector, disable_created_metrics, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from agent.approve.proposals import open_questions
@@ -77,6 +77,8 @@ class AgentMetrics:
         unusable.set_function(lambda: len(self.unusable()))
         self._seen = seen
         self._told: tuple[Situation | None, bytes] = None, b""
+        self.given_up: Callable[[], Mapping[str, int]] = dict[str, int]
+        self._told_given_up: tuple[Mapping[str, int], bytes] = {}, b""
 
     def began(self) -> None:
         """A pass begins: what the journal holds before the first is the past."""
@@ -118,7 +120,16 @@ class AgentMetrics:
         """The exposition, as Prometheus scrapes it. Raises what reading the journal raises."""
         self._counts.read_on()
         self._llm_counts.read_on()
-        return generate_latest(self.registry) + self._of_the_look()
+        return generate_latest(self.registry) + self._of_libvirt() + self._of_the_look()
+
+    def _of_libvirt(self) -> bytes:
+        counts, (before, text) = self.given_up(), self._told_given_up
+        if counts != before or not text:  # a series for each node, and seldom another value
+            registry = CollectorRegistry()
+            registry.register(_GivenUp(counts))
+            text = generate_latest(registry)
+            self._told_given_up = counts, text
+        return text
 
     def _of_the_look(self) -> bytes:
         situation = self._seen()
@@ -167,6 +178,20 @@ class _State(Collector):
         if tiers := self.tiers():
             held = Count(tiers.get(node.name, Tier.WATCH) for node in situation.fleet.nodes)
             yield gauges(catalogue.TIERS, {(tier,): held[tier] for tier in Tier})
+
+
+class _GivenUp(Collector):
+    """Questions that nodes did not answer."""
+
+    def __init__(self, by_node: Mapping[str, int]) -> None:
+        self._by_node = by_node
+
+    def collect(self) -> Iterable[Metric]:
+        family = catalogue.GIVEN_UP
+        made = CounterMetricFamily(family.name, family.meaning, labels=list(family.labels))
+        for node, count in self._by_node.items():
+            made.add_metric([node], count)
+        yield made
 
 
 class _Risks(Collector):

@@ -13,6 +13,7 @@ import libvirt
 
 from models.errors import ActionFailed, ArchiveFailed, LifeboatError, PrecheckFailed
 from tools.libvirt.connection import LibvirtConnection, alive, one_line
+from tools.libvirt.on_disk.reads import Reads
 from tools.libvirt.on_disk.volumes import describe_volume, find_volume
 
 _PACKET_BYTES = 262_120  # the most one stream message carries to any libvirt server
@@ -20,11 +21,11 @@ _QUEUED_CHUNKS = 3
 _RECV_HOLE = -3
 
 
-def read_volume(node: LibvirtConnection, path: str, *, chunk_bytes: int) -> Generator[bytes]:
+def read_volume(node: LibvirtConnection, reads: Reads, path: str, *, chunk_bytes: int) -> Generator[bytes]:
     """The image's bytes in order, holes as zeros. A thread reads ahead by a few chunks.
 
     Raises ArchiveFailed when the image can't be found or read, ends early or changed while it was read, and
-    NodeUnreachable when the node stops answering.
+    NodeUnreachable when the node stops answering, or an earlier read there still hangs.
     """
     chunks: queue.Queue[bytes | LifeboatError | None] = queue.Queue(maxsize=_QUEUED_CHUNKS)
     given_up = threading.Event()
@@ -36,25 +37,22 @@ def read_volume(node: LibvirtConnection, path: str, *, chunk_bytes: int) -> Gene
                 return True
         return False
 
-    def read() -> None:
-        try:
-            with node.dedicated() as connection:
-                for chunk in _receive(node, connection, path, chunk_bytes):
-                    if not put(chunk):
-                        return
-            put(None)
-        except LifeboatError as error:
-            put(error)
-        except Exception as error:
-            put(ArchiveFailed(f"disk {path} on node {node.node}: unexpected {type(error).__name__}: {error}"))
+    def receive(connection: libvirt.virConnect) -> None:
+        for chunk in _receive(node, connection, path, chunk_bytes):
+            if not put(chunk):
+                return
+        put(None)
 
-    threading.Thread(target=read, name=f"read-{node.node}-{PurePosixPath(path).name}", daemon=True).start()
+    read = reads.begin(receive, name=f"read-{node.node}-{PurePosixPath(path).name}")
+    read.call.future.add_done_callback(lambda _: (error := read.call.error) is None or put(_as_told(error, node, path)))
     patience = node.connect_seconds + 2 * node.answer_seconds
     try:
         while True:
             try:
                 item = chunks.get(timeout=patience)
             except queue.Empty:
+                node.given_up()
+                read.give_up()
                 raise node.unreachable(f"no byte of disk {path} within {patience:g} s") from None
             if item is None:
                 return
@@ -63,6 +61,13 @@ def read_volume(node: LibvirtConnection, path: str, *, chunk_bytes: int) -> Gene
             yield item
     finally:
         given_up.set()
+        reads.leave(read)
+
+
+def _as_told(error: BaseException, node: LibvirtConnection, path: str) -> LifeboatError:
+    if isinstance(error, LifeboatError):
+        return error
+    return ArchiveFailed(f"disk {path} on node {node.node}: unexpected {type(error).__name__}: {error}")
 
 
 def read_header(connection: libvirt.virConnect, node: str, path: str, length: int) -> bytes:

@@ -30,6 +30,7 @@ from agent.service.upkeep.archive_checks import ArchiveChecks
 from agent.service.upkeep.jobs import JobCounts
 from agent.settings import Settings
 from models.situation import Situation
+from tools.libvirt.given_up import GivenUp
 
 DASHBOARD: dict[str, Any] = json.loads((Path(__file__).parents[5] / "deploy/grafana-dashboard.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
@@ -64,6 +65,7 @@ def agent(tmp_path: Path) -> Iterator[int]:
     )  # fmt: skip
     told.metrics.registry.register(ArchiveMetrics(ArchiveChecks(Settings(), world.journal, clock), clock))
     told.metrics.registry.register(JobMetrics(JobCounts()))
+    told.metrics.given_up = GivenUp("abc").counts
     told.began()
     told.ended(loop.run_once())
     with told.serving(0) as port:

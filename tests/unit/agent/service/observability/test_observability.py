@@ -40,6 +40,7 @@ from models.policy.policy import ApprovalPolicy, Policy
 from models.proposals.states import EventKind
 from models.risk.risk import Driver, Risk
 from models.situation import Situation
+from tools.libvirt.given_up import GivenUp
 from tools.ports.records.brake import BreakerTripped
 
 ROOT = Path(__file__).parents[5]
@@ -66,6 +67,8 @@ class Agent:
         checks = ArchiveChecks(Settings(), world.journal, world.fleet.clock)
         self.told.metrics.registry.register(ArchiveMetrics(checks, world.fleet.clock))
         self.told.metrics.registry.register(JobMetrics(JobCounts()))
+        self.given_up = GivenUp("abc")
+        self.told.metrics.given_up = self.given_up.counts
 
     def _look(self) -> tuple[Fleet, list[Risk]]:
         if self.error is not None:
@@ -127,6 +130,16 @@ def test_an_evacuation_and_a_failed_look_are_counted(agent: Agent) -> None:
     assert told["lifeboat_nodes level=risky"] == 1
     assert told["lifeboat_node_failure_probability horizon=2h node=a"] > 0.5
     assert told["lifeboat_breaker_tripped"] == told["lifeboat_evacuations_running"] == 0
+
+
+def test_questions_that_a_node_did_not_answer_are_counted_by_node(agent: Agent) -> None:
+    def told() -> list[float]:
+        metrics = agent.metrics()
+        return [metrics[f"lifeboat_libvirt_questions_given_up_total node={node}"] for node in "abc"]
+
+    assert told() == [0, 0, 0], "from the start: one that begins at 1 has never increased, for Prometheus"
+    agent.given_up.note("b")
+    assert told() == [0, 1, 0]
 
 
 def test_what_another_process_moves_is_counted_from_the_journal_too(agent: Agent) -> None:
@@ -301,8 +314,8 @@ def test_a_look_that_is_not_over_is_said(agent: Agent) -> None:
 def test_outside_words_stay_text_on_the_page(agent: Agent) -> None:
     agent.failing = ("a",)
     agent.passes()
-    assert agent.seen
     for text in EVERY:
+        assert agent.seen
         driver = Driver(signal="psu_12v_volts", why=text)
         told = [risk.model_copy(update={"drivers": (driver,)}) for risk in agent.seen.risks or ()]
         agent.seen = replace(agent.seen, risks=told)
