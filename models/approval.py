@@ -18,10 +18,20 @@ class ApprovalRecord(Value):
 
 
 class ApprovedPlan(Value):
-    """What was agreed to be carried out; in the journal from the start, for whoever has to finish it."""
+    """What was agreed to be carried out; in the journal from the start (`to_finish`), for whoever has to finish it."""
 
     plan: Plan
     fleet: Fleet
     verdict: Verdict
     policy: Policy
     agreement: ApprovalRecord
+
+    @property
+    def to_finish(self) -> ApprovedPlan:
+        """The same with no more of the fleet than it takes to finish it: the nodes that the plan names, and all vms on them. What
+        was agreed to stays bound to the whole, by `plan.fleet_sha256`."""
+        actions = self.plan.actions
+        vms = {action.vm for action in actions}
+        named = {*self.plan.evacuating, *self.plan.returning, *(action.target for action in actions if action.target)}
+        named |= {vm.node for vm in self.fleet.vms if vm.uuid in vms}
+        return self.model_copy(update={"fleet": self.fleet.only(named)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Collection
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self, cast
@@ -201,6 +202,15 @@ class Fleet(_FromOutside):
     def vms_on(self, node: str) -> tuple[Vm, ...]:
         """Every vm defined on a node, running or not; none for a node nobody knows."""
         return self._vms_by_node.get(node, ())
+
+    def only(self, nodes: Collection[str]) -> Fleet:
+        """These nodes of it, with every vm on them."""
+        return self.model_copy(
+            update={
+                "nodes": tuple(node for node in self.nodes if node.name in nodes),
+                "vms": tuple(vm for vm in self.vms if vm.node in nodes),
+            }
+        )
 
     def digest(self) -> str:
         """SHA-256 over the facts an approval depends on: everything but `observed_at`, what running guests change by

@@ -75,14 +75,14 @@ class EvacuationStarted(Timed):
     KIND = "evacuation-started"
     plan: Plan
     fleet: Fleet
-    """as it was agreed for"""
+    """as it was agreed for: the nodes that the plan names, with all vms on them; an earlier version wrote all nodes"""
     verdict: Verdict
     policy: Policy
     agreement: ApprovalRecord
 
     @classmethod
     def of(cls, approved: ApprovedPlan, *, uptime: str = "") -> EvacuationStarted:
-        return cls(**dict(approved), uptime=uptime)
+        return cls(**dict(approved.to_finish), uptime=uptime)
 
     @property
     def approved(self) -> ApprovedPlan:
