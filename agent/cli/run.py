@@ -41,8 +41,10 @@ def run(
     """
     from agent.service.scheduler import Ended
     from agent.settings import Settings, settings_path
+    from tools.memory import share_one_arena
     from tools.service_manager import ServiceManager
 
+    share_one_arena()
     path, manager = settings_path(config), ServiceManager()
     if manager.watches:
         import faulthandler

@@ -19,6 +19,8 @@ from pathlib import Path
 from chaos.soak.day import Play, Setup, as_json
 from chaos.soak.verdict import why_not, written
 
+from tools.memory import share_one_arena
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -27,6 +29,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write everything into this file")
     parser.add_argument("--keep", action="store_true", help="keep state_dir and the log")
     chosen = parser.parse_args()
+    share_one_arena()  # as the agent does where it is the whole process, before there are threads
     setup = Setup(**{each.name: getattr(chosen, each.name) for each in fields(Setup)})
     memory = Path("/dev/shm")
     directory = Path(tempfile.mkdtemp(prefix="lifeboat-soak-", dir=memory if memory.is_dir() else None))
