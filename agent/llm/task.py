@@ -182,8 +182,9 @@ class PlanTask:
         if key not in self._made:
             try:
                 made = solver.assemble(
-                    self._situation, decided, self._by_solver.evacuating, PlannedBy(planner="llm"), asked=self._asked
-                )
+                    self._situation, decided, self._by_solver.evacuating, PlannedBy(planner="llm"), asked=self._asked,
+                    bound=self._by_solver.bound,
+                )  # fmt: skip
             except NotExecutable:
                 raise ValueError("no order of its moves carries the plan out") from None
             self._made[key] = made

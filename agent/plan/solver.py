@@ -79,10 +79,15 @@ def _priced(options: Mapping[str, Options], situation: Situation, leaving: Seque
     return {uuid: price_options(mine, situation, waiting=waiting.get(uuid, 0.0)) for uuid, mine in options.items()}
 
 
-def _with_outlook(made: Plan, options: Mapping[str, Options], targets: Targets, situation: Situation) -> Plan:
-    """The plan with what no plan can better beside it, and what the fleet would survive before and after it."""
+def _with_outlook(
+    made: Plan, options: Mapping[str, Options], targets: Targets, situation: Situation, bound: float | None = None
+) -> Plan:
+    """The plan with what no plan can better beside it (`bound`, where that is known), and what the fleet would survive before and
+    after it."""
     reach = made.expected_loss
-    least = min(least_loss(options, targets.capacities, situation, made.evacuating, reach=reach), reach)
+    if bound is None:
+        bound = least_loss(options, targets.capacities, situation, made.evacuating, reach=reach)
+    least = min(bound, reach)
     gap = (made.expected_loss - least) / made.expected_loss if made.expected_loss > 0 else 0.0
     after = next_failure(situation, made.evacuating, made.actions)
     return made.model_copy(update={"bound": round(least, 6), "gap": round(gap, 4), "next_failure": after})
@@ -140,12 +145,13 @@ def assemble(
     *,
     asked: Collection[str] = (),
     compared_only: bool = False,
+    bound: float | None = None,
 ) -> Plan:
     """A plan out of somebody else's decisions: order, waves, estimates, losses and the vms they forgot (`stay`) added.
 
-    `compared_only`: the first good order will do, and its bound and the next failure are left out. Judges nothing, that is the
-    guard's part. Raises ValueError for a vm or node that is not in the fleet, for a vm decided twice, and for a move that names
-    no target.
+    `compared_only`: the first good order will do, and its bound and the next failure are left out. `bound`: of another plan for
+    the same nodes and situation, which holds for this one as well. Judges nothing, that is the guard's part. Raises ValueError for
+    a vm or node that is not in the fleet, for a vm decided twice, and for a move that names no target.
     """
     fleet = situation.fleet
     leaving = _leaving(situation, evacuating) if evacuating else ()
@@ -179,7 +185,7 @@ def assemble(
         compared_only=compared_only,
     )
     made = draft.finish([*decisions, *forgotten])
-    return made if compared_only else _with_outlook(made, options, targets, situation)
+    return made if compared_only else _with_outlook(made, options, targets, situation, bound)
 
 
 def _leaving(situation: Situation, named: Collection[str]) -> tuple[str, ...]:

@@ -75,6 +75,16 @@ def test_a_draft_may_start_from_one_and_change_a_vm() -> None:
         asked.assemble(PlanDraft(start_from=AlternativeName.APART), PlannedBy(planner="llm"))
 
 
+def test_what_no_plan_can_better_is_the_same_beside_the_model_s_plan() -> None:
+    situation = scene.situation(scene.fleet())
+    by_solver = solver.plan(situation, ("node-a",))
+    stays = [DraftDecision(vm=f"vm-{n}", action="stay") for n in range(1, 6)]
+    plan = PlanTask(situation, by_solver, ()).assemble(PlanDraft(decisions=stays), PlannedBy(planner="llm"))
+    assert plan.bound is not None
+    assert plan.bound == by_solver.bound
+    assert plan.gap == pytest.approx(1 - plan.bound / plan.expected_loss, abs=1e-3)
+
+
 def test_urgency_is_the_order_in_which_moves_start() -> None:
     asked = task()
     decisions = [
