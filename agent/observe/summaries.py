@@ -27,6 +27,8 @@ COARSE_RESOLUTION = 60
 """A gap is evaluated this finely, whatever the scrape interval: a day of 5-second steps would be a burden."""
 OLDER_AT_ONCE = 2
 """Signals whose old hours are filled in one pass."""
+SPARE = 1.125
+"""Room in a new ring, over what there is: for nodes and disks that come later."""
 _QUERIES_AT_ONCE = 2
 _WAITING = 2 * _QUERIES_AT_ONCE
 """Signals whose answers are in memory at once: a gap of a day is 12 MB a signal at 1,000 nodes when it is not read in hours."""
@@ -105,11 +107,16 @@ def refresh(
     answers = [ask(due[0])]
     if isinstance(answers[0], MetricsUnavailable):
         return {signal.name: answers[0] for signal, _ in due}
-    if isinstance(answers[0], _Answer) and not ring.newest:
-        nodes = {node for some in answers[0].stretches for node, _ in some.parts}
-        ring.reserve(len(nodes) * len(signals) // 2)  # as a rule about half of the catalogue's signals are there
+    new = not ring.newest
     _take(ring, *due[0], answers[0], end, failed)
+
+    def parts(asked: tuple[Signal, int]) -> int:
+        found = ask((asked[0], end))
+        return 0 if isinstance(found, LifeboatError) else len(found.stretches[0].parts)
+
     with ThreadPoolExecutor(max_workers=_QUERIES_AT_ONCE) as pool:
+        if new and len(due) > 1:  # so that it has its size before a day is written into it
+            ring.reserve(int(SPARE * sum(pool.map(parts, due))))
         for begin in range(1, len(due), _WAITING):  # a day of a fleet's signals does not wait in memory for its turn
             some = due[begin : begin + _WAITING]
             for (signal, first), answer in zip(some, pool.map(ask, some), strict=True):

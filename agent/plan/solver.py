@@ -150,8 +150,9 @@ def assemble(
     """A plan out of somebody else's decisions: order, waves, estimates, losses and the vms they forgot (`stay`) added.
 
     `compared_only`: the first good order will do, and its bound and the next failure are left out. `bound`: of another plan for
-    the same nodes and situation, which holds for this one as well. Judges nothing, that is the guard's part. Raises ValueError for
-    a vm or node that is not in the fleet, for a vm decided twice, and for a move that names no target.
+    the same nodes and situation, which holds for this one as well. Judges nothing, that is the guard's part.
+
+    Raises ValueError for a vm or node that is not in the fleet, for a vm decided twice, and for a move that names no target.
     """
     fleet = situation.fleet
     leaving = _leaving(situation, evacuating) if evacuating else ()

@@ -54,6 +54,8 @@ class _Level:
     """its descriptor"""
     ends: NDArray[np.int64] = field(init=False)
     """the end of the stretch that each row holds (unix seconds), 0: none"""
+    wiped: set[int] = field(init=False, default_factory=set[int])
+    """rows that held nothing before what was written since the last `flush`"""
 
     def __post_init__(self) -> None:
         new = not self.path.exists() or self.path.stat().st_size == 0
@@ -100,23 +102,32 @@ class _Level:
 
     def write(self, row: int, begin: int, values: Floats) -> None:
         """statistics × neighbouring columns of a row, from `begin`."""
-        assert self._file is not None
         for k, one in enumerate(values):
-            line, at = one.tobytes(), 8 * ((row * (len(STATISTICS) + 1) + k) * self.columns + begin)
-            if os.pwrite(self._file, line, at) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            if row not in self.wiped or not np.isnan(one).all():
+                self._write(row, k, begin, one)
+
+    def _write(self, row: int, line: int, begin: int, values: Floats) -> None:
+        """Neighbouring numbers of a row, from a line's column on. Written, not mapped: each page that is written first through a
+        mapping costs a fault, and a day of 1,000 nodes is a quarter of a million pages."""
+        assert self._file is not None
+        told, at = values.tobytes(), 8 * ((row * (len(STATISTICS) + 1) + line) * self.columns + begin)
+        if os.pwrite(self._file, told, at) != len(told):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def _begin(self, row: int, end: int, values: Floats) -> None:
+        """A row that holds this: statistics × all columns."""
+        self._write(row, 0, 0, values)
+        self._write(row, len(STATISTICS), 0, np.array([end], dtype=np.float64))
 
     def grow(self, columns: int) -> None:
         """Make room for more parts, row by row. The old file stays valid until the new one is complete."""
         with replacing(self.path) as new:
             wider = _Level(path=new, seconds=self.seconds, slots=self.slots, columns=columns)
-            for row in np.flatnonzero(self.ends):
-                if row % 16 == 0:
-                    wider.let_go()
-                    self.let_go()
-                wider.cells[row, :-1, self.columns :] = np.nan
-                wider.cells[row, :-1, : self.columns] = self.cells[row, :-1]
-                wider.cells[row, -1, 0] = self.ends[row]
+            every = np.arange(self.columns)
+            for row in map(int, np.flatnonzero(self.ends)):
+                values: Floats = np.full((len(STATISTICS), columns), np.nan)
+                values[:, : self.columns] = self.read(row, every)
+                wider._begin(row, int(self.ends[row]), values)
             wider.cells.flush()
             wider.close()
         self.columns = columns
@@ -132,8 +143,9 @@ class _Level:
         """The row of a stretch, wiped first when it still holds an older one."""
         row = end // self.seconds % self.slots
         if self.ends[row] != end:
-            self.cells[row, :-1] = np.nan
-            self.cells[row, -1, 0] = self.ends[row] = end
+            self._begin(row, end, np.full((len(STATISTICS), self.columns), np.nan))
+            self.ends[row] = end
+            self.wiped.add(row)
         return row
 
     def find(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -209,9 +221,10 @@ class SummaryRing:
         return min(self.fine.columns, self.coarse.columns)
 
     def reserve(self, columns: int) -> None:
-        """Room for so many parts in all, made at once: a new ring that doubles again and again copies what it just wrote."""
-        while self.columns < columns:
-            self._grow()
+        """Room for so many parts in all: a new ring that doubles again and again copies what it just wrote."""
+        for level in (self.fine, self.coarse):
+            if level.columns < columns:
+                level.grow(columns)
 
     def _grow(self) -> None:
         for level in (self.fine, self.coarse):
@@ -277,8 +290,9 @@ class SummaryRing:
 
     def flush(self) -> None:
         """Make what was put lasting: rows first, then the state that names them."""
-        self.fine.cells.flush()
-        self.coarse.cells.flush()
+        for level in (self.fine, self.coarse):
+            level.cells.flush()
+            level.wiped.clear()
         self.let_go()
         state = {"version": VERSION, "columns": self.columns, "newest": self.newest, "older": self.older}
         write_atomically(self.directory / "state.json", json.dumps(state))
