@@ -90,6 +90,17 @@ class Found:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Mend:
+    """What ends something that went wrong."""
+
+    at: float
+    """hours of the fleet"""
+    do: Callable[[], object]
+    writes: bool
+    """into the journal"""
+
+
 class Play:
     """Call `run` in the main thread: signals go there."""
 
@@ -102,7 +113,9 @@ class Play:
         self.day: Day = drawn(setup.seed, self.names, setup.hours, BEGAN.timestamp(), busy=setup.busy)
         self._draw = random.Random(setup.seed + 1)
         self._over = threading.Event()
-        self._mend: list[tuple[float, Callable[[], object]]] = []
+        self._mend: list[_Mend] = []
+        self._database_locked = False
+        """by us: nobody writes from here meanwhile, or it would wait for itself while hours of the fleet pass"""
         self.found = Found(setup=setup)
 
     def run(self) -> Found:
@@ -201,12 +214,14 @@ class Play:
         while not self._over.is_set():
             now = self._hour()
             try:
-                while waiting and waiting[0].at <= now:
-                    self._strike(waiting.pop(0))
-                for due in [each for each in self._mend if each[0] <= now]:
+                for due in [
+                    each for each in self._mend if each.at <= now and not (self._database_locked and each.writes)
+                ]:
                     self._mend.remove(due)
-                    due[1]()
-                if now - looked >= 0.1:
+                    due.do()
+                while waiting and waiting[0].at <= now and not (self._database_locked and waiting[0].is_asked):
+                    self._strike(waiting.pop(0))
+                if now - looked >= 0.1 and not self._database_locked:
                     looked = now
                     self._people()
                 if now - sampled >= min(1.0, self.setup.hours / 8):
@@ -269,7 +284,7 @@ class Play:
                     if event.what == "pause":
                         mend = lambda: self._ask(Request.RESUME, going_on[-1])
         if mend is not None:
-            self._mend.append((min(until, self.setup.hours - 0.5), mend))
+            self._mend.append(_Mend(at=min(until, self.setup.hours - 0.5), do=mend, writes=event.is_asked))
 
     def _ask(self, request: Request, evacuation: str) -> None:
         ask(self.journal, request, evacuation, by=terminal_identity(), now=self.clock.now())
@@ -292,7 +307,13 @@ class Play:
         except sqlite3.OperationalError:
             other.close()
             return None
-        return other.close
+        self._database_locked = True
+
+        def unlock() -> None:
+            other.close()
+            self._database_locked = False
+
+        return unlock
 
     def _people(self) -> None:
         """Somebody answers questions, now and then; resets the breaker; starts guests that a dead node took along."""

@@ -22,6 +22,11 @@ class Event:
     hours: float = 0.0
     """until it is over"""
 
+    @property
+    def is_asked(self) -> bool:
+        """A person asks for it: written into the journal."""
+        return self.what in ("pause", "cancel")
+
     def __str__(self) -> str:
         return f"{self.at:6.2f} h  {self.what} {self.whom}{f' for {self.hours * 60:.1f} min' if self.hours else ''}"
 
