@@ -10,7 +10,7 @@ from agent.actions.resources import Resources
 from models.errors import LifeboatError, NodeUnreachable
 from models.evacuation import AttemptOutcome, Evacuation, ObservedState
 from models.fleet import Fleet, VmState
-from models.verification import Check, Verification
+from models.verification import Check, Verification, vm_check
 
 
 def verify(evacuation: Evacuation, fleet_before: Fleet, hands: Resources) -> Verification:
@@ -42,11 +42,11 @@ def verify(evacuation: Evacuation, fleet_before: Fleet, hands: Resources) -> Ver
         seen = any(view.seen not in (ObservedState.ABSENT, ObservedState.UNREACHABLE) for view in views)
         running = any(view.seen is ObservedState.RUNNING for view in views)
         if vm.uuid in whole:
-            checks.append(Check(name=f"vm {vm.name}", passed=once and not running, why=f"archived; {where}"))
+            checks.append(Check(name=vm_check(vm.name), passed=once and not running, why=f"archived; {where}"))
         elif vm.state is VmState.RUNNING:
-            checks.append(Check(name=f"vm {vm.name}", passed=once and running, why=where))
+            checks.append(Check(name=vm_check(vm.name), passed=once and running, why=where))
         else:
-            checks.append(Check(name=f"vm {vm.name}", passed=once and seen, why=f"was {vm.state}; {where}"))
+            checks.append(Check(name=vm_check(vm.name), passed=once and seen, why=f"was {vm.state}; {where}"))
     checks.append(_journal(hands))
     return Verification(checks=tuple(checks))
 

@@ -343,7 +343,7 @@ class ControlLoop:
                 self._record(EvacuationRefused(code=error.code, why=str(error)), evacuation)
             return replace(so_far, outcome=PassOutcome.REFUSED, why=str(error), refusal=error)
         verification = verified(done, fleet, self.hands)
-        self._record(EvacuationVerified(checks=verification), evacuation)
+        self._record(EvacuationVerified.of(verification, plan), evacuation)
         fleet_after = self._fleet_after()
         silent = gone_silent(fleet, fleet_after) if fleet_after is not None else ()
         return replace(
