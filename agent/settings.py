@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from agent.documents import field_at_fault
-from models.base import Duration, Value, parse_duration
+from models.base import MOST_BYTES, Duration, Value, parse_duration
 from models.errors import BadInput
 from tools.credentials import SecretFile
 from tools.input_file import one_line, read_yaml_mapping
 
+PREFIX = "LIFEBOAT_"
+"""of variables that give a field"""
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            "expected a URL that starts with http:// or https:// and names a host"
+        )  # it may hold a password
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
 
 class PrometheusSettings(Value):
-    url: str
+    url: HttpUrl
     """such as `http://127.0.0.1:9090`"""
     node_label: str = "instance"
     """the label that names nodes; a `:port` at its end is left off"""
     scrape_interval_seconds: float = Field(default=15.0, gt=0)
-    """how often the exporters are scraped; what changes faster can't be seen"""
+    """seconds: how often the exporters are scraped; what changes faster can't be seen"""
     timeout_seconds: float = Field(default=10.0, gt=0)
-    """for one answer"""
+    """seconds, for one answer"""
     headers: dict[str, str] = Field(default_factory=dict)
     """sent along, such as a tenant id or an authorisation"""
     recorded: bool = False
@@ -34,9 +55,9 @@ class PrometheusSettings(Value):
 class BmcSettings(Value):
     """IPMI over LAN, for the SEL."""
 
-    address: str
+    address: str = Field(min_length=1)
     """host name or IP address"""
-    port: int = 623
+    port: Port = 623
     """UDP"""
     user: str = ""
     """one that may read (IPMI privilege USER is enough)"""
@@ -47,7 +68,7 @@ class BmcSettings(Value):
 class NodeSettings(Value):
     """One libvirt node."""
 
-    name: str
+    name: str = Field(min_length=1)
     """as the metrics' `node_label` has it"""
     libvirt_uri: str
     """as lifeboat connects to it, such as `qemu+tls://node-a/system` or `qemu+ssh://root@node-a/system`"""
@@ -65,27 +86,33 @@ class NodeSettings(Value):
     """read for its SEL; None: no BMC of this node is asked"""
     failure_domain: str = ""
     """rack or power feed: what fails together has the same"""
-    memory_reserved_bytes: int = 1 << 30
+    memory_reserved_bytes: int = Field(default=1 << 30, ge=0, le=MOST_BYTES)
     """kept free for the node itself, in bytes"""
-    cpu_overcommit: float = 4.0
+    cpu_overcommit: float = Field(default=4.0, gt=0)
     """virtual CPUs that may be placed for each CPU thread"""
-    migration_bytes_per_second: float = 125_000_000.0
+    migration_bytes_per_second: float = Field(default=125_000_000.0, gt=0)
     """what its migration network carries, in bytes per second (1 Gbit/s)"""
-    archive_bytes_per_second: float = 100_000_000.0
+    archive_bytes_per_second: float = Field(default=100_000_000.0, gt=0)
     """what it writes to the archive store, in bytes per second"""
+
+
+def _with_node(query: str) -> str:
+    if "$node" not in query:
+        raise ValueError("expected $node in it, which stands for the node's name")
+    return query
 
 
 class LokiSettings(Value):
     """Grafana Loki, for nodes whose logs are collected there."""
 
-    url: str
+    url: HttpUrl
     """such as `http://loki:3100`"""
-    query: str
+    query: Annotated[str, AfterValidator(_with_node)]
     """LogQL that selects one node's kernel and BMC lines; `$node` stands for its name: `{host="$node"} |~ "kernel|ipmi"`"""
     headers: dict[str, str] = Field(default_factory=dict)
     """sent along, such as `X-Scope-OrgID`"""
     timeout_seconds: float = Field(default=10.0, gt=0)
-    """for one answer"""
+    """seconds, for one answer"""
 
 
 class ForecastSettings(Value):
@@ -108,14 +135,14 @@ class ForecastSettings(Value):
 class LlmSettings(Value):
     """Any OpenAI-compatible endpoint."""
 
-    base_url: str
+    base_url: HttpUrl
     """such as `https://api.openai.com/v1` or `http://127.0.0.1:11434/v1`"""
     model: str
     """as the endpoint calls it"""
     api_key_file: SecretFile | None = None
     """holds the key, where one is needed"""
-    timeout_seconds: float = 60.0
-    """for the whole conversation; after it the solver plans"""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    """seconds, for the whole conversation; after it the solver plans"""
     interface: Literal["auto", "tools_required", "tools_auto", "json_schema", "json_object", "plain_json"] = "auto"
     """how the model is made to answer in form (docs/llm.md); `auto` finds out by asking, and remembers it for a week"""
     tokens_per_day: int | None = Field(default=None, ge=1)
@@ -141,7 +168,7 @@ class SlackSettings(Value):
     """Socket Mode: holds the app-level token, `xapp-…`"""
     signing_secret_file: SecretFile | None = None
     """HTTP in its place: Slack sends what people press to `/slack` of the `webhook` port, signed with the secret in this file"""
-    api_url: str = "https://slack.com/api/"
+    api_url: HttpUrl = "https://slack.com/api/"
     """another one for a stand-in, or a proxy"""
 
     @model_validator(mode="after")
@@ -154,7 +181,7 @@ class SlackSettings(Value):
 class WebhookSettings(Value):
     """Other systems read questions and answer them, with signed JSON (docs/approval.md)."""
 
-    port: int = Field(ge=1, le=65535)
+    port: Port
     """of 127.0.0.1"""
     keys: dict[str, SecretFile] = Field(default={})
     """name of a key → file with the secret, 32 bytes or more. Who holds it is `webhook:NAME` in policy's approval.people"""
@@ -174,7 +201,7 @@ class KeepSettings(Value):
 class StatusSettings(Value):
     """The background agent says how it is over HTTP: `/` a page, `/metrics`, `/healthz`, `/readyz`."""
 
-    port: int = Field(ge=1, le=65535)
+    port: Port
     """of 127.0.0.1; read-only. To be seen elsewhere it goes through a proxy of yours that asks who is there"""
 
 
@@ -196,14 +223,14 @@ class OtelSettings(Value):
     headers: dict[str, str] = Field(default_factory=dict)
     """sent along, such as an authorisation, besides those of OTEL_EXPORTER_OTLP_HEADERS"""
     timeout_seconds: float | None = Field(default=None, gt=0)
-    """for one batch of spans and all its tries, after which it is lost; None: OTEL_EXPORTER_OTLP_TIMEOUT, 10 without it"""
+    """seconds, for one batch of spans and all its tries, after which it is lost; None: OTEL_EXPORTER_OTLP_TIMEOUT, else 10"""
 
 
 class Settings(BaseSettings):
     """What `lifeboat.yaml` holds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LIFEBOAT_", env_nested_delimiter="__", frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", use_attribute_docstrings=True
     )
 
     prometheus: PrometheusSettings | None = None
@@ -254,7 +281,7 @@ class Settings(BaseSettings):
     """how it logs (docs/observability.md)"""
     otel: OtelSettings | None = None
     """which OpenTelemetry collector is sent spans; None: the one that OTEL_… variables name, if any"""
-    interval: Duration = parse_duration("30s")
+    interval: Duration = Field(default=parse_duration("30s"), ge=timedelta(seconds=1))
     """how often the background agent looks"""
     keep: KeepSettings = KeepSettings()
     """how long reports, conversations and history are kept"""
@@ -265,7 +292,22 @@ class Settings(BaseSettings):
     def _has_a_port(self) -> Self:
         if self.slack is not None and self.slack.signing_secret_file is not None and self.webhook is None:
             raise ValueError("slack.signing_secret_file: expected webhook.port as well, where Slack's requests arrive")
+        if self.webhook is not None and self.status is not None and self.webhook.port == self.status.port:
+            raise ValueError(f"status.port and webhook.port are both {self.status.port}: name another for one of them")
         return self
+
+    @model_validator(mode="after")
+    def _runs_on_a_node(self) -> Self:
+        if self.runs_on is not None and self.runs_on not in {node.name for node in self.nodes}:
+            raise ValueError(f"runs_on: {self.runs_on[:60]!r} is none of the nodes")
+        return self
+
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _somewhere(cls, given: Any) -> Any:
+        if given == "":
+            raise ValueError("expected a directory")
+        return given
 
     @field_validator("nodes")
     @classmethod
@@ -290,9 +332,40 @@ class Settings(BaseSettings):
         try:
             return cls(**content)
         except ValidationError as error:
-            raise BadInput(f"{source}: {field_at_fault(error, content, model=cls)}", hint="fix the field") from error
+            variable = _variable_at_fault(error.errors(include_url=False)[0]["loc"], content)
+            hint = "fix the variable" if variable else "fix the field"
+            where = f"variable {variable}" if variable else source
+            raise BadInput(f"{where}: {field_at_fault(error, content, model=cls)}", hint=hint) from error
         except SettingsError as error:
-            raise BadInput(f"settings from the environment: {one_line(error)}", hint="fix the variable") from error
+            field = re.search(r'field "(\w+)"', str(error))
+            what = f"variable {PREFIX}{field[1].upper()}: expected JSON" if field else f"environment: {one_line(error)}"
+            raise BadInput(what, hint="fix the variable") from error
+
+
+def _variable_at_fault(place: Sequence[int | str], content: dict[str, Any]) -> str | None:
+    """The variable that gave the field there; None: the file did."""
+    here: Any = content
+    names: list[str] = []
+    for part in place:
+        if not isinstance(part, str):
+            break
+        names.append(part)
+        here = cast("dict[str, Any]", here).get(part) if isinstance(here, dict) else None
+    if here is not None:
+        return None
+    given = {name.upper(): name for name in os.environ}
+    variables = (f"{PREFIX}{'__'.join(names[:end])}".upper() for end in range(len(names), 0, -1))
+    return next((given[each] for each in variables if each in given), None)
+
+
+def variables_that_may_be_meant(environment: Iterable[str]) -> Iterator[str]:
+    """Of variables that look like settings' and are none, what is wrong, where it can be guessed. Others are let be: where
+    Kubernetes runs a service called lifeboat, it sets `LIFEBOAT_PORT` and the like for everybody."""
+    for name in environment:
+        field = name.removeprefix(PREFIX).partition("__")[0].lower()
+        if name.startswith(PREFIX) and field not in Settings.model_fields:
+            for near in get_close_matches(field, Settings.model_fields, n=1, cutoff=0.8):
+                yield f"variable {name}: not known here, did you mean {PREFIX}{near.upper()}?"
 
 
 DEFAULT_PATHS = (Path("lifeboat.yaml"), Path("/etc/lifeboat/lifeboat.yaml"))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[wdhms])")
 _ISO_DURATION = re.compile(
@@ -60,6 +60,8 @@ def format_duration(duration: timedelta) -> str:
 
 
 def _to_timedelta(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise ValueError(f"{value} has no unit: write 30s, 30m, 2h or 7d")
     return parse_duration(value) if isinstance(value, str) else value
 
 
@@ -72,9 +74,16 @@ def _to_utc(value: datetime) -> datetime:
         raise ValueError(f"{value.isoformat()} is not a moment that UTC has") from None
 
 
+def _within_limits(duration: timedelta) -> timedelta:
+    """Not as `Field(ge=…, le=…)`: a field's own limits of the same kind would be passed over."""
+    if not timedelta(0) <= duration <= LONGEST:
+        raise ValueError("expected a duration between 0s and a century")
+    return duration
+
+
 Duration = Annotated[
     timedelta,
-    Field(ge=timedelta(0), le=LONGEST),
+    AfterValidator(_within_limits),
     BeforeValidator(_to_timedelta),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "description": "a duration such as 30m, 2h, 7d or PT2H"}),

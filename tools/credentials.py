@@ -29,3 +29,10 @@ def secret_path(value: Any) -> Any:
 
 SecretFile = Annotated[Path, BeforeValidator(secret_path)]
 """a file's path, or `credential:NAME`"""
+
+
+def is_credential(path: Path) -> bool:
+    """Whether systemd put it there for this service alone. It may lend it by an access list: the file's mode then says 0440,
+    and no group reads it, as only root and the service get into that folder."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(directory) and path.parent == Path(directory)

@@ -60,7 +60,6 @@ def _serve(
     """The background agent with these settings, read from `path`, until it ends or they are to be read anew."""
     from agent.approve.approvers import DenyingApprover
     from agent.approve.proposals import policy_digest
-    from agent.configuration.check import require_reloadable
     from agent.service.control_loop import ControlLoop
     from agent.service.forecast_trouble import ForecastTrouble
     from agent.service.leading import Leading
@@ -131,10 +130,33 @@ def _serve(
                 if settings.forecast.retrain is not None
                 else None,
                 leading=leading,
-                require_reloadable=lambda: require_reloadable(settings, path, policy_file),
+                require_reloadable=lambda: require_takeover(settings, path, policy_file, planner=planner),
                 manager=manager,
                 once=once,
             )
+
+
+def require_takeover(before: Settings, path: Path, policy_file: Path | None, *, planner: str) -> None:
+    """Raises BadInput when the agent that runs with `before` could not go on with what the files say now. Whatever it would open
+    is opened beside it and closed again: once it has let go of what it has, it is too late to find that out."""
+    from agent.configuration.check import require_reloadable
+    from agent.service.loopback_http import require_free
+    from agent.service.people.webhook_server import read_secrets
+    from agent.service.session import connect
+
+    now = require_reloadable(before, path, policy_file)
+    held = {service.port for service in (before.status, before.webhook) if service is not None}
+    for setting, service in (("status.port", now.status), ("webhook.port", now.webhook)):
+        if service is not None and service.port not in held:
+            require_free(service.port, setting=setting)
+    if now.slack is not None:
+        from agent.approve.slack.connect import open_slack
+
+        open_slack(now.slack)
+    if now.webhook is not None:
+        read_secrets(now.webhook)
+    with connect(now, policy_file, planner=planner):
+        pass
 
 
 @contextmanager
@@ -193,10 +215,10 @@ def answerable_elsewhere(session: Session, seen: Callable[[], Situation | None])
 
 
 def _open_to_http(session: Session, chat: SlackChat | None) -> AbstractContextManager[int]:
-    from agent.approve.secret_files import read_signing_secret
     from agent.approve.slack.http import SlackRequests
     from agent.approve.webhook import Webhook
     from agent.service.people.webhook_server import read_secrets, serving
+    from tools.secret_files import read_signing_secret
 
     clock, settings = session.hands.clock, session.settings
     assert settings.webhook is not None

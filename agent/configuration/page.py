@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
+from agent.configuration.effect import takes_effect
 from agent.configuration.fields import documented_fields
 from agent.settings import Settings
 from tools.atomic_file import write_atomically
@@ -19,11 +20,12 @@ def with_fields(page: str) -> str:
     parts = [head + START]
     for section, fields in groupby(documented_fields(Settings), key=lambda field: field.name.rpartition(".")[0]):
         rows = [
-            f"| `{field.name}` | {f'`{field.default}`' if field.default else 'must be given'} | {_in_cell(field.meaning)} |"
+            f"| `{field.name}` | {f'`{field.default}`' if field.default else 'must be given'} | {takes_effect(field.name)}"
+            f" | {_in_cell(field.meaning)} |"
             for field in fields
         ]
         title = f"### `{section}`" if section else "### At the top"
-        parts.append("\n".join([title, "| field | default | meaning |", "|---|---|---|", *rows]))
+        parts.append("\n".join([title, "| field | default | takes effect | meaning |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
 

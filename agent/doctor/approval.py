@@ -61,7 +61,7 @@ def check_slack(context: CheckContext) -> Iterator[Finding]:
 def _examine_way_in(settings: SlackSettings, chat: SlackChat) -> Finding:
     """How what people press gets here."""
     if settings.signing_secret_file is not None:
-        from agent.approve.secret_files import read_signing_secret
+        from tools.secret_files import read_signing_secret
 
         try:
             read_signing_secret(settings.signing_secret_file)

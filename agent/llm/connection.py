@@ -10,10 +10,11 @@ import openai
 
 from agent.llm.record import Recorder
 from agent.settings import LlmSettings
-from models.errors import PlannerFailed
+from models.errors import BadInput, PlannerFailed
 from models.text import visible, without_credentials
 from tools.llm.answers import HEADERS, NotTheApi, bounded_until, require_api
 from tools.llm.endpoint import Endpoint, NoInterface
+from tools.secret_files import read_token
 
 
 def endpoint_of(llm: LlmSettings, key: str, http_client: Any) -> Endpoint:
@@ -25,13 +26,13 @@ def endpoint_of(llm: LlmSettings, key: str, http_client: Any) -> Endpoint:
 
 
 def api_key(llm: LlmSettings) -> str:
-    """The key from its file; `none` where there is none to give. Raises PlannerFailed when it can't be read."""
+    """The key from its file; `none` where there is none to give. Raises PlannerFailed when it can't be read or holds none."""
     if llm.api_key_file is None:
         return "none"
     try:
-        return llm.api_key_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlannerFailed(f"the language model's key file {llm.api_key_file} can't be read: {error}") from error
+        return read_token(llm.api_key_file, what="the language model's key file")
+    except BadInput as error:
+        raise PlannerFailed(error.message, hint=error.hint) from error
 
 
 def http_client(

@@ -13,6 +13,14 @@ _POLL_SECONDS = 0.05
 """how soon it ends when told to"""
 
 
+def require_free(port: int, *, setting: str) -> None:
+    """Raises BadInput, as `answering` would, when the port is taken."""
+    try:
+        ThreadingHTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler).server_close()
+    except OSError as error:
+        raise BadInput(f"{setting} {port} can't be listened on: {error.strerror}", hint="name another") from error
+
+
 @contextmanager
 def answering(handler: type[BaseHTTPRequestHandler], port: int, *, setting: str) -> Generator[int]:
     """The port it listens on. Raises BadInput, naming the `setting`, when it is taken."""

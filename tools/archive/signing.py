@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from models.errors import ArchiveFailed, BadInput
+from tools.credentials import is_credential
 
 _TRUSTED = "trusted-archive-keys"
 _NONCE_BYTES = 12
@@ -164,7 +165,8 @@ def _require_private(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         raise BadInput(f"key file {path}: {error.strerror}", hint="give the path of a readable file") from error
-    if stat.S_IMODE(mode) & 0o077:
+    others = 0o037 if is_credential(path) else 0o077
+    if stat.S_IMODE(mode) & others:
         raise BadInput(
             f"key file {path} can be read by others (mode {stat.S_IMODE(mode):04o})", hint=f"chmod 600 {path}"
         )

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
-
 from models.errors import BadInput, ModelInvalid
 from models.forecast.learned import serialise as store
 from tools.atomic_file import write_atomically
+from tools.forecast.keys import read_private_key, read_public_key
 
 
 def save_model(path: Path, model: store.Model, *, key: Path | None = None) -> None:
     """Write the model file whole or not at all. key: an Ed25519 private key (PEM) to sign with. Raises BadInput."""
 
-    data = store.dumps(model, None if key is None else _private(key))
+    data = store.dumps(model, None if key is None else read_private_key(key))
     try:
         write_atomically(path, data)
     except OSError as error:
@@ -31,7 +28,7 @@ def load_model(path: Path, *, trusted_key: Path | None = None) -> store.Model:
     except OSError as error:
         raise ModelInvalid(f"{path} cannot be read ({error.strerror})") from None
     try:
-        return store.loads(data, None if trusted_key is None else _public(trusted_key))
+        return store.loads(data, None if trusted_key is None else read_public_key(trusted_key))
     except ModelInvalid as error:
         raise ModelInvalid(f"{path}: {error.message}", hint=error.hint) from None
 
@@ -44,23 +41,3 @@ def model_name(path: Path) -> str:
     except OSError as error:
         raise ModelInvalid(f"{path} cannot be read ({error.strerror})") from None
     return head[1][:8].decode("ascii", "replace") if len(head) == 3 else ""
-
-
-def _private(path: Path) -> Ed25519PrivateKey:
-    try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadInput(f"{path} is not an Ed25519 private key in PEM without a password ({error})") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise BadInput(f"{path} is a private key, but not an Ed25519 one")
-    return key
-
-
-def _public(path: Path) -> Ed25519PublicKey:
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise BadInput(f"{path} is not an Ed25519 public key in PEM ({error})") from None
-    if not isinstance(key, Ed25519PublicKey):
-        raise BadInput(f"{path} is a public key, but not an Ed25519 one")
-    return key

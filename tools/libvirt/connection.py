@@ -7,28 +7,25 @@ one that is given up on is ended by shutting its socket. It may still take effec
 
 from __future__ import annotations
 
-import os
-import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import libvirt
 
-from models.errors import BadInput, NodeCannotTell, NodeUnreachable
+from models.errors import NodeCannotTell, NodeUnreachable
 from tools.bounded_call import BoundedCall
 from tools.libvirt.far_end import PORTS, FarEnd, Sockets
 from tools.libvirt.given_up import GivenUp
 from tools.libvirt.idle import Idle
+from tools.libvirt.uri import usable_uri
 
 Answer = TypeVar("Answer")
 
-_SCHEMES = ("qemu", "qemu+tls", "qemu+ssh", "qemu+unix", "qemu+tcp", "qemu+libssh", "qemu+libssh2")
 _KEEPALIVE_SECONDS = 2
 _KEEPALIVE_COUNT = 3
 """a connection without any sign of life for 2 s × (3 + 1) is broken"""
@@ -53,12 +50,6 @@ def port_of(uri: str) -> int:
     """The TCP port a `qemu+tls` (or `qemu+tcp`) URI leads to."""
     parts = urlsplit(uri)
     return parts.port or PORTS.get(parts.scheme, PORTS["qemu+tls"])
-
-
-def pki_directory(uri: str) -> Path | None:
-    """Where the client certificate for this URI lies, when the URI says so."""
-    paths = parse_qs(urlsplit(uri).query).get("pkipath")
-    return Path(paths[0]) if paths else None
 
 
 def closed_port(uri: str, *, seconds: float) -> str | None:
@@ -165,7 +156,7 @@ class LibvirtConnection:
         self.node = node
         self._tally = tally or GivenUp()
         self._read_only = read_only
-        self.uri = _checked_uri(node, uri)
+        self.uri = usable_uri(node, uri)
         self.connect_seconds = connect_seconds
         self.answer_seconds = answer_seconds
         self._far_end = FarEnd(self.uri)
@@ -360,25 +351,3 @@ def close_quietly(connection: libvirt.virConnect) -> None:
 
 def _without_query(uri: str) -> str:
     return uri.partition("?")[0]
-
-
-def _checked_uri(node: str, uri: str) -> str:
-    parts = urlsplit(uri)
-    if parts.scheme not in _SCHEMES or not re.fullmatch(r"/(system|session)?", parts.path):
-        raise BadInput(
-            f"node {node}: libvirt_uri {uri!r} is not a QEMU connection",
-            hint="write it like qemu+tls://node-a/system or qemu+ssh://root@node-a/system",
-        )
-    directory = pki_directory(uri)
-    if directory is not None:
-        for file in ("cacert.pem", "clientcert.pem", "clientkey.pem"):
-            if not os.access(directory / file, os.R_OK):
-                raise BadInput(
-                    f"node {node}: libvirt_uri names pkipath {directory}, and {file} can't be read there",
-                    hint="put the CA and client certificates there, or correct the path",
-                )
-    if parts.scheme == "qemu+ssh":  # ssh must never stop to ask: nobody is there to answer
-        query = parse_qs(parts.query)
-        query.setdefault("no_tty", ["1"])
-        return urlunsplit(parts._replace(query=urlencode(query, doseq=True)))
-    return uri

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agent.approve.facts import headline, what_it_does
 from models.base import format_duration
-from models.errors import Indeterminate
+from models.errors import AlreadyDecided, BadInput, Indeterminate, LifeboatError
 from models.plan import Action, ActionKind
 from models.policy.policy import Policy
 from models.proposals.rights import may_answer
@@ -133,6 +133,12 @@ def stuck(proposal: Proposal, head: str) -> tuple[list[Block], str]:
 def told(head: str, lines: Sequence[str]) -> tuple[list[Block], str]:
     """An answer that one person reads: a line, and under it as many as fit."""
     return [_line(head), *([_fixed(_fitting(list(lines), MOST_TABLE, rest=""))] if lines else [])], fallback(head)
+
+
+def failed(error: LifeboatError) -> str:
+    """What went wrong, in one line that names where a terminal says more of it."""
+    more = "" if isinstance(error, BadInput | AlreadyDecided) else f" · lifeboat explain {error.code}"
+    return f"{error.message}{f' ({error.hint})' if error.hint else ''}{more}"
 
 
 def rows(actions: tuple[Action, ...], *, reasons: bool = False) -> list[str]:

@@ -172,11 +172,11 @@ class SlackView:
         except (Refused, BadInput) as error:
             if not isinstance(error, AlreadyDecided):
                 self._record_refusal(press, error)
-            self._tell(press.user, error.message)
+            self._tell(press.user, render.failed(error))
         except ChatError as error:
             self._say(str(error))
         except LifeboatError as error:
-            self._tell(press.user, f"that did not work: {error.message}")
+            self._tell(press.user, f"that did not work: {render.failed(error)}")
             self._say(str(error))
         except (
             Exception

@@ -85,7 +85,7 @@ class SlashCommands:
         except LifeboatError as error:
             if isinstance(error, NotAnApprover):
                 self._record_refusal(command, error)
-            head, lines = f"{error.message}{f' ({error.hint})' if error.hint else ''}", []
+            head, lines = render.failed(error), []
         except Exception as error:  # whatever it is, the person is told, and the agent goes on
             log.warning("slack", message=repr(error))
             head, lines = "that did not work: see lifeboat's log", []

@@ -6,13 +6,13 @@ import json
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler
 
-from agent.approve.secret_files import read_secret
 from agent.approve.slack.http import MOST_BODY as MOST_SLACK_BODY
 from agent.approve.slack.http import PATH as SLACK_PATH
 from agent.approve.slack.http import SlackRequests
 from agent.approve.webhook import MOST_BODY, Request, Webhook
 from agent.service.loopback_http import answering
 from agent.settings import WebhookSettings
+from tools.secret_files import read_secret
 
 
 def read_secrets(settings: WebhookSettings) -> dict[str, bytes]:

@@ -10,10 +10,11 @@ from typing import Any, cast
 import libvirt
 
 from tools.domain.xml import Domain, parse_domain
-from tools.libvirt.connection import alive, closed_port, one_line, pki_directory
+from tools.libvirt.connection import alive, closed_port, one_line
 from tools.libvirt.domains import DomainAccess
 from tools.libvirt.host_resources import host_resources
 from tools.libvirt.tls_identity import shown_certificate
+from tools.libvirt.uri import pki_directory
 from tools.ports.compatibility import Certificate, HostResources, Versions
 from tools.ports.vms import Cell
 

@@ -68,6 +68,14 @@ def test_nothing_that_logs_in_is_shown(settings: Path, form: list[str]) -> None:
     assert "Authorization" in out
 
 
+def wrong(settings: Path) -> str:
+    """What `lifeboat config check` finds wrong; empty when nothing is."""
+    code, out = lifeboat("config", "check", "--config", str(settings), "--json")
+    found = "\n".join(json.loads(out)["wrong"]) if out.startswith("{") else out
+    assert code == (2 if found else 0)
+    return found
+
+
 def test_everything_that_is_wrong_is_said_at_once(
     settings: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,8 +95,106 @@ def test_everything_that_is_wrong_is_said_at_once(
 
     policy.write_text("")
     key.write_bytes(bytes(32))
+    key.chmod(0o600)
     settings.write_text(f"{SETTINGS}policy_file: {policy}\narchive_key_file: {key}\n")
     assert lifeboat("config", "check", "--config", str(settings))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("interval: 0s", "interval: input should be greater than or equal to 1 second"),
+        ("interval: 30", "interval: 30 has no unit: write 30s"),
+        ("lease: 10ms", "lease: input should be greater than or equal to 1 second"),
+        ("state_dir: ''", "state_dir: expected a directory"),
+        ("runs_on: node-c", "runs_on: 'node-c' is none of the nodes"),
+        ("status: {port: 9000}\nwebhook: {port: 9000}", "status.port and webhook.port are both 9000"),
+        ("loki: {url: 'http://loki:3100', query: 'job'}", "loki.query: expected $node in it"),
+        ("llm: {base_url: 'model:1/v1', model: m}", "llm.base_url: expected a URL that starts with http://"),
+        (
+            "llm: {base_url: 'http://model/v1', model: m, timeout_seconds: -1}",
+            "llm.timeout_seconds: input should be greater",
+        ),
+        ("archive_url: s4://bucket", "archive_url: no store is called s4"),
+        ("database_url: mysql://db/x", "database_url: mysql is not supported"),
+    ],
+)
+def test_what_no_agent_could_run_with_is_one_line(settings: Path, content: str, said: str) -> None:
+    settings.write_text(f"{SETTINGS[: SETTINGS.index('archive_options')]}{content}\n")
+    told = wrong(settings)
+    assert said in told
+    assert told.count("\n") <= 1
+    assert "sesame" not in told
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LIFEBOAT_INTERVAL", "", "variable LIFEBOAT_INTERVAL: interval: '' is not a duration"),
+        ("LIFEBOAT_PROMETHEUS__URLL", "x", "variable LIFEBOAT_PROMETHEUS__URLL: prometheus.urll: not known here"),
+        ("LIFEBOAT_SHARED_POOLS", "fast", "variable LIFEBOAT_SHARED_POOLS: expected JSON"),
+        ("LIFEBOAT_STATEDIR", "/x", "variable LIFEBOAT_STATEDIR: not known here, did you mean LIFEBOAT_STATE_DIR?"),
+        ("LIFEBOAT_PORT_9115_TCP", "tcp://10.0.0.1:9115", ""),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named(
+    settings: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    told = wrong(settings)
+    assert told.startswith(said) if said else not told
+
+
+def test_a_node_that_is_none_is_one_line(settings: Path) -> None:
+    for node, said in {
+        "name: '', libvirt_uri: 'qemu+tls://a/system'": "nodes[0].name",
+        "name: a, libvirt_uri: 'qemu+tls://a/system', cpu_overcommit: 0": "cpu_overcommit",
+        "name: a, libvirt_uri: 'qemu+tls://a/system', memory_reserved_bytes: -5": "memory_reserved_bytes",
+        "name: a, libvirt_uri: 'test:///default'": "node a: libvirt_uri 'test:///default' is not a QEMU connection",
+    }.items():
+        settings.write_text(f"nodes: [{{{node}}}]\n")
+        assert said in wrong(settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"xoxb-opensesame\n", None),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"xoxp-opensesame", "expected a token that starts with xoxb-"),
+        (b"xoxb-opensesame\nsecond", "holds 2 lines"),
+        (b"xoxb-open sesame", "expected a token, found more"),
+        (b"xoxb-\xff", "is no text"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_one_line_without_it(
+    settings: Path, tmp_path: Path, content: bytes, said: str | None
+) -> None:
+    token = tmp_path / "token"
+    token.write_bytes(content)
+    settings.write_text(f"slack: {{channel: C024BE91L, bot_token_file: {token}, app_token_file: {tmp_path / 'app'}}}\n")
+    (tmp_path / "app").write_text("xapp-1\n")
+    told = wrong(settings)
+    assert (said in told) if said else not told
+    assert "sesame" not in told
+
+
+def test_an_archive_key_is_its_owners_alone_and_a_credential_of_systemds_is_lent(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "lifeboat_sealing"
+    key.write_text("ab" * 32 + "\n")
+    key.chmod(0o440)
+    settings.write_text("archive_key_file: credential:sealing\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert not wrong(settings), "systemd lends it by an access list"
+    key.chmod(0o444)
+    assert "can be read by others (mode 0444)" in wrong(settings)
+    key.chmod(0o440)
+    settings.write_text(f"archive_key_file: {key}\n")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert "can be read by others (mode 0440)" in wrong(settings)
 
 
 def test_a_field_that_does_not_exist_is_one_line(settings: Path) -> None:

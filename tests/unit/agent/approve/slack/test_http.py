@@ -18,7 +18,6 @@ from scenes.approvals import ALONE, StoppedClock
 from scenes.slack_office import Office
 from slack_sdk.signature import SignatureVerifier
 
-from agent.approve.secret_files import read_signing_secret
 from agent.approve.slack import render
 from agent.approve.slack.http import SlackRequests, sign
 from agent.approve.slack.view import SlackView
@@ -28,6 +27,7 @@ from agent.settings import Settings, SlackSettings
 from models.errors import BadInput
 from models.proposals.states import ApprovalState
 from tools.ports.records.webhook import WebhookRefused
+from tools.secret_files import read_signing_secret
 from tools.slack.client import SlackChat
 
 

@@ -95,6 +95,7 @@ def test_who_is_none_of_policys_people_is_told_nothing_and_that_is_in_the_journa
     for text in ("status", "risk a", "plan a", "pause", "resume", "help", ""):
         said = desk.says(text, user="UMALLORY")
         assert "none of policy's people" in said
+        assert "lifeboat explain not-an-approver" in said
         assert "evac-1" not in said
     assert len(desk.refused()) == 7
     assert "another workspace" in desk.says("status", foreign="T0OTHER")
