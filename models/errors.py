@@ -34,7 +34,8 @@
     ├── ActionFailed                 exit 1   an attempt failed and the vm was left as it was found
     │   ├── MigrationFailed
     │   │   └── MigrationRefused     libvirt or QEMU would not begin, for a reason that does not pass by itself
-    │   └── ArchiveFailed
+    │   ├── ArchiveFailed
+    │   └── CutOff                   lifeboat ended in the middle of a cold move or an archive, and it was taken back
     ├── Indeterminate                exit 4   lifeboat can't tell where a vm runs; it is frozen, a human must look
     ├── RecordNotWritten             exit 1   the journal took no record: what it was to announce was not done
     ├── LeadLost                     exit 1   another lifeboat leads by now: what was begun here is its to finish
@@ -311,6 +312,12 @@ class ArchiveFailed(ActionFailed):
     """An archive was not finished, or not read back as it was written."""
 
     code = "archive-failed"
+
+
+class CutOff(ActionFailed):
+    """lifeboat ended, or led no longer, in the middle of a cold move or an archive; whoever came after took it back."""
+
+    code = "cut-off"
 
 
 class Indeterminate(LifeboatError):

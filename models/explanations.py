@@ -257,6 +257,11 @@ EXPLANATIONS = {
         do="Mend what libvirt names. Until the guest or the node is another, this move is not planned again: it "
         "would be refused again.",
     ),
+    "cut-off": Explanation(
+        left="The vm is as it was found, or was stopped and started again there: the line says which.",
+        do="Find out why lifeboat ended. The move says nothing against itself: the next plan tries it again, as "
+        "often as `retry.failures` allows.",
+    ),
     "planner-failed": Explanation(
         left=NOTHING + " The solver's plan takes its place and is marked as such.",
         do="Nothing, for this plan. If it lasts: `lifeboat doctor` asks the model's server, `lifeboat eval` says "

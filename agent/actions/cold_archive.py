@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.libvirt_state import hold_libvirt_state
 from agent.actions.shutdown import put_back, stop
-from models.errors import ArchiveFailed, LifeboatError, PrecheckFailed
+from models.errors import ArchiveFailed, CutOff, LifeboatError, PrecheckFailed
 from models.evacuation import ArchiveFacts, AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
 from models.plan import ActionKind
@@ -80,7 +80,7 @@ def recover_cold_archive(ctx: AttemptContext, initial: VmObservation) -> Attempt
         with suppress(ArchiveFailed):
             if ctx.hands.observe(ctx.action.source, initial.uuid).seen is not ObservedState.RUNNING:
                 return _archived(ctx, store.verify(ctx.id), None)
-    return put_back(ctx, source, "lifeboat was restarted in the middle", ArchiveFailed.code, was=initial.state)
+    return put_back(ctx, source, "lifeboat was restarted in the middle", CutOff.code, was=initial.state)
 
 
 def _archived(ctx: AttemptContext, entry: ArchiveEntry, seconds: float | None) -> AttemptResult:

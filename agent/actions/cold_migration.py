@@ -14,7 +14,7 @@ from agent.actions.attempt import AttemptContext, AttemptResult
 from agent.actions.image_copy import already_there, image_sha256, put_image
 from agent.actions.libvirt_state import hold_libvirt_state
 from agent.actions.shutdown import indeterminate, put_back, stop
-from models.errors import ActionFailed, ArchiveFailed, Lasting, LifeboatError, PrecheckFailed
+from models.errors import ActionFailed, ArchiveFailed, CutOff, Lasting, LifeboatError, PrecheckFailed
 from models.evacuation import AttemptOutcome, Measured, ObservedState
 from models.fleet import VmState
 from tools.domain.files import ONLY_READ_ROLES, image_files
@@ -112,7 +112,7 @@ def recover_cold_migrate(ctx: AttemptContext, initial: VmObservation) -> Attempt
     snapshots = at_target.observation.snapshots if at_target.observation else 0
     if at_target.seen == initial.state.value and snapshots == initial.snapshots and _defined(ctx):
         return _finish(ctx, initial, Measured())
-    return _roll_back(ctx, initial, "lifeboat was restarted in the middle", ActionFailed.code)
+    return _roll_back(ctx, initial, "lifeboat was restarted in the middle", CutOff.code)
 
 
 def _finish(ctx: AttemptContext, initial: VmObservation, measured: Measured) -> AttemptResult:

@@ -2,7 +2,8 @@
 
 A refusal that does not pass by itself holds until its guest is started anew or its devices change, and for as long as policy
 says at most. A move that failed is tried again, and then left alone for a while; one that stopped its guest for nothing is
-left alone at once. All of it is read from the journal, so that a restart forgets nothing.
+left alone at once, unless it was lifeboat that ended in the middle. All of it is read from the journal, so that a restart forgets
+nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime
 from agent.state.archived_guests import archives_to_go_by
 from agent.state.brake import with_past_moves
 from agent.state.stop_times import with_stop_times
-from models.errors import NodeCannotTell, NodeUnreachable
+from models.errors import CutOff, NodeCannotTell, NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet, LearnedObstacle, Vm, VmState
 from models.plan import ActionKind
@@ -125,8 +126,9 @@ def _failed(ended: Iterable[Attempt], stopped: set[str | None], policy: Policy) 
         ):
             tries[action.vm, action.kind, action.target].append(attempt)
     for (vm, kind, target), failed in tries.items():
-        for_nothing = any(attempt.id in stopped for attempt in failed)
-        if len(failed) < policy.retry.failures and not for_nothing:
+        in_vain = [attempt for attempt in failed if attempt.id in stopped]
+        by_itself = any(attempt.error_code != CutOff.code for attempt in in_vain)  # and not because lifeboat ended
+        if len(failed) < policy.retry.failures and not by_itself:
             continue
         last = failed[-1]
         at = last.ended_at or last.started_at
@@ -135,7 +137,7 @@ def _failed(ended: Iterable[Attempt], stopped: set[str | None], policy: Policy) 
             vm=vm,
             kind=kind,
             # a guest that was stopped for nothing is not stopped again, for whatever target
-            target=None if for_nothing else target,
+            target=None if in_vain else target,
             why=f"{_HOW[kind]} {often} at {moment(at)}, not tried again before "
             f"{moment(at + policy.retry.failed_after)}: {visible(last.message, _SHOWN)}",
             node=last.action.source,

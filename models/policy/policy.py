@@ -301,7 +301,8 @@ class RetryPolicy(Value):
     """one that libvirt, QEMU or a check refused for a reason that does not pass by itself; sooner when the guest is started
     anew or its definition changes"""
     failures: int = Field(default=2, ge=1)
-    """one that failed so often is left alone for a while; one that stopped its guest for nothing, at once"""
+    """one that failed so often is left alone for a while; one that stopped its guest for nothing, at once, unless it was lifeboat
+    itself that ended in the middle"""
     failed_after: Duration = Field(default=parse_duration("30m"), ge=timedelta(0))
     """for how long"""
 

@@ -127,6 +127,16 @@ def test_one_that_stopped_its_guest_for_nothing_is_not_repeated_for_any_target(j
     assert why(known(journal, after=31), COLD) is None
 
 
+def test_one_that_lifeboat_itself_left_in_the_middle_is_tried_once_more_since_its_node_may_be_dying(
+    journal: SqliteJournal,
+):
+    ended(journal, AttemptOutcome.FAILED, kind=COLD, stopped=True, code="cut-off")
+    assert known(journal, after=1).learned_obstacles == ()
+    ended(journal, AttemptOutcome.FAILED, minute=2, kind=COLD, stopped=True, code="cut-off")
+    assert "failed 2 times" in str(why(known(journal, after=3), COLD)), "or it would be stopped at each crash"
+    assert why(known(journal, after=33), COLD) is None
+
+
 def test_a_node_that_did_not_answer_is_asked_again(journal: SqliteJournal):
     for minute in range(3):
         ended(journal, AttemptOutcome.FAILED, minute=minute, code="node-unreachable")
