@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -38,6 +41,29 @@ def test_it_runs_as_nobody_s_root_and_is_healthy_when_the_agent_says_so() -> Non
     assert "/healthz" in command[-1]
     assert json.loads(last["ENTRYPOINT"]) == ["lifeboat"]
     assert json.loads(last["CMD"])[0] == "run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_its_health_check_asks_the_agent_itself_whatever_proxy_there_is(status: int, healthy: bool) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nobody reads it."""
+
+    _, *command = json.loads(dict(instructions())["HEALTHCHECK"].partition("CMD ")[2])
+    nowhere = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        answering = threading.Thread(target=server.serve_forever, daemon=True)
+        answering.start()
+        environment = os.environ | nowhere | {"LIFEBOAT_STATUS__PORT": str(server.server_port)}
+        asked = subprocess.run([sys.executable, *command], check=False, env=environment, capture_output=True)
+        server.shutdown()
+        answering.join()
+    assert (asked.returncode == 0) is healthy, asked.stderr
 
 
 def test_what_is_copied_is_there_and_let_through_and_nothing_else() -> None:
