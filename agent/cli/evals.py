@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption
+from agent.cli.terminal import completion
 
 if TYPE_CHECKING:
     from agent.evals.scorecard import Rate, Scorecard
@@ -30,7 +31,9 @@ def evaluate(
         Path | None, typer.Option("--api-key-file", metavar="F", help="Holds the key, where the server wants one.")
     ] = None,
     runs: Annotated[int, typer.Option(min=1, max=100, help="How often each scene is asked.")] = 1,
-    planner: Annotated[str, typer.Option(metavar="solver|llm", help="Who plans.")] = "llm",
+    planner: Annotated[
+        str, typer.Option(metavar="solver|llm", help="Who plans.", autocompletion=completion.planners)
+    ] = "llm",
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", min=0.1, help="For one conversation.")] = None,
     folder: Annotated[
         Path | None, typer.Option("--scenes", metavar="DIR", help="Scenes of your own (fleets/ and scenes/ in it).")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.cli.options import ConfigOption, JsonOption, PolicyOption
+from agent.cli.terminal import completion
 
 if TYPE_CHECKING:
     from agent.llm.record import ConversationRecord
@@ -24,6 +25,7 @@ def explain(
         str,
         typer.Argument(
             metavar="CODE|PLAN",
+            autocompletion=completion.explained,
             help="An error code, exit code, rule or kind of journal record; or a plan file, or the id of an evacuation.",
         ),
     ],

@@ -46,7 +46,12 @@ def plan(
     fleet_file: FleetOption = None,
     risks_file: RisksOption = None,
     policy_file: PolicyOption = None,
-    planner: Annotated[str, typer.Option(metavar="solver|llm", help="Who proposes; the guard judges both.")] = "solver",
+    planner: Annotated[
+        str,
+        typer.Option(
+            metavar="solver|llm", help="Who proposes; the guard judges both.", autocompletion=completion.planners
+        ),
+    ] = "solver",
     report_file: ReportOption = None,
     output: OutputOption = None,
     now: NowOption = None,
@@ -153,7 +158,9 @@ def guard(
     explain: Annotated[
         str | None,
         typer.Option(
-            metavar="RULE", help="What a rule holds, why, and what sets it; `all`: every rule. Needs no PLAN."
+            metavar="RULE",
+            help="What a rule holds, why, and what sets it; `all`: every rule. Needs no PLAN.",
+            autocompletion=completion.rules,
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import ConfigOption, PolicyOption
+from agent.cli.terminal import completion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -32,7 +33,9 @@ def run(
     config: ConfigOption = None,
     policy_file: PolicyOption = None,
     once: Annotated[bool, typer.Option("--once", help="Make one pass, then end.")] = False,
-    planner: Annotated[str, typer.Option(help="solver or llm")] = "solver",
+    planner: Annotated[
+        str, typer.Option(metavar="solver|llm", help="Who plans.", autocompletion=completion.planners)
+    ] = "solver",
 ) -> None:
     """Run the background agent: observe, plan and act as far as policy allows, pass after pass.
 

@@ -52,6 +52,25 @@ def schemas(incomplete: str) -> list[str]:
     return [name for name in SCHEMAS if name.startswith(incomplete)]
 
 
+def planners(incomplete: str) -> list[str]:
+    """Who may plan."""
+    return [name for name in ("solver", "llm") if name.startswith(incomplete)]
+
+
+def rules(incomplete: str) -> list[str]:
+    """Ids of the guard's rules."""
+    from agent.guard.rules import RULES
+
+    return [name for name in ("all", *(rule.id for rule in RULES)) if name.startswith(incomplete)]
+
+
+def explained(context: typer.Context, incomplete: str) -> list[str]:
+    """Codes, and ids of the evacuations that are not over."""
+    from models.explanations import EXPLANATIONS
+
+    return [name for name in EXPLANATIONS if name.startswith(incomplete)] + evacuations(context, incomplete)
+
+
 def _from_journal(context: typer.Context, read: Callable[[Journal], list[str]]) -> list[str]:
     from agent.settings import Settings
     from models.errors import LifeboatError

@@ -19,6 +19,9 @@ def test_commands_and_options() -> None:
     assert offered("lifeboat appro") == ["approvals", "approve"]
     assert "--fleet" in offered("lifeboat plan --")
     assert offered("lifeboat schema ") == ["fleet", "risks", "plan", "policy", "knowledge"]
+    assert offered("lifeboat run --planner ") == ["solver", "llm"]
+    assert offered("lifeboat explain inde") == ["indeterminate"]
+    assert offered("lifeboat guard --explain limit-f") == ["limit-fleet"]
 
 
 def test_nodes_of_the_settings_that_are_not_named_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
