@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from models.errors import Indeterminate, LifeboatError
 from models.fleet import Fleet
 from models.knowledge import Knowledge
 from models.risk.risk import Risk
+from tools.garbage import LongLived
 from tools.tracing.spans import span
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class FleetMonitor:
         self._settings = settings
         self._nodes = nodes
         self._clock = SystemClock()
+        self._long_lived = LongLived(self._clock) if keep_ring else None
         self._memory = TelemetryCache()
         self._previous: Fleet | None = None
         self.signals = load_catalogue(settings.signals_file)
@@ -120,11 +123,15 @@ class FleetMonitor:
         return assess(observation, self.signals, observation.at, learned=learned, simulated=self._settings.simulated)
 
     def poll(self) -> tuple[Fleet, list[Risk]]:
-        """Observe and assess.
+        """Observe and assess; in an agent, Python's cycle collector leaves out what that made (`tools.garbage`).
 
         Raises MetricsUnavailable when no telemetry could be read at all, and Indeterminate when a vm is seen running on two
         nodes. A signal that is broken (two series for one node, PromQL that Prometheus refuses) is unknown in each risk.
         """
+        with nullcontext() if self._long_lived is None else self._long_lived.making():
+            return self._poll()
+
+    def _poll(self) -> tuple[Fleet, list[Risk]]:
         with span("observe") as told:
             observation = self.observe()
             unread = {failed.what for failed in observation.unread}
@@ -163,6 +170,8 @@ class FleetMonitor:
             self._metrics.close()
         if self._memory.ring is not None:
             self._memory.ring.close()
+        if self._long_lived is not None:
+            self._long_lived.let_go()
 
 
 NO_STORE = "no archive store is configured (`archive_url` in the settings)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from models.situation import Situation
     from tools.service_manager import ServiceManager
     from tools.slack.client import SlackChat
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread goes on where another waits for its turn: Python's own 5 ms are waited for after each read of the journal or
+of a socket, and a scrape of the metrics beside a pass has a dozen of these."""
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -48,6 +53,7 @@ def run(
     from tools.service_manager import ServiceManager
 
     share_one_arena()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     path, manager = settings_path(config), ServiceManager()
     if manager.watches:
         import faulthandler

@@ -23,9 +23,10 @@ from urllib3.util import Retry
 
 from models.errors import BadInput, MetricsUnavailable
 from models.risk.signal import STATISTICS, Signal, SignalHistory, Summaries
+from tools.garbage import UNCOLLECTED
 from tools.prometheus.cadence import scrape_cadence
 from tools.prometheus.matrix import Matrix
-from tools.prometheus.session import UNCOLLECTED, CheckedSession, RefusalError
+from tools.prometheus.session import CheckedSession, RefusalError
 
 MAX_POINTS = 10_000
 """Steps asked for at once. Prometheus refuses a range query over 11,000 points per series."""

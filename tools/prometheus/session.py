@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -15,37 +13,12 @@ from pydantic_core import from_json
 from models.errors import BadInput, MetricsRefused, MetricsUnavailable
 from models.risk.signal import Signal
 from models.text import without_sent
+from tools.garbage import UNCOLLECTED
 from tools.http_deadline import DeadlineSession
 from tools.prometheus.matrix import Matrix, split_answer
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 60.0
 """By how much Prometheus's clock may differ from this machine's: a fifth of the age policy lets data have (`data.max_age`)."""
-
-
-class _Uncollected:
-    """Holds Python's cycle collector back while a large answer is decoded: it would search a million new dicts, again and again,
-    for cycles that JSON can't have, for three quarters of the time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._was_on = False
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._was_on = gc.isenabled()
-                gc.disable()
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and self._was_on:
-                gc.enable()
-
-
-UNCOLLECTED = _Uncollected()
 
 
 class RefusalError(Exception):

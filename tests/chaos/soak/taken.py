@@ -39,6 +39,7 @@ class Sample:
 
 def sampled(hour: float, state: Path, log: Path) -> Sample:
     """Now, what is no longer needed put away; `state`: the agent's state_dir, `log`: where its lines go."""
+    gc.unfreeze()  # what a look left, too
     gc.collect()
     give_back()
     resident, shared = (
