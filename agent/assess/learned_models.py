@@ -69,7 +69,8 @@ class LearnedModels:
         state = self._settings.state_dir / "history" / "state.npz"
         hour = observation.at.replace(minute=0, second=0, microsecond=0)
         nodes = [node.name for node in observation.fleet.nodes]
-        key = (_stamp(state), hour, nodes, [name for _, name in models.values()])
+        used = [(name, str(model) if isinstance(model, LifeboatError) else "") for model, name in models.values()]
+        key = (_stamp(state), hour, nodes, used)
         if self._newest is None or self._newest[0] != key:
             self._newest = key, self._apply(models, nodes, observation)
         return self._newest[1]

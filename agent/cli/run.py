@@ -124,6 +124,7 @@ def _serve(
                 keep_report(result, session, jobs)
             housekeeping.tidy()
 
+        session.durable.require_usable()
         with (
             answerable_elsewhere(session, lambda: last.situation),
             telling_status(session, observer),
@@ -170,14 +171,16 @@ def require_takeover(before: Settings, path: Path, policy_file: Path | None, *, 
 
 @contextmanager
 def said_when_not_written(state_dir: Path) -> Generator[None]:
-    """A disk that is full or read-only costs the report of a pass, not the pass."""
+    """A disk that is full, read-only or somebody else's costs the report of a pass, not the pass."""
+    from models.errors import LifeboatError
+
     try:
         yield
-    except OSError as error:
+    except (OSError, LifeboatError) as error:
         import structlog
 
-        where = error.filename or state_dir
-        structlog.get_logger("lifeboat").error("report-not-written", message=f"{where}: {error.strerror or error}")
+        told = f"{error.filename or state_dir}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+        structlog.get_logger("lifeboat").error("report-not-written", message=told)
 
 
 def checking_archives(

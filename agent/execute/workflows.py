@@ -187,6 +187,15 @@ class Durable:
             return Evacuation.model_validate_json(ended)
         return run.run_lanes()
 
+    def require_usable(self) -> None:
+        """Raises BadInput where no evacuation could be carried out: its database is somebody else's, or a newer lifeboat's. One
+        that does not answer now may do so later."""
+        if self._url.startswith("sqlite"):
+            _make_private(self._state_dir / _FILE)
+            _require_known(self._state_dir / _FILE)
+        else:
+            _require_known_in(self._url)
+
     @contextmanager
     def _launched(self, runs: Sequence[Run]) -> Generator[None]:
         """DBOS up, with these evacuations bound to this process; launching starts again what it finds unfinished.
@@ -207,11 +216,7 @@ class Durable:
             "notification_listener_polling_interval_sec": 0.2,  # also how long closing it takes
             "conductor_key": None,
         }
-        if self._url.startswith("sqlite"):
-            _make_private(self._state_dir / _FILE)
-            _require_known(self._state_dir / _FILE)
-        else:
-            _require_known_in(self._url)
+        self.require_usable()
         workflows = {self._workflow_of(run): run for run in runs}
         _runs.update(workflows)
         DBOS(config=config)

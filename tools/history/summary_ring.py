@@ -18,6 +18,8 @@ import fcntl
 import json
 import mmap
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -221,10 +223,22 @@ class SummaryRing:
         return min(self.fine.columns, self.coarse.columns)
 
     def reserve(self, columns: int) -> None:
-        """Room for so many parts in all: a new ring that doubles again and again copies what it just wrote."""
-        for level in (self.fine, self.coarse):
-            if level.columns < columns:
-                level.grow(columns)
+        """Room for so many parts in all: a new ring that doubles again and again copies what it just wrote. Raises
+        BadInput, as all that writes does, where there is no room on the disk."""
+        with self._writing():
+            for level in (self.fine, self.coarse):
+                if level.columns < columns:
+                    level.grow(columns)
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BadInput(
+                f"ring {self.directory} can't be written: {error.strerror or error}",
+                hint="make room, or give lifeboat the right to write in state_dir; what is missing is read again then",
+            ) from error
 
     def _grow(self) -> None:
         for level in (self.fine, self.coarse):
@@ -241,7 +255,10 @@ class SummaryRing:
 
     def put(self, found: Summaries, *, hourly: bool = False) -> None:
         """Store summaries of one signal, of five minutes or of hours. `flush` makes them lasting."""
-        level = self.coarse if hourly else self.fine
+        with self._writing():
+            self._put(self.coarse if hourly else self.fine, found)
+
+    def _put(self, level: _Level, found: Summaries) -> None:
         columns = self._columns(found)
         # The parts of one signal mostly lie side by side; a slice is written several times as fast.
         whole = (
@@ -284,18 +301,20 @@ class SummaryRing:
         rows = rows[rows >= 0]
         if not columns.size or not rows.size:
             return
-        self.coarse.cells[self.coarse.row(end)][: len(STATISTICS), columns] = _merged(
-            np.stack([self.fine.read(int(row), columns) for row in rows])
-        )
+        with self._writing():
+            self.coarse.cells[self.coarse.row(end)][: len(STATISTICS), columns] = _merged(
+                np.stack([self.fine.read(int(row), columns) for row in rows])
+            )
 
     def flush(self) -> None:
         """Make what was put lasting: rows first, then the state that names them."""
-        for level in (self.fine, self.coarse):
-            level.cells.flush()
-            level.wiped.clear()
-        self.let_go()
         state = {"version": VERSION, "columns": self.columns, "newest": self.newest, "older": self.older}
-        write_atomically(self.directory / "state.json", json.dumps(state))
+        with self._writing():
+            for level in (self.fine, self.coarse):
+                level.cells.flush()
+                level.wiped.clear()
+            self.let_go()
+            write_atomically(self.directory / "state.json", json.dumps(state))
 
     def let_go(self) -> None:
         """Give back the memory that its files take; they are read again where they are asked for."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.errors import HardwareLogUnavailable
 from models.risk.signal import HardwareEvent, Severity
 from tools.atomic_file import write_atomically
 
@@ -36,6 +35,8 @@ class EventStore:
         self.places: Places = {}
         self.cursor = ""
         """where a source that has no files left off"""
+        self.not_noted = ""
+        """why what was read is not in the file, and is read again after a restart; empty: it is"""
         self.dropped = 0
         """events given up to stay within MOST_EVENTS"""
         if file is not None and file.exists():
@@ -77,7 +78,7 @@ class EventStore:
     def save(self, places: Places | None = None) -> None:
         """Make it lasting: at once when there are new events, otherwise now and then, since reading a stretch twice adds nothing.
 
-        Raises HardwareLogUnavailable when the file can't be written.
+        Where it can't be written, as on a full disk, `not_noted` says so: what was read still counts.
         """
         if places is not None:
             self.places = dict(places)
@@ -93,8 +94,6 @@ class EventStore:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(self._file, json.dumps(content))
         except OSError as error:
-            raise HardwareLogUnavailable(
-                f"what was read of node {self._node!r} can't be noted in {self._file}: {error.strerror or error}",
-                hint="check state_dir in the settings",
-            ) from error
-        self._saved = self._changes
+            self.not_noted = f"what was read can't be noted in {self._file}: {error.strerror or error}"
+            return
+        self._saved, self.not_noted = self._changes, ""

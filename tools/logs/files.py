@@ -99,7 +99,8 @@ class LogFiles:
     def doubts(self) -> list[str]:
         """What could not be made sense of so far, one line each: what nobody understood is not healthy."""
         with self._lock:
-            return log_doubts(self.counts, self._reader, self._spans, self._reference.now)
+            doubts = log_doubts(self.counts, self._reader, self._spans, self._reference.now)
+            return [*doubts, *filter(None, [self._events.not_noted])]
 
     @property
     def newest(self) -> datetime | None:

@@ -82,7 +82,7 @@ class JournalExport:
             doubts = log_doubts(self.counts, self._reader, self._span, self._at or datetime.now(UTC))
             if self.counts.foreign and self.counts.foreign == self.counts.lines:
                 doubts.append(f"all of its {self.counts.lines} entries are of other hosts")
-            return doubts
+            return [*doubts, *filter(None, [self._store.not_noted])]
 
     @property
     def newest(self) -> datetime | None:

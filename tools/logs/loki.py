@@ -84,7 +84,8 @@ class LokiLog:
     def doubts(self) -> list[str]:
         """What could not be made sense of so far, one line each."""
         with self._lock:
-            return log_doubts(self.counts, self._reader, self._span, datetime.now(UTC))
+            doubts = log_doubts(self.counts, self._reader, self._span, datetime.now(UTC))
+            return [*doubts, *filter(None, [self._store.not_noted])]
 
     def _page(self, begin: int, end: int) -> list[tuple[int, Mapping[str, str], str]]:
         form = {"query": self._query, "start": str(begin), "end": str(end), "limit": str(PAGE), "direction": "forward"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -268,4 +270,23 @@ def test_what_was_read_out_of_the_ring_does_not_stay_mapped(tmp_path: Path) -> N
         "and is there when it is asked for"
     )
     assert mapped_kilobytes(tmp_path) > 0, "as would show"
+    ring.close()
+
+
+def test_a_disk_without_room_is_said_in_one_line_and_what_is_missing_is_read_once_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, ring = Source(), SummaryRing(tmp_path)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("tools.history.summary_ring.os.pwrite", full)
+        with pytest.raises(BadInput, match="can't be written: No space left on device") as said:
+            look(ring, source, 600)
+    assert "\n" not in str(said.value)
+    look(ring, source, 600)
+    (history, *_) = ring.histories(RAIL, first=T0, last=T0 + 600)
+    assert history.values[-1] == pytest.approx(truth(T0 + 600, FINE_SECONDS, 0)[0])
     ring.close()

@@ -261,3 +261,18 @@ def test_severity_of_a_storm_is_above_that_of_one_error() -> None:
     assert storm is not None
     assert (one.kind, one.severity) == (HardwareEventKind.MEMORY_CORRECTED, Severity.WARNING)
     assert storm.severity is Severity.CRITICAL
+
+
+def test_what_was_read_counts_though_it_can_not_be_noted_and_that_is_said(tmp_path: Path) -> None:
+    file, in_the_way = tmp_path / "a.log", tmp_path / "logs"
+    file.write_text(errors(60))
+    in_the_way.touch()
+    log = LogFiles("node-a", [file], state_file=in_the_way / "a.json")
+    assert len(log.events(since=SINCE)) == 1, "a full disk makes no node healthy"
+    (doubt,) = [doubt for doubt in log.doubts() if "noted" in doubt]
+    assert f"can't be noted in {in_the_way}/a.json" in doubt
+    in_the_way.unlink()
+    file.write_text(errors(60, 50))
+    assert len(log.events(since=SINCE)) == 2
+    assert not [doubt for doubt in log.doubts() if "noted" in doubt]
+    assert len(LogFiles("node-a", [file], state_file=in_the_way / "a.json").events(since=SINCE)) == 2
