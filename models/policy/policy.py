@@ -89,7 +89,7 @@ class MakeRoomPolicy(Value):
 
 
 class DataPolicy(Value):
-    max_age: Duration = parse_duration("5m")
+    max_age: Duration = Field(default=parse_duration("5m"), gt=timedelta(0))
     """older telemetry is unknown: it neither triggers an evacuation nor makes a node a target"""
 
 
@@ -134,7 +134,7 @@ class ApprovalPolicy(Value):
     live_migrate: ApprovalMode = ApprovalMode.ASK
     cold_migrate: ApprovalMode = ApprovalMode.ASK
     cold_archive: ApprovalMode = ApprovalMode.ASK
-    expires_after: Duration = parse_duration("15m")
+    expires_after: Duration = Field(default=parse_duration("15m"), gt=timedelta(0))
     """how long a question stands, and how long an agreement holds; half of it without an answer wakes the next to ask"""
     max_auto_vms: int = Field(default=20, ge=0)
     """a plan that moves more vms always asks"""
@@ -287,7 +287,7 @@ class ArchivePolicy(Value):
     """who may be archived cold"""
     allow_without_label: bool = False
     """archive a vm whose owner said neither yes nor no"""
-    shutdown_timeout: Duration = parse_duration("60s")
+    shutdown_timeout: Duration = Field(default=parse_duration("60s"), gt=timedelta(0))
     """how long a guest may take to stop by itself"""
     force_off: bool = False
     """pull its plug after that; otherwise the action fails and the vm goes on running"""
