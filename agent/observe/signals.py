@@ -261,6 +261,7 @@ def _join(
     usual = later[0].times if later else np.zeros(0)
     grids: dict[tuple[tuple[int, int], tuple[int, int]], tuple[Floats, Floats, int, Floats]] = {}
     joined: list[SignalHistory] = []
+    places = _Places()
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
         if old is None:
@@ -269,10 +270,11 @@ def _join(
         signal = old.signal if new is None else new.signal
         times = of_node.get(key[0], usual) if new is None else new.times
         values = np.full(times.shape, np.nan) if new is None else new.values
-        grid = _place(old.times), _place(times)
+        grid = places.of(old.times), places.of(times)
         if grid not in grids:
             kept = int(np.searchsorted(old.times, times[0], side="left")) if times.size else old.times.size
             whole = np.concatenate((old.times[:kept], times))
+            whole.flags.writeable = False
             if memory is not None:  # parts of one grid are judged together
                 whole = memory.grids.setdefault((whole[-1:].tobytes(), whole.tobytes()), whole)
             grids[grid] = old.times, times, kept, whole
@@ -337,12 +339,13 @@ def _number(value: float, count: int) -> Floats:
 def _lean(histories: Iterable[SignalHistory]) -> list[SignalHistory]:
     """The same, each that never moved as one number, and the times of one grid as one array."""
     grids: dict[tuple[int, int], Floats] = {}
+    places = _Places()
     return [
         SignalHistory(
             h.signal,
             h.node,
             h.part,
-            grids.setdefault(_place(h.times), h.times),
+            grids.setdefault(places.of(h.times), h.times),
             _number(float(h.values[0]), h.values.size) if h.values.size and _is_steady(h.values) else h.values,
         )
         for h in histories
@@ -352,13 +355,28 @@ def _lean(histories: Iterable[SignalHistory]) -> list[SignalHistory]:
 def _since(histories: Iterable[SignalHistory], start: float) -> Iterable[SignalHistory]:
     """The part of each at or after `start`."""
     cuts: dict[tuple[int, int], tuple[int, Floats]] = {}
+    places = _Places()
     for h in histories:
-        place = _place(h.times)
+        place = places.of(h.times)
         if place not in cuts:
             first = int(np.searchsorted(h.times, start, side="left"))
             cuts[place] = first, h.times[first:]
         first, times = cuts[place]
         yield SignalHistory(h.signal, h.node, h.part, times, h.values[first:])
+
+
+class _Places:
+    """`_place` of many arrays, of which most are the same: asked of each once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[tuple[int, int], Floats]] = {}
+        """with the array itself, whose id is another's once it is gone"""
+
+    def of(self, times: Floats) -> tuple[int, int]:
+        known = self._known.get(id(times))
+        if known is None:
+            known = self._known[id(times)] = _place(times), times
+        return known[0]
 
 
 def _place(times: Floats) -> tuple[int, int]:

@@ -343,6 +343,7 @@ class SummaryRing:
         for k in np.flatnonzero(rows >= 0):
             values[k] = self.fine.read(int(rows[k]), columns, statistics=slice(place, place + 1))[0]
         times = ends.astype(np.float64)
+        times.flags.writeable = False  # so that all histories have the very same ones, not a view each
         return [
             SignalHistory(signal, node, part, times, np.ascontiguousarray(values[:, k]))
             for k, (node, part) in enumerate(self.parts(signal))

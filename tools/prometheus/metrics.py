@@ -90,6 +90,7 @@ class PrometheusMetrics:
         first = math.floor(start.timestamp())
         count = math.floor((end.timestamp() - first) / step_seconds) + 1
         grid: Floats = first + step_seconds * np.arange(count, dtype=np.float64)
+        grid.flags.writeable = False  # so that all histories have the very same one, not a view each
         found: dict[tuple[str, str], tuple[Mapping[str, str], Floats]] = {}
         for begin in range(0, count, MAX_POINTS):
             points = grid[begin : begin + MAX_POINTS]
