@@ -184,7 +184,7 @@ def _unknowns(
     fleet_after: Fleet | None,
 ) -> tuple[str, ...]:
     lines = _unknown_risks(nodes)
-    lines += [f"{risk.node}: {what}" for risk in risks for what in risk.unknown]
+    lines += _unknown_signals(risks)
     vms = fleet.vm_by_uuid
     moving = [row for row in rows if row.planned is ActionKind.LIVE_MIGRATE]
     unmeasured = [row.name for row in moving if vms[row.uuid].dirty_bytes_per_second is None]
@@ -219,6 +219,28 @@ def _unknown_risks(nodes: Sequence[NodeRow]) -> list[str]:
             lines.append(f"{sentences.listed_vms(names)}: their risk is unknown: {why}")
         else:
             lines += [f"{name}: its risk is unknown: {why}" for name in names]
+    return lines
+
+
+def _unknown_signals(risks: Sequence[Risk]) -> list[str]:
+    """A line a node and signal; one for all nodes that lack the same, and for all signals that they lack for the same reason:
+    while Prometheus is away, 1,000 nodes lack 119 each."""
+    lacking: dict[str, list[str]] = {}
+    for risk in risks:
+        for what in risk.unknown:
+            lacking.setdefault(what, []).append(risk.node)
+    alike: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for what, nodes in lacking.items():
+        signal, _, why = what.partition(": ")
+        for each in [tuple(nodes)] if len(nodes) > MOST_NAMED_UNKNOWN else [(node,) for node in nodes]:
+            alike.setdefault((each, why), []).append(signal)
+    lines: list[str] = []
+    for (nodes, why), signals in alike.items():
+        who, reason = sentences.listed_vms(list(nodes)), f": {why}" if why else ""
+        if len(signals) > MOST_NAMED_UNKNOWN:
+            lines.append(f"{who}: {sentences.listed_vms(signals)}{reason}")
+        else:
+            lines += [f"{who}: {signal}{reason}" for signal in signals]
     return lines
 
 

@@ -81,6 +81,20 @@ def test_what_many_nodes_lack_is_one_line_and_unknown_is_counted() -> None:
     assert "18 of unknown risk" in on_terminal(report, 100), "12 have their row, the others are counted"
 
 
+def test_what_a_large_fleet_lacks_while_prometheus_is_away_is_one_line() -> None:
+    away = tuple(f"signal_{n}: Prometheus is unreachable" for n in range(119))
+    own = "psu: two series"
+    risks = [*scene.risks(), *(sound(f"spare-{n:02d}").model_copy(update={"unknown": away}) for n in range(30))]
+    risks[-1] = risks[-1].model_copy(update={"unknown": (*away, own)})
+    lines = [line for line in dry_run(large_fleet(30), risks).unknowns if "risk is unknown" not in line]
+    assert (
+        "spare-00, spare-01, spare-02 and 27 more: signal_0, signal_1, signal_2 and 116 more: Prometheus is unreachable"
+        in lines
+    )
+    assert f"spare-29: {own}" in lines
+    assert sum("Prometheus is unreachable" in line for line in lines) == 1
+
+
 def test_a_group_tells_the_highest_of_its_risks() -> None:
     risks = [*scene.risks(), *(sound(f"spare-{n:02d}", 0.001 * n) for n in range(10))]
     others = relevant_nodes(dry_run(large_fleet(10), risks)).groups[-1]
