@@ -47,6 +47,7 @@ def assess(
     for event in observation.events:
         events[event.node].append(event)
     risks: list[Risk] = []
+    said: dict[str, str] = {}  # each sentence once: while Prometheus is away, 1,000 nodes lack the same 119 signals
     for node in observation.fleet.nodes:
         unread: dict[str, str] = {**learned.broken, **learned.unknown.get(node.name, {})}
         for failed in observation.unread:
@@ -72,7 +73,8 @@ def assess(
             unread=unread,
             opinions=learned.opinions.get(node.name, ()),
         )
-        risks.append(risk.model_copy(update={"assessed_at": now, "simulated": simulated}))
+        unknown = tuple(said.setdefault(what, what) for what in risk.unknown)
+        risks.append(risk.model_copy(update={"assessed_at": now, "simulated": simulated, "unknown": unknown}))
     return risks
 
 

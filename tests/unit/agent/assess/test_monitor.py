@@ -67,6 +67,11 @@ def test_a_look_gives_the_fleet_and_a_risk_for_each_node(stub: Stub) -> None:
     assert a.drivers[0].why == "PSU1 12V Out: 11.31 V, past its limit, limit 11.40 V, usually 12.10"
     assert b.probability["2h"] < 0.01
     assert a.simulated
+    both = set(a.unknown) & set(b.unknown)
+    assert both
+    assert {id(what) for what in a.unknown if what in both} == {id(what) for what in b.unknown if what in both}, (
+        "kept once"
+    )
 
 
 def test_who_looks_no_more_keeps_nothing_of_its_signals(stub: Stub) -> None:
