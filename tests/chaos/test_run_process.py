@@ -66,7 +66,8 @@ def test_each_trouble_is_said_in_one_line_and_the_agent_goes_on(disk: Path, tmp_
     ahead, port = [timedelta(0)], free_port()
     with stub_prometheus(telemetry, clock=lambda: datetime.now(UTC) + ahead[0]) as prometheus:
         model = tmp_path / "model"
-        settings = write_settings(tmp_path, prometheus.url, status={"port": port}, forecast={"model": str(model)})
+        more = {"status": {"port": port}, "forecast": {"model": str(model)}, "interval": "2s"}
+        settings = write_settings(tmp_path, prometheus.url, **more)
         elsewhere = write_settings(tmp_path / "elsewhere", prometheus.url, status={"port": port})
         with lifeboat_run(settings) as run:
             run.until_said("pass", outcome="quiet")

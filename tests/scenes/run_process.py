@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,7 @@ class RunProcess:
 
     settings: Path
     output: Path
-    process: subprocess.Popen[bytes]
-    told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    process: subprocess.Popen[Any]
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """The lines of its log of that event."""
@@ -143,26 +142,17 @@ def lifeboat_run(settings: Path, **process: Any) -> Generator[RunProcess]:
         started.wait(_PATIENCE_SECONDS)
 
 
-def refused(settings: Path, **process: Any) -> str:
-    """The one line with which `lifeboat run` ends at once, with exit 2."""
-    ended = subprocess.run(
-        command("run", "--config", str(settings)), cwd=ROOT / "tests", env=_environment(), capture_output=True, text=True,
-        timeout=_PATIENCE_SECONDS, check=False, **process,
-    )  # fmt: skip
-    assert ended.returncode == 2, (ended.returncode, ended.stdout, ended.stderr)
-    (line,) = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
-    return line
-
-
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "COLUMNS": "1000"}
 
 
 def _main() -> None:
+    import tools.journal
     from agent.cli.main import main
     from bench.simulated_agent import populated, put_in_place
     from tools.clock import SystemClock
 
+    tools.journal.AWAY_SECONDS = 3.0  # patience with a database: shorter than in earnest
     sys.argv[0] = "lifeboat"
     fleet = populated(NODES, 1, SystemClock())
     for machine in fleet.machines.values():
