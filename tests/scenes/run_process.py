@@ -24,7 +24,7 @@ POLICY = {
     "stopping": {"witnesses": 1},  # the kernel's log is all there is
     "storm": {"max_risky_fraction": 0.5},
 }
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 300.0
 
 
 def telemetry(parameters: Mapping[str, str]) -> Reply:
