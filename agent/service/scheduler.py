@@ -48,6 +48,10 @@ _AS_WANTED = (AttemptOutcome.DONE, AttemptOutcome.CANCELLED, AttemptOutcome.SKIP
 """anything else is a warning"""
 
 
+_asked: list[int] = []
+"""signals that nobody has heeded yet, the oldest first; they may come between two reloads"""
+
+
 def log_watcher() -> Watcher:
     """Logs each phase of each attempt, how it ended, and now and then how its copy gets on."""
     logged: dict[str, tuple[str, float]] = {}
@@ -188,7 +192,7 @@ def serve(
             memory.give_back()
             _await_next_pass(loop, leading, reloading, began + interval.total_seconds(), manager.sign_of_life)
 
-    asked: list[int] = []
+    asked = _asked  # what came since an earlier `serve` ended to reload is heeded here
 
     def take(number: int, _: object) -> None:
         asked.append(number)  # no more than that: whatever this thread holds just now can't be waited for here
@@ -224,6 +228,7 @@ def serve(
                 heed(asked.pop(0))
     if stopping.is_set() or asked:
         log.info("stopped")
+        asked.clear()
         return Ended.STOPPED
     manager.reloading()
     return Ended.RELOADING

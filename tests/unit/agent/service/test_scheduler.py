@@ -313,3 +313,21 @@ def test_a_node_without_data_is_unknown_in_the_line_of_a_pass_and_not_without_ri
     with capture_logs() as lines:
         watched.serve()
     assert next(line["risks"] for line in lines if line["event"] == "pass") == "a, b and c unknown"
+
+
+def test_told_to_stop_while_it_reloads_it_stops(world: World) -> None:
+    watched = Watched(world)
+    watched.ends = lambda: False
+
+    def once_more(_: PassResult) -> None:
+        if len(watched.looks) == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    def serving() -> Ended:
+        return serve(
+            watched.loop, recover=lambda: ([], []), interval=INTERVAL, on_pass=once_more, require_reloadable=lambda: None,
+        )  # fmt: skip
+
+    assert serving() is Ended.RELOADING
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert serving() is Ended.STOPPED
