@@ -226,7 +226,7 @@ def serve(
             manager.pass_on()
             while asked and not stopping.is_set():
                 heed(asked.pop(0))
-    if stopping.is_set() or asked:
+    if stopping.is_set():
         log.info("stopped")
         asked.clear()
         return Ended.STOPPED

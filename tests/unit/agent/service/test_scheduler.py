@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -21,6 +22,7 @@ from agent.llm.choose import planner_named
 from agent.service.control_loop import ControlLoop, PassResult
 from agent.service.due_times import Missed
 from agent.service.scheduler import Ended, PassObserver, log_watcher, serve
+from agent.service.upkeep.retraining import Retraining
 from models.errors import BadInput, MetricsUnavailable, NodeUnreachable
 from models.evacuation import Attempt, AttemptOutcome
 from models.fleet import Fleet
@@ -329,5 +331,37 @@ def test_told_to_stop_while_it_reloads_it_stops(world: World) -> None:
         )  # fmt: skip
 
     assert serving() is Ended.RELOADING
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert serving() is Ended.STOPPED
+
+
+def test_told_twice_to_reload_it_does_not_stop(world: World) -> None:
+    watched = Watched(world)
+    watched.ends = lambda: False
+    looked = threading.Event()
+
+    def once_more(_: PassResult) -> None:
+        if not looked.is_set():
+            os.kill(os.getpid(), signal.SIGHUP)
+            looked.set()
+
+    class Slow(Retraining):
+        """At work until the passes have ended: the agent waits for it, and is told again meanwhile."""
+
+        def __init__(self) -> None: ...
+
+        def check(self) -> None:
+            looked.wait(30)
+            while any(thread.name == "passes" for thread in threading.enumerate()):
+                time.sleep(0.005)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    def serving(retraining: Retraining | None = None) -> Ended:
+        return serve(
+            watched.loop, recover=lambda: ([], []), interval=INTERVAL, on_pass=once_more, require_reloadable=lambda: None,
+            retraining=retraining,
+        )  # fmt: skip
+
+    assert serving(Slow()) is Ended.RELOADING
     os.kill(os.getpid(), signal.SIGTERM)
     assert serving() is Ended.STOPPED
