@@ -16,6 +16,10 @@ COLLECT_SECONDS = 3600.0
 """Between two searches through everything."""
 
 
+_YOUNG = 1
+"""The generations whose objects no search has been through, or one: what was made since the last look."""
+
+
 class _Uncollected:
     """Holds the collector back while much is made that has no circles, such as a large answer: it would search a million new
     objects again and again, for three quarters of the time. Safe for several threads."""
@@ -43,7 +47,11 @@ UNCOLLECTED = _Uncollected()
 
 
 class LongLived:
-    """What a look makes stays until the next one: the collector leaves it out, but for once in COLLECT_SECONDS."""
+    """What a look makes stays until the next one: the collector leaves it out, but for once in COLLECT_SECONDS.
+
+    Not what failed meanwhile: an error's traceback refers to itself, and holds whatever was at hand. Left out as well, a look's
+    answers of an hour would stay.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -51,7 +59,7 @@ class LongLived:
 
     @contextmanager
     def making(self) -> Generator[None]:
-        """Nothing is searched within the block; what there is at its end is left out from then on."""
+        """Nothing is searched within the block. At its end only what is new is, and what stays of it is left out from then on."""
         with UNCOLLECTED:
             try:
                 yield
@@ -60,6 +68,8 @@ class LongLived:
                     self._collected_at = self._clock.monotonic()
                     gc.unfreeze()
                     gc.collect()
+                else:
+                    gc.collect(_YOUNG)
                 gc.freeze()
 
     def let_go(self) -> None:

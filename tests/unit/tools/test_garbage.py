@@ -31,14 +31,30 @@ def test_what_a_look_left_is_searched_once_an_hour() -> None:
     long_lived = LongLived(clock)
     with long_lived.making():
         assert not gc.isenabled()
-        lost = weakref.ref(Circle())
+        looked = Circle()
+        later = weakref.ref(looked)
     assert gc.isenabled()
+    del looked
     gc.collect()
-    assert lost() is not None, "it was left out"
+    assert later() is not None, "it was left out"
     clock.sleep(COLLECT_SECONDS)
     with long_lived.making():
         pass
-    assert lost() is None
+    assert later() is None
+
+
+def test_what_failed_in_a_look_is_let_go_of_at_its_end() -> None:
+    def answer() -> None:
+        held = Circle()
+        left.append(weakref.ref(held))
+        raise ValueError("no answer")
+
+    left: list[weakref.ref[Circle]] = []
+    with LongLived(VirtualClock()).making():
+        for _ in range(3):
+            with pytest.raises(ValueError, match="no answer"):
+                answer()
+    assert [each() for each in left] == [None] * 3
 
 
 def test_a_look_that_fails_leaves_the_collector_on() -> None:
