@@ -50,7 +50,7 @@ approval:
   two_people: {over_vms: 0}
 """
 _LAST_STEP = "after append evacuation-started"
-_PATIENCE_SECONDS = 90.0
+_PATIENCE_SECONDS = 240.0
 _GLANCE_SECONDS = 0.05
 _IMPORTED_ONCE = (
     "agent.cli.run", "agent.service.scheduler", "agent.service.control_loop", "agent.service.people.slash_commands",

@@ -37,7 +37,7 @@ from tools.journal.sqlite import SqliteJournal
 from tools.ports.records.attempts import AttemptEnded
 from tools.simulated.migration import Phase
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 240.0
 _IMPORTED_ONCE = (
     "agent.cli.app", "agent.service.session", "agent.execute.workflows", "agent.report", "rich.console", "rich.live",
     "tools.guest_probe", "tools.prometheus.health",

@@ -98,9 +98,9 @@ def test_told_to_stop_during_an_archive_it_gives_the_guest_back_before_it_ends(
             stderr=output,
         )
     try:
-        until(lambda: MOMENTS[when](two, vm, configured), "beginning of the archive", seconds=60)
+        until(lambda: MOMENTS[when](two, vm, configured), "beginning of the archive", seconds=300)
         process.send_signal(signal.SIGTERM)
-        code = process.wait(60)
+        code = process.wait(240)
     finally:
         process.kill()
     said = (configured.parent / "output").read_text()

@@ -60,7 +60,7 @@ _EVERYTHING = (
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
 )
-_SECONDS = 60.0
+_SECONDS = 180.0
 
 
 def missing() -> str | None:
