@@ -20,6 +20,7 @@ SECONDS = {
     "tests/chaos/test_kill.py": 110,
     "tests/chaos/test_random_schedules.py": 28,
     "tests/chaos/test_restore_and_wipe.py": 15,
+    "tests/chaos/test_run_process.py": 45,
     "tests/chaos/test_scenarios_lab.py": 370,
     "tests/chaos/test_soak.py": 60,
     "tests/contract/test_hypervisor.py": 170,
@@ -49,6 +50,8 @@ SECONDS = {
     "tests/postgres/test_trouble.py": 30,
     "tests/property/test_approval_properties.py": 10,
     "tests/unit/agent/assess/test_retraining.py": 22,
+    "tests/unit/agent/cli/test_reload.py": 15,
+    "tests/unit/agent/configuration/test_effect.py": 10,
     "tests/unit/models/forecast/learned/test_tree_bounds.py": 14,
     "tests/unit/test_notebooks.py": 15,
 }
