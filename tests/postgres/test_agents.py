@@ -34,7 +34,7 @@ def require_clean(found: Found) -> None:
 
 
 def test_what_a_killed_agent_began_is_finished_by_another(harness: AgentHarness) -> None:
-    found = harness.run(Schedule(number=1, faults=(fault("kill", seconds=60.0, after=0.25),)))
+    found = harness.run(Schedule(number=1, faults=(fault("kill", seconds=3600.0, after=0.25),)))
     require_clean(found)
     assert found.leaders >= 2
     assert set(found.hands_of) - {"one"}, "another had hands on what was left"
