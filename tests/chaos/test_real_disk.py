@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from scenes.simulated_world import POLICY, World
+from scenes.small_disk import fill, small_disk
 
 from agent.actions.progress import Progress
 from agent.approve.approvers import DenyingApprover
@@ -37,18 +38,8 @@ NOBODY = 65534
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""
-    place = tmp_path / "state"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "lifeboat-test", str(place)],
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    if mounted.returncode:
-        pytest.skip(f"no mount here: {mounted.stderr}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with small_disk(tmp_path / "state", megabytes=4) as disk:
+        yield disk
 
 
 @pytest.fixture
@@ -56,15 +47,6 @@ def world(disk: Path, tmp_path: Path) -> Iterator[World]:
     world = World(disk)
     yield world
     world.journal.close()
-
-
-def fill(disk: Path) -> None:
-    with (disk / "filler").open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(1 << 12))
-        except OSError:
-            pass
 
 
 def look(world: World) -> tuple[Fleet, list[Risk]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from scenes.command_line import lifeboat
 from scenes.run_process import failing_memory, lifeboat_run, telemetry, write_settings
+from scenes.small_disk import fill, small_disk
 from scenes.stub_prometheus import stub_prometheus
 
 from tools.journal.sqlite import SqliteJournal
@@ -28,29 +28,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="mo
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB where the state lies."""
-    place = tmp_path / "state"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "lifeboat-test", str(place)],
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    if mounted.returncode:
-        pytest.skip(f"no mount here: {mounted.stderr}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Until there is no room for a byte; what takes the room."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(1 << 12))
-        except OSError:
-            return filler
+    with small_disk(tmp_path / "state", megabytes=16) as disk:
+        yield disk
 
 
 def free_port() -> int:
