@@ -38,7 +38,7 @@ NOBODY = 65534
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB."""
-    with small_disk(tmp_path / "state", megabytes=4) as disk:
+    with small_disk(tmp_path / "state", kilobytes=4 << 10) as disk:
         yield disk
 
 

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="mo
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB where the state lies."""
-    with small_disk(tmp_path / "state", megabytes=16) as disk:
+    with small_disk(tmp_path / "state", kilobytes=16 << 10) as disk:
         yield disk
 
 

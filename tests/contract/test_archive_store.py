@@ -16,6 +16,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from scenes.small_disk import small_disk
 
 from models.errors import ArchiveFailed, BadInput
 from models.fleet import VmState
@@ -361,24 +362,13 @@ def test_a_directory_that_can_not_be_written_is_one_clear_line(tmp_path: Path):
 
 
 def test_a_really_full_disk_names_the_store_and_leaves_nothing(tmp_path: Path):
-    mount = tmp_path / "small"
-    mount.mkdir()
-    if (
-        os.geteuid() != 0
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(mount)], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip("no right to mount a small file system here")
-    try:
+    with small_disk(tmp_path / "small", kilobytes=512) as mount:
         store = FsspecArchiveStore(f"file://{mount}/archives", key_file=tmp_path / "key")
         with pytest.raises(ArchiveFailed, match=r"is full: up to \d+ bytes are needed, \d+ are free") as caught:
             write(store)
         assert str(mount) in str(caught.value)
         assert list((mount / "archives").iterdir()) == []
         assert store.free_bytes() == MIB // 2
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
 
 
 # --- an interrupted copy is gone on from -------------------------------------------------------------------------

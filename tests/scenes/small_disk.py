@@ -1,4 +1,4 @@
-"""A file system of a few megabytes, to run full. Needs root, and a mount that works."""
+"""A small file system, to run full. Needs root, and a mount that works."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 
 @contextmanager
-def small_disk(place: Path, *, megabytes: int) -> Generator[Path]:
+def small_disk(place: Path, *, kilobytes: int) -> Generator[Path]:
     """Mounted at `place`, which must not be there yet. Skips the test where nothing can be mounted."""
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "lifeboat-test", str(place)],
+        ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "lifeboat-test", str(place)],
         capture_output=True,
         check=False,
         text=True,
